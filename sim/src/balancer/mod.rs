@@ -1,0 +1,106 @@
+//! How a server is chosen: the [`Balancer`] trait, and the catalogue of every algorithm.
+//!
+//! A balancer is one file under its program's folder and one line of the `catalogue!` below. The line makes the
+//! module, the variant of the program's enum and the name that scenarios use (`lvs.wlc`); the scenario parser,
+//! `evenkeel list`, the property tests and the benches loop over [`CATALOGUE`].
+
+pub mod lvs;
+pub mod nginx;
+
+use crate::ids::ServerId;
+
+/// Chooses one server among those that a tier instance keeps.
+///
+/// The program's own table of servers and its scratch for one request are types of the family, because the real
+/// programs differ in what they count; the trait is what a tier instance drives.
+pub trait Balancer {
+    /// The table of servers that the algorithm reads and counts in.
+    type Servers;
+    /// What the algorithm knows of the request, kept from one try to the next.
+    type Request;
+
+    /// Chooses a server for the next try of `request`, or `None` when no server may take it. Bookkeeping that the
+    /// real program does at the pick (current weights, pointers) is done here.
+    fn pick(&mut self, servers: &mut Self::Servers, request: &mut Self::Request) -> Option<ServerId>;
+
+    /// The set of servers or their weights changed.
+    fn servers_changed(&mut self, _servers: &Self::Servers) {}
+}
+
+/// One line of the catalogue, for listings.
+#[derive(Clone, Copy, Debug)]
+pub struct CatalogueEntry {
+    /// The program whose rules it follows: `nginx`, `lvs`.
+    pub program: &'static str,
+    /// Its name there, as the program's own configuration spells it.
+    pub name: &'static str,
+    /// `program.name`, as scenarios write it.
+    pub scenario_name: &'static str,
+    /// What it does, in one sentence.
+    pub summary: &'static str,
+}
+
+/// Makes, for one program, the modules of its algorithms, the enum that dispatches among them without a virtual
+/// call, and the program's part of the catalogue.
+macro_rules! catalogue {
+    (
+        $(#[$doc:meta])*
+        $program:ident: $family:ident<Servers = $servers:ty, Request = $request:ty> {
+            $( $(#[doc = $summary:literal])+ $name:ident::$type:ident, )+
+        }
+    ) => {
+        $(pub mod $name;)+
+
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub enum $family {
+            $( $(#[doc = $summary])+ $type($name::$type), )+
+        }
+
+        impl $family {
+            /// The algorithms of the program, in catalogue order.
+            pub const ENTRIES: &'static [$crate::balancer::CatalogueEntry] = &[$(
+                $crate::balancer::CatalogueEntry {
+                    program: stringify!($program),
+                    name: stringify!($name),
+                    scenario_name: concat!(stringify!($program), ".", stringify!($name)),
+                    summary: concat!($($summary),+),
+                },
+            )+];
+
+            /// A fresh instance of the algorithm called `name` in the program's configuration, or `None` if there
+            /// is none of that name.
+            pub fn by_name(name: &str) -> Option<Self> {
+                match name {
+                    $( stringify!($name) => Some(Self::$type(Default::default())), )+
+                    _ => None,
+                }
+            }
+
+            /// The algorithm's name in the program's configuration.
+            pub fn name(&self) -> &'static str {
+                match self { $( Self::$type(_) => stringify!($name), )+ }
+            }
+        }
+
+        impl $crate::balancer::Balancer for $family {
+            type Servers = $servers;
+            type Request = $request;
+
+            #[inline]
+            fn pick(&mut self, servers: &mut $servers, request: &mut $request) -> Option<$crate::ids::ServerId> {
+                match self { $( Self::$type(balancer) => balancer.pick(servers, request), )+ }
+            }
+
+            fn servers_changed(&mut self, servers: &$servers) {
+                match self { $( Self::$type(balancer) => balancer.servers_changed(servers), )+ }
+            }
+        }
+    };
+}
+pub(crate) use catalogue;
+
+/// Every algorithm, by program.
+pub fn entries() -> impl Iterator<Item = &'static CatalogueEntry> {
+    nginx::NginxMethod::ENTRIES.iter().chain(lvs::LvsScheduler::ENTRIES)
+}

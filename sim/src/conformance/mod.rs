@@ -1,0 +1,1 @@
+//! Replays recordings of the real programs through tier instances, decision by decision.

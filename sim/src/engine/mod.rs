@@ -1,0 +1,14 @@
+//! Events in order, and nothing about the web: time, the pending-event set, random numbers, distributions and the
+//! loop that drives a [`Model`].
+
+pub mod distribution;
+pub mod queue;
+pub mod rng;
+pub mod simulation;
+pub mod time;
+
+pub use distribution::Distribution;
+pub use queue::{Ladder, PendingEvents, QuadHeap};
+pub use rng::{Draws, Stream};
+pub use simulation::{Model, Scheduler, Simulation};
+pub use time::{SimDuration, SimTime};

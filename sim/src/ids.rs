@@ -1,0 +1,97 @@
+//! Identifiers of the model's entities, and the numbers of its random streams.
+//!
+//! An id is an index into the tables of its own kind ([`crate::table::Column`]) and nothing else: it cannot be
+//! mixed up with an id of another kind.
+
+/// Declares a newtype index.
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub struct $name(pub $inner);
+
+        impl $name {
+            /// The id as an index into its tables.
+            #[inline(always)]
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+
+            /// The id of the entity at `index`.
+            ///
+            /// # Panics
+            /// Panics if `index` does not fit the id's integer.
+            #[inline]
+            pub fn from_index(index: usize) -> Self {
+                Self(<$inner>::try_from(index).expect("id out of range"))
+            }
+        }
+
+        impl crate::table::Id for $name {
+            #[inline(always)]
+            fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+id! {
+    /// One user with one browser. Clients of all populations share one numbering.
+    ClientId(u32)
+}
+id! {
+    /// One server (LVS real server, nginx peer), in configuration order.
+    ServerId(u16)
+}
+id! {
+    /// One `[[population]]` or `[[log]]` of the scenario, in its order.
+    PopulationId(u16)
+}
+id! {
+    /// One TCP connection of a client, while it is open.
+    ConnectionId(u32)
+}
+id! {
+    /// One request in flight.
+    RequestId(u32)
+}
+
+/// The purposes for which the model draws random numbers. A number is never reused: changing one changes every
+/// simulated result that depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u16)]
+pub enum StreamId {
+    /// Users behind each address.
+    UsersPerAddress = 1,
+    /// Which prefixes and addresses a population gets.
+    Addresses = 2,
+    /// Time from the end of one visit to the start of the next.
+    Away = 3,
+    /// Clicks of a visit.
+    Clicks = 4,
+    /// Time between an answer and the next click.
+    Think = 5,
+    /// Service demand of a click.
+    Demand = 6,
+    /// Whether a user leaves after losing the session.
+    LeaveOnLoss = 7,
+    /// Think times and demands of logins that repeat a lost one.
+    Relogin = 8,
+    /// A balancer's own random choices.
+    Balancer = 9,
+    /// Phases of clocks and timers that the scenario leaves open.
+    ClockPhase = 10,
+    /// Source ports of connections.
+    ClientPort = 11,
+    /// Latency of the session store.
+    StoreLatency = 12,
+    /// Times between open-loop arrivals, and who arrives.
+    Arrivals = 13,
+    /// Where a client is in its life when the run begins.
+    InitialState = 14,
+    /// Service demand of a replayed log line.
+    ReplayDemand = 15,
+    /// The noise floor: what uniform random choice would give.
+    NoiseFloor = 16,
+}

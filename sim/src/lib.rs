@@ -1,0 +1,9 @@
+//! Evenkeel's simulator.
+
+pub mod balancer;
+pub mod conformance;
+pub mod engine;
+pub mod ids;
+pub mod population;
+pub mod table;
+pub mod tier;

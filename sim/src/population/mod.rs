@@ -1,0 +1,3 @@
+//! Clients: their addresses, their visits, and real access logs.
+
+pub mod replay;

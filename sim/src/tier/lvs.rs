@@ -1,0 +1,170 @@
+//! One IPVS director as a tier instance.
+
+use crate::balancer::lvs::LvsScheduler;
+use crate::engine::{SimDuration, SimTime};
+use crate::ids::ServerId;
+
+use super::{FlowId, Forwarded, Open, Opened, Segment, TableSizes};
+
+/// A director with its virtual services (`ipvsadm`), timeouts and sysctls.
+#[derive(Clone, Debug)]
+pub struct LvsConfig {
+    /// The virtual services, in the order of their creation.
+    pub services: Vec<LvsService>,
+    /// How packets are forwarded, and so which of them the director sees.
+    pub forwarding: Forwarding,
+    /// `ipvsadm --set`.
+    pub timeouts: LvsTimeouts,
+    /// `net.ipv4.vs.*`.
+    pub sysctl: LvsSysctl,
+    /// The kernel's timer clock.
+    pub clock: KernelClock,
+}
+
+/// One virtual service.
+#[derive(Clone, Debug)]
+pub struct LvsService {
+    /// The scheduler (`-s`).
+    pub scheduler: LvsScheduler,
+    /// `-p`, or `None` without persistence.
+    pub persistence_timeout: Option<SimDuration>,
+    /// `-M` for IPv4: number of leading bits of the client's address that are one client.
+    pub persistence_prefix_v4: u8,
+    /// `-M` for IPv6.
+    pub persistence_prefix_v6: u8,
+    /// How a template names its service.
+    pub template_scope: TemplateScope,
+    /// The real servers, in the order in which they were added (the kernel's list is the reverse); the server at
+    /// place `i` is [`ServerId`] `i`.
+    pub servers: Vec<LvsServer>,
+}
+
+/// What a persistence template ties together (`ip_vs_sched_persist`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateScope {
+    /// Address and port of the service.
+    Port,
+    /// A port-zero service: all ports of the address.
+    AllPorts,
+    /// A firewall-mark service: all that carries the mark.
+    FirewallMark(u32),
+}
+
+/// One real server of a virtual service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LvsServer {
+    /// `-w`; 0 takes no new clients.
+    pub weight: u32,
+    /// `-x`; 0 is no limit.
+    pub upper_threshold: u32,
+    /// `-y`; 0 is none given.
+    pub lower_threshold: u32,
+}
+
+/// `-m`, `-g`, `-i`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Masquerading: both directions pass the director.
+    Nat,
+    /// Direct routing: only the client's packets do.
+    Dr,
+    /// IP in IP tunnel: only the client's packets do.
+    Tun,
+}
+
+/// `ipvsadm --set TCP TCPFIN UDP`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LvsTimeouts {
+    /// ESTABLISHED.
+    pub tcp: SimDuration,
+    /// FIN_WAIT.
+    pub tcp_fin: SimDuration,
+    /// UDP.
+    pub udp: SimDuration,
+}
+
+impl Default for LvsTimeouts {
+    fn default() -> Self {
+        Self {
+            tcp: SimDuration::from_secs(900),
+            tcp_fin: SimDuration::from_secs(120),
+            udp: SimDuration::from_secs(300),
+        }
+    }
+}
+
+/// `net.ipv4.vs.*`, as far as they change decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LvsSysctl {
+    /// `expire_nodest_conn`.
+    pub expire_nodest_conn: bool,
+    /// `expire_quiescent_template`.
+    pub expire_quiescent_template: bool,
+    /// `conn_reuse_mode` other than 0.
+    pub conn_reuse_mode: bool,
+    /// `sloppy_tcp`.
+    pub sloppy_tcp: bool,
+}
+
+impl Default for LvsSysctl {
+    fn default() -> Self {
+        Self {
+            expire_nodest_conn: false,
+            expire_quiescent_template: false,
+            conn_reuse_mode: true,
+            sloppy_tcp: false,
+        }
+    }
+}
+
+/// The kernel's timer clock: timers fire at ticks and are rounded up by the timer wheel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelClock {
+    /// Ticks a second (`CONFIG_HZ`).
+    pub hz: u32,
+    /// The tick counter (`jiffies`) at time zero.
+    pub jiffies_at_zero: u64,
+    /// Time from time zero to the next tick; less than one tick.
+    pub tick_phase: SimDuration,
+}
+
+/// One IPVS director.
+#[derive(Debug)]
+pub struct Lvs {}
+
+impl Lvs {
+    /// A director with empty tables.
+    pub fn new(_config: LvsConfig) -> Self {
+        unimplemented!()
+    }
+
+    /// A SYN arrives.
+    pub fn open(&mut self, _now: SimTime, _open: &Open<'_>) -> Opened {
+        unimplemented!()
+    }
+
+    /// Another segment of a connection.
+    pub fn segment(&mut self, _now: SimTime, _flow: FlowId, _segment: Segment) -> Forwarded {
+        unimplemented!()
+    }
+
+    /// `ipvsadm -e -w`, in every service.
+    pub fn set_weight(&mut self, _now: SimTime, _server: ServerId, _weight: u32) {
+        unimplemented!()
+    }
+
+    /// `ipvsadm -d`, in every service.
+    pub fn remove_server(&mut self, _now: SimTime, _server: ServerId) {
+        unimplemented!()
+    }
+
+    /// `ipvsadm -a`, in every service.
+    pub fn add_server(&mut self, _now: SimTime, _server: ServerId, _weight: u32) {
+        unimplemented!()
+    }
+
+    /// Table sizes.
+    pub fn table_sizes(&self) -> TableSizes {
+        unimplemented!()
+    }
+}

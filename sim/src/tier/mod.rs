@@ -1,0 +1,275 @@
+//! A tier instance: one nginx, one IPVS director. It is the unit that is driven, by the simulation and by recorded
+//! traces alike: affinity, health, retries and the [`crate::balancer::Balancer`] behind one set of inputs.
+//!
+//! Time is an argument of every input and never goes back; the phases of the program's clocks are parameters of its
+//! construction. Every input first does what the program's timers would have done by then.
+
+pub mod lvs;
+pub mod nginx;
+
+use std::net::IpAddr;
+
+use crate::engine::SimTime;
+use crate::ids::ServerId;
+
+pub use lvs::{Lvs, LvsConfig};
+pub use nginx::{Nginx, NginxConfig};
+
+/// What the opening of a flow (a connection for LVS, a request for nginx) shows to an instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Open<'a> {
+    /// The source address as the instance sees it.
+    pub address: IpAddr,
+    /// The source port.
+    pub port: u16,
+    /// What the configured hash key evaluates to; empty where none is configured.
+    pub key: &'a [u8],
+    /// The request's method.
+    pub method: Method,
+    /// The worker process that accepted the connection, from 0.
+    pub worker: u16,
+    /// Which virtual service of the instance is addressed, in configuration order; 0 where there is only one.
+    pub service: u16,
+}
+
+/// HTTP methods, as far as balancers tell them apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Method {
+    /// Idempotent: GET, HEAD, PUT, DELETE, OPTIONS.
+    #[default]
+    Get,
+    /// Not idempotent: POST, LOCK, PATCH.
+    Post,
+}
+
+/// A flow that an instance knows: a slot and its generation, so that a flow that has ended is told from a later one
+/// in the same slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct FlowId {
+    /// The slot in the instance's table of flows.
+    pub slot: u32,
+    /// How often the slot had been used before.
+    pub generation: u32,
+}
+
+/// What an instance decided for one try.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// The server, or `None` when the instance refuses by itself.
+    pub server: Option<ServerId>,
+    /// Why this server, or why none.
+    pub reason: Reason,
+    /// Number of the try within its flow, from 1.
+    pub attempt: u8,
+}
+
+/// Why a decision fell as it did: the evidence from which the cause of a session's loss is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// Chosen by the algorithm, which ties nothing to the client. `tie` says that another server was equally good
+    /// and the order of the list decided.
+    Scheduled {
+        /// Whether the choice fell between equals.
+        tie: bool,
+    },
+    /// The client's address or key hashes to this server.
+    Hashed,
+    /// The hash chose another server first, which may not be used now; see the field for why.
+    Rehashed(Skipped),
+    /// The instance remembers the client: an LVS persistence template, a stick-table entry, a cookie.
+    Affinity,
+    /// The connection is known already (a segment or a reused port of a live entry).
+    LiveEntry,
+    /// The instance remembered the client, but that server may no longer be used; see the field for why.
+    AffinityUnusable(Skipped),
+    /// No server may be used.
+    NoneUsable,
+}
+
+/// Why the server that affinity or the hash points at was passed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Skipped {
+    /// It failed in this very request.
+    Tried,
+    /// Failures count against it (nginx `max_fails`), or a health check took it out.
+    Unhealthy,
+    /// It has as many connections as it may (`max_conns`, an LVS upper threshold).
+    Full,
+    /// It is out by configuration: `down`, weight 0, removed.
+    OutOfService,
+    /// Too many tries at the hash: the program fell back to round robin.
+    TriesExhausted,
+}
+
+/// How one try at a server ended, as its balancer sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Answered with this status.
+    Status(u16),
+    /// Connecting was refused or reset before the request was sent.
+    ConnectRefused,
+    /// Connecting took longer than the instance waits.
+    ConnectTimeout,
+    /// The connection broke after the request was sent.
+    Reset,
+    /// No answer within the time that the instance waits, after the request was sent.
+    ReadTimeout,
+}
+
+/// What an instance does after a try has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// The flow has ended; the client gets this status.
+    Done {
+        /// HTTP status that the client gets.
+        status: u16,
+    },
+    /// Another try.
+    Retry(Decision),
+}
+
+/// A change of a TCP connection that an L4 instance sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Segment {
+    /// The client's handshake was completed.
+    Established,
+    /// Data or an acknowledgement from the client.
+    FromClient,
+    /// Data or an acknowledgement from the server (not seen in direct routing).
+    FromServer,
+    /// The client's FIN.
+    ClientFin,
+    /// The server's FIN (not seen in direct routing).
+    ServerFin,
+    /// A reset by the client.
+    ClientReset,
+    /// A reset by the server (not seen in direct routing).
+    ServerReset,
+}
+
+/// What became of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forwarded {
+    /// It went to the flow's server.
+    To(ServerId),
+    /// It was dropped without a word: the server is no longer configured.
+    Dropped,
+    /// The instance does not know the connection: the client gets a reset.
+    Reset,
+}
+
+/// Whether an instance decides for each connection or for each request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layer {
+    /// Layer 4: once per connection.
+    Connection,
+    /// Layer 7: for each request.
+    Request,
+}
+
+/// A flow that was opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened {
+    /// The flow, to be named in later inputs; meaningless when the decision names no server.
+    pub flow: FlowId,
+    /// Where it goes.
+    pub decision: Decision,
+}
+
+/// One tier instance of any program.
+#[derive(Debug)]
+pub enum Instance {
+    /// An nginx.
+    Nginx(Nginx),
+    /// An IPVS director.
+    Lvs(Lvs),
+}
+
+impl Instance {
+    /// Whether it decides for each connection or for each request.
+    pub fn layer(&self) -> Layer {
+        match self {
+            Self::Nginx(_) => Layer::Request,
+            Self::Lvs(_) => Layer::Connection,
+        }
+    }
+
+    /// A flow opens: a connection (layer 4) or a request (layer 7).
+    #[inline]
+    pub fn open(&mut self, now: SimTime, open: &Open<'_>) -> Opened {
+        match self {
+            Self::Nginx(nginx) => nginx.open(now, open),
+            Self::Lvs(lvs) => lvs.open(now, open),
+        }
+    }
+
+    /// A try of a request ended. Only for layer 7.
+    #[inline]
+    pub fn attempt_ended(&mut self, now: SimTime, flow: FlowId, outcome: Outcome) -> Then {
+        match self {
+            Self::Nginx(nginx) => nginx.attempt_ended(now, flow, outcome),
+            Self::Lvs(_) => unreachable!("a layer 4 instance sees segments, not attempts"),
+        }
+    }
+
+    /// The client went away while a try was under way. Only for layer 7.
+    pub fn abort(&mut self, now: SimTime, flow: FlowId) {
+        match self {
+            Self::Nginx(nginx) => nginx.abort(now, flow),
+            Self::Lvs(_) => unreachable!("a layer 4 instance sees segments, not requests"),
+        }
+    }
+
+    /// A segment of a known connection passes. Only for layer 4.
+    #[inline]
+    pub fn segment(&mut self, now: SimTime, flow: FlowId, segment: Segment) -> Forwarded {
+        match self {
+            Self::Nginx(_) => unreachable!("a layer 7 instance sees requests, not segments"),
+            Self::Lvs(lvs) => lvs.segment(now, flow, segment),
+        }
+    }
+
+    /// Changes a server's weight; 0 takes it out for new clients (`ipvsadm -e -w`). No effect on nginx, whose weights
+    /// change only by a reload.
+    pub fn set_weight(&mut self, now: SimTime, server: ServerId, weight: u32) {
+        match self {
+            Self::Nginx(_) => {}
+            Self::Lvs(lvs) => lvs.set_weight(now, server, weight),
+        }
+    }
+
+    /// Removes a server from the table (`ipvsadm -d`, as keepalived does when a check fails).
+    pub fn remove_server(&mut self, now: SimTime, server: ServerId) {
+        match self {
+            Self::Nginx(_) => {}
+            Self::Lvs(lvs) => lvs.remove_server(now, server),
+        }
+    }
+
+    /// Adds a server, or one that was removed, with a weight (`ipvsadm -a`).
+    pub fn add_server(&mut self, now: SimTime, server: ServerId, weight: u32) {
+        match self {
+            Self::Nginx(_) => {}
+            Self::Lvs(lvs) => lvs.add_server(now, server, weight),
+        }
+    }
+
+    /// Entries in the affinity table (persistence templates), and bytes of all tables of connections.
+    pub fn table_sizes(&self) -> TableSizes {
+        match self {
+            Self::Nginx(nginx) => nginx.table_sizes(),
+            Self::Lvs(lvs) => lvs.table_sizes(),
+        }
+    }
+}
+
+/// What an instance keeps in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableSizes {
+    /// Connections or requests that it knows now.
+    pub flows: u64,
+    /// Clients that it remembers now.
+    pub affinity_entries: u64,
+    /// Bytes of these tables.
+    pub bytes: u64,
+}
