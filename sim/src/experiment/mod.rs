@@ -1,0 +1,3 @@
+//! Strategies times replications, and what they add up to.
+
+pub mod summary;

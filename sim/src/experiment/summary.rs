@@ -1,0 +1,231 @@
+//! What an experiment found: the plain data that tables, charts and reports are made of.
+//!
+//! Everything here is a function of the scenario and its seed; nothing depends on the machine, the time or the number of
+//! threads.
+
+use serde::Serialize;
+
+use crate::metrics::{Direction, LossCause, Phase, Unit};
+
+/// Version of the shape of `summary.json`.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// An experiment's findings.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Version of Evenkeel.
+    pub evenkeel_version: String,
+    /// The scenario's title.
+    pub title: String,
+    /// SHA-256 of the scenario as resolved, in hexadecimal.
+    pub scenario_sha256: String,
+    /// Seed.
+    pub seed: u64,
+    /// Replications of each strategy.
+    pub replications: u32,
+    /// What changed between replications: `population`, `behaviour`, or `nothing` (a replayed log: no intervals).
+    pub vary: String,
+    /// Warm-up before measurement [s].
+    pub warmup_s: f64,
+    /// Length of the measured part [s].
+    pub duration_s: f64,
+    /// Length of a load window [s].
+    pub window_s: f64,
+    /// The servers.
+    pub servers: Vec<ServerLine>,
+    /// The faults, in order of time.
+    pub faults: Vec<FaultLine>,
+    /// The strategies, in the scenario's order; the first is the reference.
+    pub strategies: Vec<StrategySummary>,
+    /// What each expectation of the scenario came to.
+    pub expectations: Vec<ExpectationResult>,
+    /// What a replayed log does not say and was inferred.
+    pub inferred: Vec<String>,
+    /// Statistics of the replayed logs, ready for printing: (name, value).
+    pub log_statistics: Vec<(String, String)>,
+}
+
+/// A server.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerLine {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// Its weight.
+    pub weight: u32,
+}
+
+/// A fault.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultLine {
+    /// What happens, such as `crash of web2`.
+    pub what: String,
+    /// When, from the end of the warm-up [s].
+    pub at_s: f64,
+    /// When it is over, from the end of the warm-up [s].
+    pub until_s: f64,
+}
+
+/// A mean over replications with its 95 % t-interval.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq)]
+pub struct Estimate {
+    /// Mean.
+    pub mean: f64,
+    /// Half the width of the 95 % interval; `None` with fewer than two replications, or when nothing varies.
+    pub half_width: Option<f64>,
+    /// Replications in which the metric had a value.
+    pub n: u32,
+}
+
+/// One strategy's findings.
+#[derive(Clone, Debug, Serialize)]
+pub struct StrategySummary {
+    /// Its name.
+    pub name: String,
+    /// Its balancer, such as `lvs.wlc`.
+    pub balancer: String,
+    /// Where sessions live, such as `local`.
+    pub session: String,
+    /// Every metric in every phase that the run has, in catalogue order.
+    pub metrics: Vec<MetricSummary>,
+    /// What each server did, over the whole measured part.
+    pub servers: Vec<ServerSummary>,
+    /// Sessions lost by cause per replication, causes with no loss in any replication left out.
+    pub losses: Vec<LossSummary>,
+    /// What each fault did.
+    pub faults: Vec<FaultImpact>,
+    /// Load over time.
+    pub series: Series,
+    /// Distribution of response times: (milliseconds, share of answers at most that), increasing, pooled over replications.
+    pub latency_cdf: Vec<(f64, f64)>,
+    /// The trace of scripted clients, in order of time (first replication).
+    pub trace: Vec<TraceLine>,
+    /// Some losses told as stories (first replication).
+    pub stories: Vec<String>,
+}
+
+/// One metric of one strategy in one phase.
+#[derive(Clone, Debug, Serialize)]
+pub struct MetricSummary {
+    /// The metric's name.
+    pub metric: &'static str,
+    /// The phase.
+    pub phase: Phase,
+    /// Unit.
+    pub unit: Unit,
+    /// Which way is better.
+    pub direction: Direction,
+    /// The value; `None` when undefined in every replication.
+    pub value: Option<Estimate>,
+    /// What uniform random choice would give at the same counts (load skew only).
+    pub noise_floor: Option<f64>,
+    /// Paired difference to the first strategy; `None` for the first strategy itself.
+    pub difference: Option<Estimate>,
+}
+
+/// What a server did.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerSummary {
+    /// The server's name.
+    pub server: String,
+    /// Requests (tries) that reached it.
+    pub requests: Estimate,
+    /// Share of all requests.
+    pub requests_share: Estimate,
+    /// Connections opened to it.
+    pub connections: Estimate,
+    /// Busy share of its workers.
+    pub utilisation: Estimate,
+}
+
+/// Losses of one cause.
+#[derive(Clone, Debug, Serialize)]
+pub struct LossSummary {
+    /// The cause.
+    pub cause: LossCause,
+    /// Sessions lost by it.
+    pub lost: Estimate,
+}
+
+/// What a fault did under one strategy.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultImpact {
+    /// What happened, as in [`FaultLine::what`].
+    pub what: String,
+    /// Users who lost their session because of it.
+    pub users_logged_out: Estimate,
+    /// Requests that failed while it lasted.
+    pub requests_failed: Estimate,
+    /// Highest utilisation of any server in any window from its start to the time of evenness (or the end).
+    pub peak_utilisation: Estimate,
+    /// Time from its end until load was even again [s]; `None` when it never was within the run in any replication.
+    pub even_again_s: Option<Estimate>,
+    /// Replications in which load did not become even again before the run ended.
+    pub never_even: u32,
+}
+
+/// Load over time, mean over replications.
+#[derive(Clone, Debug, Serialize)]
+pub struct Series {
+    /// Width of a bin [s].
+    pub bin_s: f64,
+    /// For each server, requests a second in each bin, from the end of the warm-up.
+    pub requests_per_s: Vec<Vec<f64>>,
+    /// For each server, busy share of its workers in each bin.
+    pub utilisation: Vec<Vec<f64>>,
+}
+
+/// A step of a scripted client.
+#[derive(Clone, Debug, Serialize)]
+pub struct TraceLine {
+    /// When, from the end of the warm-up [s].
+    pub at_s: f64,
+    /// Which client.
+    pub client: String,
+    /// What it did: `open`, `close`.
+    pub event: String,
+    /// The server, or `none`.
+    pub server: String,
+    /// Why the connection went there, in a few words.
+    pub reason: String,
+    /// What the balancer knew at that time: the template's remaining time, active and inactive connections per server.
+    pub state: String,
+}
+
+/// What an expectation came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExpectationResult {
+    /// The strategy's name.
+    pub strategy: String,
+    /// The metric's name.
+    pub metric: &'static str,
+    /// The phase.
+    pub phase: Phase,
+    /// Smallest value that passes.
+    pub min: Option<f64>,
+    /// Largest value that passes.
+    pub max: Option<f64>,
+    /// What was found; `None` when the metric had no value, which fails.
+    pub value: Option<Estimate>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Line of the scenario file, from 1.
+    pub line: usize,
+}
+
+/// What an expectation comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The interval lies wholly inside the limits.
+    Pass,
+    /// The interval lies wholly outside.
+    Worse,
+    /// The interval straddles a limit.
+    Inconclusive,
+    /// The metric has no value.
+    NoData,
+}

@@ -1,0 +1,157 @@
+//! The catalogue of metrics: id, unit, direction, kind, and when each is undefined.
+
+use serde::Serialize;
+
+/// Part of a run, told by its faults.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The whole measured part.
+    All,
+    /// Before the first fault; the whole measured part when there is none.
+    Before,
+    /// From the start of the first fault to the end of the last.
+    During,
+    /// After the last fault.
+    After,
+}
+
+impl Phase {
+    /// All phases, the whole first.
+    pub const ALL: [Self; 4] = [Self::All, Self::Before, Self::During, Self::After];
+
+    /// Its name in scenarios and results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Before => "before",
+            Self::During => "during",
+            Self::After => "after",
+        }
+    }
+}
+
+/// A metric, by its place in the catalogue.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct MetricId(pub u16);
+
+/// What a metric is counted in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// A share or a ratio, without unit.
+    Ratio,
+    /// A number of things.
+    Count,
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Things a second.
+    PerSecond,
+}
+
+/// Which way is better.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Smaller is better.
+    LowerIsBetter,
+    /// Larger is better.
+    HigherIsBetter,
+    /// Neither.
+    Neutral,
+}
+
+/// How replications are put together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Mean over replications of one value each.
+    Mean,
+    /// A ratio of counts in each replication.
+    Ratio,
+    /// A quantile of a distribution pooled within each replication.
+    Quantile,
+}
+
+/// One line of the catalogue.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Metric {
+    /// Its name, such as `load.requests.peak_to_mean`.
+    pub name: &'static str,
+    /// What it is counted in.
+    pub unit: Unit,
+    /// Which way is better.
+    pub direction: Direction,
+    /// How replications are put together.
+    pub kind: Kind,
+    /// What it means, in a sentence.
+    pub meaning: &'static str,
+    /// When it has no value.
+    pub undefined: &'static str,
+}
+
+macro_rules! metrics {
+    ($($name:literal, $unit:ident, $direction:ident, $kind:ident, $meaning:literal, $undefined:literal;)+) => {
+        /// Every metric; [`MetricId`] is the place in this list.
+        pub const METRICS: &[Metric] = &[$(Metric {
+            name: $name, unit: Unit::$unit, direction: Direction::$direction, kind: Kind::$kind,
+            meaning: $meaning, undefined: $undefined,
+        },)+];
+    };
+}
+
+metrics! {
+    "load.requests.peak_to_mean", Ratio, LowerIsBetter, Ratio, "requests at the most loaded server over the mean, by weight", "no request";
+    "load.requests.peak_to_nominal", Ratio, LowerIsBetter, Ratio, "requests at the most loaded server over the fair share of the full fleet: the skew tax", "no request";
+    "load.requests.jain", Ratio, HigherIsBetter, Ratio, "Jain's fairness index of requests by server and weight; 1 is even", "no request";
+    "load.requests.cv", Ratio, LowerIsBetter, Ratio, "standard deviation over mean of requests by server and weight", "no request";
+    "load.requests.gini", Ratio, LowerIsBetter, Ratio, "Gini coefficient of requests by server and weight; 0 is even", "no request";
+    "load.requests.max_share", Ratio, LowerIsBetter, Ratio, "share of all requests that the most loaded server got", "no request";
+    "load.requests.window.p95", Ratio, LowerIsBetter, Quantile, "95th percentile over windows of peak to mean requests", "no window with 100 requests a server";
+    "load.connections.peak_to_mean", Ratio, LowerIsBetter, Ratio, "connections opened to the most loaded server over the mean, by weight", "no connection";
+    "load.connections.jain", Ratio, HigherIsBetter, Ratio, "Jain's fairness index of connections by server and weight", "no connection";
+    "load.connections.cv", Ratio, LowerIsBetter, Ratio, "standard deviation over mean of connections by server and weight", "no connection";
+    "load.connections.gini", Ratio, LowerIsBetter, Ratio, "Gini coefficient of connections by server and weight", "no connection";
+    "load.connections.max_share", Ratio, LowerIsBetter, Ratio, "share of all connections that the most loaded server got", "no connection";
+    "load.busy.peak_to_mean", Ratio, LowerIsBetter, Ratio, "busy time of the most loaded server over the mean, by weight", "no busy time";
+    "load.busy.peak_to_nominal", Ratio, LowerIsBetter, Ratio, "busy time of the most loaded server over the fair share of the full fleet", "no busy time";
+    "load.busy.jain", Ratio, HigherIsBetter, Ratio, "Jain's fairness index of busy time by server and weight", "no busy time";
+    "load.busy.cv", Ratio, LowerIsBetter, Ratio, "standard deviation over mean of busy time by server and weight", "no busy time";
+    "load.busy.gini", Ratio, LowerIsBetter, Ratio, "Gini coefficient of busy time by server and weight", "no busy time";
+    "load.busy.max_share", Ratio, LowerIsBetter, Ratio, "share of all busy time that the most loaded server had", "no busy time";
+    "utilisation.max", Ratio, LowerIsBetter, Mean, "busy share of the workers of the busiest server", "no time";
+    "visits.with_loss", Ratio, LowerIsBetter, Ratio, "share of logged-in visits that lost their session at least once", "no visit logged in";
+    "visits.abandoned", Ratio, LowerIsBetter, Ratio, "share of visits that the user gave up", "no visit ended";
+    "visits.finished", Count, Neutral, Mean, "visits that ran to their end", "never";
+    "session.lost", Ratio, LowerIsBetter, Ratio, "sessions lost per session created", "no session created";
+    "session.created", Count, Neutral, Mean, "sessions created", "never";
+    "session.expired", Count, Neutral, Mean, "sessions that idled longer than the application allows; no loss", "never";
+    "session.forked", Count, LowerIsBetter, Mean, "times that a second live copy of a session came about", "never";
+    "requests.served", Count, Neutral, Mean, "requests answered", "never";
+    "requests.session_miss", Ratio, LowerIsBetter, Ratio, "share of the requests that need a session and did not find it", "no request needed a session";
+    "requests.failed", Ratio, LowerIsBetter, Ratio, "share of requests that ended without an answer of a server", "no request";
+    "requests.retried", Ratio, LowerIsBetter, Ratio, "tries beyond the first per request", "no request";
+    "logins.failed", Ratio, LowerIsBetter, Ratio, "share of posted logins that did not succeed", "no login posted";
+    "throughput", PerSecond, Neutral, Mean, "requests answered a second", "no time";
+    "latency.mean", Milliseconds, LowerIsBetter, Mean, "mean response time of answered requests", "no answer";
+    "latency.p50", Milliseconds, LowerIsBetter, Quantile, "median response time", "no answer";
+    "latency.p90", Milliseconds, LowerIsBetter, Quantile, "90th percentile of response time", "no answer";
+    "latency.p99", Milliseconds, LowerIsBetter, Quantile, "99th percentile of response time", "no answer";
+    "latency.p999", Milliseconds, LowerIsBetter, Quantile, "99.9th percentile of response time", "no answer";
+    "latency.max", Milliseconds, LowerIsBetter, Quantile, "longest response time", "no answer";
+    "store.operations", PerSecond, LowerIsBetter, Mean, "operations of the shared session store a second", "never";
+}
+
+impl MetricId {
+    /// The metric called `name`.
+    pub fn by_name(name: &str) -> Option<Self> {
+        METRICS.iter().position(|metric| metric.name == name).map(|at| Self(at as u16))
+    }
+
+    /// Its line in the catalogue.
+    pub fn metric(self) -> &'static Metric {
+        &METRICS[usize::from(self.0)]
+    }
+}

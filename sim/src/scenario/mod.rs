@@ -1,0 +1,265 @@
+//! Scenarios: what a file says, resolved. Every field below is final: defaults are filled in, presets are expanded,
+//! names are ids. The parser lives beside this file; the rest of the simulator sees only these types.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::backend::Capacity;
+use crate::engine::{Distribution, SimDuration};
+use crate::ids::ServerId;
+use crate::metrics::{MetricId, Phase};
+use crate::population::AddressPlan;
+use crate::session::{OnUnknownId, SessionPlan};
+use crate::tier::{LvsConfig, NginxConfig};
+
+/// One experiment: one site and its clients, some faults, several strategies.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What the scenario shows, in a line.
+    pub title: String,
+    /// Length of the measured part, after the warm-up. `None`: to the end of the replayed logs.
+    pub duration: Option<SimDuration>,
+    /// Time before measurement begins.
+    pub warmup: SimDuration,
+    /// Independent repetitions, at least 1.
+    pub replications: u32,
+    /// Seed of every random number.
+    pub seed: u64,
+    /// What changes from one replication to the next.
+    pub vary: Vary,
+    /// Length of the windows over which load skew is watched.
+    pub window: SimDuration,
+    /// Populations of simulated users.
+    pub populations: Vec<Population>,
+    /// Replayed logs.
+    pub logs: Vec<LogSource>,
+    /// Clients that follow a script.
+    pub scripted_clients: Vec<ScriptedClient>,
+    /// The servers, in configuration order.
+    pub servers: Vec<Server>,
+    /// What breaks.
+    pub faults: Vec<Fault>,
+    /// The strategies to compare; the first is the reference.
+    pub strategies: Vec<Strategy>,
+    /// What `evenkeel check` demands.
+    pub expectations: Vec<Expectation>,
+}
+
+/// What changes between replications (DESIGN, Experiments).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Vary {
+    /// Addresses and behaviour: *some* site of this kind.
+    Population,
+    /// Behaviour only: *this* site's users behaving anew.
+    Behaviour,
+}
+
+/// A population of simulated users.
+#[derive(Clone, Debug)]
+pub struct Population {
+    /// Its name.
+    pub name: String,
+    /// Number of users, at least 1.
+    pub clients: u32,
+    /// The addresses that they come from.
+    pub address: AddressPlan,
+    /// How their requests come about.
+    pub traffic: Traffic,
+    /// How their connections are used.
+    pub connection: ConnectionRules,
+}
+
+/// How requests come about.
+#[derive(Clone, Debug)]
+pub enum Traffic {
+    /// Each user makes visits, one click after the other's answer.
+    ClosedLoop(VisitPlan),
+    /// Single requests of users drawn at random, which need no session, as a Poisson process.
+    Poisson {
+        /// Requests a second, above 0.
+        rate: f64,
+    },
+}
+
+/// What a user does on a visit.
+#[derive(Clone, Debug)]
+pub struct VisitPlan {
+    /// Clicks after the login (of the whole visit if there is none), rounded up to a whole number of at least 1.
+    pub clicks: Distribution,
+    /// Time from an answer to the next click [s].
+    pub think: Distribution,
+    /// Time from the end of a visit to the start of the next [s].
+    pub away: Distribution,
+    /// Whether the visit begins with a login: the form (GET) and the credentials (POST).
+    pub login: bool,
+    /// Whether the posted form must reach a server that knows the form's token (a pre-session), as CSRF tokens and
+    /// captchas demand; else only the POST itself matters.
+    pub form_token: bool,
+    /// Logins that a user attempts again in one visit, after lost sessions and failed logins together.
+    pub logins_again: u8,
+    /// Probability that a user leaves instead of logging in again.
+    pub leave_on_loss: f64,
+    /// Idle time after which the application forgets a session.
+    pub session_idle_timeout: SimDuration,
+    /// What the application does with a session id that it does not know.
+    pub on_unknown_id: OnUnknownId,
+}
+
+/// How a client's connections are used. A client of a closed loop has at most one request in flight and one
+/// connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectionRules {
+    /// Idle time after which the hop that ends TCP closes the connection; zero closes after each answer.
+    pub keepalive_timeout: SimDuration,
+    /// Requests that a connection may carry, at least 1.
+    pub keepalive_requests: u32,
+    /// Who closes an idle connection.
+    pub closed_by: ClosedBy,
+}
+
+/// Who closes an idle connection first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClosedBy {
+    /// The client's browser.
+    Client,
+    /// The hop that ends TCP: the web server behind LVS, else the proxy.
+    Server,
+}
+
+/// A replayed access log.
+#[derive(Clone, Debug)]
+pub struct LogSource {
+    /// Its name.
+    pub name: String,
+    /// The files, in order; as written when absolute, else relative to the scenario's folder.
+    pub files: Vec<PathBuf>,
+    /// Longest idle time within one visit of a client.
+    pub visit_gap: SimDuration,
+    /// How far out of order a line may come before the log is sorted externally.
+    pub reorder_window: SimDuration,
+    /// Whether visits carry a session (those of bots never do).
+    pub sessions: bool,
+    /// Idle time after which the application forgets a session.
+    pub session_idle_timeout: SimDuration,
+    /// What the application does with a session id that it does not know.
+    pub on_unknown_id: OnUnknownId,
+    /// How the clients' connections are used.
+    pub connection: ConnectionRules,
+}
+
+/// A client that opens connections at given times.
+#[derive(Clone, Debug)]
+pub struct ScriptedClient {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its connections, in order of time; each carries one GET.
+    pub connections: Vec<ScriptedConnection>,
+    /// The strategies (indices) in which it exists; `None`: in all.
+    pub strategies: Option<Vec<usize>>,
+}
+
+/// One connection of a scripted client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScriptedConnection {
+    /// When it opens, from the end of the warm-up.
+    pub at: SimDuration,
+    /// How long it stays open before the client closes it.
+    pub hold: SimDuration,
+}
+
+/// A server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its name.
+    pub name: String,
+    /// Host and port as in the balancer's configuration.
+    pub address: String,
+    /// Its share of the work relative to others, as the balancers are told unless a strategy says otherwise.
+    pub weight: u32,
+    /// What it can do.
+    pub capacity: Capacity,
+}
+
+/// Something that breaks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// When, from the end of the warm-up.
+    pub at: SimDuration,
+    /// What.
+    pub kind: FaultKind,
+}
+
+/// What can break.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FaultKind {
+    /// The server's processes die, its memory is lost, and its port refuses connections until it is back.
+    Crash {
+        /// Which server.
+        server: ServerId,
+        /// How long it stays away.
+        lasts: SimDuration,
+    },
+}
+
+/// One way to run the site.
+#[derive(Clone, Debug)]
+pub struct Strategy {
+    /// Its name.
+    pub name: String,
+    /// The balancer's scenario name, such as `lvs.wlc`.
+    pub balancer: String,
+    /// The tiers, front to back.
+    pub tiers: Vec<TierPlan>,
+    /// Where sessions live.
+    pub session: SessionPlan,
+}
+
+/// One tier: a program's configuration, and the checks that watch its servers.
+#[derive(Clone, Debug)]
+pub struct TierPlan {
+    /// The program.
+    pub program: Program,
+    /// keepalived's `TCP_CHECK`, which removes servers from an LVS table and puts them back.
+    pub tcp_check: Option<TcpCheck>,
+}
+
+/// The program of a tier. Clock phases in it are drawn per replication.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// An nginx.
+    Nginx(NginxConfig),
+    /// An IPVS director.
+    Lvs(LvsConfig),
+}
+
+/// keepalived 2.2.7 `TCP_CHECK` of each real server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TcpCheck {
+    /// `delay_loop`: time between checks.
+    pub delay_loop: SimDuration,
+    /// `connect_timeout`.
+    pub connect_timeout: SimDuration,
+    /// `retry`: further checks before a server is taken out.
+    pub retry: u32,
+    /// `delay_before_retry`.
+    pub delay_before_retry: SimDuration,
+}
+
+/// A limit on a metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    /// The strategy (index), or `None` for every strategy.
+    pub strategy: Option<usize>,
+    /// The metric.
+    pub metric: MetricId,
+    /// The phase.
+    pub phase: Phase,
+    /// Smallest value that passes.
+    pub min: Option<f64>,
+    /// Largest value that passes.
+    pub max: Option<f64>,
+    /// Line of the scenario file where it stands, from 1.
+    pub line: usize,
+}
