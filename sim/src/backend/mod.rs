@@ -1,5 +1,7 @@
 //! Servers: their queues, their discipline, what they have done.
 
+pub mod servers;
+
 use crate::engine::Distribution;
 
 /// What a server can do.

@@ -1,7 +1,12 @@
 //! What is measured: the catalogue of metrics, the counters of a run, fairness, losses by cause.
 
 pub mod catalogue;
+pub mod fairness;
+pub mod histogram;
 pub mod loss;
+pub mod recorder;
 
 pub use catalogue::{Direction, Metric, MetricId, Phase, Unit};
+pub use fairness::Fairness;
+pub use histogram::Histogram;
 pub use loss::LossCause;

@@ -1,5 +1,7 @@
 //! Clients: their addresses, their visits, and real access logs.
 
+pub mod addresses;
+pub mod clients;
 pub mod replay;
 
 use std::net::IpAddr;

@@ -1,5 +1,7 @@
 //! Sessions: where they live, and what happens to them.
 
+pub mod sessions;
+
 use crate::engine::Distribution;
 
 /// Where sessions live.

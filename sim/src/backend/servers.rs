@@ -1,0 +1,284 @@
+//! The servers of a run: who is up, who is served, who waits.
+//!
+//! A server is pure logic: it says which request starts and when it will be done; the caller schedules that and keeps the
+//! accounts.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::{Capacity, Discipline};
+use crate::engine::{SimDuration, SimTime};
+use crate::ids::{RequestId, ServerId};
+use crate::table::Column;
+
+/// What a server says to a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accepted {
+    /// A worker took it; it will be done at this time.
+    Started {
+        /// When the service ends.
+        due: SimTime,
+    },
+    /// It waits for a worker.
+    Queued,
+    /// It shares the processor; the next of all requests will be done at this time.
+    Shared {
+        /// When the next service ends, unless the set of requests changes before.
+        next_due: SimTime,
+    },
+    /// The queue is full: 503.
+    Full,
+    /// Nothing listens.
+    Refused,
+}
+
+/// All servers.
+#[derive(Debug)]
+pub struct Servers {
+    rows: Column<ServerId, Server>,
+}
+
+#[derive(Debug)]
+struct Server {
+    discipline: Discipline,
+    up: bool,
+    /// Times at which it lost its memory; their number is its epoch.
+    crashed_at: Vec<SimTime>,
+    /// Requests in service (first come, first served).
+    busy: u32,
+    /// Requests waiting, with their demands.
+    queue: VecDeque<(RequestId, SimDuration)>,
+    shared: SharedProcessor,
+}
+
+/// The state of a processor-sharing server, in attained service: every request present gains it at the same rate, so a
+/// request that comes when it stands at `v` with demand `d` is done when it stands at `v + d`.
+#[derive(Debug, Default)]
+struct SharedProcessor {
+    /// Service that a request present from the start would have got [2^-32 ns].
+    attained: u128,
+    updated: SimTime,
+    /// Requests present by the attained service at which they are done.
+    present: BinaryHeap<Reverse<(u128, RequestId)>>,
+    /// When the next one is done, as last announced.
+    due: SimTime,
+}
+
+/// Fractions of a nanosecond in which attained service is counted: 2^32.
+const FRACTION_BITS: u32 = 32;
+
+impl SharedProcessor {
+    fn advance(&mut self, now: SimTime, cores: u32) {
+        let present = self.present.len() as u128;
+        if present > 0 {
+            let elapsed = u128::from(now.since(self.updated).0) << FRACTION_BITS;
+            self.attained += elapsed * u128::from(cores).min(present) / present;
+        }
+        self.updated = now;
+    }
+
+    fn next_due(&mut self, cores: u32) -> SimTime {
+        let present = self.present.len() as u128;
+        self.due = self.present.peek().map_or(SimTime::NEVER, |Reverse((done_at, _))| {
+            let missing = done_at.saturating_sub(self.attained) * present;
+            let nanos = missing.div_ceil(u128::from(cores).min(present)).div_ceil(1 << FRACTION_BITS);
+            self.updated + SimDuration(u64::try_from(nanos).unwrap_or(u64::MAX))
+        });
+        self.due
+    }
+}
+
+impl Servers {
+    /// Servers that are all up and empty.
+    pub fn new<'a>(capacities: impl Iterator<Item = &'a Capacity>) -> Self {
+        let rows = capacities
+            .map(|capacity| Server {
+                discipline: capacity.discipline,
+                up: true,
+                crashed_at: Vec::new(),
+                busy: 0,
+                queue: VecDeque::new(),
+                shared: SharedProcessor::default(),
+            })
+            .collect();
+        Self { rows: Column::from_vec(rows) }
+    }
+
+    /// Number of servers.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Whether a server's port accepts connections.
+    #[inline]
+    pub fn is_up(&self, server: ServerId) -> bool {
+        self.rows[server].up
+    }
+
+    /// How often a server has lost its memory.
+    #[inline]
+    pub fn epoch(&self, server: ServerId) -> u32 {
+        self.rows[server].crashed_at.len() as u32
+    }
+
+    /// When the memory that a server had in `epoch` was lost; `None` while it lives.
+    pub fn memory_lost_at(&self, server: ServerId, epoch: u32) -> Option<SimTime> {
+        self.rows[server].crashed_at.get(epoch as usize).copied()
+    }
+
+    /// Requests present, and workers or cores busy.
+    #[inline]
+    pub fn level(&self, server: ServerId) -> (u32, u32) {
+        let row = &self.rows[server];
+        match row.discipline {
+            Discipline::Fcfs { .. } => (row.busy + row.queue.len() as u32, row.busy),
+            Discipline::ProcessorSharing { cores, .. } => {
+                let present = row.shared.present.len() as u32;
+                (present, present.min(cores))
+            }
+        }
+    }
+
+    /// A request arrives with its demand.
+    #[inline]
+    pub fn accept(
+        &mut self,
+        now: SimTime,
+        server: ServerId,
+        request: RequestId,
+        demand: SimDuration,
+    ) -> Accepted {
+        let row = &mut self.rows[server];
+        if !row.up {
+            return Accepted::Refused;
+        }
+        match row.discipline {
+            Discipline::Fcfs { workers, queue_limit } => {
+                if row.busy < workers {
+                    row.busy += 1;
+                    Accepted::Started { due: now + demand }
+                } else if queue_limit.is_some_and(|limit| row.queue.len() >= limit as usize) {
+                    Accepted::Full
+                } else {
+                    row.queue.push_back((request, demand));
+                    Accepted::Queued
+                }
+            }
+            Discipline::ProcessorSharing { cores, limit } => {
+                if limit.is_some_and(|limit| row.shared.present.len() >= limit as usize) {
+                    return Accepted::Full;
+                }
+                row.shared.advance(now, cores);
+                let done_at = row.shared.attained + (u128::from(demand.0) << FRACTION_BITS);
+                row.shared.present.push(Reverse((done_at, request)));
+                Accepted::Shared { next_due: row.shared.next_due(cores) }
+            }
+        }
+    }
+
+    /// A worker of a first-come-first-served server is done; returns the request that it takes next and when that will be
+    /// done.
+    #[inline]
+    pub fn worker_done(&mut self, now: SimTime, server: ServerId) -> Option<(RequestId, SimTime)> {
+        let row = &mut self.rows[server];
+        match row.queue.pop_front() {
+            Some((request, demand)) => Some((request, now + demand)),
+            None => {
+                row.busy -= 1;
+                None
+            }
+        }
+    }
+
+    /// The announced end of a service at a processor-sharing server has come: returns the request that is done, or `None`
+    /// if the announcement is out of date; and when the next one will be done, if any.
+    pub fn shared_done(&mut self, now: SimTime, server: ServerId) -> Option<(RequestId, Option<SimTime>)> {
+        let row = &mut self.rows[server];
+        let Discipline::ProcessorSharing { cores, .. } = row.discipline else { return None };
+        if row.shared.due != now {
+            return None;
+        }
+        row.shared.advance(now, cores);
+        let Reverse((_, request)) = row.shared.present.pop()?;
+        let next = row.shared.next_due(cores);
+        Some((request, (next != SimTime::NEVER).then_some(next)))
+    }
+
+    /// A server's processes die: it forgets its memory, its queue and what it served, and refuses connections.
+    pub fn crash(&mut self, now: SimTime, server: ServerId) {
+        let row = &mut self.rows[server];
+        row.up = false;
+        row.crashed_at.push(now);
+        row.busy = 0;
+        row.queue.clear();
+        row.shared = SharedProcessor::default();
+        row.shared.due = SimTime::NEVER;
+    }
+
+    /// A server that had crashed accepts connections again.
+    pub fn recover(&mut self, server: ServerId) {
+        self.rows[server].up = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Distribution;
+
+    const S: ServerId = ServerId(0);
+
+    fn servers(discipline: Discipline) -> Servers {
+        let capacity = Capacity { discipline, service: Distribution::Constant(1.0) };
+        Servers::new([&capacity].into_iter())
+    }
+
+    fn secs(s: u64) -> SimDuration {
+        SimDuration::from_secs(s)
+    }
+
+    fn at(s: u64) -> SimTime {
+        SimTime::ZERO + secs(s)
+    }
+
+    #[test]
+    fn first_come_is_first_served_and_the_queue_has_its_limit() {
+        let mut servers = servers(Discipline::Fcfs { workers: 1, queue_limit: Some(1) });
+        assert_eq!(servers.accept(at(0), S, RequestId(0), secs(5)), Accepted::Started { due: at(5) });
+        assert_eq!(servers.accept(at(1), S, RequestId(1), secs(2)), Accepted::Queued);
+        assert_eq!(servers.accept(at(2), S, RequestId(2), secs(2)), Accepted::Full);
+        assert_eq!(servers.level(S), (2, 1));
+        assert_eq!(servers.worker_done(at(5), S), Some((RequestId(1), at(7))));
+        assert_eq!(servers.worker_done(at(7), S), None);
+        assert_eq!(servers.level(S), (0, 0));
+    }
+
+    #[test]
+    fn sharing_slows_each_by_the_number_present() {
+        // Demands of 4 s and 2 s together from 0 on one core: the shorter is done at 4, the longer at 6.
+        let mut servers = servers(Discipline::ProcessorSharing { cores: 1, limit: None });
+        assert_eq!(servers.accept(at(0), S, RequestId(0), secs(4)), Accepted::Shared { next_due: at(4) });
+        assert_eq!(servers.accept(at(0), S, RequestId(1), secs(2)), Accepted::Shared { next_due: at(4) });
+        assert_eq!(servers.shared_done(at(3), S), None, "not announced for 3");
+        assert_eq!(servers.shared_done(at(4), S), Some((RequestId(1), Some(at(6)))));
+        assert_eq!(servers.shared_done(at(6), S), Some((RequestId(0), None)));
+    }
+
+    #[test]
+    fn a_crash_empties_the_server_and_starts_a_new_epoch() {
+        let mut servers = servers(Discipline::Fcfs { workers: 1, queue_limit: None });
+        servers.accept(at(0), S, RequestId(0), secs(5));
+        servers.accept(at(0), S, RequestId(1), secs(5));
+        servers.crash(at(1), S);
+        assert_eq!(servers.accept(at(2), S, RequestId(2), secs(1)), Accepted::Refused);
+        assert_eq!((servers.epoch(S), servers.memory_lost_at(S, 0)), (1, Some(at(1))));
+        assert_eq!(servers.memory_lost_at(S, 1), None);
+        servers.recover(S);
+        assert_eq!(servers.accept(at(3), S, RequestId(3), secs(1)), Accepted::Started { due: at(4) });
+    }
+}

@@ -1,0 +1,402 @@
+//! The counters of one run: integers that can be added, kept by phase, by server and by window.
+
+use super::{Histogram, LossCause, Phase};
+use crate::engine::{SimDuration, SimTime};
+use crate::ids::ServerId;
+use crate::table::Column;
+
+/// Why a request ended without an answer of a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Failure {
+    /// The server refused the connection, and no other was tried.
+    Refused,
+    /// The server died, or the director did not know the connection, after the request was sent.
+    Reset,
+    /// The director dropped the packets: the server is no longer in its table.
+    Dropped,
+    /// The balancer had no server left to try.
+    NoServer,
+    /// The server's queue was full: 503.
+    QueueFull,
+}
+
+impl Failure {
+    /// All reasons.
+    pub const ALL: [Self; 5] = [Self::Refused, Self::Reset, Self::Dropped, Self::NoServer, Self::QueueFull];
+}
+
+/// The measured phases of a run and its windows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calendar {
+    /// End of the warm-up, when measurement begins.
+    pub measured_from: SimTime,
+    /// Start of the first fault; the end of the run when there is none.
+    pub faults_from: SimTime,
+    /// End of the last fault; the end of the run when there is none.
+    pub faults_until: SimTime,
+    /// End of the run.
+    pub end: SimTime,
+    /// Length of a window.
+    pub window: SimDuration,
+}
+
+impl Calendar {
+    /// Number of windows in the measured part; the last may be cut short.
+    pub fn windows(&self) -> usize {
+        self.end.since(self.measured_from).0.div_ceil(self.window.0).max(1) as usize
+    }
+
+    /// Whether a fault divides the run.
+    pub fn has_faults(&self) -> bool {
+        self.faults_from < self.end
+    }
+
+    /// Start and end of a phase.
+    pub fn bounds(&self, phase: Phase) -> (SimTime, SimTime) {
+        match phase {
+            Phase::All => (self.measured_from, self.end),
+            Phase::Before => (self.measured_from, self.faults_from),
+            Phase::During => (self.faults_from, self.faults_until.min(self.end)),
+            Phase::After => (self.faults_until.min(self.end), self.end),
+        }
+    }
+
+    /// The phase at a time, as an index into the counters; `None` during the warm-up and after the end.
+    #[inline(always)]
+    fn phase_at(&self, now: SimTime) -> Option<usize> {
+        if now < self.measured_from || now >= self.end {
+            None
+        } else if now < self.faults_from {
+            Some(0)
+        } else {
+            Some(1 + usize::from(now >= self.faults_until))
+        }
+    }
+}
+
+/// What happened in one phase.
+#[derive(Clone, Debug, Default)]
+pub struct PhaseCounts {
+    /// Tries that a server accepted, by server.
+    pub requests: Vec<u64>,
+    /// Connections opened to each server.
+    pub connections: Vec<u64>,
+    /// Busy time of each server's workers [ns].
+    pub busy_ns: Vec<u64>,
+    /// Requests answered.
+    pub served: u64,
+    /// Requests not answered, by [`Failure`].
+    pub failed: [u64; Failure::ALL.len()],
+    /// Tries beyond the first.
+    pub retried: u64,
+    /// Response times of answered requests.
+    pub latency: Histogram,
+    /// Requests that needed a session.
+    pub session_needed: u64,
+    /// Of these, those that did not find it.
+    pub session_missed: u64,
+    /// Sessions created.
+    pub created: u64,
+    /// Sessions lost, by [`LossCause`].
+    pub lost: [u64; LossCause::ALL.len()],
+    /// Sessions that idled too long.
+    pub expired: u64,
+    /// Second live copies that came about.
+    pub forked: u64,
+    /// Logins posted.
+    pub logins: u64,
+    /// Of these, those that did not succeed.
+    pub logins_failed: u64,
+    /// Visits, begun after the warm-up, that ran to their end in this phase.
+    pub finished: u64,
+    /// Visits, begun after the warm-up, that the user gave up in this phase.
+    pub abandoned: u64,
+    /// Of the visits that ended, those that had logged in.
+    pub logged_in: u64,
+    /// Of these, those that had lost their session at least once.
+    pub with_loss: u64,
+    /// Operations of the shared session store.
+    pub store_operations: u64,
+}
+
+impl PhaseCounts {
+    fn new(servers: usize) -> Self {
+        Self {
+            requests: vec![0; servers],
+            connections: vec![0; servers],
+            busy_ns: vec![0; servers],
+            ..Self::default()
+        }
+    }
+
+    /// Adds another phase's counts.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.requests, &other.requests),
+            (&mut self.connections, &other.connections),
+            (&mut self.busy_ns, &other.busy_ns),
+        ] {
+            mine.iter_mut().zip(theirs).for_each(|(a, b)| *a += b);
+        }
+        self.failed.iter_mut().zip(other.failed).for_each(|(a, b)| *a += b);
+        self.lost.iter_mut().zip(other.lost).for_each(|(a, b)| *a += b);
+        self.latency.merge(&other.latency);
+        for (mine, theirs) in [
+            (&mut self.served, other.served),
+            (&mut self.retried, other.retried),
+            (&mut self.session_needed, other.session_needed),
+            (&mut self.session_missed, other.session_missed),
+            (&mut self.created, other.created),
+            (&mut self.expired, other.expired),
+            (&mut self.forked, other.forked),
+            (&mut self.logins, other.logins),
+            (&mut self.logins_failed, other.logins_failed),
+            (&mut self.finished, other.finished),
+            (&mut self.abandoned, other.abandoned),
+            (&mut self.logged_in, other.logged_in),
+            (&mut self.with_loss, other.with_loss),
+            (&mut self.store_operations, other.store_operations),
+        ] {
+            *mine += theirs;
+        }
+    }
+
+    /// Requests not answered.
+    pub fn failures(&self) -> u64 {
+        self.failed.iter().sum()
+    }
+
+    /// Sessions lost.
+    pub fn losses(&self) -> u64 {
+        self.lost.iter().sum()
+    }
+}
+
+/// The ledger from time zero, warm-up included: what the accounting identities are about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Visits begun.
+    pub visits_begun: u64,
+    /// Visits that ran to their end.
+    pub visits_finished: u64,
+    /// Visits that the user gave up.
+    pub visits_abandoned: u64,
+    /// Requests issued.
+    pub requests_issued: u64,
+    /// Requests answered.
+    pub requests_served: u64,
+    /// Requests that failed.
+    pub requests_failed: u64,
+    /// Sessions lost, each counted when it is noticed.
+    pub losses: u64,
+    /// Sessions lost, by [`LossCause`].
+    pub losses_by_cause: [u64; LossCause::ALL.len()],
+    /// Requests that missed their session.
+    pub session_misses: u64,
+    /// Requests that entered a server.
+    pub station_arrivals: u64,
+    /// Requests that left a server, served or cut off.
+    pub station_departures: u64,
+    /// Sum over requests that left a server of the time that they spent there [ns].
+    pub station_time_ns: u128,
+    /// Sum over servers of the integral over time of the requests present [ns].
+    pub station_area_ns: u128,
+}
+
+/// A server's level, integrated as it changes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Station {
+    since: SimTime,
+    present: u32,
+    busy: u32,
+}
+
+/// The counters of one run while it goes on.
+#[derive(Debug)]
+pub struct Recorder {
+    calendar: Calendar,
+    phases: [PhaseCounts; 3],
+    /// Accepted tries by window and server.
+    window_requests: Vec<u32>,
+    /// Busy time by window and server [ns].
+    window_busy_ns: Vec<u64>,
+    stations: Column<ServerId, Station>,
+    /// From time zero.
+    pub ledger: Ledger,
+}
+
+impl Recorder {
+    /// Counters at zero for `servers` servers.
+    pub fn new(calendar: Calendar, servers: usize) -> Self {
+        let cells = calendar.windows() * servers;
+        Self {
+            calendar,
+            phases: std::array::from_fn(|_| PhaseCounts::new(servers)),
+            window_requests: vec![0; cells],
+            window_busy_ns: vec![0; cells],
+            stations: Column::filled(Station::default(), servers),
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// The phases and windows.
+    pub fn calendar(&self) -> &Calendar {
+        &self.calendar
+    }
+
+    /// The counters of the phase at `now`, or `None` outside the measured part.
+    #[inline(always)]
+    pub fn at(&mut self, now: SimTime) -> Option<&mut PhaseCounts> {
+        self.calendar.phase_at(now).map(|phase| &mut self.phases[phase])
+    }
+
+    /// A server accepted a try.
+    #[inline]
+    pub fn accepted(&mut self, now: SimTime, server: ServerId) {
+        self.ledger.station_arrivals += 1;
+        let servers = self.stations.len();
+        if let Some(phase) = self.calendar.phase_at(now) {
+            self.phases[phase].requests[server.index()] += 1;
+            let window = (now.since(self.calendar.measured_from).0 / self.calendar.window.0) as usize;
+            self.window_requests[window * servers + server.index()] += 1;
+        }
+    }
+
+    /// A request left a server where it had been since `since`, served or cut off.
+    #[inline]
+    pub fn left(&mut self, now: SimTime, since: SimTime) {
+        self.ledger.station_departures += 1;
+        self.ledger.station_time_ns += u128::from(now.since(since).0);
+    }
+
+    /// A server's level changed to `present` requests, `busy` of its workers at work.
+    #[inline]
+    pub fn level(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
+        let station = &mut self.stations[server];
+        let before = std::mem::replace(station, Station { since: now, present, busy });
+        self.ledger.station_area_ns += u128::from(now.since(before.since).0) * u128::from(before.present);
+        if before.busy > 0 {
+            self.add_busy(server, before.since, now, u64::from(before.busy));
+        }
+    }
+
+    /// Spreads busy time over the windows and phases that it covers.
+    #[inline]
+    fn add_busy(&mut self, server: ServerId, from: SimTime, to: SimTime, workers: u64) {
+        let servers = self.stations.len();
+        let start = self.calendar.measured_from;
+        let mut from = from.max(start);
+        let to = to.min(self.calendar.end);
+        while from < to {
+            let Some(phase) = self.calendar.phase_at(from) else { return };
+            let window = (from.since(start).0 / self.calendar.window.0) as usize;
+            let window_end = start + self.calendar.window * (window as u64 + 1);
+            let phase_end = [self.calendar.faults_from, self.calendar.faults_until, self.calendar.end][phase];
+            let until = to.min(window_end).min(phase_end);
+            let busy = until.since(from).0 * workers;
+            self.phases[phase].busy_ns[server.index()] += busy;
+            self.window_busy_ns[window * servers + server.index()] += busy;
+            from = until;
+        }
+    }
+
+    /// Ends the run: brings every server's account up to `end`.
+    pub fn close(mut self, end: SimTime) -> Counts {
+        for server in 0..self.stations.len() {
+            let server = ServerId::from_index(server);
+            let Station { present, busy, .. } = self.stations[server];
+            self.level(end, server, present, busy);
+        }
+        Counts {
+            calendar: self.calendar,
+            servers: self.stations.len(),
+            phases: self.phases,
+            window_requests: self.window_requests,
+            window_busy_ns: self.window_busy_ns,
+            ledger: self.ledger,
+        }
+    }
+}
+
+/// The counters of a finished run.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// The phases and windows.
+    pub calendar: Calendar,
+    /// Number of servers.
+    pub servers: usize,
+    phases: [PhaseCounts; 3],
+    /// Accepted tries; length = windows × servers.
+    pub window_requests: Vec<u32>,
+    /// Busy time [ns]; length = windows × servers.
+    pub window_busy_ns: Vec<u64>,
+    /// From time zero.
+    pub ledger: Ledger,
+}
+
+impl Counts {
+    /// The counts of a phase.
+    pub fn phase(&self, phase: Phase) -> PhaseCounts {
+        match phase {
+            Phase::All => {
+                let mut all = self.phases[0].clone();
+                all.merge(&self.phases[1]);
+                all.merge(&self.phases[2]);
+                all
+            }
+            Phase::Before => self.phases[0].clone(),
+            Phase::During => self.phases[1].clone(),
+            Phase::After => self.phases[2].clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: u64) -> SimTime {
+        SimTime::ZERO + SimDuration::from_secs(s)
+    }
+
+    fn recorder() -> Recorder {
+        let calendar = Calendar {
+            measured_from: at(100),
+            faults_from: at(125),
+            faults_until: at(140),
+            end: at(200),
+            window: SimDuration::from_secs(10),
+        };
+        Recorder::new(calendar, 1)
+    }
+
+    #[test]
+    fn busy_time_is_split_at_windows_and_phases() {
+        let mut recorder = recorder();
+        let s = ServerId(0);
+        recorder.level(at(90), s, 3, 2);
+        recorder.level(at(145), s, 0, 0);
+        let counts = recorder.close(at(200));
+        let secs = |ns: u64| ns / 1_000_000_000;
+        assert_eq!(secs(counts.phase(Phase::Before).busy_ns[0]), 2 * 25);
+        assert_eq!(secs(counts.phase(Phase::During).busy_ns[0]), 2 * 15);
+        assert_eq!(secs(counts.phase(Phase::After).busy_ns[0]), 2 * 5);
+        let windows: Vec<u64> = counts.window_busy_ns.iter().map(|&ns| secs(ns)).collect();
+        assert_eq!(windows, [20, 20, 20, 20, 10, 0, 0, 0, 0, 0]);
+        assert_eq!(counts.ledger.station_area_ns, 3 * 55 * 1_000_000_000);
+    }
+
+    #[test]
+    fn what_happens_in_the_warm_up_is_in_the_ledger_only() {
+        let mut recorder = recorder();
+        recorder.accepted(at(99), ServerId(0));
+        recorder.accepted(at(100), ServerId(0));
+        recorder.accepted(at(199), ServerId(0));
+        assert!(recorder.at(at(99)).is_none() && recorder.at(at(200)).is_none());
+        let counts = recorder.close(at(200));
+        assert_eq!(counts.ledger.station_arrivals, 3);
+        assert_eq!(counts.phase(Phase::All).requests, [2]);
+        assert_eq!(counts.window_requests, [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    }
+}

@@ -1,0 +1,380 @@
+//! The sessions of a run: where each lives, and the evidence from which the cause of a loss is told.
+
+use super::OnUnknownId;
+use crate::backend::servers::Servers;
+use crate::engine::{SimDuration, SimTime};
+use crate::ids::ServerId;
+use crate::metrics::LossCause;
+use crate::tier::Reason;
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// The first time that routing left a session's home since the last hit there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cut {
+    /// When.
+    pub at: SimTime,
+    /// The server to which the request went instead.
+    pub to: ServerId,
+    /// Why the balancer sent it there.
+    pub reason: Reason,
+    /// What that makes the cause, should the session turn out to be lost.
+    pub cause: LossCause,
+}
+
+/// A live session.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    /// The server that has it.
+    pub home: ServerId,
+    /// How often that server had lost its memory when it took the session.
+    home_epoch: u32,
+    /// When a user logged in.
+    pub created: SimTime,
+    /// When a request last found it.
+    pub last_hit: SimTime,
+    /// Evidence of the first departure from home.
+    pub first_cut: Option<Cut>,
+    /// Older copies under the same id, on other servers.
+    copies: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OldCopy {
+    server: ServerId,
+    epoch: u32,
+    last_used: SimTime,
+    next: u32,
+}
+
+/// What a request found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Lookup {
+    /// The session was there.
+    Hit,
+    /// It had idled longer than the application allows; no loss.
+    Expired,
+    /// It was not there.
+    Lost {
+        /// Why.
+        cause: LossCause,
+        /// When the memory that held it was lost, if it was.
+        destroyed_at: Option<SimTime>,
+    },
+}
+
+/// All live sessions, in slots that are used again.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    rows: Vec<Session>,
+    free: Vec<u32>,
+    copies: Vec<OldCopy>,
+    free_copies: Vec<u32>,
+}
+
+impl Sessions {
+    /// A session begins at `server`; returns its slot.
+    pub fn create(&mut self, now: SimTime, server: ServerId, servers: &Servers) -> u32 {
+        let row = Session {
+            home: server,
+            home_epoch: servers.epoch(server),
+            created: now,
+            last_hit: now,
+            first_cut: None,
+            copies: NONE,
+        };
+        match self.free.pop() {
+            Some(slot) => {
+                self.rows[slot as usize] = row;
+                slot
+            }
+            None => {
+                self.rows.push(row);
+                (self.rows.len() - 1) as u32
+            }
+        }
+    }
+
+    /// A user logs in again under the id of a lost session: `server` takes a new copy, older ones stay where they are.
+    /// Returns whether another copy is still alive, so that the session forks.
+    pub fn take_over(
+        &mut self,
+        now: SimTime,
+        slot: u32,
+        server: ServerId,
+        servers: &Servers,
+        idle_timeout: SimDuration,
+    ) -> bool {
+        let row = self.rows[slot as usize];
+        self.drop_copy(slot, server);
+        if row.home != server {
+            self.keep_copy(slot, row.home, row.home_epoch, row.last_hit);
+        }
+        let forked = self.copies_of(slot).any(|copy| {
+            servers.epoch(copy.server) == copy.epoch && now.since(copy.last_used) <= idle_timeout
+        });
+        let row = &mut self.rows[slot as usize];
+        row.home = server;
+        row.home_epoch = servers.epoch(server);
+        row.last_hit = now;
+        row.first_cut = None;
+        forked
+    }
+
+    /// A session is of no more use to anybody: the user left, or got another.
+    pub fn end(&mut self, slot: u32) {
+        let mut at = std::mem::replace(&mut self.rows[slot as usize].copies, NONE);
+        while at != NONE {
+            self.free_copies.push(at);
+            at = self.copies[at as usize].next;
+        }
+        self.free.push(slot);
+    }
+
+    /// The session in a slot.
+    pub fn get(&self, slot: u32) -> &Session {
+        &self.rows[slot as usize]
+    }
+
+    /// Sessions alive.
+    pub fn len(&self) -> usize {
+        self.rows.len() - self.free.len()
+    }
+
+    /// Whether none is alive.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of the tables.
+    pub fn bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<Session>() + self.copies.capacity() * size_of::<OldCopy>()
+    }
+
+    /// A request of the session is routed to `server`: takes the evidence of a first departure, or clears it when home is
+    /// regained.
+    #[inline]
+    pub fn routed(&mut self, slot: u32, servers: &Servers, cut: Cut) {
+        let row = &mut self.rows[slot as usize];
+        if row.home != cut.to {
+            row.first_cut.get_or_insert(cut);
+        } else if servers.epoch(row.home) == row.home_epoch {
+            row.first_cut = None;
+        }
+    }
+
+    /// A request looks for its session in `server`'s memory.
+    pub fn look_up(
+        &mut self,
+        now: SimTime,
+        slot: u32,
+        server: ServerId,
+        servers: &Servers,
+        idle_timeout: SimDuration,
+        on_unknown_id: OnUnknownId,
+    ) -> Lookup {
+        let row = self.rows[slot as usize];
+        if now.since(row.last_hit) > idle_timeout {
+            return Lookup::Expired;
+        }
+        if row.home == server && servers.epoch(server) == row.home_epoch {
+            self.rows[slot as usize].last_hit = now;
+            return Lookup::Hit;
+        }
+        if on_unknown_id == OnUnknownId::AdoptId && self.resume(now, slot, server, servers, idle_timeout) {
+            return Lookup::Hit;
+        }
+        let destroyed_at = servers.memory_lost_at(row.home, row.home_epoch);
+        let cause = match (destroyed_at, row.first_cut) {
+            (Some(destroyed), Some(cut)) if destroyed > cut.at => cut.cause,
+            (Some(_), _) => LossCause::ServerLost,
+            (None, Some(cut)) => cut.cause,
+            (None, None) => unreachable!("a request that left home was routed without evidence"),
+        };
+        Lookup::Lost { cause, destroyed_at }
+    }
+
+    /// A request finds its session in a store that all servers share, unless it expired.
+    pub fn look_up_shared(
+        &mut self,
+        now: SimTime,
+        slot: u32,
+        server: ServerId,
+        idle_timeout: SimDuration,
+    ) -> Lookup {
+        let row = &mut self.rows[slot as usize];
+        if now.since(row.last_hit) > idle_timeout {
+            return Lookup::Expired;
+        }
+        row.last_hit = now;
+        row.home = server;
+        row.first_cut = None;
+        Lookup::Hit
+    }
+
+    /// Makes an older copy on `server` the session again, if there is one alive.
+    fn resume(
+        &mut self,
+        now: SimTime,
+        slot: u32,
+        server: ServerId,
+        servers: &Servers,
+        idle_timeout: SimDuration,
+    ) -> bool {
+        let alive = self.copies_of(slot).any(|copy| {
+            copy.server == server
+                && servers.epoch(server) == copy.epoch
+                && now.since(copy.last_used) <= idle_timeout
+        });
+        if alive {
+            let row = self.rows[slot as usize];
+            self.drop_copy(slot, server);
+            self.keep_copy(slot, row.home, row.home_epoch, row.last_hit);
+            let row = &mut self.rows[slot as usize];
+            row.home = server;
+            row.home_epoch = servers.epoch(server);
+            row.last_hit = now;
+            row.first_cut = None;
+        }
+        alive
+    }
+
+    fn copies_of(&self, slot: u32) -> impl Iterator<Item = OldCopy> + '_ {
+        let mut at = self.rows[slot as usize].copies;
+        std::iter::from_fn(move || {
+            let copy = *self.copies.get(at as usize)?;
+            at = copy.next;
+            Some(copy)
+        })
+    }
+
+    fn keep_copy(&mut self, slot: u32, server: ServerId, epoch: u32, last_used: SimTime) {
+        let next = self.rows[slot as usize].copies;
+        let copy = OldCopy { server, epoch, last_used, next };
+        let at = match self.free_copies.pop() {
+            Some(at) => {
+                self.copies[at as usize] = copy;
+                at
+            }
+            None => {
+                self.copies.push(copy);
+                (self.copies.len() - 1) as u32
+            }
+        };
+        self.rows[slot as usize].copies = at;
+    }
+
+    fn drop_copy(&mut self, slot: u32, server: ServerId) {
+        let mut previous = NONE;
+        let mut at = self.rows[slot as usize].copies;
+        while at != NONE {
+            let copy = self.copies[at as usize];
+            if copy.server == server {
+                if previous == NONE {
+                    self.rows[slot as usize].copies = copy.next;
+                } else {
+                    self.copies[previous as usize].next = copy.next;
+                }
+                self.free_copies.push(at);
+                return;
+            }
+            previous = at;
+            at = copy.next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Capacity, Discipline};
+    use crate::engine::Distribution;
+
+    const IDLE: SimDuration = SimDuration::from_secs(1800);
+    const A: ServerId = ServerId(0);
+    const B: ServerId = ServerId(1);
+
+    fn at(s: u64) -> SimTime {
+        SimTime::ZERO + SimDuration::from_secs(s)
+    }
+
+    fn two_servers() -> Servers {
+        let capacity = Capacity {
+            discipline: Discipline::Fcfs { workers: 1, queue_limit: None },
+            service: Distribution::Constant(1.0),
+        };
+        Servers::new([&capacity, &capacity].into_iter())
+    }
+
+    fn cut(at: SimTime, to: ServerId, cause: LossCause) -> Cut {
+        Cut { at, to, reason: Reason::Scheduled { tie: false }, cause }
+    }
+
+    #[test]
+    fn the_first_departure_gives_the_cause_unless_the_state_was_destroyed_before() {
+        let mut servers = two_servers();
+        let mut sessions = Sessions::default();
+        let s = sessions.create(at(0), A, &servers);
+        sessions.routed(s, &servers, cut(at(10), B, LossCause::AffinityExpired));
+        servers.crash(at(20), A);
+        sessions.routed(s, &servers, cut(at(30), B, LossCause::Spilled));
+        let lost = sessions.look_up(at(30), s, B, &servers, IDLE, OnUnknownId::NewId);
+        assert_eq!(lost, Lookup::Lost { cause: LossCause::AffinityExpired, destroyed_at: Some(at(20)) });
+
+        let t = sessions.create(at(0), B, &servers);
+        servers.crash(at(40), B);
+        sessions.routed(t, &servers, cut(at(50), A, LossCause::Spilled));
+        let lost = sessions.look_up(at(50), t, A, &servers, IDLE, OnUnknownId::NewId);
+        assert_eq!(lost, Lookup::Lost { cause: LossCause::ServerLost, destroyed_at: Some(at(40)) });
+    }
+
+    #[test]
+    fn home_regained_clears_the_evidence_only_while_home_remembers() {
+        let mut servers = two_servers();
+        let mut sessions = Sessions::default();
+        let s = sessions.create(at(0), A, &servers);
+        sessions.routed(s, &servers, cut(at(10), B, LossCause::Spilled));
+        sessions.routed(s, &servers, cut(at(11), A, LossCause::Spilled));
+        assert_eq!(sessions.get(s).first_cut, None);
+        servers.crash(at(12), A);
+        sessions.routed(s, &servers, cut(at(13), A, LossCause::Spilled));
+        let lost = sessions.look_up(at(13), s, A, &servers, IDLE, OnUnknownId::NewId);
+        assert_eq!(lost, Lookup::Lost { cause: LossCause::ServerLost, destroyed_at: Some(at(12)) });
+    }
+
+    #[test]
+    fn an_idle_session_expires_and_is_not_lost() {
+        let servers = two_servers();
+        let mut sessions = Sessions::default();
+        let s = sessions.create(at(0), A, &servers);
+        assert_eq!(sessions.look_up(at(1800), s, A, &servers, IDLE, OnUnknownId::NewId), Lookup::Hit);
+        assert_eq!(sessions.look_up(at(3601), s, A, &servers, IDLE, OnUnknownId::NewId), Lookup::Expired);
+    }
+
+    #[test]
+    fn an_adopted_id_forks_and_is_resumed_on_its_old_server() {
+        let servers = two_servers();
+        let mut sessions = Sessions::default();
+        let s = sessions.create(at(0), A, &servers);
+        sessions.routed(s, &servers, cut(at(5), B, LossCause::NoAffinity));
+        let miss = sessions.look_up(at(5), s, B, &servers, IDLE, OnUnknownId::AdoptId);
+        assert!(matches!(miss, Lookup::Lost { cause: LossCause::NoAffinity, .. }));
+        assert!(sessions.take_over(at(6), s, B, &servers, IDLE), "the copy on A lives: a fork");
+        sessions.routed(s, &servers, cut(at(7), A, LossCause::NoAffinity));
+        assert_eq!(sessions.look_up(at(7), s, A, &servers, IDLE, OnUnknownId::AdoptId), Lookup::Hit);
+        assert_eq!(sessions.get(s).home, A);
+        sessions.end(s);
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn a_new_id_orphans_the_old_session() {
+        let servers = two_servers();
+        let mut sessions = Sessions::default();
+        let s = sessions.create(at(0), A, &servers);
+        sessions.routed(s, &servers, cut(at(5), B, LossCause::NoAffinity));
+        let miss = sessions.look_up(at(5), s, B, &servers, IDLE, OnUnknownId::NewId);
+        assert_eq!(miss, Lookup::Lost { cause: LossCause::NoAffinity, destroyed_at: None });
+    }
+}
