@@ -2,9 +2,11 @@
 
 pub mod backend;
 pub mod balancer;
+pub mod cluster;
 pub mod conformance;
 pub mod engine;
 pub mod experiment;
+pub mod health;
 pub mod ids;
 pub mod metrics;
 pub mod population;

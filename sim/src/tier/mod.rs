@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use crate::engine::SimTime;
 use crate::ids::ServerId;
 
-pub use lvs::{Lvs, LvsConfig};
+pub use lvs::{KernelClock, Lvs, LvsConfig};
 pub use nginx::{Nginx, NginxConfig};
 
 /// What the opening of a flow (a connection for LVS, a request for nginx) shows to an instance.

@@ -1,0 +1,345 @@
+//! Users who make visits: the login, the clicks, and what they do when something goes wrong.
+//!
+//! A click's draws are named (client; visit, click, step), so that the same click has the same think time and service demand
+//! under every strategy. Logins that repeat a lost one have a stream of their own, named (client; visit, how often, step).
+
+use super::Cluster;
+use super::event::Event;
+use super::request::{Draw, Origin, Purpose, Request};
+use crate::engine::queue::PendingEvents;
+use crate::engine::{Scheduler, SimDuration, SimTime};
+use crate::ids::{ClientId, ServerId};
+use crate::metrics::recorder::Failure;
+use crate::population::clients::{ClientRow, Step};
+use crate::scenario::{Population, Traffic, VisitPlan};
+use crate::session::SessionPlan;
+use crate::session::sessions::Lookup;
+use crate::tier::Method;
+
+/// The logical index of a draw within a client's life.
+fn name(visit: u32, click: u16, step: Step) -> u64 {
+    u64::from(visit) << 20 | u64::from(click) << 4 | step as u64
+}
+
+impl<'a> Cluster<'a> {
+    /// The plan of a closed-loop client's visits, and its population.
+    #[inline]
+    fn plan_of(&self, row: &ClientRow) -> (&'a Population, &'a VisitPlan) {
+        let scenario = self.scenario;
+        let population = &scenario.populations[row.population().index()];
+        match &population.traffic {
+            Traffic::ClosedLoop(plan) => (population, plan),
+            Traffic::Poisson { .. } => unreachable!("clients of a Poisson source never act by themselves"),
+        }
+    }
+
+    /// The name of the draws of a client's current step.
+    #[inline]
+    fn step_name(&self, id: ClientId) -> Draw {
+        let row = self.clients.row(id);
+        let again = row.logins_again > 0 && matches!(row.step, Step::Form | Step::Post);
+        let (purpose, click) =
+            if again { (Purpose::Relogin, u16::from(row.logins_again)) } else { (Purpose::Click, row.click) };
+        Draw { entity: u64::from(id.0), index: name(row.visit, click, row.step), purpose }
+    }
+
+    /// How long the user takes after the answer to the current step.
+    #[inline]
+    fn think_time(&self, id: ClientId, plan: &VisitPlan) -> SimDuration {
+        let draw = self.step_name(id);
+        match draw.purpose {
+            Purpose::Relogin => plan.think.duration(&self.streams.relogin, draw.entity, draw.index << 2),
+            _ => plan.think.duration(&self.streams.think, draw.entity, draw.index),
+        }
+    }
+
+    /// A client makes its next step.
+    #[inline]
+    pub(super) fn client_acts<Q: PendingEvents>(&mut self, now: SimTime, id: ClientId, pending: &mut Scheduler<Q>) {
+        let (_, plan) = self.plan_of(self.clients.row(id));
+        if self.clients.row(id).step == Step::Begin {
+            self.begin_visit(now, id, plan);
+        }
+        let row = *self.clients.row(id);
+        let (method, session, operations) = match row.step {
+            Step::Begin => unreachable!("the visit has begun"),
+            Step::Form => (Method::Get, None, u64::from(plan.form_token)),
+            Step::Post => (Method::Post, None, 1 + u64::from(plan.form_token)),
+            Step::Click => (Method::Get, row.session(), 2 * u64::from(plan.login)),
+        };
+        let demand = self.step_name(id);
+        let origin = Origin::Client(id);
+        let address = self.clients.address(id);
+        self.recorder.ledger.requests_issued += 1;
+        let rules = &self.scenario.populations[row.population().index()].connection;
+        let connection = match self.reuse_connection(now, row.connection(), method) {
+            Ok(Some(connection)) => Ok(connection),
+            Ok(None) => {
+                let port = self.clients.next_port(id);
+                let worker = (u64::from(id.0), u64::from(row.visit) << 16 | u64::from(port));
+                self.open_connection(now, origin, address, port, worker, rules)
+            }
+            Err(failure) => Err(failure),
+        };
+        match connection {
+            Ok(connection) => {
+                self.clients.row_mut(id).set_connection(Some(connection));
+                let store_time = self.store_time(now, operations, demand);
+                let request = Request::new(now, origin, connection, method, session, demand, store_time);
+                self.send(now, request, address, pending);
+            }
+            Err(failure) => {
+                self.clients.row_mut(id).set_connection(None);
+                self.request_failed(now, origin, failure, pending);
+            }
+        }
+    }
+
+    fn begin_visit(&mut self, now: SimTime, id: ClientId, plan: &VisitPlan) {
+        let visit = self.clients.row(id).visit + 1;
+        let clicks = plan.clicks.sample(&self.streams.clicks, u64::from(id.0), u64::from(visit));
+        let clicks = libm::ceil(clicks).clamp(1.0, f64::from(u16::MAX)) as u16;
+        self.recorder.ledger.visits_begun += 1;
+        let measured = now >= self.recorder.calendar().measured_from;
+        let row = self.clients.row_mut(id);
+        row.begin_visit(clicks, measured);
+        row.step = if plan.login { Step::Form } else { Step::Click };
+    }
+
+    /// A client's request was answered by `request.server`.
+    pub(super) fn client_answered<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        request: &Request,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let (_, plan) = self.plan_of(self.clients.row(id));
+        match self.clients.row(id).step {
+            Step::Begin => unreachable!("nothing was asked"),
+            Step::Form => {
+                let epoch = self.servers.epoch(request.server) as u16;
+                let think = self.think_time(id, plan);
+                let row = self.clients.row_mut(id);
+                row.form_server = request.server;
+                row.form_epoch = epoch;
+                row.step = Step::Post;
+                self.client_waits(now, id, think, pending);
+            }
+            Step::Post => self.login_answered(now, id, plan, request.server, pending),
+            Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
+            Step::Click => self.click_over(now, id, plan, pending),
+        }
+    }
+
+    fn login_answered<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        plan: &VisitPlan,
+        server: ServerId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let row = *self.clients.row(id);
+        let token_known = match self.strategy.session {
+            SessionPlan::Local => {
+                server == row.form_server && self.servers.epoch(server) as u16 == row.form_epoch
+            }
+            SessionPlan::Shared { .. } => true,
+        };
+        if let Some(counts) = self.recorder.at(now) {
+            counts.logins += 1;
+        }
+        if plan.form_token && !token_known {
+            return self.login_failed(now, id, plan, pending);
+        }
+        let forked = match row.session() {
+            Some(slot) => self.sessions.take_over(now, slot, server, &self.servers, plan.session_idle_timeout),
+            None => {
+                let slot = self.sessions.create(now, server, &self.servers);
+                self.clients.row_mut(id).set_session(Some(slot));
+                false
+            }
+        };
+        if let Some(counts) = self.recorder.at(now) {
+            counts.created += 1;
+            counts.forked += u64::from(forked);
+        }
+        let think = self.think_time(id, plan);
+        let row = self.clients.row_mut(id);
+        row.set_logged_in();
+        row.step = Step::Click;
+        self.client_waits(now, id, think, pending);
+    }
+
+    fn click_answered<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        plan: &VisitPlan,
+        request: &Request,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let slot = request.session.expect("a click of a visit with login carries its session");
+        let found =
+            self.find_session(now, slot, request.server, plan.session_idle_timeout, plan.on_unknown_id);
+        match found {
+            Lookup::Hit => self.click_over(now, id, plan, pending),
+            Lookup::Expired => {
+                self.sessions.end(slot);
+                self.clients.row_mut(id).set_session(None);
+                self.log_in_again(now, id, plan, pending);
+            }
+            Lookup::Lost { .. } => {
+                self.tell_story(now, id, slot, request, &found);
+                self.settle_lost_session(slot, plan.on_unknown_id).map_or_else(
+                    || self.clients.row_mut(id).set_session(None),
+                    |slot| self.clients.row_mut(id).set_session(Some(slot)),
+                );
+                let row = self.clients.row_mut(id);
+                row.set_had_loss();
+                let losses = u64::from(row.visit) << 8 | u64::from(row.logins_again);
+                if self.streams.leave_on_loss.uniform(u64::from(id.0), losses) < plan.leave_on_loss {
+                    self.end_visit(now, id, plan, false, pending);
+                } else {
+                    self.log_in_again(now, id, plan, pending);
+                }
+            }
+        }
+    }
+
+    /// A click has had its answer, or the user has given up on it: the next click, or the end of the visit.
+    fn click_over<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        plan: &VisitPlan,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let think = self.think_time(id, plan);
+        let row = self.clients.row_mut(id);
+        row.click += 1;
+        if row.click >= row.clicks {
+            self.end_visit(now, id, plan, true, pending);
+        } else {
+            self.client_waits(now, id, think, pending);
+        }
+    }
+
+    /// The user must log in (again), and does unless that has been too often.
+    fn log_in_again<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        plan: &VisitPlan,
+        pending: &mut Scheduler<Q>,
+    ) {
+        if self.clients.row(id).logins_again >= plan.logins_again {
+            return self.end_visit(now, id, plan, false, pending);
+        }
+        let row = self.clients.row_mut(id);
+        row.logins_again += 1;
+        // The pause before the form is named apart from the pauses after it.
+        let index = name(row.visit, u16::from(row.logins_again), Step::Begin) << 2 | 1;
+        row.step = Step::Form;
+        let pause = plan.think.duration(&self.streams.relogin, u64::from(id.0), index);
+        self.client_waits(now, id, pause, pending);
+    }
+
+    fn login_failed<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        plan: &VisitPlan,
+        pending: &mut Scheduler<Q>,
+    ) {
+        if let Some(counts) = self.recorder.at(now) {
+            counts.logins_failed += 1;
+        }
+        self.log_in_again(now, id, plan, pending);
+    }
+
+    /// A client's request failed: a login is attempted again, a click is given up.
+    pub(super) fn client_failed<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        _failure: Failure,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let (_, plan) = self.plan_of(self.clients.row(id));
+        match self.clients.row(id).step {
+            Step::Begin => unreachable!("nothing was asked"),
+            Step::Form => self.log_in_again(now, id, plan, pending),
+            Step::Post => {
+                if let Some(counts) = self.recorder.at(now) {
+                    counts.logins += 1;
+                }
+                self.login_failed(now, id, plan, pending);
+            }
+            Step::Click => self.click_over(now, id, plan, pending),
+        }
+    }
+
+    fn end_visit<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        plan: &VisitPlan,
+        finished: bool,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let row = *self.clients.row(id);
+        if let Some(slot) = row.session() {
+            self.sessions.end(slot);
+        }
+        self.visit_ended(now, row.measured(), finished, row.logged_in(), row.had_loss());
+        let away = plan.away.duration(&self.streams.away, u64::from(id.0), u64::from(row.visit));
+        let row = self.clients.row_mut(id);
+        row.set_session(None);
+        row.step = Step::Begin;
+        self.client_waits(now, id, away, pending);
+    }
+
+    /// Counts the end of a visit.
+    pub(super) fn visit_ended(
+        &mut self,
+        now: SimTime,
+        measured: bool,
+        finished: bool,
+        logged_in: bool,
+        had_loss: bool,
+    ) {
+        let ledger = &mut self.recorder.ledger;
+        if finished {
+            ledger.visits_finished += 1;
+        } else {
+            ledger.visits_abandoned += 1;
+        }
+        if measured && let Some(counts) = self.recorder.at(now) {
+            counts.finished += u64::from(finished);
+            counts.abandoned += u64::from(!finished);
+            counts.logged_in += u64::from(logged_in);
+            counts.with_loss += u64::from(had_loss);
+        }
+    }
+
+    /// The client does nothing for `gap`; its connection idles, and is closed if the gap is longer than it may idle.
+    #[inline]
+    fn client_waits<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        gap: SimDuration,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let row = self.clients.row(id);
+        if let Some(connection) = row.connection() {
+            let rules = self.scenario.populations[row.population().index()].connection;
+            if !self.keep_alive(now, connection, &rules, Some(gap), pending) {
+                self.clients.row_mut(id).set_connection(None);
+            }
+        }
+        pending.at(now + gap, Event::ClientActs(id).word());
+    }
+}

@@ -1,0 +1,107 @@
+//! Every event of the model, and its 32-bit word in the pending-event set.
+//!
+//! The class stands in the top three bits, so that at equal times faults come before departures, departures before timers
+//! and timers before arrivals: a request that arrives as a worker becomes free finds it free, and one that arrives as a
+//! server dies finds it dead. Below stands a slot.
+
+use crate::ids::{ClientId, ConnectionId, RequestId, ServerId};
+
+const CLASS_SHIFT: u32 = 29;
+/// Set when the slot is of the class's second kind.
+const SECOND_KIND: u32 = 1 << 28;
+const SLOT: u32 = SECOND_KIND - 1;
+
+/// Slots that fit an event word: clients, connections and requests each number fewer.
+pub const MAX_SLOTS: u32 = SLOT;
+
+const FAULT: u32 = 0;
+const DEPARTURE: u32 = 1;
+const TIMER: u32 = 2;
+const ARRIVAL: u32 = 3;
+const OPEN_ARRIVAL: u32 = 4;
+
+/// What happens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A fault begins: its place in the scenario.
+    FaultBegins(u32),
+    /// A fault is over.
+    FaultEnds(u32),
+    /// A worker is done with a request.
+    ServiceDone(RequestId),
+    /// A processor-sharing server is done with the next request.
+    SharedServiceDone(ServerId),
+    /// A connection has idled as long as it may.
+    ConnectionIdle(ConnectionId),
+    /// A health check of a server is due.
+    Check(ServerId),
+    /// A client makes its next step.
+    ClientActs(ClientId),
+    /// An open-loop source (Poisson arrivals, a log) has its next arrival: its place among the sources.
+    SourceArrival(u32),
+    /// A scripted client makes a step: its place in the script.
+    ScriptStep(u32),
+}
+
+const _: () = assert!(size_of::<Event>() <= 8);
+
+impl Event {
+    /// The event's word.
+    #[inline(always)]
+    pub fn word(self) -> u32 {
+        let (class, slot) = match self {
+            Self::FaultBegins(fault) => (FAULT, fault | SECOND_KIND),
+            // Ends sort before begins, so that a server whose second crash begins as the first ends is down.
+            Self::FaultEnds(fault) => (FAULT, fault),
+            Self::ServiceDone(request) => (DEPARTURE, request.0),
+            Self::SharedServiceDone(server) => (DEPARTURE, u32::from(server.0) | SECOND_KIND),
+            Self::ConnectionIdle(connection) => (TIMER, connection.0),
+            Self::Check(server) => (TIMER, u32::from(server.0) | SECOND_KIND),
+            Self::ClientActs(client) => (ARRIVAL, client.0),
+            Self::SourceArrival(source) => (OPEN_ARRIVAL, source),
+            Self::ScriptStep(step) => (OPEN_ARRIVAL, step | SECOND_KIND),
+        };
+        class << CLASS_SHIFT | slot
+    }
+
+    /// The event of a word that [`Event::word`] made.
+    #[inline(always)]
+    pub fn from_word(word: u32) -> Self {
+        let slot = word & SLOT;
+        match (word >> CLASS_SHIFT, word & SECOND_KIND != 0) {
+            (FAULT, true) => Self::FaultBegins(slot),
+            (FAULT, false) => Self::FaultEnds(slot),
+            (DEPARTURE, false) => Self::ServiceDone(RequestId(slot)),
+            (DEPARTURE, true) => Self::SharedServiceDone(ServerId(slot as u16)),
+            (TIMER, false) => Self::ConnectionIdle(ConnectionId(slot)),
+            (TIMER, true) => Self::Check(ServerId(slot as u16)),
+            (ARRIVAL, _) => Self::ClientActs(ClientId(slot)),
+            (_, false) => Self::SourceArrival(slot),
+            (_, true) => Self::ScriptStep(slot),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back_as_the_events_that_they_were_and_in_the_documented_order() {
+        let events = [
+            Event::FaultEnds(3),
+            Event::FaultBegins(3),
+            Event::ServiceDone(RequestId(9)),
+            Event::SharedServiceDone(ServerId(2)),
+            Event::ConnectionIdle(ConnectionId(77)),
+            Event::Check(ServerId(1)),
+            Event::ClientActs(ClientId(MAX_SLOTS)),
+            Event::SourceArrival(0),
+            Event::ScriptStep(5),
+        ];
+        for event in events {
+            assert_eq!(Event::from_word(event.word()), event);
+        }
+        assert!(events.is_sorted_by_key(|event| event.word()));
+    }
+}

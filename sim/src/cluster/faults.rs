@@ -1,0 +1,115 @@
+//! Faults as they happen, and the checks that notice them.
+
+use super::Cluster;
+use super::event::Event;
+use crate::engine::queue::PendingEvents;
+use crate::engine::{Scheduler, SimTime};
+use crate::health::active::Verdict;
+use crate::ids::{ConnectionId, RequestId, ServerId};
+use crate::scenario::FaultKind;
+use crate::tier::{Layer, Segment};
+
+/// A time during which a server was down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outage {
+    /// The server.
+    pub server: ServerId,
+    /// Its start.
+    pub from: SimTime,
+    /// Its end; [`SimTime::NEVER`] if the run ended first.
+    pub until: SimTime,
+}
+
+/// What a fault did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FaultCounts {
+    /// Sessions whose loss it caused.
+    pub users_logged_out: u64,
+    /// Requests that failed while it lasted.
+    pub requests_failed: u64,
+}
+
+impl Cluster<'_> {
+    pub(super) fn fault_begins<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        fault: u32,
+        pending: &mut Scheduler<Q>,
+    ) {
+        self.active_faults.push(fault);
+        match self.scenario.faults[fault as usize].kind {
+            FaultKind::Crash { server, lasts } => {
+                pending.at(now + lasts, Event::FaultEnds(fault).word());
+                if self.servers.is_up(server) {
+                    self.outages.push(Outage { server, from: now, until: SimTime::NEVER });
+                    self.crash(now, server, pending);
+                }
+            }
+        }
+    }
+
+    pub(super) fn fault_ends(&mut self, now: SimTime, fault: u32) {
+        self.active_faults.retain(|&active| active != fault);
+        match self.scenario.faults[fault as usize].kind {
+            FaultKind::Crash { server, .. } => {
+                let still_down = self.active_faults.iter().any(|&other| {
+                    let FaultKind::Crash { server: other, .. } = self.scenario.faults[other as usize].kind;
+                    other == server
+                });
+                if !still_down {
+                    self.servers.recover(server);
+                    if let Some(outage) =
+                        self.outages.iter_mut().rev().find(|outage| outage.server == server)
+                    {
+                        outage.until = now;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A server's processes die. Its kernel lives: it ends the connections and refuses new ones.
+    fn crash<Q: PendingEvents>(&mut self, now: SimTime, server: ServerId, pending: &mut Scheduler<Q>) {
+        self.servers.crash(now, server);
+        self.recorder.level(now, server, 0, 0);
+        if self.layer() == Layer::Connection {
+            for slot in 0..self.connections.slots() {
+                let row = *self.connections.get(slot);
+                if row.open && row.server == server {
+                    self.instance().segment(now, row.flow, Segment::ServerFin);
+                    self.instance().segment(now, row.flow, Segment::ClientFin);
+                    // A request on it is cut off below and then drops the connection.
+                    if !row.in_use {
+                        self.drop_connection(ConnectionId(slot));
+                    }
+                }
+            }
+        }
+        for slot in 0..self.requests.slots() {
+            let request = self.requests.get(slot);
+            if request.in_server && request.server == server {
+                self.cut_off(now, RequestId(slot), pending);
+            }
+        }
+    }
+
+    /// A health check of a server takes place.
+    pub(super) fn check<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        server: ServerId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let accepts = self.servers.is_up(server);
+        let (verdict, next) = self.tiers[0].checkers[server.index()].probe(accepts);
+        match verdict {
+            Verdict::Unchanged => {}
+            Verdict::Remove => self.instance().remove_server(now, server),
+            Verdict::Add => {
+                let weight = self.tiers[0].weights[server.index()];
+                self.instance().add_server(now, server, weight);
+            }
+        }
+        pending.at(now + next, Event::Check(server).word());
+    }
+}

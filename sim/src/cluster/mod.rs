@@ -1,0 +1,156 @@
+//! The one place where all parts meet: clients, connections, tiers, servers, sessions and faults of one run.
+//!
+//! A run is one strategy in one replication. [`Cluster`] is its model; [`run`] builds it, drives it to its end, checks the
+//! accounts and returns what happened.
+
+pub mod accounting;
+pub mod event;
+mod closed_loop;
+mod evidence;
+mod faults;
+mod open_loop;
+mod replay;
+mod request;
+mod route;
+mod run;
+mod script;
+mod slots;
+mod story;
+
+pub use accounting::AccountingError;
+pub use faults::{FaultCounts, Outage};
+pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, in_service, run};
+
+use crate::backend::servers::Servers;
+use crate::engine::queue::PendingEvents;
+use crate::engine::{Model, Scheduler, SimTime, Stream};
+use crate::health::active::TcpChecker;
+use crate::ids::StreamId;
+use crate::metrics::recorder::Recorder;
+use crate::population::clients::Clients;
+use crate::scenario::{Scenario, Strategy, Vary};
+use crate::session::sessions::Sessions;
+use crate::tier::Instance;
+
+use event::Event;
+use open_loop::Source;
+use request::{Connection, Request};
+use script::Script;
+use slots::Slots;
+use story::Stories;
+
+/// The model of one run.
+#[derive(Debug)]
+pub struct Cluster<'a> {
+    scenario: &'a Scenario,
+    strategy: &'a Strategy,
+    streams: Streams,
+    /// Tiers, front to back.
+    tiers: Vec<Tier>,
+    servers: Servers,
+    clients: Clients,
+    sessions: Sessions,
+    requests: Slots<Request>,
+    connections: Slots<Connection>,
+    sources: Vec<Source<'a>>,
+    script: Script<'a>,
+    recorder: Recorder,
+    stories: Stories,
+    /// Times during which each server was down, in order of their start.
+    outages: Vec<Outage>,
+    /// What each fault of the scenario did.
+    faults: Vec<FaultCounts>,
+    /// Faults (indices) that last now.
+    active_faults: Vec<u32>,
+}
+
+/// One tier of a strategy.
+#[derive(Debug)]
+struct Tier {
+    instances: Vec<Instance>,
+    /// Whether its instances remember clients.
+    remembers: bool,
+    /// Worker processes of each instance.
+    workers: u16,
+    /// Weights with which servers are added to the table.
+    weights: Vec<u32>,
+    /// One check per server; empty without active checks.
+    checkers: Vec<TcpChecker>,
+}
+
+/// The streams of random numbers that a run draws from.
+#[derive(Clone, Copy, Debug)]
+struct Streams {
+    away: Stream,
+    clicks: Stream,
+    think: Stream,
+    demand: Stream,
+    relogin: Stream,
+    leave_on_loss: Stream,
+    store_latency: Stream,
+    arrivals: Stream,
+    initial: Stream,
+    log_demand: Stream,
+    connection: Stream,
+    clock: Stream,
+    addresses: Stream,
+    users: Stream,
+}
+
+impl Streams {
+    fn new(scenario: &Scenario, replication: u32) -> Self {
+        let behaviour = u64::from(replication);
+        let population = match scenario.vary {
+            Vary::Population => behaviour,
+            Vary::Behaviour => 0,
+        };
+        let stream = |replication, id| Stream::new(scenario.seed, replication, id);
+        Self {
+            away: stream(behaviour, StreamId::Away),
+            clicks: stream(behaviour, StreamId::Clicks),
+            think: stream(behaviour, StreamId::Think),
+            demand: stream(behaviour, StreamId::Demand),
+            relogin: stream(behaviour, StreamId::Relogin),
+            leave_on_loss: stream(behaviour, StreamId::LeaveOnLoss),
+            store_latency: stream(behaviour, StreamId::StoreLatency),
+            arrivals: stream(behaviour, StreamId::Arrivals),
+            initial: stream(behaviour, StreamId::InitialState),
+            log_demand: stream(behaviour, StreamId::ReplayDemand),
+            connection: stream(behaviour, StreamId::ClientPort),
+            clock: stream(behaviour, StreamId::ClockPhase),
+            addresses: stream(population, StreamId::Addresses),
+            users: stream(population, StreamId::UsersPerAddress),
+        }
+    }
+}
+
+impl Model for Cluster<'_> {
+    #[inline]
+    fn handle<Q: PendingEvents>(&mut self, now: SimTime, word: u32, pending: &mut Scheduler<Q>) {
+        match Event::from_word(word) {
+            Event::ClientActs(client) => self.client_acts(now, client, pending),
+            Event::ServiceDone(request) => self.service_done(now, request, pending),
+            Event::SharedServiceDone(server) => self.shared_service_done(now, server, pending),
+            Event::ConnectionIdle(connection) => self.connection_idle(now, connection),
+            Event::SourceArrival(source) => self.source_arrival(now, source, pending),
+            Event::Check(server) => self.check(now, server, pending),
+            Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
+            Event::FaultEnds(fault) => self.fault_ends(now, fault),
+            Event::ScriptStep(step) => self.script_step(now, step, pending),
+        }
+    }
+
+    #[inline]
+    fn read_ahead(&mut self, upcoming: &[u64]) {
+        // Touching the rows brings them into the cache while the events before theirs are handled. The sum keeps the loads
+        // from being optimised away.
+        let rows = self.clients.rows();
+        let mut touched = 0_u32;
+        for &entry in upcoming {
+            if let Event::ClientActs(client) = Event::from_word(entry as u32) {
+                touched ^= rows.get(client.index()).map_or(0, |row| row.visit);
+            }
+        }
+        std::hint::black_box(touched);
+    }
+}

@@ -1,0 +1,318 @@
+//! A replayed log as a source of requests.
+//!
+//! The log gives times, addresses, agents and methods. Connections, service times and sessions are inferred: requests of
+//! one client within `keepalive_timeout` of each other share a connection unless they overlap; service is demanded after the
+//! scenario's law; the first request of a visit creates the session and the later ones need it, static objects and bots
+//! aside. After a loss the session is made anew where it was missed, since the log's clicks cannot be asked to log in again.
+
+use super::Cluster;
+use super::event::Event;
+use super::open_loop::Source;
+use super::request::{Draw, Origin, Purpose, Request};
+use crate::engine::queue::PendingEvents;
+use crate::engine::{Scheduler, SimDuration, SimTime};
+use crate::ids::ConnectionId;
+use crate::population::replay::{LogMethod, PreparedLog, RecordReader, ReplayedRequest, VisitTracker};
+use crate::scenario::LogSource;
+use crate::session::sessions::Lookup;
+use crate::tier::Method;
+
+/// A log while it is replayed.
+#[derive(Debug)]
+pub(super) struct LogReplay<'a> {
+    plan: &'a LogSource,
+    log: &'a PreparedLog,
+    reader: RecordReader,
+    visits: VisitTracker,
+    rows: Vec<LogClientRow>,
+    /// The next request.
+    next: Option<ReplayedRequest>,
+    /// Requests so far.
+    number: u64,
+    /// Why reading stopped before the end, if it did.
+    error: Option<String>,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// The state of one client of a log.
+#[derive(Clone, Copy, Debug)]
+struct LogClientRow {
+    connection: u32,
+    session: u32,
+    latest: SimTime,
+    port_counter: u16,
+    /// Whether a visit goes on.
+    visiting: bool,
+    /// Whether the visit carries a session.
+    logged_in: bool,
+    had_loss: bool,
+    /// Whether the visit began after the warm-up.
+    measured: bool,
+}
+
+impl<'a> LogReplay<'a> {
+    /// A log at its first request.
+    pub(super) fn new(plan: &'a LogSource, log: &'a PreparedLog) -> Self {
+        let row = LogClientRow {
+            connection: NONE,
+            session: NONE,
+            latest: SimTime::ZERO,
+            port_counter: 0,
+            visiting: false,
+            logged_in: false,
+            had_loss: false,
+            measured: false,
+        };
+        let gap = u32::try_from(plan.visit_gap.0 / 1_000_000_000).unwrap_or(u32::MAX);
+        let mut replay = Self {
+            plan,
+            log,
+            reader: log.records(),
+            visits: VisitTracker::new(log.clients().len(), gap),
+            rows: vec![row; log.clients().len()],
+            next: None,
+            number: 0,
+            error: None,
+        };
+        replay.advance();
+        replay
+    }
+
+    fn advance(&mut self) {
+        self.next = match self.reader.next() {
+            Some(Ok(request)) => Some(request),
+            Some(Err(error)) => {
+                self.error = Some(error.to_string());
+                None
+            }
+            None => None,
+        };
+    }
+
+    /// When the next request comes, from the log's first second.
+    pub(super) fn next_at(&self) -> Option<SimTime> {
+        self.next.map(|request| request.at)
+    }
+
+    /// Why reading stopped before the end of the log.
+    pub(super) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// Visits that go on.
+    pub(super) fn visiting(&self) -> u64 {
+        self.rows.iter().filter(|row| row.visiting).count() as u64
+    }
+
+    /// Bytes of the clients' rows.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<LogClientRow>()
+    }
+}
+
+impl<'a> Cluster<'a> {
+    fn log(&mut self, source: u32) -> &mut LogReplay<'a> {
+        match &mut self.sources[source as usize] {
+            Source::Log(replay) => replay,
+            Source::Poisson(_) => unreachable!("the source is a log"),
+        }
+    }
+
+    pub(super) fn log_arrival<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        source: u32,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let measured_from = self.recorder.calendar().measured_from;
+        let replay = self.log(source);
+        let Some(ReplayedRequest { record, .. }) = replay.next else { return };
+        replay.advance();
+        replay.number += 1;
+        let number = replay.number;
+        let plan = replay.plan;
+        let log_client = replay.log.clients()[record.client as usize];
+        let click = replay.visits.observe(record.client, record.second);
+        if let Some(next) = replay.next_at() {
+            pending.at(measured_from + next.since(SimTime::ZERO), Event::SourceArrival(source).word());
+        }
+        if click.click == 0 {
+            self.log_visit_ended(source, record.client);
+            self.recorder.ledger.visits_begun += 1;
+            let row = &mut self.log(source).rows[record.client as usize];
+            row.visiting = true;
+            row.measured = now >= measured_from;
+        }
+        let with_session =
+            plan.sessions && !log_client.is_bot() && !record.flags.static_object() && !record.flags.bot_path();
+        let row = &mut self.log(source).rows[record.client as usize];
+        row.latest = now;
+        row.port_counter = row.port_counter.wrapping_add(1);
+        let (connection, port_counter) = (row.connection, row.port_counter);
+        let session = (with_session && row.session != NONE).then_some(row.session);
+        let begins_session = with_session && !row.logged_in;
+        row.logged_in |= with_session;
+
+        let method = if record.method == LogMethod::Post { Method::Post } else { Method::Get };
+        let origin = Origin::Log { source: source as u16, client: record.client };
+        self.recorder.ledger.requests_issued += 1;
+        let kept = self.idle_log_connection(now, connection);
+        let connection = match self.reuse_connection(now, kept, method) {
+            Ok(Some(connection)) => Ok(connection),
+            Ok(None) => {
+                // A port of the client's own; clients behind one address draw theirs apart.
+                let port = 1024 + self.streams.connection.below(64_512, u64::from(record.client), u64::from(port_counter)) as u16;
+                let worker = (u64::from(record.client), 1 << 32 | u64::from(port_counter));
+                self.open_connection(now, origin, log_client.address, port, worker, &plan.connection)
+            }
+            Err(failure) => Err(failure),
+        };
+        match connection {
+            Ok(connection) => {
+                let rows = &mut self.log(source).rows;
+                if rows[record.client as usize].connection == NONE {
+                    rows[record.client as usize].connection = connection.0;
+                }
+                let demand = Draw { entity: u64::from(source), index: number, purpose: Purpose::LogLine };
+                let operations = u64::from(begins_session) + 2 * u64::from(session.is_some());
+                let store_time = self.store_time(now, operations, demand);
+                let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
+                request.begins_session = begins_session;
+                self.send(now, request, log_client.address, pending);
+            }
+            Err(failure) => self.request_failed(now, origin, failure, pending),
+        }
+    }
+
+    /// The client's connection if it is open and idle; one that has idled too long is closed.
+    fn idle_log_connection(&mut self, now: SimTime, slot: u32) -> Option<ConnectionId> {
+        if slot == NONE {
+            return None;
+        }
+        let row = *self.connections.get(slot);
+        if !row.open || row.in_use {
+            return None;
+        }
+        if row.idle_until <= now {
+            self.close_connection(now, ConnectionId(slot));
+            self.forget_owner(row.owner, ConnectionId(slot));
+            return None;
+        }
+        Some(ConnectionId(slot))
+    }
+
+    /// The address of a client of a log.
+    pub(super) fn log_address(&mut self, source: u16, client: u32) -> std::net::IpAddr {
+        self.log(u32::from(source)).log.clients()[client as usize].address
+    }
+
+    pub(super) fn forget_log_connection(&mut self, source: u16, client: u32, id: ConnectionId) {
+        let row = &mut self.log(u32::from(source)).rows[client as usize];
+        if row.connection == id.0 {
+            row.connection = NONE;
+        }
+    }
+
+    /// A request of a log was answered.
+    pub(super) fn log_answered<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        source: u16,
+        client: u32,
+        request: &Request,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let replay = self.log(u32::from(source));
+        let plan = replay.plan;
+        let row = replay.rows[client as usize];
+        if row.connection == request.connection.0 {
+            if !self.keep_alive(now, request.connection, &plan.connection, None, pending) {
+                self.forget_log_connection(source, client, request.connection);
+            }
+        } else if self.connections.get(request.connection.0).open {
+            self.close_connection(now, request.connection);
+        }
+        // A session that ended while the request was under way (the visit went over to the next) is not looked for.
+        if let Some(slot) = request.session
+            && row.session == slot
+        {
+            let found = self.find_session(
+                now,
+                slot,
+                request.server,
+                plan.session_idle_timeout,
+                plan.on_unknown_id,
+            );
+            match found {
+                Lookup::Hit => return,
+                Lookup::Expired => self.sessions.end(slot),
+                Lookup::Lost { .. } => {
+                    self.log(u32::from(source)).rows[client as usize].had_loss = true;
+                    self.tell_log_story(now, source, client, slot, request, &found);
+                    if let Some(slot) = self.settle_lost_session(slot, plan.on_unknown_id) {
+                        let forked = self.sessions.take_over(
+                            now,
+                            slot,
+                            request.server,
+                            &self.servers,
+                            plan.session_idle_timeout,
+                        );
+                        if let Some(counts) = self.recorder.at(now) {
+                            counts.created += 1;
+                            counts.forked += u64::from(forked);
+                        }
+                        return;
+                    }
+                }
+            }
+            self.log(u32::from(source)).rows[client as usize].session = NONE;
+            self.begin_log_session(now, source, client, request);
+        } else if request.begins_session && row.visiting && row.session == NONE {
+            self.begin_log_session(now, source, client, request);
+        }
+    }
+
+    fn begin_log_session(&mut self, now: SimTime, source: u16, client: u32, request: &Request) {
+        let slot = self.sessions.create(now, request.server, &self.servers);
+        self.log(u32::from(source)).rows[client as usize].session = slot;
+        if let Some(counts) = self.recorder.at(now) {
+            counts.created += 1;
+        }
+    }
+
+    /// The visit of a client of a log is over, if there is one.
+    fn log_visit_ended(&mut self, source: u32, client: u32) {
+        let row = self.log(source).rows[client as usize];
+        if !row.visiting {
+            return;
+        }
+        if row.session != NONE {
+            self.sessions.end(row.session);
+        }
+        self.visit_ended(row.latest, row.measured, true, row.logged_in, row.had_loss);
+        let row = &mut self.log(source).rows[client as usize];
+        row.session = NONE;
+        row.visiting = false;
+        row.logged_in = false;
+        row.had_loss = false;
+    }
+
+    /// Ends the visits that had been idle for longer than the gap when the run ended.
+    pub(super) fn end_idle_log_visits(&mut self, end: SimTime) {
+        for source in 0..self.sources.len() as u32 {
+            let Source::Log(replay) = &self.sources[source as usize] else { continue };
+            let gap: SimDuration = replay.plan.visit_gap;
+            let over: Vec<u32> = replay
+                .rows
+                .iter()
+                .enumerate()
+                .filter(|(_, row)| row.visiting && row.latest + gap < end)
+                .map(|(client, _)| client as u32)
+                .collect();
+            for client in over {
+                self.log_visit_ended(source, client);
+            }
+        }
+    }
+}

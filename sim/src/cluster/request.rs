@@ -1,0 +1,105 @@
+//! Requests in flight and open connections.
+
+use crate::engine::{SimDuration, SimTime};
+use crate::ids::{ClientId, ConnectionId, ServerId};
+use crate::tier::{FlowId, Method, Reason};
+
+/// Who sent a request, and so who gets its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A client of a closed loop.
+    Client(ClientId),
+    /// A Poisson source; nobody waits for the answer.
+    Poisson,
+    /// A client of a replayed log: the log's place among the sources, the client's place in the log.
+    Log {
+        /// The source.
+        source: u16,
+        /// The client.
+        client: u32,
+    },
+    /// A scripted connection: its place among them.
+    Script(u32),
+}
+
+/// A request in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// When the client sent it.
+    pub sent: SimTime,
+    /// When its server accepted it.
+    pub entered: SimTime,
+    /// When its service ends; [`SimTime::NEVER`] while it waits or is not in a server.
+    pub due: SimTime,
+    /// Time that a worker waits for the session store on its behalf.
+    pub store_time: SimDuration,
+    /// Its flow in a layer 7 instance.
+    pub flow: FlowId,
+    /// The name of its service demand.
+    pub demand: Draw,
+    /// Who sent it.
+    pub origin: Origin,
+    /// The connection that carries it.
+    pub connection: ConnectionId,
+    /// The session that it belongs to.
+    pub session: Option<u32>,
+    /// The server that has it, or had it last.
+    pub server: ServerId,
+    /// Whether its answer creates the session of its visit (log replay).
+    pub begins_session: bool,
+    /// Whether a server has it.
+    pub in_server: bool,
+    /// Its method.
+    pub method: Method,
+}
+
+/// The name of a draw of service demand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Draw {
+    /// The entity.
+    pub entity: u64,
+    /// The index.
+    pub index: u64,
+    /// Which stream.
+    pub purpose: Purpose,
+}
+
+/// Why service is demanded, which names the stream of the draw.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// A click, or the first login of a visit.
+    Click,
+    /// A login that repeats a lost one.
+    Relogin,
+    /// A line of a log.
+    LogLine,
+    /// An open-loop arrival.
+    Arrival,
+}
+
+/// An open connection between a client and the hop that ends TCP.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// Who opened it.
+    pub owner: Origin,
+    /// Its flow in a layer 4 instance.
+    pub flow: FlowId,
+    /// When it will be closed for idleness, if it is not used before.
+    pub idle_until: SimTime,
+    /// The server at its other end (layer 4).
+    pub server: ServerId,
+    /// Why it went there (layer 4).
+    pub reason: Reason,
+    /// Requests that it has carried.
+    pub requests: u32,
+    /// The source port.
+    pub port: u16,
+    /// The worker process that accepted it (layer 7).
+    pub worker: u16,
+    /// Whether it is open.
+    pub open: bool,
+    /// Whether a request is in flight on it.
+    pub in_use: bool,
+    /// Whether the client closes it when idle, not the server.
+    pub closed_by_client: bool,
+}

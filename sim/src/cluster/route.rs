@@ -1,0 +1,525 @@
+//! The way of a request: connection, tier instance, server and back.
+
+use std::net::IpAddr;
+
+use super::event::Event;
+use super::request::{Connection, Draw, Origin, Purpose, Request};
+use super::{Cluster, evidence};
+use crate::backend::servers::Accepted;
+use crate::engine::queue::PendingEvents;
+use crate::engine::{Scheduler, SimDuration, SimTime};
+use crate::ids::{ConnectionId, RequestId, ServerId};
+use crate::metrics::recorder::Failure;
+use crate::scenario::{ClosedBy, ConnectionRules};
+use crate::session::SessionPlan;
+use crate::session::sessions::Cut;
+use crate::tier::{
+    Decision, FlowId, Forwarded, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then,
+};
+
+/// Stands where there is no flow.
+const NO_FLOW: FlowId = FlowId { slot: u32::MAX, generation: 0 };
+
+impl Request {
+    /// A request that the client sends now.
+    #[inline]
+    pub(super) fn new(
+        now: SimTime,
+        origin: Origin,
+        connection: ConnectionId,
+        method: Method,
+        session: Option<u32>,
+        demand: Draw,
+        store_time: SimDuration,
+    ) -> Self {
+        Self {
+            sent: now,
+            entered: now,
+            due: SimTime::NEVER,
+            store_time,
+            flow: NO_FLOW,
+            demand,
+            origin,
+            connection,
+            session,
+            server: ServerId(0),
+            begins_session: false,
+            in_server: false,
+            method,
+        }
+    }
+}
+
+impl Cluster<'_> {
+    /// The instance that clients reach.
+    #[inline(always)]
+    pub(super) fn instance(&mut self) -> &mut Instance {
+        &mut self.tiers[0].instances[0]
+    }
+
+    #[inline(always)]
+    pub(super) fn layer(&self) -> Layer {
+        self.tiers[0].instances[0].layer()
+    }
+
+    /// Takes an open connection for another request. `None` when a new one is needed: there is none, or the director has
+    /// forgotten it and the request can be sent again.
+    ///
+    /// # Errors
+    /// The request fails with the connection.
+    #[inline]
+    pub(super) fn reuse_connection(
+        &mut self,
+        now: SimTime,
+        connection: Option<ConnectionId>,
+        method: Method,
+    ) -> Result<Option<ConnectionId>, Failure> {
+        let Some(id) = connection else { return Ok(None) };
+        if self.layer() == Layer::Connection {
+            let flow = self.connections.get(id.0).flow;
+            match self.instance().segment(now, flow, Segment::FromClient) {
+                Forwarded::To(_) => {}
+                Forwarded::Reset => {
+                    self.forget_connection(id);
+                    // A browser sends a GET again on a new connection; it does not repeat a POST.
+                    return if method == Method::Get { Ok(None) } else { Err(Failure::Reset) };
+                }
+                Forwarded::Dropped => {
+                    self.forget_connection(id);
+                    return Err(Failure::Dropped);
+                }
+            }
+        }
+        let row = self.connections.get_mut(id.0);
+        row.idle_until = SimTime::NEVER;
+        row.in_use = true;
+        row.requests += 1;
+        Ok(Some(id))
+    }
+
+    /// Opens a connection from `address`:`port` for a first request. `worker` names the draw of the worker process that
+    /// accepts it.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    pub(super) fn open_connection(
+        &mut self,
+        now: SimTime,
+        origin: Origin,
+        address: IpAddr,
+        port: u16,
+        worker: (u64, u64),
+        rules: &ConnectionRules,
+    ) -> Result<ConnectionId, Failure> {
+        let mut row = Connection {
+            owner: origin,
+            flow: NO_FLOW,
+            idle_until: SimTime::NEVER,
+            server: ServerId(0),
+            reason: Reason::NoneUsable,
+            requests: 1,
+            port,
+            worker: 0,
+            open: true,
+            in_use: true,
+            closed_by_client: rules.closed_by == ClosedBy::Client,
+        };
+        match self.layer() {
+            Layer::Connection => {
+                let open = Open { address, port, key: &[], method: Method::Get, worker: 0, service: 0 };
+                let opened = self.instance().open(now, &open);
+                let Some(server) = opened.decision.server else { return Err(Failure::NoServer) };
+                if !self.servers.is_up(server) {
+                    self.instance().segment(now, opened.flow, Segment::ServerReset);
+                    return Err(Failure::Refused);
+                }
+                self.instance().segment(now, opened.flow, Segment::Established);
+                if let Some(counts) = self.recorder.at(now) {
+                    counts.connections[server.index()] += 1;
+                }
+                row.flow = opened.flow;
+                row.server = server;
+                row.reason = opened.decision.reason;
+            }
+            Layer::Request => {
+                let workers = self.tiers[0].workers;
+                if workers > 1 {
+                    row.worker =
+                        self.streams.connection.below(u64::from(workers), worker.0, worker.1) as u16;
+                }
+            }
+        }
+        Ok(ConnectionId(self.connections.insert(row)))
+    }
+
+    /// Sends a request on its connection.
+    #[inline]
+    pub(super) fn send<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        request: Request,
+        address: IpAddr,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let method = request.method;
+        let connection = *self.connections.get(request.connection.0);
+        let id = RequestId(self.requests.insert(request));
+        match self.layer() {
+            Layer::Connection => {
+                let decision =
+                    Decision { server: Some(connection.server), reason: connection.reason, attempt: 1 };
+                self.attempt(now, id, decision, pending);
+            }
+            Layer::Request => {
+                let open = Open {
+                    address,
+                    port: connection.port,
+                    key: &[],
+                    method,
+                    worker: connection.worker,
+                    service: 0,
+                };
+                let opened = self.instance().open(now, &open);
+                self.requests.get_mut(id.0).flow = opened.flow;
+                self.attempt(now, id, opened.decision, pending);
+            }
+        }
+    }
+
+    /// Carries out a decision, and those that follow as long as servers refuse.
+    #[inline]
+    fn attempt<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        mut decision: Decision,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let layer = self.layer();
+        loop {
+            let Some(server) = decision.server else {
+                return self.give_up(now, id, Failure::NoServer, pending);
+            };
+            let request = *self.requests.get(id.0);
+            if let Some(slot) = request.session {
+                let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers);
+                let cut = Cut { at: now, to: server, reason: decision.reason, cause };
+                self.sessions.routed(slot, &self.servers, cut);
+            }
+            if let Some(counts) = self.recorder.at(now) {
+                counts.retried += u64::from(decision.attempt > 1);
+                counts.connections[server.index()] += u64::from(layer == Layer::Request);
+            }
+            let (outcome, failure) = match self.enter_server(now, id, server, pending) {
+                None => return,
+                Some(Accepted::Full) => (Outcome::Status(503), Failure::QueueFull),
+                Some(_) => (Outcome::ConnectRefused, Failure::Refused),
+            };
+            if layer == Layer::Connection {
+                return self.give_up(now, id, failure, pending);
+            }
+            match self.instance().attempt_ended(now, request.flow, outcome) {
+                Then::Retry(next) => decision = next,
+                Then::Done { .. } => return self.give_up(now, id, failure, pending),
+            }
+        }
+    }
+
+    /// Brings a request to a server. Returns `None` when it is in, else why it is not.
+    #[inline]
+    fn enter_server<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        server: ServerId,
+        pending: &mut Scheduler<Q>,
+    ) -> Option<Accepted> {
+        let request = self.requests.get(id.0);
+        let demand = self.demand(request.demand, server) + request.store_time;
+        let accepted = self.servers.accept(now, server, id, demand);
+        let due = match accepted {
+            Accepted::Full | Accepted::Refused => return Some(accepted),
+            Accepted::Queued => SimTime::NEVER,
+            Accepted::Started { due } => {
+                pending.at(due, Event::ServiceDone(id).word());
+                due
+            }
+            Accepted::Shared { next_due } => {
+                pending.at(next_due, Event::SharedServiceDone(server).word());
+                SimTime::NEVER
+            }
+        };
+        let request = self.requests.get_mut(id.0);
+        request.server = server;
+        request.entered = now;
+        request.due = due;
+        request.in_server = true;
+        self.recorder.accepted(now, server);
+        let (present, busy) = self.servers.level(server);
+        self.recorder.level(now, server, present, busy);
+        None
+    }
+
+    /// Service demand by its name, in the law of the server.
+    #[inline]
+    fn demand(&self, draw: Draw, server: ServerId) -> SimDuration {
+        let stream = match draw.purpose {
+            Purpose::Click | Purpose::Arrival => &self.streams.demand,
+            Purpose::Relogin => &self.streams.relogin,
+            Purpose::LogLine => &self.streams.log_demand,
+        };
+        let index = if draw.purpose == Purpose::Relogin { draw.index << 2 | 2 } else { draw.index };
+        self.scenario.servers[server.index()].capacity.service.duration(stream, draw.entity, index)
+    }
+
+    /// Time that a worker will wait for the session store, and counts the operations.
+    #[inline]
+    pub(super) fn store_time(&mut self, now: SimTime, operations: u64, draw: Draw) -> SimDuration {
+        let SessionPlan::Shared { latency } = &self.strategy.session else { return SimDuration::ZERO };
+        if let Some(counts) = self.recorder.at(now) {
+            counts.store_operations += operations;
+        }
+        let purpose = draw.purpose as u64;
+        (0..operations).fold(SimDuration::ZERO, |sum, operation| {
+            let index = draw.index << 4 | purpose << 2 | operation;
+            sum + latency.duration(&self.streams.store_latency, draw.entity, index)
+        })
+    }
+
+    /// A worker is done with a request, unless the announcement is out of date.
+    #[inline]
+    pub(super) fn service_done<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let request = self.requests.get(id.0);
+        if request.due != now || !request.in_server {
+            return;
+        }
+        let server = request.server;
+        if let Some((next, due)) = self.servers.worker_done(now, server) {
+            self.requests.get_mut(next.0).due = due;
+            pending.at(due, Event::ServiceDone(next).word());
+        }
+        self.request_done(now, id, server, pending);
+    }
+
+    /// A processor-sharing server is done with a request, unless the announcement is out of date.
+    pub(super) fn shared_service_done<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        server: ServerId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let Some((id, next)) = self.servers.shared_done(now, server) else { return };
+        if let Some(due) = next {
+            pending.at(due, Event::SharedServiceDone(server).word());
+        }
+        self.request_done(now, id, server, pending);
+    }
+
+    #[inline]
+    fn request_done<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        server: ServerId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let request = *self.requests.get(id.0);
+        let (present, busy) = self.servers.level(server);
+        self.recorder.level(now, server, present, busy);
+        self.recorder.left(now, request.entered);
+        match self.layer() {
+            Layer::Request => {
+                self.instance().attempt_ended(now, request.flow, Outcome::Status(200));
+            }
+            Layer::Connection => {
+                let flow = self.connections.get(request.connection.0).flow;
+                self.instance().segment(now, flow, Segment::FromServer);
+                self.instance().segment(now, flow, Segment::FromClient);
+            }
+        }
+        self.release(id);
+        self.recorder.ledger.requests_served += 1;
+        if let Some(counts) = self.recorder.at(now) {
+            counts.served += 1;
+            counts.latency.record(now.since(request.sent));
+        }
+        match request.origin {
+            Origin::Client(client) => self.client_answered(now, client, &request, pending),
+            Origin::Poisson => self.close_connection(now, request.connection),
+            Origin::Log { source, client } => self.log_answered(now, source, client, &request, pending),
+            Origin::Script(_) => {}
+        }
+    }
+
+    /// A request that its server's death cut off: another try, or its end.
+    pub(super) fn cut_off<Q: PendingEvents>(&mut self, now: SimTime, id: RequestId, pending: &mut Scheduler<Q>) {
+        let request = self.requests.get_mut(id.0);
+        request.in_server = false;
+        request.due = SimTime::NEVER;
+        let (flow, entered) = (request.flow, request.entered);
+        self.recorder.left(now, entered);
+        if self.layer() == Layer::Connection {
+            return self.give_up(now, id, Failure::Reset, pending);
+        }
+        match self.instance().attempt_ended(now, flow, Outcome::Reset) {
+            Then::Retry(decision) => self.attempt(now, id, decision, pending),
+            Then::Done { .. } => self.give_up(now, id, Failure::Reset, pending),
+        }
+    }
+
+    /// A request ends without an answer.
+    fn give_up<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        failure: Failure,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let request = *self.requests.get(id.0);
+        self.release(id);
+        if self.layer() == Layer::Connection && failure != Failure::QueueFull {
+            self.drop_connection(request.connection);
+        }
+        match request.origin {
+            Origin::Poisson => self.close_if_open(now, request.connection),
+            Origin::Client(_) | Origin::Log { .. } | Origin::Script(_) => {}
+        }
+        self.request_failed(now, request.origin, failure, pending);
+    }
+
+    fn release(&mut self, id: RequestId) {
+        let request = self.requests.get_mut(id.0);
+        request.in_server = false;
+        request.due = SimTime::NEVER;
+        let connection = request.connection;
+        self.requests.remove(id.0);
+        self.connections.get_mut(connection.0).in_use = false;
+    }
+
+    /// Counts a failed request and tells its sender.
+    pub(super) fn request_failed<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        origin: Origin,
+        failure: Failure,
+        pending: &mut Scheduler<Q>,
+    ) {
+        self.recorder.ledger.requests_failed += 1;
+        if let Some(counts) = self.recorder.at(now) {
+            counts.failed[failure as usize] += 1;
+        }
+        for &fault in &self.active_faults {
+            self.faults[fault as usize].requests_failed += 1;
+        }
+        match origin {
+            Origin::Client(client) => self.client_failed(now, client, failure, pending),
+            Origin::Poisson | Origin::Log { .. } | Origin::Script(_) => {}
+        }
+    }
+
+    /// After an answer: keeps the connection for the next request, or closes it. `gap` is the time to the next request if
+    /// that is known. Returns whether the connection will be open for it.
+    #[inline]
+    pub(super) fn keep_alive<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ConnectionId,
+        rules: &ConnectionRules,
+        gap: Option<SimDuration>,
+        pending: &mut Scheduler<Q>,
+    ) -> bool {
+        if !self.connections.get(id.0).open {
+            return false;
+        }
+        let spent = self.connections.get(id.0).requests >= rules.keepalive_requests;
+        if spent || rules.keepalive_timeout.is_zero() {
+            self.close_connection(now, id);
+            return false;
+        }
+        if gap.is_some_and(|gap| gap < rules.keepalive_timeout) {
+            return true;
+        }
+        match self.layer() {
+            // Nothing in a layer 7 instance depends on when its client's connection closes.
+            Layer::Request if gap.is_some() => {
+                self.close_connection(now, id);
+                false
+            }
+            Layer::Request => {
+                self.connections.get_mut(id.0).idle_until = now + rules.keepalive_timeout;
+                true
+            }
+            Layer::Connection => {
+                let idle_until = now + rules.keepalive_timeout;
+                self.connections.get_mut(id.0).idle_until = idle_until;
+                pending.at(idle_until, Event::ConnectionIdle(id).word());
+                true
+            }
+        }
+    }
+
+    /// A connection has idled long enough, unless it was used or closed meanwhile.
+    pub(super) fn connection_idle(&mut self, now: SimTime, id: ConnectionId) {
+        let row = *self.connections.get(id.0);
+        if row.open && row.idle_until == now {
+            self.close_connection(now, id);
+            self.forget_owner(row.owner, id);
+        }
+    }
+
+    /// Closes a connection in good order.
+    pub(super) fn close_connection(&mut self, now: SimTime, id: ConnectionId) {
+        let row = *self.connections.get(id.0);
+        if self.layer() == Layer::Connection {
+            let fins = if row.closed_by_client {
+                [Segment::ClientFin, Segment::ServerFin]
+            } else {
+                [Segment::ServerFin, Segment::ClientFin]
+            };
+            for fin in fins {
+                self.instance().segment(now, row.flow, fin);
+            }
+        }
+        self.forget_connection(id);
+    }
+
+    fn close_if_open(&mut self, now: SimTime, id: ConnectionId) {
+        if self.connections.get(id.0).open {
+            self.close_connection(now, id);
+        }
+    }
+
+    /// A connection is gone without another segment.
+    fn forget_connection(&mut self, id: ConnectionId) {
+        self.connections.get_mut(id.0).open = false;
+        self.connections.remove(id.0);
+    }
+
+    /// A connection broke: its owner must open another.
+    fn drop_connection(&mut self, id: ConnectionId) {
+        let row = *self.connections.get(id.0);
+        if row.open {
+            self.forget_connection(id);
+            self.forget_owner(row.owner, id);
+        }
+    }
+
+    /// The owner of a connection learns that it is closed.
+    pub(super) fn forget_owner(&mut self, owner: Origin, id: ConnectionId) {
+        match owner {
+            Origin::Client(client) => {
+                let row = self.clients.row_mut(client);
+                if row.connection() == Some(id) {
+                    row.set_connection(None);
+                }
+            }
+            Origin::Log { source, client } => self.forget_log_connection(source, client, id),
+            Origin::Poisson | Origin::Script(_) => {}
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! One run from start to end.
+
+use thiserror::Error;
+
+use super::accounting::{self, AccountingError, UnderWay};
+use super::event::{Event, MAX_SLOTS};
+use super::faults::{FaultCounts, Outage};
+use super::open_loop::{PoissonSource, Source};
+use super::replay::LogReplay;
+use super::script::Script;
+use super::slots::Slots;
+use super::story::Stories;
+use super::{Cluster, Streams, Tier};
+use crate::backend::servers::Servers;
+use crate::engine::queue::PendingEvents;
+use crate::engine::{Ladder, Simulation, SimDuration, SimTime, Stream};
+use crate::experiment::summary::TraceLine;
+use crate::health::active::TcpChecker;
+use crate::ids::{ClientId, ServerId};
+use crate::metrics::recorder::{Calendar, Counts, Recorder};
+use crate::population::addresses::{AddressesExhausted, NetworkDealer, place_clients};
+use crate::population::clients::{Clients, Step};
+use crate::population::replay::PreparedLog;
+use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
+use crate::session::sessions::Sessions;
+use crate::table::Column;
+use crate::tier::{Instance, KernelClock, Lvs, Nginx};
+
+/// Which run of an experiment.
+#[derive(Clone, Copy, Debug)]
+pub struct RunSetup<'a> {
+    /// The experiment.
+    pub scenario: &'a Scenario,
+    /// The strategy's place in it.
+    pub strategy: usize,
+    /// The replication, from 0.
+    pub replication: u32,
+    /// The scenario's logs, prepared, in its order.
+    pub logs: &'a [PreparedLog],
+    /// How many losses to tell as stories.
+    pub stories: usize,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct RunOutcome {
+    /// The counters.
+    pub counts: Counts,
+    /// Times during which servers were down.
+    pub outages: Vec<Outage>,
+    /// What each fault did.
+    pub faults: Vec<FaultCounts>,
+    /// The trace of scripted clients.
+    pub trace: Vec<TraceLine>,
+    /// Losses, told.
+    pub stories: Vec<String>,
+    /// Visits that were under way at the end and are in no ratio.
+    pub visits_open: u64,
+    /// What the run took.
+    pub sizes: RunSizes,
+}
+
+/// What a run took: events, and entities with their bytes when it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunSizes {
+    /// Events handled.
+    pub events: u64,
+    /// Requests issued.
+    pub requests: u64,
+    /// Clients.
+    pub clients: u64,
+    /// Bytes of their rows.
+    pub client_bytes: u64,
+    /// Bytes of the pending-event set.
+    pub pending_bytes: u64,
+    /// Connections open at the end.
+    pub connections: u64,
+    /// Bytes of the tables of connections and requests.
+    pub connection_bytes: u64,
+    /// Sessions alive at the end.
+    pub sessions: u64,
+    /// Bytes of their table.
+    pub session_bytes: u64,
+    /// Persistence templates at the end.
+    pub templates: u64,
+    /// Bytes of the balancer's tables.
+    pub balancer_bytes: u64,
+}
+
+/// Why a run could not be carried through.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The simulator is wrong.
+    #[error(transparent)]
+    Accounting(#[from] AccountingError),
+    /// There are not enough addresses.
+    #[error(transparent)]
+    Addresses(#[from] AddressesExhausted),
+    /// A prepared log could not be read back.
+    #[error("reading the prepared log `{name}` failed: {error}")]
+    Log {
+        /// The log's name in the scenario.
+        name: String,
+        /// What went wrong.
+        error: String,
+    },
+    /// More entities than an event can name.
+    #[error("{clients} clients are more than the {MAX_SLOTS} that one run can hold; lower `clients`")]
+    TooManyClients {
+        /// Clients asked for.
+        clients: u64,
+    },
+}
+
+/// The phases and windows of a scenario's runs. Without a `duration` the run lasts until a minute after the last line of
+/// the longest log.
+pub fn calendar(scenario: &Scenario, logs: &[PreparedLog]) -> Calendar {
+    let measured_from = SimTime::ZERO + scenario.warmup;
+    let of_logs = logs
+        .iter()
+        .map(|log| u64::from(log.statistics().last_second - log.statistics().first_second) + 61)
+        .max()
+        .unwrap_or(0);
+    let duration = scenario.duration.unwrap_or(SimDuration::from_secs(of_logs));
+    let end = measured_from + duration;
+    let begins = scenario.faults.iter().map(|fault| measured_from + fault.at);
+    let ends = scenario.faults.iter().map(|fault| {
+        let FaultKind::Crash { lasts, .. } = fault.kind;
+        measured_from + fault.at + lasts
+    });
+    Calendar {
+        measured_from,
+        faults_from: begins.min().unwrap_or(end).min(end),
+        faults_until: ends.max().unwrap_or(end).min(end),
+        end,
+        window: scenario.window,
+    }
+}
+
+/// Carries out one run. `progress` is called now and then with the share of the run that is done.
+///
+/// # Errors
+/// [`RunError`]; with [`RunError::Accounting`] the simulator is at fault.
+pub fn run(setup: &RunSetup<'_>, progress: &dyn Fn(f64)) -> Result<RunOutcome, RunError> {
+    let (mut simulation, calendar) = build(setup)?;
+    const SLICES: u64 = 64;
+    for slice in 1..=SLICES {
+        simulation.run_until(SimTime(calendar.end.0 / SLICES * slice));
+        progress(slice as f64 / SLICES as f64);
+    }
+    simulation.run_until(calendar.end);
+    finish(simulation, &calendar)
+}
+
+type RunSimulation<'a> = Simulation<Cluster<'a>, Ladder>;
+
+fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Calendar), RunError> {
+    let RunSetup { scenario, replication, logs, .. } = *setup;
+    let strategy = &scenario.strategies[setup.strategy];
+    let streams = Streams::new(scenario, replication);
+    let calendar = calendar(scenario, logs);
+
+    let total: u64 = scenario.populations.iter().map(|population| u64::from(population.clients)).sum();
+    if total >= u64::from(MAX_SLOTS) {
+        return Err(RunError::TooManyClients { clients: total });
+    }
+    let mut dealer = NetworkDealer::new(streams.addresses);
+    scenario.populations.iter().flat_map(|p| &p.address.fixed).for_each(|&address| dealer.reserve(address));
+    scenario.scripted_clients.iter().for_each(|client| dealer.reserve(client.address));
+    let mut clients = Clients::new();
+    let mut firsts = Vec::new();
+    for (number, population) in scenario.populations.iter().enumerate() {
+        let places = place_clients(
+            &population.address,
+            population.clients,
+            number as u64,
+            &streams.users,
+            &streams.addresses,
+            &mut dealer,
+        )?;
+        firsts.push(clients.add_population(&places));
+    }
+    let mut sources = Vec::new();
+    for (population, &first_client) in scenario.populations.iter().zip(&firsts) {
+        if let Traffic::Poisson { rate } = population.traffic {
+            sources.push(Source::Poisson(PoissonSource {
+                gap_mean: 1.0 / rate,
+                first_client,
+                clients: population.clients,
+                number: 0,
+                rules: &population.connection,
+            }));
+        }
+    }
+    sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
+
+    let cluster = Cluster {
+        scenario,
+        strategy,
+        streams,
+        tiers: strategy
+            .tiers
+            .iter()
+            .enumerate()
+            .map(|(number, plan)| build_tier(plan, number as u64, scenario.servers.len(), &streams.clock))
+            .collect(),
+        servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
+        clients,
+        sessions: Sessions::default(),
+        requests: Slots::new(),
+        connections: Slots::new(),
+        sources,
+        script: Script::new(&scenario.scripted_clients, setup.strategy),
+        recorder: Recorder::new(calendar.clone(), scenario.servers.len()),
+        stories: Stories { wanted: setup.stories, told: Vec::new() },
+        outages: Vec::new(),
+        faults: vec![FaultCounts::default(); scenario.faults.len()],
+        active_faults: Vec::new(),
+    };
+    let mut simulation = Simulation::new(cluster, Ladder::default());
+    schedule_beginnings(&mut simulation, &firsts, &calendar);
+    Ok((simulation, calendar))
+}
+
+fn build_tier(plan: &TierPlan, number: u64, servers: usize, clock: &Stream) -> Tier {
+    let (instance, remembers, workers, weights) = match &plan.program {
+        Program::Nginx(config) => {
+            let mut config = config.clone();
+            config.clock_phase = SimDuration(clock.below(1_000_000_000, number, 0));
+            let workers = config.workers;
+            (Instance::Nginx(Nginx::new(config)), false, workers, Vec::new())
+        }
+        Program::Lvs(config) => {
+            let mut config = config.clone();
+            let tick = 1_000_000_000 / u64::from(config.clock.hz);
+            config.clock = KernelClock {
+                hz: config.clock.hz,
+                jiffies_at_zero: clock.below(1 << 32, number, 0),
+                tick_phase: SimDuration(clock.below(tick, number, 1)),
+            };
+            let weights = config.services[0].servers.iter().map(|server| server.weight).collect();
+            let remembers = config.services[0].persistence_timeout.is_some();
+            (Instance::Lvs(Lvs::new(config)), remembers, 1, weights)
+        }
+    };
+    let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);
+    Tier { instances: vec![instance], remembers, workers, weights, checkers }
+}
+
+/// Puts the first event of everything that acts by itself.
+fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], calendar: &Calendar) {
+    let Simulation { model, pending, .. } = simulation;
+    let scenario = model.scenario;
+    let from = calendar.measured_from;
+    for (population, first) in scenario.populations.iter().zip(firsts) {
+        if let Traffic::ClosedLoop(plan) = &population.traffic {
+            for client in first.0..first.0 + population.clients {
+                // Users are away when the run begins, for the rest of an absence that began before it.
+                let rest = plan.away.residual(&model.streams.initial, u64::from(client), 0);
+                let begins = SimTime::ZERO + SimDuration::from_secs_f64(rest);
+                pending.at(begins, Event::ClientActs(ClientId(client)).word());
+            }
+        }
+    }
+    for source in 0..model.sources.len() {
+        let first = match &model.sources[source] {
+            Source::Poisson(poisson) => {
+                Some(SimTime::ZERO + model.poisson_gap(source as u32, poisson.gap_mean, 1))
+            }
+            Source::Log(replay) => replay.next_at().map(|at| from + at.since(SimTime::ZERO)),
+        };
+        if let Some(first) = first {
+            pending.at(first, Event::SourceArrival(source as u32).word());
+        }
+    }
+    for (index, step) in model.script.steps.iter().enumerate() {
+        pending.at(from + step.at, Event::ScriptStep(index as u32).word());
+    }
+    for (index, fault) in scenario.faults.iter().enumerate() {
+        pending.at(from + fault.at, Event::FaultBegins(index as u32).word());
+    }
+    if let Some(check) = model.strategy.tiers[0].tcp_check {
+        for server in 0..scenario.servers.len() {
+            let phase = model.streams.clock.below(check.delay_loop.0.max(1), 1 << 32 | server as u64, 0);
+            pending.at(SimTime(phase), Event::Check(ServerId::from_index(server)).word());
+        }
+    }
+}
+
+fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutcome, RunError> {
+    let events = simulation.handled();
+    let pending_bytes = simulation.pending.bytes() as u64;
+    let mut cluster = simulation.model;
+    for (source, plan) in cluster
+        .sources
+        .iter()
+        .filter_map(|source| match source {
+            Source::Log(replay) => Some(replay),
+            Source::Poisson(_) => None,
+        })
+        .zip(&cluster.scenario.logs)
+    {
+        if let Some(error) = source.error() {
+            return Err(RunError::Log { name: plan.name.clone(), error: error.to_owned() });
+        }
+    }
+    cluster.end_idle_log_visits(calendar.end);
+
+    let inside = (0..cluster.requests.slots())
+        .map(|slot| cluster.requests.get(slot))
+        .filter(|request| request.in_server);
+    let (in_servers, in_servers_time_ns) = inside.fold((0, 0), |(n, time), request| {
+        (n + 1, time + u128::from(calendar.end.since(request.entered).0))
+    });
+    let visiting = cluster.clients.rows().iter().filter(|row| row.step != Step::Begin).count() as u64
+        + cluster
+            .sources
+            .iter()
+            .map(|source| match source {
+                Source::Log(replay) => replay.visiting(),
+                Source::Poisson(_) => 0,
+            })
+            .sum::<u64>();
+    let under_way = UnderWay {
+        visits: visiting,
+        requests: cluster.requests.len() as u64,
+        in_servers,
+        in_servers_time_ns,
+    };
+    let tables = cluster.instance().table_sizes();
+    let log_bytes: usize = cluster
+        .sources
+        .iter()
+        .map(|source| match source {
+            Source::Log(replay) => replay.bytes(),
+            Source::Poisson(_) => 0,
+        })
+        .sum();
+    let sizes = RunSizes {
+        events,
+        requests: cluster.recorder.ledger.requests_issued,
+        clients: cluster.clients.len() as u64,
+        client_bytes: (cluster.clients.bytes() + log_bytes) as u64,
+        pending_bytes,
+        connections: cluster.connections.len() as u64,
+        connection_bytes: (cluster.connections.bytes() + cluster.requests.bytes()) as u64,
+        sessions: cluster.sessions.len() as u64,
+        session_bytes: cluster.sessions.bytes() as u64,
+        templates: tables.affinity_entries,
+        balancer_bytes: tables.bytes,
+    };
+    let counts = cluster.recorder.close(calendar.end);
+    accounting::check(&counts.ledger, &under_way)?;
+    Ok(RunOutcome {
+        counts,
+        outages: cluster.outages,
+        faults: cluster.faults,
+        trace: cluster.script.trace,
+        stories: cluster.stories.told,
+        visits_open: visiting,
+        sizes,
+    })
+}
+
+/// Time that each server was in service within `from..until`, as a share of that time.
+pub fn in_service(outages: &[Outage], servers: usize, from: SimTime, until: SimTime) -> Column<ServerId, f64> {
+    let whole = until.since(from).as_secs_f64();
+    let mut shares = Column::filled(1.0, servers);
+    for outage in outages {
+        let down = outage.until.min(until).since(outage.from.max(from)).as_secs_f64();
+        if whole > 0.0 {
+            shares[outage.server] -= down / whole;
+        }
+    }
+    shares
+}

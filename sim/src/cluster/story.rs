@@ -1,0 +1,155 @@
+//! What becomes of lost sessions, and some losses told as short stories.
+
+use std::net::IpAddr;
+
+use super::request::Request;
+use super::{Cluster, evidence};
+use crate::engine::{SimDuration, SimTime};
+use crate::ids::{ClientId, ServerId};
+use crate::scenario::FaultKind;
+use crate::session::sessions::Lookup;
+use crate::session::{OnUnknownId, SessionPlan};
+
+/// The first losses of a run, told.
+#[derive(Debug, Default)]
+pub(super) struct Stories {
+    /// How many to tell.
+    pub wanted: usize,
+    /// Told so far.
+    pub told: Vec<String>,
+}
+
+impl Cluster<'_> {
+    /// A request looks for its session where it was served; counts what it finds.
+    pub(super) fn find_session(
+        &mut self,
+        now: SimTime,
+        slot: u32,
+        server: ServerId,
+        idle_timeout: SimDuration,
+        on_unknown_id: OnUnknownId,
+    ) -> Lookup {
+        let found = match self.strategy.session {
+            SessionPlan::Local => {
+                self.sessions.look_up(now, slot, server, &self.servers, idle_timeout, on_unknown_id)
+            }
+            SessionPlan::Shared { .. } => self.sessions.look_up_shared(now, slot, server, idle_timeout),
+        };
+        if let Some(counts) = self.recorder.at(now) {
+            counts.session_needed += 1;
+            counts.expired += u64::from(found == Lookup::Expired);
+        }
+        if let Lookup::Lost { cause, destroyed_at } = found {
+            let ledger = &mut self.recorder.ledger;
+            ledger.session_misses += 1;
+            ledger.losses += 1;
+            ledger.losses_by_cause[cause as usize] += 1;
+            if let Some(counts) = self.recorder.at(now) {
+                counts.session_missed += 1;
+                counts.lost[cause as usize] += 1;
+            }
+            if cause == crate::metrics::LossCause::ServerLost && let Some(destroyed) = destroyed_at {
+                self.blame_fault(slot, destroyed);
+            }
+        }
+        found
+    }
+
+    /// Counts a loss against the fault that destroyed the session's memory at a time.
+    fn blame_fault(&mut self, slot: u32, destroyed: SimTime) {
+        let measured_from = self.recorder.calendar().measured_from;
+        let home = self.sessions.get(slot).home;
+        let fault = self.scenario.faults.iter().position(|fault| {
+            let FaultKind::Crash { server, .. } = fault.kind;
+            server == home && measured_from + fault.at == destroyed
+        });
+        if let Some(fault) = fault {
+            self.faults[fault].users_logged_out += 1;
+        }
+    }
+
+    /// After a loss: an application that hands out new ids has no more use for the old session, and `None` is returned; one
+    /// that adopts ids keeps it.
+    pub(super) fn settle_lost_session(&mut self, slot: u32, on_unknown_id: OnUnknownId) -> Option<u32> {
+        match on_unknown_id {
+            OnUnknownId::NewId => {
+                self.sessions.end(slot);
+                None
+            }
+            OnUnknownId::AdoptId => Some(slot),
+        }
+    }
+
+    pub(super) fn tell_story(
+        &mut self,
+        now: SimTime,
+        client: ClientId,
+        slot: u32,
+        request: &Request,
+        found: &Lookup,
+    ) {
+        if self.stories.told.len() < self.stories.wanted {
+            let address = self.clients.address(client);
+            let row = self.clients.row(client);
+            let who = format!(
+                "client {} ({address}, visit {}, click {} of {})",
+                client.0,
+                row.visit,
+                row.click + 1,
+                row.clicks
+            );
+            self.tell(now, &who, slot, request, found);
+        }
+    }
+
+    pub(super) fn tell_log_story(
+        &mut self,
+        now: SimTime,
+        source: u16,
+        client: u32,
+        slot: u32,
+        request: &Request,
+        found: &Lookup,
+    ) {
+        if self.stories.told.len() < self.stories.wanted {
+            let address: IpAddr = self.log_address(source, client);
+            self.tell(now, &format!("log client {client} ({address})"), slot, request, found);
+        }
+    }
+
+    fn tell(&mut self, now: SimTime, who: &str, slot: u32, request: &Request, found: &Lookup) {
+        let Lookup::Lost { cause, destroyed_at } = *found else { return };
+        let start = self.recorder.calendar().measured_from;
+        let clock = |at: SimTime| {
+            let sign = if at < start { "-" } else { "" };
+            let away = if at < start { start.since(at) } else { at.since(start) };
+            format!("{sign}{:.3} s", away.as_secs_f64())
+        };
+        let session = self.sessions.get(slot);
+        let name = |server: ServerId| &self.scenario.servers[server.index()].name;
+        let home = name(session.home);
+        let mut story = format!(
+            "{who} logged in at {home} at {}, was last known there at {}",
+            clock(session.created),
+            clock(session.last_hit)
+        );
+        let destroyed = destroyed_at.map(|at| (at, format!("at {} {home} lost its memory", clock(at))));
+        let cut = session.first_cut.map(|cut| {
+            let why = evidence::in_words(cut.reason);
+            (cut.at, format!("at {} a request went to {} instead ({why})", clock(cut.at), name(cut.to)))
+        });
+        let mut chain: Vec<_> = destroyed.into_iter().chain(cut).collect();
+        chain.sort_by_key(|(at, _)| *at);
+        for (_, step) in chain {
+            story.push_str("; ");
+            story.push_str(&step);
+        }
+        story.push_str(&format!(
+            "; at {} {} did not find the session: {}",
+            clock(now),
+            name(request.server),
+            cause.name()
+        ));
+        self.stories.told.push(story);
+    }
+}

@@ -1,0 +1,77 @@
+//! keepalived 2.2.7 `TCP_CHECK`: connects to a server every `delay_loop`; after a failure it tries `retry` more times,
+//! `delay_before_retry` apart, before it takes the server out of the table; one success puts it back.
+//!
+//! A refused connection fails at once. Servers that stay silent (each try then lasts `connect_timeout`) do not occur yet.
+
+use crate::engine::SimDuration;
+use crate::scenario::TcpCheck;
+
+/// The check of one server.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpChecker {
+    check: TcpCheck,
+    /// Whether the server is in the table.
+    in_table: bool,
+    /// Failures in a row.
+    failures: u32,
+}
+
+/// What a check leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Nothing changes.
+    Unchanged,
+    /// The server is taken out of the table.
+    Remove,
+    /// The server is put back.
+    Add,
+}
+
+impl TcpChecker {
+    /// A check of a server that is in the table.
+    pub fn new(check: TcpCheck) -> Self {
+        Self { check, in_table: true, failures: 0 }
+    }
+
+    /// A check takes place: `accepts` says whether the server accepted the connection. Returns the verdict and the time to
+    /// the next check.
+    pub fn probe(&mut self, accepts: bool) -> (Verdict, SimDuration) {
+        if accepts {
+            self.failures = 0;
+            let verdict = if self.in_table { Verdict::Unchanged } else { Verdict::Add };
+            self.in_table = true;
+            return (verdict, self.check.delay_loop);
+        }
+        if !self.in_table {
+            return (Verdict::Unchanged, self.check.delay_loop);
+        }
+        self.failures += 1;
+        if self.failures > self.check.retry {
+            self.failures = 0;
+            self.in_table = false;
+            (Verdict::Remove, self.check.delay_loop)
+        } else {
+            (Verdict::Unchanged, self.check.delay_before_retry)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusing_server_is_removed_after_all_retries_and_one_success_brings_it_back() {
+        let secs = SimDuration::from_secs;
+        let check = TcpCheck { delay_loop: secs(6), connect_timeout: secs(3), retry: 3, delay_before_retry: secs(1) };
+        let mut checker = TcpChecker::new(check);
+        assert_eq!(checker.probe(true), (Verdict::Unchanged, secs(6)));
+        for _ in 0..3 {
+            assert_eq!(checker.probe(false), (Verdict::Unchanged, secs(1)));
+        }
+        assert_eq!(checker.probe(false), (Verdict::Remove, secs(6)));
+        assert_eq!(checker.probe(false), (Verdict::Unchanged, secs(6)));
+        assert_eq!(checker.probe(true), (Verdict::Add, secs(6)));
+        assert_eq!(checker.probe(false), (Verdict::Unchanged, secs(1)));
+    }
+}
