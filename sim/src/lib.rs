@@ -3,6 +3,7 @@
 pub mod balancer;
 pub mod conformance;
 pub mod engine;
+pub mod health;
 pub mod ids;
 pub mod population;
 pub mod table;
