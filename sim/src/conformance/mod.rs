@@ -71,7 +71,7 @@ pub enum CaseOutcome {
 pub struct Difference {
     /// Line in `events.csv`, from 1, the header being line 1.
     pub row: u64,
-    /// Time of the row, as recorded [ms].
+    /// Time of the row, as recorded, in milliseconds.
     pub t_ms: f64,
     /// The row's event.
     pub event: String,
@@ -398,5 +398,86 @@ impl Totals {
     /// Whether nothing failed.
     pub fn passed(&self) -> bool {
         self.rows.values().all(|row| row.failed == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes `files` (path, text) beneath a new folder.
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().expect("inside the folder")).expect("created");
+            fs::write(path, text).expect("written");
+        }
+        folder
+    }
+
+    const FILES: [(&str, &str); 4] = [
+        ("b/case.json", r#"{"product": "haproxy", "balance": "source"}"#),
+        ("a/deep/case.json", r#"{"product": "haproxy", "balance": "uri"}"#),
+        ("c/case.json", "{\n\"product\": nginx}"),
+        ("notes/README.md", "no case"),
+    ];
+
+    fn summary(reports: &[CaseReport]) -> Vec<(&str, &str, &str, bool)> {
+        reports.iter().map(|r| (&*r.program, &*r.algorithm, &*r.case, r.failed())).collect()
+    }
+
+    const EXPECTED: [(&str, &str, &str, bool); 3] =
+        [("haproxy", "uri", "a/deep", false), ("haproxy", "source", "b", false), ("unknown", "-", "c", true)];
+
+    #[test]
+    fn cases_are_found_at_any_depth_and_reported_in_order() {
+        let folder = folder(&FILES);
+        let reports = replay_paths(&[folder.path().into()]).expect("readable");
+        assert_eq!(summary(&reports), EXPECTED);
+        let CaseOutcome::Unreadable { error } = &reports[2].outcome else { panic!("{:?}", reports[2]) };
+        assert!(error.starts_with("case.json:2: "), "{error}");
+    }
+
+    #[test]
+    fn an_archive_reports_the_same_as_its_folder() {
+        let folder = folder(&FILES);
+        let archive = folder.path().join("cases.tar.zst");
+        let mut tar =
+            tar::Builder::new(zstd::Encoder::new(File::create(&archive).expect("created"), 1).expect("new"));
+        for name in ["a", "b", "c", "notes"] {
+            tar.append_dir_all(name, folder.path().join(name)).expect("appended");
+        }
+        tar.into_inner().expect("complete").finish().expect("compressed");
+        assert_eq!(summary(&replay_paths(&[archive]).expect("readable")), EXPECTED);
+    }
+
+    #[test]
+    fn a_path_that_is_a_case_goes_by_its_own_name() {
+        let folder = folder(&FILES);
+        let reports = replay_paths(&[folder.path().join("b")]).expect("readable");
+        assert_eq!(reports[0].case, "b");
+    }
+
+    #[test]
+    fn paths_without_a_case_are_errors_that_say_so() {
+        let folder = folder(&FILES);
+        let error = |path: &str| replay_paths(&[folder.path().join(path)]).expect_err(path).to_string();
+        assert!(error("notes").ends_with("no recording in it: found no `case.json`"));
+        assert!(error("notes/README.md").contains("neither a folder nor a `.tar.zst` archive"));
+        assert!(matches!(
+            replay_paths(&[folder.path().join("absent")]),
+            Err(ConformanceError::Unreadable { .. })
+        ));
+    }
+
+    #[test]
+    fn an_unreadable_case_counts_as_failed_in_the_totals() {
+        let folder = folder(&FILES);
+        let totals = Totals::of(&replay_paths(&[folder.path().into()]).expect("readable"));
+        let row = |program: &str, algorithm: &str| totals.rows[&(program.to_owned(), algorithm.to_owned())];
+        assert_eq!(row("haproxy", "uri"), Total { cases: 1, skipped: 1, ..Total::default() });
+        assert_eq!(row("unknown", "-"), Total { cases: 1, failed: 1, ..Total::default() });
+        assert!(!totals.passed());
     }
 }

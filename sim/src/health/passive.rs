@@ -17,7 +17,7 @@
 pub struct PassiveRule {
     /// Failures that take the server out; 0 never does.
     pub max_fails: u32,
-    /// How long it then stays out, and how long failures are remembered [whole s].
+    /// How long it then stays out, and how long failures are remembered, in whole seconds.
     pub fail_timeout_s: u64,
 }
 

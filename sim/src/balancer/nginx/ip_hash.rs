@@ -167,7 +167,7 @@ mod tests {
 
         #[test]
         fn marking_a_server_down_moves_only_its_own_clients(address: u32, down in 0usize..5) {
-            let up = [const { NginxServer { weight: 1, max_fails: 1, fail_timeout_s: 10, max_conns: 0, down: false, backup: false } }; 5];
+            let up = vec![NginxServer::default(); 5];
             let (before, _) = first_pick(&mut Peers::new(&up), Ipv4Addr::from(address));
             let mut servers = up;
             servers[down].down = true;

@@ -10,7 +10,7 @@ use crate::balancer::{Reason, Skipped};
 pub struct RequestState {
     /// The client's address.
     pub(super) address: IpAddr,
-    /// Second of nginx's clock at this pick or end of an attempt [whole s].
+    /// Second of nginx's clock at this pick or end of an attempt, in whole seconds.
     pub(super) now_s: u64,
     /// Peers that this request has tried: one bit each, or a handle of [`super::wide::WideSets`].
     pub(super) tried: u64,

@@ -345,3 +345,141 @@ fn binary(address: IpAddr, octets: &mut [u8; 16]) -> &[u8] {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::CaseFiles;
+    use super::*;
+    use proptest::prelude::*;
+
+    const MANIFEST: &str = r#"{
+        "product": "nginx", "method": "round_robin", "workers": 1, "zone": false, "key_kind": "none",
+        "next_upstream": "error timeout", "read_timeout_ms": 1000,
+        "servers": [
+            {"name": "s1", "weight": 1, "max_fails": 1, "fail_timeout_s": 3, "backup": false, "down": false, "max_conns": 0},
+            {"name": "s2", "weight": 1, "max_fails": 1, "fail_timeout_s": 3, "backup": false, "down": false, "max_conns": 0}
+        ]
+    }"#;
+
+    /// Worked out by hand from nginx's rules: s2 hangs, its two requests are stuck until 1 s is over, and the later of them
+    /// is given up by its client.
+    const EVENTS: &str = "\
+t_ms,event,conn,client,key,server,tried,status
+100,open,1,192.0.2.1,,s1,s1,200
+110,close,1,,,s1,,200
+200,server_down,,,hang,s2,,
+300,open,2,192.0.2.1,,s1,s2|s1,200
+310,open,3,192.0.2.1,,s1,s1,200
+311,close,3,,,s1,,200
+320,open,4,192.0.2.1,,,s2,499
+900,close,4,,,,,499
+1301,close,2,,,s1,,200
+1400,open,5,192.0.2.1,,s1,s1,200
+1401,close,5,,,s1,,200
+1500,server_down,,,refuse,s1,,
+1510,open,6,192.0.2.1,,,s1,502
+1520,open,7,192.0.2.1,,,,502
+";
+    const ATTEMPTS: &str =
+        "conn,n,server,t_ms,dur_ms,upstream_status\n2,1,s2,300,1000,504\n2,2,s1,1300,1,200\n";
+
+    fn outcome(manifest: &[u8], events: &[u8], attempts: &[u8]) -> CaseOutcome {
+        let files = [("case.json", manifest), ("events.csv", events), ("attempts.csv", attempts)];
+        let files = files.map(|(name, bytes)| (name.to_owned(), bytes.to_owned()));
+        replay(&Case { name: "case".into(), files: CaseFiles::Memory(files.into()) })
+    }
+
+    fn with_events(events: &str) -> CaseOutcome {
+        outcome(MANIFEST.as_bytes(), events.as_bytes(), ATTEMPTS.as_bytes())
+    }
+
+    #[test]
+    fn a_recording_that_follows_the_rules_matches_request_by_request() {
+        let expected = CaseOutcome::Replayed { decisions: 7, matched: 7, first_difference: None };
+        assert_eq!(with_events(EVENTS), expected);
+    }
+
+    #[test]
+    fn without_attempts_a_hanging_server_takes_the_read_timeout() {
+        let expected = CaseOutcome::Replayed { decisions: 7, matched: 7, first_difference: None };
+        assert_eq!(outcome(MANIFEST.as_bytes(), EVENTS.as_bytes(), b"conn,n,server,t_ms,dur_ms\n"), expected);
+    }
+
+    #[test]
+    fn a_decision_that_was_tampered_with_is_named_with_its_line() {
+        for (from, to, row) in [
+            ("100,open,1,192.0.2.1,,s1,s1,200", "100,open,1,192.0.2.1,,s2,s2,200", 2),
+            ("s2|s1,200", "s1|s2,200", 5),
+            (",,s1,502", ",s1,s1,502", 14),
+            (",,,,502", ",,,,504", 15),
+        ] {
+            let CaseOutcome::Replayed { decisions, matched, first_difference } =
+                with_events(&EVENTS.replacen(from, to, 1))
+            else {
+                panic!("readable");
+            };
+            assert_eq!((decisions, matched), (7, 6), "{from}");
+            let difference = first_difference.expect("one decision differs");
+            assert_eq!(difference.row, row);
+            assert_ne!(difference.recorded, difference.modelled);
+        }
+    }
+
+    #[test]
+    fn a_malformed_row_is_named_with_its_line() {
+        for (from, to, error) in [
+            ("100,open", "soon,open", "events.csv:2: `soon` is no `t_ms`"),
+            ("110,close,1", "110,close,9", "events.csv:3: request 9 is closed and was not open"),
+            ("hang,s2", "sleep,s2", "events.csv:4: `sleep` is no `key`"),
+            ("s2|s1", "s2|s9", "events.csv:5: `s9` is no `server`"),
+            ("310,open", "290,open", "events.csv:6: time goes back to `290`"),
+            ("open,3", "reload,3", "events.csv:6: no reload in case.json has ``"),
+            ("tried,status", "status", "events.csv:1: no column `tried`"),
+        ] {
+            let expected = CaseOutcome::Unreadable { error: error.into() };
+            assert_eq!(with_events(&EVENTS.replacen(from, to, 1)), expected);
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_nginx_would_refuse_is_unreadable() {
+        for (from, to, part) in [
+            (r#""weight": 1"#, r#""weight": 0"#, "`weight` must be at least 1"),
+            (r#""weight": 1"#, r#""weight": -1"#, "case.json:5"),
+            ("error timeout", "errors", "no condition `errors`"),
+            (r#""name": "s2""#, r#""name": "s1""#, "two servers are called `s1`"),
+            (r#""workers": 1"#, r#""workers": 0"#, "`worker_processes` must be at least 1"),
+        ] {
+            let manifest = MANIFEST.replacen(from, to, 1);
+            match outcome(manifest.as_bytes(), EVENTS.as_bytes(), b"") {
+                CaseOutcome::Unreadable { error } => assert!(error.contains(part), "{error}"),
+                other => panic!("{to}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_method_without_a_balancer_is_skipped_by_name() {
+        let manifest = MANIFEST.replacen("round_robin", "least_time", 1);
+        let expected = CaseOutcome::Skipped { reason: "no balancer for `least_time`".into() };
+        assert_eq!(outcome(manifest.as_bytes(), EVENTS.as_bytes(), b""), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn no_damage_to_a_recording_makes_the_replay_panic(
+            which in 0usize..3,
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..6),
+        ) {
+            const BYTES: &[u8] = b"\n,|.0123456789-s{}\"xopenclosereload";
+            let mut files = [MANIFEST, EVENTS, ATTEMPTS].map(|file| file.as_bytes().to_vec());
+            for (place, byte) in damage {
+                let file = &mut files[which];
+                let place = place.index(file.len());
+                file[place] = BYTES[byte.index(BYTES.len())];
+            }
+            let [manifest, events, attempts] = files;
+            outcome(&manifest, &events, &attempts);
+        }
+    }
+}

@@ -323,7 +323,7 @@ impl Recording {
                         }
                         Event::Open(Request {
                             conn,
-                            client: parse(client).ok_or_else(|| at(not("client", client)))?,
+                            client: address(client).ok_or_else(|| at(not("client", client)))?,
                             key: extend(&mut self.keys, key),
                             server,
                             tried: extend(&mut self.tried, &names),
@@ -419,6 +419,11 @@ fn extend<T: Clone>(arena: &mut Vec<T>, items: &[T]) -> Range<usize> {
 
 fn parse<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
     std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// `$remote_addr`. A client of a Unix socket (`unix:`) is hashed as three zero bytes, and so is this address.
+fn address(field: &[u8]) -> Option<IpAddr> {
+    if field == b"unix:" { Some(IpAddr::from([0; 4])) } else { parse(field) }
 }
 
 /// A number of decimal digits alone, which `parse` would not insist on.

@@ -14,7 +14,7 @@ pub(super) struct Flow {
     pub(super) attempt: u8,
     /// POST, LOCK, PATCH.
     pub(super) non_idempotent: bool,
-    /// When it arrived, by nginx's clock [ms].
+    /// When it arrived, by nginx's clock, in milliseconds.
     pub(super) started_ms: u64,
     /// What the balancing method knows of it.
     pub(super) request: RequestState,
