@@ -27,6 +27,44 @@ pub trait Balancer {
     fn servers_changed(&mut self, _servers: &Self::Servers) {}
 }
 
+/// Why a decision fell as it did: the evidence from which the cause of a session's loss is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// Chosen by the algorithm, which ties nothing to the client. `tie` says that another server was equally good
+    /// and the order of the list decided.
+    Scheduled {
+        /// Whether the choice fell between equals.
+        tie: bool,
+    },
+    /// The client's address or key hashes to this server.
+    Hashed,
+    /// The hash chose another server first, which may not be used now; see the field for why.
+    Rehashed(Skipped),
+    /// The instance remembers the client: an LVS persistence template, a stick-table entry, a cookie.
+    Affinity,
+    /// The connection is known already (a segment or a reused port of a live entry).
+    LiveEntry,
+    /// The instance remembered the client, but that server may no longer be used; see the field for why.
+    AffinityUnusable(Skipped),
+    /// No server may be used.
+    NoneUsable,
+}
+
+/// Why the server that affinity or the hash points at was passed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Skipped {
+    /// It failed in this very request.
+    Tried,
+    /// Failures count against it (nginx `max_fails`), or a health check took it out.
+    Unhealthy,
+    /// It has as many connections as it may (`max_conns`, an LVS upper threshold).
+    Full,
+    /// It is out by configuration: `down`, weight 0, removed.
+    OutOfService,
+    /// Too many tries at the hash: the program fell back to round robin.
+    TriesExhausted,
+}
+
 /// One line of the catalogue, for listings.
 #[derive(Clone, Copy, Debug)]
 pub struct CatalogueEntry {

@@ -1,0 +1,370 @@
+//! The table of peers: who may be used, and what a pick and the end of an attempt change.
+
+use std::net::IpAddr;
+
+use super::RequestState;
+use super::wide::WideSets;
+use crate::balancer::{Reason, Skipped};
+use crate::health::{PassiveRule, PassiveWindow};
+use crate::ids::ServerId;
+
+/// One `server` line of an upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NginxServer {
+    /// `weight`, at least 1.
+    pub weight: u32,
+    /// `max_fails`; 0 turns failure accounting off.
+    pub max_fails: u32,
+    /// `fail_timeout`, in whole seconds as nginx keeps it.
+    pub fail_timeout_s: u64,
+    /// `max_conns`; 0 is no limit.
+    pub max_conns: u32,
+    /// `down`.
+    pub down: bool,
+    /// `backup`.
+    pub backup: bool,
+}
+
+impl Default for NginxServer {
+    fn default() -> Self {
+        Self { weight: 1, max_fails: 1, fail_timeout_s: 10, max_conns: 0, down: false, backup: false }
+    }
+}
+
+/// One peer (`ngx_http_upstream_rr_peer_t`).
+#[derive(Clone, Debug)]
+struct Peer {
+    /// Credit in the smooth round robin; sums to zero over peers that stay usable.
+    current_weight: i64,
+    /// What it gains a round: `weight`, less what failures took and picks have not given back yet.
+    effective_weight: u32,
+    weight: u32,
+    window: PassiveWindow,
+    rule: PassiveRule,
+    /// Attempts under way.
+    conns: u32,
+    /// 0 is no limit.
+    max_conns: u32,
+    server: ServerId,
+    down: bool,
+}
+
+/// The peers of one upstream as one worker knows them, or all workers if they share a `zone`
+/// (`ngx_http_upstream_rr_peers_t`).
+#[derive(Clone, Debug)]
+pub struct Peers {
+    /// Primaries in the order of the configuration, then backups in theirs.
+    peers: Vec<Peer>,
+    /// Number of primaries.
+    primaries: usize,
+    /// Which primary a hash falls to.
+    shares: Shares,
+    /// Exactly one primary and no backup: it is always picked, and its failures do not count.
+    single: bool,
+    /// Peers that are not `down`, backups among them: how often a request may try.
+    tries: u32,
+    /// Tried sets, if there are more than 64 peers.
+    wide: Option<WideSets>,
+}
+
+impl Peers {
+    /// The peers of an nginx that has just started or was reloaded. Peer `i` of `servers` is [`ServerId`] `i`.
+    ///
+    /// # Panics
+    /// Panics if there is no primary, a weight is 0, or there are more servers than a [`ServerId`] can name.
+    pub fn new(servers: &[NginxServer]) -> Self {
+        let peer = |(index, server): (usize, &NginxServer)| Peer {
+            current_weight: 0,
+            effective_weight: server.weight,
+            weight: server.weight,
+            window: PassiveWindow::default(),
+            rule: PassiveRule { max_fails: server.max_fails, fail_timeout_s: server.fail_timeout_s },
+            conns: 0,
+            max_conns: server.max_conns,
+            server: ServerId::from_index(index),
+            down: server.down,
+        };
+        let in_group = |backup| servers.iter().enumerate().filter(move |(_, server)| server.backup == backup);
+        let mut peers: Vec<Peer> = in_group(false).map(peer).collect();
+        let primaries = peers.len();
+        assert!(primaries > 0, "an upstream needs a server that is no backup");
+        assert!(servers.iter().all(|server| server.weight > 0), "a weight is at least 1");
+        peers.extend(in_group(true).map(peer));
+        Self {
+            primaries,
+            shares: Shares::new(peers[..primaries].iter().map(|peer| peer.weight)),
+            single: peers.len() == 1,
+            tries: peers.iter().filter(|peer| !peer.down).count() as u32,
+            wide: (peers.len() > 64).then(|| WideSets::new(peers.len())),
+            peers,
+        }
+    }
+
+    /// A request from `address` that has not tried any peer yet. It must be ended by [`Peers::finish`].
+    #[inline]
+    pub fn begin(&mut self, address: IpAddr) -> RequestState {
+        RequestState {
+            address,
+            now_s: 0,
+            tried: self.wide.as_mut().map_or(0, WideSets::acquire),
+            hash: None,
+            rehashes: 0,
+            tries: self.tries,
+            current: 0,
+            on_backups: false,
+            first_skip: None,
+            reason: Reason::NoneUsable,
+        }
+    }
+
+    /// A request is over; its last try, if there was one, has ended.
+    #[inline]
+    pub fn finish(&mut self, request: &RequestState) {
+        if let Some(wide) = &mut self.wide {
+            wide.release(request.tried);
+        }
+    }
+
+    /// The try under way ended (`ngx_http_upstream_free_round_robin_peer`); `failed` is nginx's `NGX_PEER_FAILED`.
+    #[inline]
+    pub fn end_try(&mut self, request: &mut RequestState, failed: bool) {
+        let peer = &mut self.peers[request.current as usize];
+        peer.conns -= 1;
+        if self.single {
+            request.tries = 0;
+            return;
+        }
+        if failed {
+            peer.window.failed(request.now_s);
+            if let Some(lost) = peer.weight.checked_div(peer.rule.max_fails) {
+                peer.effective_weight = peer.effective_weight.saturating_sub(lost);
+            }
+        } else {
+            peer.window.succeeded();
+        }
+        request.tries = request.tries.saturating_sub(1);
+    }
+
+    /// Whether there is exactly one primary and no backup.
+    #[inline]
+    pub(super) fn is_single(&self) -> bool {
+        self.single
+    }
+
+    /// The primary that `hash` falls to when each has a share of `hash % total weight` as long as its weight, in order.
+    /// Peers that are `down` keep theirs.
+    #[inline]
+    pub(super) fn primary_of(&self, hash: u32) -> usize {
+        self.shares.owner(hash)
+    }
+
+    /// Why `peer` may not be used for `request` now, or `None` if it may.
+    #[inline]
+    pub(super) fn passed_over(&self, peer: usize, request: &RequestState) -> Option<Skipped> {
+        let tried = match &self.wide {
+            None => request.tried >> peer & 1 != 0,
+            Some(wide) => wide.contains(request.tried, peer),
+        };
+        let peer = &self.peers[peer];
+        if tried {
+            Some(Skipped::Tried)
+        } else if peer.down {
+            Some(Skipped::OutOfService)
+        } else if peer.window.is_out(peer.rule, request.now_s) {
+            Some(Skipped::Unhealthy)
+        } else if peer.is_full() {
+            Some(Skipped::Full)
+        } else {
+            None
+        }
+    }
+
+    /// Picks `peer` for the next try of `request`.
+    #[inline]
+    pub(super) fn take(&mut self, peer: usize, request: &mut RequestState) -> ServerId {
+        match &mut self.wide {
+            None => request.tried |= 1 << peer,
+            Some(wide) => wide.insert(request.tried, peer),
+        }
+        request.current = peer as u16;
+        let peer = &mut self.peers[peer];
+        peer.conns += 1;
+        peer.window.picked(peer.rule, request.now_s);
+        peer.server
+    }
+
+    /// Picks the only peer, unless it is `down` or full: neither failures nor earlier tries count.
+    pub(super) fn take_single(&mut self, request: &mut RequestState) -> Option<ServerId> {
+        let peer = &self.peers[0];
+        (!peer.down && !peer.is_full()).then(|| self.take(0, request))
+    }
+
+    /// One round of the smooth weighted round robin (`ngx_http_upstream_get_peer`) among the usable peers of the group
+    /// that `request` is in: each gains its effective weight, which recovers by 1, and the first of those with most
+    /// credit is the choice and pays for all. `None` if no peer is usable.
+    #[inline]
+    pub(super) fn smooth_round(&mut self, request: &RequestState) -> Option<usize> {
+        let group = if request.on_backups { self.primaries..self.peers.len() } else { 0..self.primaries };
+        let mut best: Option<(usize, i64)> = None;
+        let mut total = 0;
+        for index in group {
+            if self.passed_over(index, request).is_some() {
+                continue;
+            }
+            let peer = &mut self.peers[index];
+            peer.current_weight += i64::from(peer.effective_weight);
+            total += i64::from(peer.effective_weight);
+            peer.effective_weight += u32::from(peer.effective_weight < peer.weight);
+            if best.is_none_or(|(_, most)| peer.current_weight > most) {
+                best = Some((index, peer.current_weight));
+            }
+        }
+        let (index, _) = best?;
+        self.peers[index].current_weight -= total;
+        Some(index)
+    }
+
+    /// Turns `request` to the backup servers for the rest of its life. Says whether there is anything to turn to.
+    pub(super) fn fall_back(&self, request: &mut RequestState) -> bool {
+        let can = !request.on_backups && self.primaries < self.peers.len();
+        request.on_backups |= can;
+        can
+    }
+
+    /// Bytes that the table occupies.
+    pub(crate) fn bytes(&self) -> usize {
+        self.peers.capacity() * size_of::<Peer>()
+            + self.shares.bytes()
+            + self.wide.as_ref().map_or(0, WideSets::bytes)
+    }
+}
+
+impl Peer {
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.max_conns != 0 && self.conns >= self.max_conns
+    }
+}
+
+/// Which primary owns which part of the total weight.
+#[derive(Clone, Debug)]
+enum Shares {
+    /// One entry per unit of weight. nginx walks the weights instead, with the same result.
+    Table {
+        /// Owner of each unit; at most [`Shares::TABLE_MAX`] of them.
+        owners: Box<[u16]>,
+        /// 2^64 over the total weight, rounded up, for a remainder by two multiplications.
+        reciprocal: u64,
+    },
+    /// Weights too large for a table.
+    Sums {
+        /// For each primary the sum of the weights up to and including its own.
+        sums: Box<[u64]>,
+    },
+}
+
+impl Shares {
+    /// Largest total weight with a table. ip_hash sees remainders below 6,271 only, so larger tables would not help it.
+    const TABLE_MAX: u64 = 8_192;
+
+    fn new(weights: impl Iterator<Item = u32> + Clone) -> Self {
+        let total: u64 = weights.clone().map(u64::from).sum();
+        if total <= Self::TABLE_MAX {
+            let owners = weights
+                .enumerate()
+                .flat_map(|(owner, weight)| (0..weight).map(move |_| owner as u16))
+                .collect();
+            Self::Table { owners, reciprocal: (u64::MAX / total).wrapping_add(1) }
+        } else {
+            let sums = weights.scan(0, |sum, weight| {
+                *sum += u64::from(weight);
+                Some(*sum)
+            });
+            Self::Sums { sums: sums.collect() }
+        }
+    }
+
+    #[inline]
+    fn owner(&self, hash: u32) -> usize {
+        match self {
+            Self::Table { owners, reciprocal } => {
+                // Lemire, Kaser and Kurz, "Faster remainder by direct computation" (2019): exact for 32-bit operands.
+                let fraction = reciprocal.wrapping_mul(u64::from(hash));
+                let remainder = (u128::from(fraction) * owners.len() as u128) >> 64;
+                owners[remainder as usize].into()
+            }
+            Self::Sums { sums } => {
+                let share = u64::from(hash) % sums.last().copied().unwrap_or(1);
+                sums.partition_point(|&sum| sum <= share)
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Table { owners, .. } => size_of_val(&**owners),
+            Self::Sums { sums } => size_of_val(&**sums),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// nginx's own way to the owner of a remainder.
+    fn walk(weights: &[u32], hash: u32) -> usize {
+        let mut rest = u64::from(hash) % weights.iter().map(|&weight| u64::from(weight)).sum::<u64>();
+        let mut owner = 0;
+        while rest >= u64::from(weights[owner]) {
+            rest -= u64::from(weights[owner]);
+            owner += 1;
+        }
+        owner
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_of_shares_agrees_with_a_walk_over_the_weights(
+            weights in prop::collection::vec(prop_oneof![1u32..50, 1u32..10_000, 1_000_000_000u32..], 1..40),
+            hashes in prop::collection::vec(prop_oneof![0u32..6_271, any::<u32>()], 20),
+        ) {
+            let shares = Shares::new(weights.iter().copied());
+            for hash in hashes {
+                prop_assert_eq!(shares.owner(hash), walk(&weights, hash));
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_costs_a_share_of_the_effective_weight_and_never_more_than_there_is() {
+        let server = NginxServer { weight: 8, max_fails: 3, ..NginxServer::default() };
+        let mut peers = Peers::new(&[server, NginxServer::default()]);
+        for left in [6, 4, 2, 0, 0] {
+            let mut request = peers.begin(IpAddr::from([192, 0, 2, 1]));
+            peers.take(0, &mut request);
+            peers.end_try(&mut request, true);
+            assert_eq!(peers.peers[0].effective_weight, left);
+        }
+    }
+
+    #[test]
+    fn the_only_peer_loses_nothing_by_failing_but_ends_the_request() {
+        let mut peers = Peers::new(&[NginxServer::default()]);
+        for _ in 0..3 {
+            let mut request = peers.begin(IpAddr::from([192, 0, 2, 1]));
+            assert_eq!(peers.take_single(&mut request), Some(ServerId(0)));
+            peers.end_try(&mut request, true);
+            assert_eq!(request.tries(), 0);
+        }
+    }
+
+    #[test]
+    fn tries_count_backups_but_not_servers_that_are_down() {
+        let down = NginxServer { down: true, ..NginxServer::default() };
+        let backup = NginxServer { backup: true, ..NginxServer::default() };
+        let mut peers = Peers::new(&[NginxServer::default(), down, backup, NginxServer::default()]);
+        assert_eq!(peers.begin(IpAddr::from([192, 0, 2, 1])).tries(), 3);
+    }
+}

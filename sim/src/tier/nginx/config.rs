@@ -1,0 +1,178 @@
+//! What an nginx is configured with: an `upstream` and the `proxy_*` directives that matter to it.
+
+use crate::balancer::nginx::NginxMethod;
+pub use crate::balancer::nginx::NginxServer;
+use crate::engine::SimDuration;
+
+/// An nginx `upstream` with the `proxy_*` directives that matter to it.
+#[derive(Clone, Debug)]
+pub struct NginxConfig {
+    /// The balancing method.
+    pub method: NginxMethod,
+    /// The `server` lines, in their order; server `i` is [`crate::ids::ServerId`] `i`.
+    pub servers: Vec<NginxServer>,
+    /// Worker processes.
+    pub workers: u16,
+    /// Whether the upstream has a shared memory `zone`.
+    pub zone: bool,
+    /// `proxy_next_upstream`.
+    pub next_upstream: NextUpstream,
+    /// `proxy_next_upstream_tries`; 0 is no limit.
+    pub next_upstream_tries: u32,
+    /// `proxy_next_upstream_timeout`; zero is no limit.
+    pub next_upstream_timeout: SimDuration,
+    /// `proxy_connect_timeout`.
+    pub connect_timeout: SimDuration,
+    /// `proxy_read_timeout`.
+    pub read_timeout: SimDuration,
+    /// What the wall clock's part below a second shows at time zero. nginx's failure windows count whole seconds.
+    pub clock_phase: SimDuration,
+}
+
+/// Methods that nginx refuses to combine with `backup`.
+const METHODS_WITHOUT_BACKUP: [&str; 3] = ["ip_hash", "hash", "random"];
+
+impl NginxConfig {
+    /// Whether nginx would start with this configuration.
+    ///
+    /// # Errors
+    /// The first thing that it would refuse, or that cannot be numbered here.
+    pub fn check(&self) -> Result<(), NginxConfigError> {
+        let method = self.method.name();
+        if self.servers.iter().all(|server| server.backup) {
+            return Err(NginxConfigError::NoPrimary);
+        }
+        if self.servers.len() > NginxConfigError::SERVERS_MAX {
+            return Err(NginxConfigError::TooManyServers { servers: self.servers.len() });
+        }
+        if self.workers == 0 {
+            return Err(NginxConfigError::NoWorkers);
+        }
+        for (server, line) in self.servers.iter().enumerate() {
+            if line.weight == 0 {
+                return Err(NginxConfigError::ZeroWeight { server });
+            }
+            if line.backup && METHODS_WITHOUT_BACKUP.contains(&method) {
+                return Err(NginxConfigError::BackupRefused { server, method });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why nginx would not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NginxConfigError {
+    /// The upstream has no server that is no backup.
+    #[error("no servers in upstream: at least one must not be `backup`")]
+    NoPrimary,
+    /// More servers than a [`crate::ids::ServerId`] can name.
+    #[error("at most {} servers in an upstream, got {servers}", Self::SERVERS_MAX)]
+    TooManyServers {
+        /// How many there are.
+        servers: usize,
+    },
+    /// `worker_processes 0`.
+    #[error("`worker_processes` must be at least 1, got 0")]
+    NoWorkers,
+    /// `weight=0`.
+    #[error("server {}: `weight` must be at least 1 in nginx, got 0; to take a server out, set `down`", server + 1)]
+    ZeroWeight {
+        /// Its place in the upstream, from 0.
+        server: usize,
+    },
+    /// `backup` with a method that has no use for it.
+    #[error("server {}: nginx refuses `backup` with `{method}`", server + 1)]
+    BackupRefused {
+        /// Its place in the upstream, from 0.
+        server: usize,
+        /// The method.
+        method: &'static str,
+    },
+}
+
+impl NginxConfigError {
+    const SERVERS_MAX: usize = u16::MAX as usize;
+}
+
+/// The conditions of `proxy_next_upstream`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextUpstream {
+    /// `error`.
+    pub error: bool,
+    /// `timeout`.
+    pub timeout: bool,
+    /// `http_500`, `http_502`, `http_503`, `http_504`, `http_403`, `http_404`, `http_429`, in this order.
+    pub statuses: [bool; 7],
+    /// `non_idempotent`.
+    pub non_idempotent: bool,
+}
+
+impl NextUpstream {
+    /// The statuses that can be listed, in the order of [`NextUpstream::statuses`].
+    pub const STATUSES: [u16; 7] = [500, 502, 503, 504, 403, 404, 429];
+
+    /// `proxy_next_upstream off`.
+    pub const OFF: Self = Self { error: false, timeout: false, statuses: [false; 7], non_idempotent: false };
+
+    /// Whether `http_<status>` is listed.
+    pub fn lists(&self, status: u16) -> bool {
+        Self::STATUSES.iter().zip(self.statuses).any(|(&of, listed)| listed && of == status)
+    }
+}
+
+impl Default for NextUpstream {
+    /// nginx's default: `error timeout`.
+    fn default() -> Self {
+        Self { error: true, timeout: true, ..Self::OFF }
+    }
+}
+
+/// The parameters of `proxy_next_upstream`, as in a configuration file: `error timeout http_503`, `off`.
+impl std::str::FromStr for NextUpstream {
+    type Err = UnknownCondition;
+
+    fn from_str(parameters: &str) -> Result<Self, UnknownCondition> {
+        let mut conditions = Self::OFF;
+        for parameter in parameters.split_whitespace() {
+            match parameter {
+                "error" => conditions.error = true,
+                "timeout" => conditions.timeout = true,
+                "non_idempotent" => conditions.non_idempotent = true,
+                // `off` adds nothing; malformed answers (`invalid_header`) are not modelled, so never arise.
+                "off" | "invalid_header" => {}
+                other => {
+                    let status = other.strip_prefix("http_").and_then(|status| status.parse().ok());
+                    let listed = Self::STATUSES.iter().position(|&of| Some(of) == status);
+                    let at = listed.ok_or_else(|| UnknownCondition { parameter: other.to_owned() })?;
+                    conditions.statuses[at] = true;
+                }
+            }
+        }
+        Ok(conditions)
+    }
+}
+
+/// A parameter that `proxy_next_upstream` does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`proxy_next_upstream` has no condition `{parameter}`")]
+pub struct UnknownCondition {
+    /// The parameter, as written.
+    pub parameter: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_read_as_nginx_reads_them() {
+        let conditions: NextUpstream =
+            "error timeout http_503 http_404 non_idempotent".parse().expect("valid");
+        assert!(conditions.error && conditions.timeout && conditions.non_idempotent);
+        let listed: Vec<_> = NextUpstream::STATUSES.into_iter().filter(|&s| conditions.lists(s)).collect();
+        assert_eq!(listed, [503, 404]);
+        assert_eq!("off".parse(), Ok(NextUpstream::OFF));
+        assert!("http_418".parse::<NextUpstream>().is_err());
+    }
+}
