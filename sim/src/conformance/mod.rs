@@ -1,1 +1,402 @@
 //! Replays recordings of the real programs through tier instances, decision by decision.
+//!
+//! A recording is a folder, the *case*: `case.json` says what was configured, `events.csv` what happened and what the
+//! program decided. A case is replayed by driving a tier instance with its inputs and comparing every decision.
+
+pub mod ipvs;
+pub mod nginx;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The file that makes a folder a case.
+const MANIFEST: &str = "case.json";
+
+/// What became of one case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CaseReport {
+    /// The program that was recorded, as `case.json` spells it; `unknown` where that cannot be read.
+    pub program: String,
+    /// The case: its folder, relative to the path that was given, with `/` between the parts.
+    pub case: String,
+    /// The algorithm, as the program spells it; `-` where the case names none.
+    pub algorithm: String,
+    /// Whether the model decided as the program did.
+    pub outcome: CaseOutcome,
+}
+
+impl CaseReport {
+    /// Whether the case speaks against the model: a decision differs, or the case cannot be read.
+    pub fn failed(&self) -> bool {
+        match &self.outcome {
+            CaseOutcome::Replayed { decisions, matched, .. } => matched < decisions,
+            CaseOutcome::Skipped { .. } => false,
+            CaseOutcome::Unreadable { .. } => true,
+        }
+    }
+}
+
+/// How the replay of one case ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum CaseOutcome {
+    /// Every decision was compared.
+    Replayed {
+        /// Decisions in the recording.
+        decisions: u64,
+        /// Those that the model took alike.
+        matched: u64,
+        /// The first that it did not.
+        first_difference: Option<Difference>,
+    },
+    /// The case needs something that is not modelled.
+    Skipped {
+        /// What it needs.
+        reason: String,
+    },
+    /// The recording is malformed. Counts as failed: a case that cannot be read must not look like one that passed.
+    Unreadable {
+        /// File, line and what is wrong there.
+        error: String,
+    },
+}
+
+/// A decision that the model took otherwise than the program.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// Line in `events.csv`, from 1, the header being line 1.
+    pub row: u64,
+    /// Time of the row, as recorded [ms].
+    pub t_ms: f64,
+    /// The row's event.
+    pub event: String,
+    /// What the program did.
+    pub recorded: String,
+    /// What the model did.
+    pub modelled: String,
+}
+
+/// Counts comparisons while a case is replayed.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    decisions: u64,
+    matched: u64,
+    first_difference: Option<Difference>,
+}
+
+impl Tally {
+    /// Counts one decision that the model took alike.
+    #[inline]
+    pub fn alike(&mut self) {
+        self.decisions += 1;
+        self.matched += 1;
+    }
+
+    /// Counts one decision that the model took otherwise; `difference` is called for the first one only.
+    pub fn different(&mut self, difference: impl FnOnce() -> Difference) {
+        self.decisions += 1;
+        self.first_difference.get_or_insert_with(difference);
+    }
+}
+
+impl From<Tally> for CaseOutcome {
+    fn from(tally: Tally) -> Self {
+        let Tally { decisions, matched, first_difference } = tally;
+        Self::Replayed { decisions, matched, first_difference }
+    }
+}
+
+/// What is wrong with a case, and where.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CaseError {
+    /// A file that every case must have is missing or cannot be read.
+    #[error("{file}: {message}")]
+    File {
+        /// The file's name in the case.
+        file: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A line is malformed.
+    #[error("{file}:{line}: {message}")]
+    Line {
+        /// The file's name in the case.
+        file: String,
+        /// Its line, from 1.
+        line: u64,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl CaseError {
+    /// An error in `line` of `file`.
+    pub fn at(file: &str, line: u64, message: impl Into<String>) -> Self {
+        Self::Line { file: file.to_owned(), line, message: message.into() }
+    }
+}
+
+impl From<CaseError> for CaseOutcome {
+    fn from(error: CaseError) -> Self {
+        Self::Unreadable { error: error.to_string() }
+    }
+}
+
+/// One recording.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// As in [`CaseReport::case`].
+    pub name: String,
+    /// Its files.
+    pub files: CaseFiles,
+}
+
+/// Where the files of a case are.
+#[derive(Clone, Debug)]
+pub enum CaseFiles {
+    /// In a folder on disk.
+    Folder(PathBuf),
+    /// In memory, by name: taken from an archive.
+    Memory(BTreeMap<String, Vec<u8>>),
+}
+
+impl CaseFiles {
+    /// The bytes of the file called `name`, or `None` if the case has no such file.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, CaseError> {
+        match self {
+            Self::Folder(folder) => match fs::read(folder.join(name)) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(CaseError::File { file: name.to_owned(), message: error.to_string() }),
+            },
+            Self::Memory(files) => Ok(files.get(name).cloned()),
+        }
+    }
+
+    /// The bytes of the file called `name`.
+    ///
+    /// # Errors
+    /// If there is no such file or it cannot be read.
+    pub fn require(&self, name: &str) -> Result<Vec<u8>, CaseError> {
+        self.read(name)?.ok_or_else(|| CaseError::File {
+            file: name.to_owned(),
+            message: "no such file in the case".into(),
+        })
+    }
+}
+
+impl Case {
+    /// `case.json` as a `T`.
+    ///
+    /// # Errors
+    /// If the file is missing, is no JSON, or lacks what `T` needs; with the line.
+    pub fn manifest<T: DeserializeOwned>(&self) -> Result<T, CaseError> {
+        serde_json::from_slice(&self.files.require(MANIFEST)?).map_err(|error| {
+            CaseError::at(MANIFEST, error.line() as u64, format!("{error} (column {})", error.column()))
+        })
+    }
+
+    /// Replays the case through the tier instance of its program.
+    pub fn replay(&self) -> CaseReport {
+        /// What the report itself needs to know. Each program has its own word for its algorithm.
+        #[derive(Deserialize)]
+        struct Head {
+            product: String,
+            method: Option<String>,
+            scheduler: Option<String>,
+            balance: Option<String>,
+        }
+        let (program, algorithm, outcome) = match self.manifest::<Head>() {
+            Ok(head) => {
+                let outcome = match head.product.as_str() {
+                    "nginx" => nginx::replay(self),
+                    "ipvs" => ipvs::replay(self),
+                    other => CaseOutcome::Skipped { reason: format!("no tier replays `{other}`") },
+                };
+                let algorithm = head.method.or(head.scheduler).or(head.balance);
+                (head.product, algorithm.unwrap_or_else(|| "-".into()), outcome)
+            }
+            Err(error) => ("unknown".into(), "-".into(), error.into()),
+        };
+        CaseReport { program, case: self.name.clone(), algorithm, outcome }
+    }
+}
+
+/// Why recordings could not be found.
+#[derive(Debug, thiserror::Error)]
+pub enum ConformanceError {
+    /// A path cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The path, as given or found beneath one that was.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A path is neither a folder nor an archive.
+    #[error("{}: neither a folder nor a `.tar.zst` archive of recordings", path.display())]
+    NotRecordings {
+        /// The path, as given.
+        path: PathBuf,
+    },
+    /// Nothing beneath a path is a case.
+    #[error("{}: no recording in it: found no `case.json`", path.display())]
+    NoCase {
+        /// The path, as given.
+        path: PathBuf,
+    },
+}
+
+/// Replays every case beneath `paths`, in the order of the paths and, beneath each, of the cases' names. A path is a
+/// case, a folder of cases at any depth, or a `.tar.zst` archive of either.
+///
+/// # Errors
+/// If a path cannot be read or holds no case. A malformed case is no error but a report
+/// ([`CaseOutcome::Unreadable`]), so that it does not hide the others.
+pub fn replay_paths(paths: &[PathBuf]) -> Result<Vec<CaseReport>, ConformanceError> {
+    let mut reports = Vec::new();
+    for path in paths {
+        let cases = find_cases(path)?;
+        // Cases are independent, and the order of the reports is that of the cases.
+        reports.par_extend(cases.par_iter().map(Case::replay));
+    }
+    Ok(reports)
+}
+
+/// The cases at or beneath `path`, sorted by name.
+fn find_cases(path: &Path) -> Result<Vec<Case>, ConformanceError> {
+    let unreadable = |source| ConformanceError::Unreadable { path: path.to_owned(), source };
+    let mut cases = Vec::new();
+    if fs::metadata(path).map_err(unreadable)?.is_dir() {
+        walk(path, &mut |folder| {
+            let name = case_name(folder.strip_prefix(path).unwrap_or(folder), path);
+            cases.push(Case { name, files: CaseFiles::Folder(folder.to_owned()) });
+        })?;
+    } else if path.as_os_str().as_encoded_bytes().ends_with(b".tar.zst") {
+        for (folder, files) in unpack(path).map_err(unreadable)? {
+            if files.contains_key(MANIFEST) {
+                cases.push(Case { name: case_name(&folder, path), files: CaseFiles::Memory(files) });
+            }
+        }
+    } else {
+        return Err(ConformanceError::NotRecordings { path: path.to_owned() });
+    }
+    if cases.is_empty() {
+        return Err(ConformanceError::NoCase { path: path.to_owned() });
+    }
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(cases)
+}
+
+/// Calls `found` for every folder at or beneath `folder` that is a case. Symbolic links are not followed: they could
+/// lead back.
+fn walk(folder: &Path, found: &mut impl FnMut(&Path)) -> Result<(), ConformanceError> {
+    let unreadable = |source| ConformanceError::Unreadable { path: folder.to_owned(), source };
+    if folder.join(MANIFEST).is_file() {
+        found(folder);
+    }
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        if entry.file_type().map_err(unreadable)?.is_dir() {
+            walk(&entry.path(), found)?;
+        }
+    }
+    Ok(())
+}
+
+/// The files of an archive, by folder and name.
+fn unpack(path: &Path) -> io::Result<BTreeMap<PathBuf, BTreeMap<String, Vec<u8>>>> {
+    let mut archive = tar::Archive::new(zstd::Decoder::new(BufReader::new(File::open(path)?))?);
+    let mut folders: BTreeMap<PathBuf, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let file = entry.path()?.into_owned();
+        let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else { continue };
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes)?;
+        folders
+            .entry(folder.components().collect())
+            .or_default()
+            .insert(name.to_string_lossy().into_owned(), bytes);
+    }
+    Ok(folders)
+}
+
+/// The name of the case in `folder`, which is relative to `given`; if that is the case itself, its own name.
+fn case_name(folder: &Path, given: &Path) -> String {
+    let parts: Vec<_> = folder
+        .components()
+        .filter(|part| matches!(part, std::path::Component::Normal(_)))
+        .map(|part| part.as_os_str().to_string_lossy())
+        .collect();
+    if parts.is_empty() {
+        let name = given.file_name().unwrap_or(given.as_os_str()).to_string_lossy();
+        name.trim_end_matches(".tar.zst").to_owned()
+    } else {
+        parts.join("/")
+    }
+}
+
+/// Sums over cases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Total {
+    /// Cases, skipped and failed ones among them.
+    pub cases: u64,
+    /// Decisions compared.
+    pub decisions: u64,
+    /// Decisions that the model took alike.
+    pub matched: u64,
+    /// Cases that were skipped.
+    pub skipped: u64,
+    /// Cases that failed ([`CaseReport::failed`]).
+    pub failed: u64,
+}
+
+impl Total {
+    fn add(&mut self, report: &CaseReport) {
+        self.cases += 1;
+        self.failed += u64::from(report.failed());
+        match &report.outcome {
+            CaseOutcome::Replayed { decisions, matched, .. } => {
+                self.decisions += decisions;
+                self.matched += matched;
+            }
+            CaseOutcome::Skipped { .. } => self.skipped += 1,
+            CaseOutcome::Unreadable { .. } => {}
+        }
+    }
+}
+
+/// Sums by program and algorithm, in the order of their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// The sums of each (program, algorithm).
+    pub rows: BTreeMap<(String, String), Total>,
+}
+
+impl Totals {
+    /// The sums over `reports`.
+    pub fn of(reports: &[CaseReport]) -> Self {
+        let mut totals = Self::default();
+        for report in reports {
+            totals.rows.entry((report.program.clone(), report.algorithm.clone())).or_default().add(report);
+        }
+        totals
+    }
+
+    /// Whether nothing failed.
+    pub fn passed(&self) -> bool {
+        self.rows.values().all(|row| row.failed == 0)
+    }
+}
