@@ -1,8 +1,25 @@
-//! One IPVS director as a tier instance.
+//! One IPVS director as a tier instance: virtual services, the connection table, persistence templates and timers.
+//!
+//! Source: Linux 6.1, `net/netfilter/ipvs/` and `kernel/time/timer.c`; the functions are named beside the rules. The
+//! kernel is GPL, and what is here describes what it does. Checked against recordings of it
+//! ([`crate::conformance::ipvs`]).
+//!
+//! Not modelled: UDP, SCTP and one-packet scheduling; helpers for applications (FTP); `drop_entry`, `drop_packet` and
+//! `secure_tcp`; `conn_reuse_mode` beyond 1; conntrack; the sync daemon.
+
+mod addresses;
+mod director;
+mod persistence;
+mod state;
+mod table;
+mod wheel;
+
+pub use director::{ConnectionView, Lvs, Rejoined};
+pub use persistence::TemplateView;
+pub use state::TcpState;
 
 use crate::balancer::lvs::LvsScheduler;
-use crate::engine::{SimDuration, SimTime};
-use crate::ids::ServerId;
+use crate::engine::SimDuration;
 
 use super::{FlowId, Forwarded, Open, Opened, Segment, TableSizes};
 
@@ -35,7 +52,7 @@ pub struct LvsService {
     /// How a template names its service.
     pub template_scope: TemplateScope,
     /// The real servers, in the order in which they were added (the kernel's list is the reverse); the server at
-    /// place `i` is [`ServerId`] `i`.
+    /// place `i` is [`crate::ids::ServerId`] `i`.
     pub servers: Vec<LvsServer>,
 }
 
@@ -128,43 +145,3 @@ pub struct KernelClock {
     pub tick_phase: SimDuration,
 }
 
-/// One IPVS director.
-#[derive(Debug)]
-pub struct Lvs {}
-
-impl Lvs {
-    /// A director with empty tables.
-    pub fn new(_config: LvsConfig) -> Self {
-        unimplemented!()
-    }
-
-    /// A SYN arrives.
-    pub fn open(&mut self, _now: SimTime, _open: &Open<'_>) -> Opened {
-        unimplemented!()
-    }
-
-    /// Another segment of a connection.
-    pub fn segment(&mut self, _now: SimTime, _flow: FlowId, _segment: Segment) -> Forwarded {
-        unimplemented!()
-    }
-
-    /// `ipvsadm -e -w`, in every service.
-    pub fn set_weight(&mut self, _now: SimTime, _server: ServerId, _weight: u32) {
-        unimplemented!()
-    }
-
-    /// `ipvsadm -d`, in every service.
-    pub fn remove_server(&mut self, _now: SimTime, _server: ServerId) {
-        unimplemented!()
-    }
-
-    /// `ipvsadm -a`, in every service.
-    pub fn add_server(&mut self, _now: SimTime, _server: ServerId, _weight: u32) {
-        unimplemented!()
-    }
-
-    /// Table sizes.
-    pub fn table_sizes(&self) -> TableSizes {
-        unimplemented!()
-    }
-}

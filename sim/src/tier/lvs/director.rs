@@ -1,0 +1,594 @@
+//! The director: what it does with a SYN, with another segment, with a command, and when a timer fires.
+//!
+//! Source: Linux 6.1, `ip_vs_core.c` (`ip_vs_in_hook`, `ip_vs_schedule`), `ip_vs_conn.c` (`ip_vs_conn_new`,
+//! `ip_vs_conn_expire`, `ip_vs_expire_nodest_conn_flush`) and `ip_vs_proto_tcp.c` (`tcp_conn_schedule`).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::balancer::Balancer;
+use crate::balancer::lvs::{Destinations, LvsScheduler, SchedulerRequest};
+use crate::engine::{SimDuration, SimTime};
+use crate::ids::ServerId;
+use crate::tier::{Decision, Reason, Skipped};
+
+use super::addresses::Addresses;
+use super::state::TcpState;
+use super::table::{Entry, Key, Kind, NONE, Table};
+use super::wheel::TimerWheel;
+use super::{
+    FlowId, Forwarded, Forwarding, KernelClock, LvsConfig, LvsServer, LvsService, LvsSysctl, Open, Opened,
+    Segment, TableSizes, TemplateScope,
+};
+
+/// Bytes of one connection or template in the kernel: `struct ip_vs_conn` is 288 bytes on 64 bits, in cache lines of
+/// 64.
+const KERNEL_ENTRY_BYTES: u64 = 320;
+
+/// How long a template lives on when its timer has run out and it still controls connections (`ip_vs_conn_expire`).
+const EXPIRE_LATER: SimDuration = SimDuration::from_secs(60);
+
+/// One virtual service at work.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub config: LvsService,
+    pub scheduler: LvsScheduler,
+    pub destinations: Destinations,
+    /// `-p` in ticks.
+    pub persistence_ticks: Option<u32>,
+}
+
+impl Service {
+    fn new(config: LvsService, clock: &KernelClock) -> Self {
+        let mut service = Self {
+            scheduler: config.scheduler.clone(),
+            destinations: Destinations::new(),
+            persistence_ticks: config.persistence_timeout.map(|timeout| clock.ticks(timeout)),
+            config,
+        };
+        for index in 0..service.config.servers.len().min(usize::from(u16::MAX) + 1) {
+            let weight = service.config.servers[index].weight;
+            service.add(ServerId(index as u16), weight);
+        }
+        service
+    }
+
+    /// `ipvsadm -a`, with the thresholds of the configuration.
+    fn add(&mut self, server: ServerId, weight: u32) {
+        let LvsServer { upper_threshold, lower_threshold, .. } =
+            self.config.servers.get(server.index()).copied().unwrap_or(LvsServer {
+                weight,
+                upper_threshold: 0,
+                lower_threshold: 0,
+            });
+        if self.destinations.add(server, weight, upper_threshold, lower_threshold) {
+            self.scheduler.servers_changed(&self.destinations);
+        }
+    }
+
+    /// Whether `server` is configured (`IP_VS_DEST_F_AVAILABLE`).
+    #[inline]
+    pub fn is_listed(&self, server: u16) -> bool {
+        self.destinations.get(ServerId(server)).is_some_and(|record| record.listed)
+    }
+
+    /// Whether the weight of `server` is 0.
+    #[inline]
+    pub fn is_quiesced(&self, server: u16) -> bool {
+        self.destinations.get(ServerId(server)).is_some_and(|record| record.weight == 0)
+    }
+
+    /// Lets the scheduler choose; `None` if no server may be used. A service of all ports has to be persistent, and
+    /// refuses every client if it is not.
+    #[inline]
+    pub fn schedule(&mut self, open: &Open<'_>) -> Option<(u16, Reason)> {
+        if self.persistence_ticks.is_none() && self.config.template_scope == TemplateScope::AllPorts {
+            return None;
+        }
+        let mut request = SchedulerRequest::new(open.address, open.port);
+        if let Some(called) = Endpoint::called_address(open.key) {
+            request.destination = called;
+        }
+        let server = self.scheduler.pick(&mut self.destinations, &mut request)?;
+        Some((server.0, Reason::Scheduled { tie: request.tie }))
+    }
+}
+
+/// A destination that clients call. Connections to different ports of one service are different connections even if
+/// client and client port are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Endpoint {
+    service: u16,
+    /// [`Open::key`].
+    key: Box<[u8]>,
+}
+
+impl Endpoint {
+    /// The address in a key of 4 or 16 bytes and perhaps a port.
+    fn called_address(key: &[u8]) -> Option<IpAddr> {
+        match key.len() {
+            4 | 6 => Some(IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(&key[..4]).ok()?))),
+            16 | 18 => Some(IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(&key[..16]).ok()?))),
+            _ => None,
+        }
+    }
+}
+
+/// What became of a segment that was looked up by its addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Rejoined {
+    /// Where it went.
+    pub forwarded: Forwarded,
+    /// The connection, if the director knows it now, and why it goes there.
+    pub opened: Option<Opened>,
+}
+
+/// One connection, as `ipvsadm -Lnc` lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionView {
+    /// The virtual service.
+    pub service: u16,
+    /// The client's address.
+    pub address: IpAddr,
+    /// The client's port.
+    pub port: u16,
+    /// The real server.
+    pub server: ServerId,
+    /// Its state.
+    pub state: TcpState,
+    /// Time until its timer nominally runs out; zero when that is past and the wheel has not come round.
+    pub left: SimDuration,
+}
+
+/// One IPVS director.
+///
+/// For it, [`Open::key`] is the destination that the client called: empty where the service has one address and port,
+/// else the address (4 or 16 bytes), the port (2 bytes), or the address and then the port, in network order.
+#[derive(Debug)]
+pub struct Lvs {
+    pub(super) services: Vec<Service>,
+    /// The destinations called: first, one with an empty key for each service, then the others as they turn up.
+    endpoints: Vec<Endpoint>,
+    pub(super) table: Table,
+    pub(super) wheel: TimerWheel,
+    pub(super) addresses: Addresses,
+    pub(super) sysctl: LvsSysctl,
+    clock: KernelClock,
+    /// When the present jiffy ends.
+    tick_end: SimTime,
+    /// Whether the server's packets pass by.
+    one_way: bool,
+    /// Timeout of each state in ticks, in the order of [`TcpState::ALL`].
+    state_ticks: [u32; TcpState::ALL.len()],
+    /// [`EXPIRE_LATER`] in ticks.
+    later_ticks: u32,
+    /// The jiffy at which connections of removed servers are deleted (`expire_nodest_conn`).
+    flush_at: Option<u64>,
+}
+
+impl Lvs {
+    /// A director with empty tables. It takes the first 65535 services.
+    pub fn new(config: LvsConfig) -> Self {
+        let LvsConfig { services, forwarding, timeouts, sysctl, clock } = config;
+        let services: Vec<Service> =
+            services.into_iter().take(usize::from(u16::MAX)).map(|service| Service::new(service, &clock)).collect();
+        let endpoints = (0..services.len() as u16).map(|service| Endpoint { service, key: Box::default() }).collect();
+        Self {
+            services,
+            endpoints,
+            table: Table::new(),
+            wheel: TimerWheel::new(clock.jiffies_at_zero),
+            addresses: Addresses::default(),
+            sysctl,
+            tick_end: clock.next_tick(clock.jiffies_at_zero),
+            one_way: forwarding != Forwarding::Nat,
+            state_ticks: TcpState::ALL.map(|state| clock.ticks(state.timeout(&timeouts))),
+            later_ticks: clock.ticks(EXPIRE_LATER),
+            flush_at: None,
+            clock,
+        }
+    }
+
+    /// A SYN arrives. [`Opened::flow`] is meaningless when the decision names no server; a SYN on the live entry of a
+    /// removed server is dropped, and the decision names none.
+    #[inline]
+    pub fn open(&mut self, now: SimTime, open: &Open<'_>) -> Opened {
+        self.advance(now);
+        let Some(endpoint) = self.endpoint(open) else { return Opened::refused(Reason::NoneUsable) };
+        if let Some(slot) = self.find_connection(open, endpoint) {
+            let Entry { server, link, .. } = *self.table.entry(slot);
+            let service = &self.services[usize::from(self.endpoints[usize::from(endpoint)].service)];
+            let state = self.state_of(slot);
+            let reused = self.sysctl.conn_reuse_mode
+                && link == NONE
+                && matches!(state, TcpState::TimeWait | TcpState::Close);
+            let quiesced = self.sysctl.expire_nodest_conn && service.is_quiesced(server);
+            if reused || quiesced || (self.sysctl.expire_nodest_conn && !service.is_listed(server)) {
+                self.expire_now(slot);
+            } else if !service.is_listed(server) {
+                return Opened::refused(Reason::AffinityUnusable(Skipped::OutOfService));
+            } else {
+                self.enter(slot, state.after_syn());
+                return self.opened(slot, Reason::LiveEntry);
+            }
+        }
+        self.admit(open, endpoint, TcpState::SynRecv)
+    }
+
+    /// Another segment of a connection. [`Forwarded::Reset`] when the flow's entry has expired: with `sloppy_tcp`, see
+    /// [`Lvs::rejoin`].
+    ///
+    /// In direct routing and tunnels, the server's segments pass by: they change nothing here.
+    #[inline]
+    pub fn segment(&mut self, now: SimTime, flow: FlowId, segment: Segment) -> Forwarded {
+        self.advance(now);
+        if !self.table.holds(flow.slot, flow.generation) {
+            return Forwarded::Reset;
+        }
+        self.pass(flow.slot, segment)
+    }
+
+    /// A segment of which only the addresses are known: of a connection whose entry has expired, or that another
+    /// director has handled so far. It belongs to the live entry of these addresses, if there is one. Otherwise it is
+    /// scheduled like a new connection with `sloppy_tcp`, except a reset, and answered with a reset without
+    /// `sloppy_tcp`. When there is no server for it, it is dropped (the client gets an ICMP message, which ends no
+    /// established connection).
+    pub fn rejoin(&mut self, now: SimTime, open: &Open<'_>, segment: Segment) -> Rejoined {
+        self.advance(now);
+        let unknown = Rejoined { forwarded: Forwarded::Reset, opened: None };
+        let Some(endpoint) = self.endpoint(open) else { return unknown };
+        if let Some(slot) = self.find_connection(open, endpoint) {
+            let forwarded = self.pass(slot, segment);
+            if forwarded != Forwarded::Reset {
+                return Rejoined { forwarded, opened: Some(self.opened(slot, Reason::LiveEntry)) };
+            }
+        }
+        let Some(state) = TcpState::of_unknown(segment).filter(|_| self.sysctl.sloppy_tcp) else {
+            return unknown;
+        };
+        let opened = self.admit(open, endpoint, state);
+        match opened.decision.server {
+            Some(server) => Rejoined { forwarded: Forwarded::To(server), opened: Some(opened) },
+            None => Rejoined { forwarded: Forwarded::Dropped, opened: Some(opened) },
+        }
+    }
+
+    /// `ipvsadm -e -w`, in every service that has the server; its thresholds stay. Weights above 65535 count as 65535.
+    pub fn set_weight(&mut self, now: SimTime, server: ServerId, weight: u32) {
+        self.advance(now);
+        for service in &mut self.services {
+            if service.destinations.set_weight(server, weight) {
+                service.scheduler.servers_changed(&service.destinations);
+            }
+        }
+    }
+
+    /// `ipvsadm -d`, in every service. With `expire_nodest_conn`, its connections are deleted at the next tick
+    /// (`ip_vs_expire_nodest_conn_flush`).
+    pub fn remove_server(&mut self, now: SimTime, server: ServerId) {
+        self.advance(now);
+        for service in &mut self.services {
+            if service.destinations.remove(server) {
+                service.scheduler.servers_changed(&service.destinations);
+                if self.sysctl.expire_nodest_conn {
+                    self.flush_at.get_or_insert(self.wheel.now() + 1);
+                }
+            }
+        }
+    }
+
+    /// `ipvsadm -a`, in every service that does not have the server; with the thresholds of the configuration, and
+    /// none for a server that is not in it.
+    pub fn add_server(&mut self, now: SimTime, server: ServerId, weight: u32) {
+        self.advance(now);
+        for service in &mut self.services {
+            service.add(server, weight);
+        }
+    }
+
+    /// Another director with the same configuration takes over and knows no connection: empty tables, counters at
+    /// zero, schedulers as at their start. Flows of before are answered with resets.
+    pub fn lose_tables(&mut self, now: SimTime) {
+        self.advance(now);
+        self.table.clear();
+        self.wheel.clear();
+        self.addresses.clear();
+        self.flush_at = None;
+        for service in &mut self.services {
+            service.destinations.forget_connections();
+            service.scheduler = service.config.scheduler.clone();
+            service.scheduler.servers_changed(&service.destinations);
+        }
+    }
+
+    /// Connections and templates at the last input; templates that were invalidated or are overdue count until their
+    /// timer fires. Bytes are those of the kernel's own entries, 320 each.
+    pub fn table_sizes(&self) -> TableSizes {
+        let (flows, affinity_entries) = (self.table.connections(), self.table.templates());
+        TableSizes { flows, affinity_entries, bytes: (flows + affinity_entries) * KERNEL_ENTRY_BYTES }
+    }
+
+    /// `ActiveConn` and `InActConn` of a server, listed or removed; zeros for one that the service never had.
+    pub fn server_counters(&mut self, now: SimTime, service: u16, server: ServerId) -> (u32, u32) {
+        self.advance(now);
+        self.services
+            .get(usize::from(service))
+            .and_then(|service| service.destinations.get(server))
+            .map_or((0, 0), |record| (record.active, record.inactive))
+    }
+
+    /// The state of a flow and the time until its timer nominally runs out; `None` if its entry has expired.
+    pub fn connection_state(&mut self, now: SimTime, flow: FlowId) -> Option<(TcpState, SimDuration)> {
+        self.advance(now);
+        self.table
+            .holds(flow.slot, flow.generation)
+            .then(|| (self.state_of(flow.slot), self.time_left(self.table.entry(flow.slot))))
+    }
+
+    /// Every connection, in no meaningful order. Walks the whole table: for snapshots.
+    pub fn connections(&mut self, now: SimTime) -> impl Iterator<Item = ConnectionView> {
+        self.advance(now);
+        self.table.iter().filter_map(|(_, entry)| {
+            let Kind::Connection(state) = entry.kind() else { return None };
+            Some(ConnectionView {
+                service: self.endpoints[usize::from(entry.endpoint)].service,
+                address: self.client_address(entry),
+                port: entry.port,
+                server: ServerId(entry.server),
+                state,
+                left: self.time_left(entry),
+            })
+        })
+    }
+
+    /// Does what the timers would have done by `now`.
+    #[inline]
+    pub(super) fn advance(&mut self, now: SimTime) {
+        if now >= self.tick_end {
+            let jiffies = self.clock.jiffies(now);
+            self.tick_end = self.clock.next_tick(jiffies);
+            self.fire_until(jiffies);
+        }
+    }
+
+    fn fire_until(&mut self, jiffies: u64) {
+        if let Some(at) = self.flush_at.take_if(|at| *at <= jiffies) {
+            self.fire_timers(at);
+            self.flush_removed();
+        }
+        self.fire_timers(jiffies);
+    }
+
+    fn fire_timers(&mut self, until: u64) {
+        while let Some(mut due) = self.wheel.advance(until) {
+            for list in due.iter_mut().rev() {
+                while let Some(slot) = self.wheel.pop(self.table.entries_mut(), list) {
+                    self.expire(slot);
+                }
+            }
+        }
+    }
+
+    /// A timer has run out: `ip_vs_conn_expire`. Arms no timer but its own and frees no slot but its own, so that the
+    /// lists under way stay whole.
+    fn expire(&mut self, slot: u32) {
+        match self.table.entry(slot).kind() {
+            Kind::Template { invalid, .. } if self.table.entry(slot).link > 0 => {
+                self.table.entry_mut(slot).set_kind(Kind::Template { invalid, shortened: true });
+                self.arm(slot, self.later_ticks);
+            }
+            _ => self.unlink(slot),
+        }
+    }
+
+    /// Takes an entry whose timer is not armed out of the table, and of its template's and its server's counts.
+    fn unlink(&mut self, slot: u32) {
+        let entry = *self.table.entry(slot);
+        match entry.kind() {
+            Kind::Connection(state) => {
+                if entry.link != NONE {
+                    self.table.entry_mut(entry.link).link -= 1;
+                }
+                let service = self.endpoints[usize::from(entry.endpoint)].service;
+                self.services[usize::from(service)]
+                    .destinations
+                    .unbind(ServerId(entry.server), state.is_active());
+            }
+            Kind::Template { .. } => {
+                self.services[usize::from(entry.endpoint)].destinations.relax(ServerId(entry.server));
+            }
+            Kind::Free => return,
+        }
+        if entry.is_ipv6() {
+            self.addresses.release(entry.client);
+        }
+        self.table.remove(slot);
+    }
+
+    /// Deletes every connection of a removed server, and each template of one that controls none any more.
+    fn flush_removed(&mut self) {
+        for slot in 0..self.table.slots() {
+            let entry = self.table.entry(slot);
+            let (service, template) = match entry.kind() {
+                Kind::Connection(_) => (self.endpoints[usize::from(entry.endpoint)].service, entry.link),
+                Kind::Template { .. } if entry.link == 0 => (entry.endpoint, NONE),
+                Kind::Template { .. } | Kind::Free => continue,
+            };
+            if self.services[usize::from(service)].is_listed(entry.server) {
+                continue;
+            }
+            self.delete(slot);
+            if template != NONE && self.table.entry(template).link == 0 {
+                self.delete(template);
+            }
+        }
+    }
+
+    fn delete(&mut self, slot: u32) {
+        self.wheel.disarm(self.table.entries_mut(), slot);
+        self.unlink(slot);
+    }
+
+    /// Lets the timer of a connection fire at the next tick (`ip_vs_conn_expire_now`). Until then it counts.
+    fn expire_now(&mut self, slot: u32) {
+        if self.wheel.ticks_left(self.table.entry(slot)) > 0 {
+            self.arm(slot, 0);
+        }
+    }
+
+    /// A segment of the connection at `slot` passes.
+    #[inline]
+    fn pass(&mut self, slot: u32, segment: Segment) -> Forwarded {
+        let Entry { server, endpoint, .. } = *self.table.entry(slot);
+        let from_server = matches!(segment, Segment::FromServer | Segment::ServerFin | Segment::ServerReset);
+        if from_server && self.one_way {
+            return Forwarded::To(ServerId(server));
+        }
+        // The server's own packets are rewritten and sent on even after its removal (`handle_response`).
+        if !from_server {
+            let service = self.endpoints[usize::from(endpoint)].service;
+            if !self.services[usize::from(service)].is_listed(server) {
+                if !self.sysctl.expire_nodest_conn {
+                    return Forwarded::Dropped;
+                }
+                self.expire_now(slot);
+                return Forwarded::Reset;
+            }
+        }
+        self.enter(slot, self.state_of(slot).after(segment, self.one_way));
+        Forwarded::To(ServerId(server))
+    }
+
+    /// Schedules a connection that has no entry: `ip_vs_schedule`.
+    #[inline]
+    fn admit(&mut self, open: &Open<'_>, endpoint: u16, state: TcpState) -> Opened {
+        let service = self.endpoints[usize::from(endpoint)].service;
+        let (chosen, template) = match self.services[usize::from(service)].persistence_ticks {
+            Some(ticks) => self.schedule_persistent(service, ticks, open),
+            None => (self.services[usize::from(service)].schedule(open), NONE),
+        };
+        let Some((server, reason)) = chosen else { return Opened::refused(Reason::NoneUsable) };
+        let key = self.acquire(open.address, open.port, endpoint, false);
+        let slot = self.table.insert(key, Kind::Connection(state), server, template);
+        if template != NONE {
+            self.table.entry_mut(template).link += 1;
+        }
+        self.services[usize::from(service)].destinations.bind(ServerId(server), state.is_active());
+        self.arm(slot, self.state_ticks[state as usize]);
+        self.opened(slot, reason)
+    }
+
+    /// Gives the connection at `slot` a state and starts its timer anew.
+    #[inline]
+    fn enter(&mut self, slot: u32, state: TcpState) {
+        let before = self.state_of(slot);
+        if state != before {
+            let entry = self.table.entry_mut(slot);
+            entry.set_kind(Kind::Connection(state));
+            let Entry { server, endpoint, .. } = *entry;
+            if state.is_active() != before.is_active() {
+                let service = self.endpoints[usize::from(endpoint)].service;
+                self.services[usize::from(service)].destinations.shift(ServerId(server), state.is_active());
+            }
+        }
+        self.arm(slot, self.state_ticks[state as usize]);
+    }
+
+    #[inline]
+    pub(super) fn arm(&mut self, slot: u32, ticks: u32) {
+        self.wheel.arm(self.table.entries_mut(), slot, ticks);
+    }
+
+    #[inline]
+    fn state_of(&self, slot: u32) -> TcpState {
+        match self.table.entry(slot).kind() {
+            Kind::Connection(state) => state,
+            Kind::Free | Kind::Template { .. } => TcpState::Close,
+        }
+    }
+
+    /// What an overdue template's timer is set to while it controls connections, in ticks.
+    #[inline]
+    pub(super) fn later_ticks(&self) -> u32 {
+        self.later_ticks
+    }
+
+    pub(super) fn duration_of(&self, ticks: u32) -> SimDuration {
+        self.clock.duration(ticks)
+    }
+
+    pub(super) fn time_left(&self, entry: &Entry) -> SimDuration {
+        self.clock.duration(self.wheel.ticks_left(entry))
+    }
+
+    /// The destination that `open` calls; `None` if there is no such service, or for the 65536th destination.
+    #[inline]
+    fn endpoint(&mut self, open: &Open<'_>) -> Option<u16> {
+        if open.key.is_empty() {
+            return (usize::from(open.service) < self.services.len()).then_some(open.service);
+        }
+        self.other_endpoint(open)
+    }
+
+    fn other_endpoint(&mut self, open: &Open<'_>) -> Option<u16> {
+        let service = Some(open.service).filter(|&service| usize::from(service) < self.services.len())?;
+        let known = self.endpoints.iter().position(|known| known.service == service && *known.key == *open.key);
+        if let Some(index) = known {
+            return Some(index as u16);
+        }
+        let index = u16::try_from(self.endpoints.len()).ok()?;
+        self.endpoints.push(Endpoint { service, key: open.key.into() });
+        Some(index)
+    }
+
+    #[inline]
+    fn find_connection(&self, open: &Open<'_>, endpoint: u16) -> Option<u32> {
+        self.table.find(self.known(open.address, open.port, endpoint, false)?)
+    }
+
+    /// The key of an entry; `None` if no entry names this address.
+    #[inline]
+    pub(super) fn known(&self, address: IpAddr, port: u16, endpoint: u16, template: bool) -> Option<Key> {
+        let (client, ipv6) = match address {
+            IpAddr::V4(address) => (address.to_bits(), false),
+            IpAddr::V6(address) => (self.addresses.find(address.to_bits())?, true),
+        };
+        Some(Key { client, ipv6, port, endpoint, template })
+    }
+
+    /// The key of an entry that is about to be made.
+    #[inline]
+    pub(super) fn acquire(&mut self, address: IpAddr, port: u16, endpoint: u16, template: bool) -> Key {
+        let (client, ipv6) = match address {
+            IpAddr::V4(address) => (address.to_bits(), false),
+            IpAddr::V6(address) => (self.addresses.acquire(address.to_bits()), true),
+        };
+        Key { client, ipv6, port, endpoint, template }
+    }
+
+    pub(super) fn client_address(&self, entry: &Entry) -> IpAddr {
+        if entry.is_ipv6() {
+            Ipv6Addr::from_bits(self.addresses.get(entry.client)).into()
+        } else {
+            Ipv4Addr::from_bits(entry.client).into()
+        }
+    }
+
+    #[inline]
+    fn opened(&self, slot: u32, reason: Reason) -> Opened {
+        let server = Some(ServerId(self.table.entry(slot).server));
+        Opened {
+            flow: FlowId { slot, generation: self.table.generation(slot) },
+            decision: Decision { server, reason, attempt: 1 },
+        }
+    }
+}
+
+impl Opened {
+    /// No server, and so no flow.
+    fn refused(reason: Reason) -> Self {
+        Self {
+            flow: FlowId { slot: u32::MAX, generation: 0 },
+            decision: Decision { server: None, reason, attempt: 1 },
+        }
+    }
+}
