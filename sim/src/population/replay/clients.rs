@@ -2,7 +2,7 @@
 //! log names them first.
 //!
 //! The table of clients is the one part of a prepared log that grows with what the log holds and not with a budget:
-//! about 100 bytes a client, 120 an address, and each distinct agent once.
+//! about 100 bytes a client and as much an address, and each distinct agent once.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hash};

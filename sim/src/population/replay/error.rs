@@ -10,7 +10,15 @@ use super::statistics::MalformedLine;
 /// Why a log could not be prepared, or not be read back. None of these leaves anything to replay.
 #[derive(Debug, Error)]
 pub enum LogError {
-    /// A file could not be opened, or reading it failed on the way (a damaged or truncated gzip member, too).
+    /// A file could not be opened.
+    #[error("{file}: cannot open the log: {source}\n  check the path and the permissions")]
+    Open {
+        /// The file's name, as given.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Reading failed on the way; a damaged or truncated gzip member is such a failure.
     #[error(
         "{file}:{line}: cannot read the log: {source}\n  \
          logs may be plain or gzip, whatever their names; nothing of a log that breaks off is replayed"

@@ -9,8 +9,9 @@
 //! `common` ends after the bytes. Apache escapes a quote inside a field as `\"` (`server/util.c`,
 //! `ap_escape_logitem`), nginx as `\x22` (`ngx_http_log_escape`): in both a backslash never stands before the quote
 //! that ends the field. Fields after the agent are ignored, since the configuration file that comes with nginx
-//! appends `"$http_x_forwarded_for"`. A line of `vhost_combined` is refused: it begins with a name and a port, which
-//! must not pass for an address.
+//! appends `"$http_x_forwarded_for"`. A line that ends within its agent is valid: senders with a limit on the length
+//! (syslog) cut there, and the request took place; the agent is what is left of it. A line of `vhost_combined` is
+//! refused: it begins with a name and a port, which must not pass for an address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -42,6 +43,8 @@ pub struct LogLine<'a> {
     pub referer: Option<&'a [u8]>,
     /// The user agent; `None` for `-` and in the `common` format.
     pub agent: Option<&'a [u8]>,
+    /// Whether the line ends within its agent.
+    pub agent_cut: bool,
 }
 
 /// The first field of a line.
@@ -121,24 +124,33 @@ impl<'a> LogLine<'a> {
 
         let at = rest.at;
         let request = rest.quoted().ok_or(rest.fault_at(at, LineFault::Request))?;
-        let (method, path, protocol) = split_request(request);
+        let (method, path, protocol) = match split_request(request) {
+            Some((method, path, protocol)) => (Some(method), Some(path), protocol),
+            None => (None, None, None),
+        };
 
         let at = rest.at + 1;
         let status = rest.field().and_then(parse_status).ok_or(rest.fault_at(at, LineFault::Status))?;
         let at = rest.at + 1;
         let bytes = rest.field().and_then(parse_bytes).ok_or(rest.fault_at(at, LineFault::Bytes))?;
 
-        let (mut referer, mut agent) = (None, None);
+        let (mut referer, mut agent, mut agent_cut) = (None, None, false);
         if rest.at < rest.line.len() {
             let at = rest.at;
             referer = known(rest.quoted().ok_or(rest.fault_at(at, LineFault::Referer))?);
             let at = rest.at;
-            agent = known(rest.quoted().ok_or(rest.fault_at(at, LineFault::Agent))?);
-            if !matches!(rest.line.get(rest.at), None | Some(b' ')) {
+            if !rest.remaining().starts_with(b" \"") {
+                return Err(rest.fault_at(at, LineFault::Agent));
+            }
+            match rest.quoted() {
+                Some(whole) => agent = known(whole),
+                None => (agent, agent_cut) = (Some(&rest.line[at + 2..]), true),
+            }
+            if !agent_cut && !matches!(rest.line.get(rest.at), None | Some(b' ')) {
                 return Err(rest.fault_at(at, LineFault::Agent));
             }
         }
-        Ok(Self { time, address, user, method, path, protocol, status, bytes, referer, agent })
+        Ok(Self { time, address, user, method, path, protocol, status, bytes, referer, agent, agent_cut })
     }
 }
 
@@ -231,19 +243,19 @@ fn parse_address(field: &[u8]) -> Option<LogAddress<'_>> {
         .filter(|_| field.iter().any(u8::is_ascii_alphanumeric))
 }
 
-/// Method, target and protocol of a request line (RFC 9112, section 3). The target may hold spaces, which clients
-/// ought to encode and do not: it ends before the last word if that is a protocol.
-fn split_request(request: &[u8]) -> (Option<&[u8]>, Option<&[u8]>, Option<&[u8]>) {
-    let Some(space) = request.iter().position(|&byte| byte == b' ') else { return (None, None, None) };
+/// Method, target and protocol of a request line (RFC 9112, section 3), or `None` if it is none. The target may hold
+/// spaces, which clients ought to encode and do not: it ends before the last word if that is a protocol.
+fn split_request(request: &[u8]) -> Option<(&[u8], &[u8], Option<&[u8]>)> {
+    let space = request.iter().position(|&byte| byte == b' ')?;
     let (method, target) = (&request[..space], &request[space + 1..]);
     if method.is_empty() || target.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
-        return (None, None, None);
+        return None;
     }
     match target.iter().rposition(|&byte| byte == b' ') {
         Some(last) if target[last + 1..].starts_with(b"HTTP/") => {
-            (Some(method), Some(&target[..last]), Some(&target[last + 1..]))
+            Some((method, &target[..last], Some(&target[last + 1..])))
         }
-        _ => (Some(method), Some(target), None),
+        _ => Some((method, target, None)),
     }
 }
 
@@ -304,6 +316,7 @@ mod tests {
                 bytes: Some(187),
                 referer: Some(b"http://r.example/"),
                 agent: Some(b"Mozilla/5.0 (X11)"),
+                agent_cut: false,
             }
         );
     }
@@ -401,7 +414,6 @@ mod tests {
             (b"192.0.2.7 - - [20/Feb/2016:00:00:45 -0500] \"-\" 400 -1", 52, LineFault::Bytes),
             (b"192.0.2.7 - - [20/Feb/2016:00:00:45 -0500] \"-\" 400 0 17", 53, LineFault::Referer),
             (b"192.0.2.7 - - [20/Feb/2016:00:00:45 -0500] \"-\" 400 0 \"-\"", 57, LineFault::Agent),
-            (b"192.0.2.7 - - [20/Feb/2016:00:00:45 -0500] \"-\" 400 0 \"-\" \"M", 57, LineFault::Agent),
             (b"192.0.2.7 - - [20/Feb/2016:00:00:45 -0500] \"-\" 400 0 \"-\" \"M\"x", 57, LineFault::Agent),
         ] {
             let text = String::from_utf8_lossy(line);
@@ -418,13 +430,19 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_of_a_line_is_either_valid_or_refused() {
+    fn a_line_cut_within_its_agent_is_valid_and_one_cut_before_is_not() {
+        let agent = COMBINED.len() - b"Mozilla/5.0 (X11)\"".len();
         for length in 0..COMBINED.len() {
-            // Only the cut after the bytes leaves a whole line: the `common` format.
-            let common = COMBINED[..length].ends_with(b" 187") || COMBINED[..length].ends_with(b" 187 ");
-            let partial_bytes =
-                matches!(COMBINED[..length].trim_ascii_end(), [.., b' ', b'1'] | [.., b' ', b'1', b'8']);
-            assert_eq!(LogLine::parse(&COMBINED[..length]).is_ok(), common || partial_bytes, "{length}");
+            let cut = &COMBINED[..length];
+            // A cut within or right after the bytes leaves a line of the `common` format.
+            let common = [" 1", " 18", " 187", " 187 "].iter().any(|end| cut.ends_with(end.as_bytes()));
+            assert_eq!(LogLine::parse(cut).is_ok(), common || length >= agent, "{length}");
+            if length >= agent {
+                assert_eq!(
+                    (parse(cut).agent, parse(cut).agent_cut),
+                    (Some(cut[agent..].trim_ascii_end()), true)
+                );
+            }
         }
     }
 }

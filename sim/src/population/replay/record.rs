@@ -49,7 +49,9 @@ impl RecordFlags {
 
     /// Flags from their meanings.
     pub const fn new(static_object: bool, bot_path: bool) -> Self {
-        Self(static_object as u8 * Self::STATIC_OBJECT | bot_path as u8 * Self::BOT_PATH)
+        let static_object = if static_object { Self::STATIC_OBJECT } else { 0 };
+        let bot_path = if bot_path { Self::BOT_PATH } else { 0 };
+        Self(static_object | bot_path)
     }
 
     /// Whether the path ends like a file that a web server sends by itself (`.css`, `.png`, ...): such requests need

@@ -56,6 +56,26 @@ impl RecordFile {
         read_exact_at(&self.file, bytes, first * RECORD_BYTES as u64)
             .map_err(|source| LogError::Spool { directory: self.directory.clone(), source })
     }
+
+    /// Index of the first record from `index` on that is not of `second`, without keeping what lies between.
+    fn end_of_second(&self, mut index: u64, second: u32) -> Result<u64, LogError> {
+        const LOOK_AHEAD_RECORDS: usize = 256;
+        let mut ahead = Vec::new();
+        loop {
+            self.read(index, self.records, LOOK_AHEAD_RECORDS, &mut ahead)?;
+            let read = (ahead.len() / RECORD_BYTES) as u64;
+            let same = ahead
+                .as_chunks()
+                .0
+                .iter()
+                .take_while(|bytes| LogRecord::decode(bytes).second == second)
+                .count() as u64;
+            index += same;
+            if same < read || read == 0 {
+                return Ok(index);
+            }
+        }
+    }
 }
 
 /// Reads without moving the position that readers in other threads would share.
@@ -217,28 +237,6 @@ impl Iterator for RecordReader {
 }
 
 impl std::iter::FusedIterator for RecordReader {}
-
-impl RecordFile {
-    /// Index of the first record from `index` on that is not of `second`, without keeping what lies between.
-    fn end_of_second(&self, mut index: u64, second: u32) -> Result<u64, LogError> {
-        const LOOK_AHEAD_RECORDS: usize = 256;
-        let mut ahead = Vec::new();
-        loop {
-            self.read(index, self.records, LOOK_AHEAD_RECORDS, &mut ahead)?;
-            let read = (ahead.len() / RECORD_BYTES) as u64;
-            let same = ahead
-                .as_chunks()
-                .0
-                .iter()
-                .take_while(|bytes| LogRecord::decode(bytes).second == second)
-                .count() as u64;
-            index += same;
-            if same < read || read == 0 {
-                return Ok(index);
-            }
-        }
-    }
-}
 
 #[inline]
 pub(super) fn decode_at(bytes: &[u8], index: usize) -> Option<LogRecord> {

@@ -82,10 +82,12 @@ impl BotLines {
 /// What was counted while lines were read.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct LineCounts {
-    /// Lines read: the sum of the next three.
+    /// Lines read: valid, empty and malformed ones.
     pub lines: u64,
     /// Lines that are replayed.
     pub valid: u64,
+    /// Those that end within their agent, and were taken as they are.
+    pub agents_cut: u64,
     /// Lines without anything but white space.
     pub empty: u64,
     /// Lines that could not be read.
@@ -184,6 +186,12 @@ impl LogStatistics {
                 "Order: {} lines went back in time, by up to {} s; they were sorted by time, and lines of one \
                  second keep the log's order.",
                 self.counts.backward_steps, self.counts.backward_step_seconds_max
+            ));
+        }
+        if self.counts.agents_cut > 0 {
+            sentences.push(format!(
+                "Agents: {} lines end within their user agent; what is left of it tells their clients apart.",
+                self.counts.agents_cut
             ));
         }
         if self.counts.malformed > 0 {

@@ -4,6 +4,14 @@
 //! customary cut (Catledge and Pitkow 1995 measured 25.5 minutes; log analysers rounded it up). A gap of exactly
 //! `gap` does not end a visit, as a session that is idle for exactly its timeout is not yet expired.
 
+use std::sync::Arc;
+
+use super::clients::ClientTables;
+use super::error::LogError;
+use super::record::LogRecord;
+use super::spool::{RecordReader, Spool};
+use super::statistics::Counts;
+
 /// Numbers visits and clicks while records go by in time order. 12 bytes a client.
 #[derive(Clone, Debug)]
 pub struct VisitTracker {
@@ -67,6 +75,50 @@ impl VisitTracker {
     /// Requests so far of every client's current visit, in client order; 0 for clients not seen yet.
     pub fn open_visits(&self) -> impl Iterator<Item = u32> + '_ {
         self.states.iter().map(|state| state.clicks)
+    }
+}
+
+/// Requests per visit of all records, by client and by address.
+pub(super) fn count_visits(
+    tables: &ClientTables,
+    spool: &Arc<Spool>,
+    start: u32,
+    gap_seconds: u32,
+) -> Result<(Counts, Counts), LogError> {
+    let mut by_client = VisitLengths::new(tables.clients.len(), gap_seconds);
+    let mut by_address = VisitLengths::new(tables.addresses.len(), gap_seconds);
+    for request in RecordReader::new(Arc::clone(spool), start) {
+        let LogRecord { second, client, .. } = request?.record;
+        by_client.observe(client, second);
+        by_address.observe(tables.address_numbers[client as usize], second);
+    }
+    Ok((by_client.finish(), by_address.finish()))
+}
+
+/// Collects the lengths of visits when they end.
+struct VisitLengths {
+    tracker: VisitTracker,
+    lengths: Counts,
+}
+
+impl VisitLengths {
+    fn new(clients: usize, gap_seconds: u32) -> Self {
+        Self { tracker: VisitTracker::new(clients, gap_seconds), lengths: Counts::default() }
+    }
+
+    fn observe(&mut self, client: u32, second: u32) {
+        let before = self.tracker.clicks(client);
+        if self.tracker.observe(client, second).click == 0 && before > 0 {
+            self.lengths.add(before.into());
+        }
+    }
+
+    fn finish(mut self) -> Counts {
+        self.tracker
+            .open_visits()
+            .filter(|&clicks| clicks > 0)
+            .for_each(|clicks| self.lengths.add(clicks.into()));
+        self.lengths
     }
 }
 
