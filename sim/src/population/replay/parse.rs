@@ -243,9 +243,12 @@ fn parse_address(field: &[u8]) -> Option<LogAddress<'_>> {
         .filter(|_| field.iter().any(u8::is_ascii_alphanumeric))
 }
 
-/// Method, target and protocol of a request line (RFC 9112, section 3), or `None` if it is none. The target may hold
+/// Method, target and protocol.
+type RequestLine<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
+
+/// The parts of a request line (RFC 9112, section 3), or `None` if it is none. The target may hold
 /// spaces, which clients ought to encode and do not: it ends before the last word if that is a protocol.
-fn split_request(request: &[u8]) -> Option<(&[u8], &[u8], Option<&[u8]>)> {
+fn split_request(request: &[u8]) -> Option<RequestLine<'_>> {
     let space = request.iter().position(|&byte| byte == b' ')?;
     let (method, target) = (&request[..space], &request[space + 1..]);
     if method.is_empty() || target.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
