@@ -1,1 +1,56 @@
-//! Replay of real access logs.
+//! Replay of real access logs: reads logs of any size in the `combined` or `common` format once, in bounded memory,
+//! and gives any number of simulation runs, in parallel threads, the same requests in time order.
+//!
+//! ```no_run
+//! use evenkeel_sim::population::replay::{LogOptions, PreparedLog};
+//!
+//! let log = PreparedLog::from_files(["access.log.1.gz", "access.log"], &LogOptions::default())?;
+//! for request in log.records() {
+//!     let request = request?;
+//!     let client = &log.clients()[request.record.client as usize];
+//!     println!("{:?} {}", request.at, client.address);
+//! }
+//! # Ok::<(), evenkeel_sim::population::replay::LogError>(())
+//! ```
+//!
+//! # What a log does not say
+//!
+//! - **Users.** A client is a distinct pair of address and user agent.
+//! - **Visits.** A run of a client's requests without a gap longer than 30 minutes ([`VisitTracker`]).
+//! - **Connections.** The simulation lets requests of one client within `keepalive_timeout` of each other share a
+//!   connection; nothing of it is prepared here.
+//! - **Times within a second.** The k-th of m requests is placed at (k + 0.5) / m of it ([`ReplayedRequest::at`]).
+//! - **Bots.** Judged by agent and by requests for `/robots.txt` ([`BotReason`]).
+//! - **Service times, logins, session ends.** Not here: the scenario's.
+//!
+//! [`LogStatistics::inferred`] says all this with the log's own numbers.
+//!
+//! # Order
+//!
+//! Records are sorted by (time, place in the log), the log being the files in the order given. Servers write a line
+//! when a request ends (nginx) with the time at which it began (Apache) or ended, so real logs go back and forth.
+
+mod bots;
+mod clients;
+mod error;
+mod lines;
+mod parse;
+mod prepare;
+mod prepared;
+mod record;
+mod sort;
+mod spool;
+mod statistics;
+mod timestamp;
+mod visits;
+
+pub use bots::BotReason;
+pub use clients::LogClient;
+pub use error::LogError;
+pub use parse::{LineError, LineFault, LogAddress, LogLine};
+pub use prepare::{LogOptions, LogPreparation};
+pub use prepared::PreparedLog;
+pub use record::{LogMethod, LogRecord, RecordFlags, ReplayedRequest};
+pub use spool::RecordReader;
+pub use statistics::{BotLines, CountSummary, LineCounts, LogStatistics, MalformedLine, TopShares};
+pub use visits::{Click, VisitTracker};

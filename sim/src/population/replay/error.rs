@@ -1,0 +1,71 @@
+//! What can go wrong with a whole log. A single bad line is no error: it is counted and kept as a sample.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::statistics::MalformedLine;
+
+/// Why a log could not be prepared, or not be read back. None of these leaves anything to replay.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// A file could not be opened.
+    #[error("{file}: cannot open the log: {source}\n  check the path and the permissions")]
+    Open {
+        /// The file's name, as given.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Reading failed on the way; a damaged or truncated gzip member is such a failure.
+    #[error(
+        "{file}:{line}: cannot read the log: {source}\n  \
+         logs may be plain or gzip, whatever their names; nothing of a log that breaks off is replayed"
+    )]
+    Read {
+        /// The file's name, as given.
+        file: String,
+        /// The line that could not be read, from 1.
+        line: u64,
+        /// What the system or the decompressor said.
+        source: io::Error,
+    },
+    /// There were lines, or none at all, but none that could be replayed.
+    #[error(
+        "{files}: no valid line among {lines}{}\n  \
+         lines must be in the `combined` or `common` format of Apache and nginx",
+        first.as_ref().map(|line| format!("; the first malformed one is {line}")).unwrap_or_default()
+    )]
+    NothingValid {
+        /// The files' names, as given, separated by commas.
+        files: String,
+        /// Lines read, empty ones included.
+        lines: u64,
+        /// The first malformed line, if samples were asked for and there was one.
+        first: Option<Box<MalformedLine>>,
+    },
+    /// The log has more distinct clients than a record can name.
+    #[error(
+        "{file}:{line}: more than 4294967295 distinct clients (address and user agent)\n  \
+         split the log by time and replay the parts"
+    )]
+    TooManyClients {
+        /// The file's name, as given.
+        file: String,
+        /// The line that brought one client too many, from 1.
+        line: u64,
+    },
+    /// The temporary file of sorted records could not be made, written or read back.
+    #[error(
+        "{}: cannot keep the log's records in a temporary file: {source}\n  \
+         name a directory with room for 16 bytes a line (48 while sorting), or allow more memory",
+        directory.display()
+    )]
+    Spool {
+        /// The directory of the temporary file.
+        directory: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
