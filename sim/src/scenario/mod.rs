@@ -1,6 +1,16 @@
 //! Scenarios: what a file says, resolved. Every field below is final: defaults are filled in, presets are expanded,
 //! names are ids. The parser lives beside this file; the rest of the simulator sees only these types.
 
+mod diagnostic;
+mod explain;
+mod load;
+mod overrides;
+mod presets;
+mod quantity;
+mod read;
+mod section;
+mod tree;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -11,6 +21,12 @@ use crate::metrics::{MetricId, Phase};
 use crate::population::AddressPlan;
 use crate::session::{OnUnknownId, SessionPlan};
 use crate::tier::{LvsConfig, NginxConfig};
+
+pub use diagnostic::{Diagnostic, Diagnostics, SET};
+pub use explain::{Resolved, canonical};
+pub use load::{Loaded, load, parse};
+pub use overrides::Overrides;
+pub use presets::{PresetEntry, PresetKind, presets};
 
 /// One experiment: one site and its clients, some faults, several strategies.
 #[derive(Clone, Debug)]

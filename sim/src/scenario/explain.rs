@@ -1,0 +1,383 @@
+//! The resolved scenario as a scenario file: every default and preset filled in, in one order, so that reading it
+//! gives the same scenario again and two files that mean the same come out the same.
+
+use std::fmt::{self, Write};
+use std::net::IpAddr;
+
+use crate::backend::{Capacity, Discipline};
+use crate::engine::SimDuration;
+use crate::population::{AddressPlan, UsersPerAddress};
+use crate::session::{OnUnknownId, SessionPlan};
+use crate::tier::lvs::{Forwarding, LvsConfig};
+use crate::tier::nginx::{NextUpstream, NginxConfig};
+
+use super::presets::{self, PresetEntry, PresetKind};
+use super::quantity::{Quantity, show_distribution};
+use super::{
+    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Program, Scenario,
+    ScriptedClient, Strategy, Traffic, Vary, VisitPlan,
+};
+
+/// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    scenario: Scenario,
+    /// The presets of the populations' visits.
+    visit_presets: Vec<Option<&'static PresetEntry>>,
+}
+
+impl Resolved {
+    pub(super) fn new(scenario: Scenario, visit_presets: Vec<Option<&'static PresetEntry>>) -> Self {
+        Self { scenario, visit_presets }
+    }
+}
+
+impl fmt::Display for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&document(&self.scenario, Some(&self.visit_presets)))
+    }
+}
+
+/// The text whose SHA-256 names a scenario: the explained document without comments, and without the names of visit
+/// presets, whose figures it holds. Two files that resolve to the same scenario have the same text.
+pub fn canonical(resolved: &Resolved) -> String {
+    document(&resolved.scenario, None)
+}
+
+/// A TOML document being written: one key a line, tables under headers.
+struct Document {
+    text: String,
+}
+
+impl Document {
+    fn line(&mut self, key: &str, value: impl fmt::Display) {
+        writeln!(self.text, "{key} = {value}").expect("writing to a string");
+    }
+
+    fn header(&mut self, header: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        writeln!(self.text, "{header}").expect("writing to a string");
+    }
+
+    fn comment(&mut self, preset: &PresetEntry) {
+        for text in [format!("{}: {}", preset.name, preset.summary), format!("source: {}", preset.source)] {
+            writeln!(self.text, "# {text}").expect("writing to a string");
+        }
+    }
+}
+
+/// A TOML string.
+fn text(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => write!(quoted, "\\u{:04X}", u32::from(c)).expect("writing to a string"),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// A TOML key.
+fn key(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.chars().all(bare) { name.into() } else { text(name) }
+}
+
+fn duration(duration: SimDuration) -> String {
+    format!("\"{duration}\"")
+}
+
+fn seconds(seconds: u64) -> String {
+    duration(SimDuration::from_secs(seconds))
+}
+
+fn or_none<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| "\"none\"".into(), show)
+}
+
+fn list(items: impl IntoIterator<Item = String>) -> String {
+    format!("[{}]", items.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetEntry>]>) -> String {
+    let mut document = Document { text: String::new() };
+    let d = &mut document;
+    d.line("title", text(&scenario.title));
+    d.line("duration", scenario.duration.map_or_else(|| "\"log\"".into(), duration));
+    d.line("warmup", duration(scenario.warmup));
+    d.line("replications", scenario.replications);
+    d.line("seed", scenario.seed);
+    let vary = match scenario.vary {
+        Vary::Population => "population",
+        Vary::Behaviour => "behaviour",
+    };
+    d.line("vary", text(vary));
+    d.line("window", duration(scenario.window));
+    for (i, population) in scenario.populations.iter().enumerate() {
+        show_population(d, population, visit_presets.map(|presets| presets.get(i).copied().flatten()));
+    }
+    for log in &scenario.logs {
+        show_log(d, log);
+    }
+    for client in &scenario.scripted_clients {
+        show_scripted_client(d, client, &scenario.strategies);
+    }
+    show_cluster(d, scenario);
+    for fault in &scenario.faults {
+        d.header("[[fault]]");
+        d.line("at", duration(fault.at));
+        match fault.kind {
+            FaultKind::Crash { server, lasts } => {
+                let server = text(&scenario.servers[server.index()].name);
+                d.line("crash", format!("{{ server = {server}, lasts = {} }}", duration(lasts)));
+            }
+        }
+    }
+    for strategy in &scenario.strategies {
+        show_strategy(d, strategy, scenario);
+    }
+    for expectation in &scenario.expectations {
+        show_expectation(d, expectation, &scenario.strategies);
+    }
+    document.text
+}
+
+/// `visit_preset` is `None` in the canonical text.
+fn show_population(d: &mut Document, population: &Population, visit_preset: Option<Option<&PresetEntry>>) {
+    d.header("[[population]]");
+    d.line("name", text(&population.name));
+    d.line("clients", population.clients);
+    if let Traffic::Poisson { rate } = population.traffic {
+        d.line("arrivals", format!("{{ poisson = {{ rate = {rate:?} }} }}"));
+    }
+    d.header("[population.address]");
+    show_address(d, &population.address, visit_preset.is_some());
+    if let Traffic::ClosedLoop(visit) = &population.traffic {
+        d.header("[population.visit]");
+        if let Some(preset) = visit_preset.flatten() {
+            d.comment(preset);
+            d.line("preset", text(preset.name));
+        }
+        show_visit(d, visit);
+    }
+    d.header("[population.connection]");
+    show_connection(d, population.connection);
+}
+
+fn show_address(d: &mut Document, address: &AddressPlan, comments: bool) {
+    if let (true, Some(preset)) = (comments, presets::preset(PresetKind::Address, &address.preset)) {
+        d.comment(preset);
+    }
+    d.line("preset", text(&address.preset));
+    if !address.fixed.is_empty() {
+        d.line("fixed", list(address.fixed.iter().map(|address: &IpAddr| text(&address.to_string()))));
+        return;
+    }
+    let users = match address.users_per_address {
+        UsersPerAddress::Constant(users) => users.to_string(),
+        UsersPerAddress::OnePlusPoisson { mean } => format!("{{ one_plus_poisson = {{ mean = {mean:?} }} }}"),
+        UsersPerAddress::Lognormal { median, sigma } => {
+            format!("{{ lognormal = {{ median = {median:?}, sigma = {sigma:?} }} }}")
+        }
+    };
+    d.line("users_per_address", users);
+    d.line("addresses_per_24", format!("{:?}", address.addresses_per_24));
+}
+
+fn show_visit(d: &mut Document, visit: &VisitPlan) {
+    d.line("clicks", show_distribution(&visit.clicks, Quantity::Count));
+    d.line("think", show_distribution(&visit.think, Quantity::Time));
+    d.line("away", show_distribution(&visit.away, Quantity::Time));
+    d.line("login", visit.login);
+    d.line("form_token", visit.form_token);
+    d.line("logins_again", visit.logins_again);
+    d.line("leave_on_loss", format!("{:?}", visit.leave_on_loss));
+    d.line("session_idle_timeout", duration(visit.session_idle_timeout));
+    d.line("on_unknown_id", on_unknown_id(visit.on_unknown_id));
+}
+
+fn on_unknown_id(behaviour: OnUnknownId) -> String {
+    text(match behaviour {
+        OnUnknownId::NewId => "new_id",
+        OnUnknownId::AdoptId => "adopt_id",
+    })
+}
+
+fn show_connection(d: &mut Document, rules: ConnectionRules) {
+    d.line("keepalive_timeout", duration(rules.keepalive_timeout));
+    d.line("keepalive_requests", rules.keepalive_requests);
+    let closed_by = match rules.closed_by {
+        ClosedBy::Client => "client",
+        ClosedBy::Server => "server",
+    };
+    d.line("closed_by", text(closed_by));
+}
+
+fn show_log(d: &mut Document, log: &LogSource) {
+    d.header("[[log]]");
+    d.line("name", text(&log.name));
+    d.line("files", list(log.files.iter().map(|file| text(&file.to_string_lossy()))));
+    d.line("visit_gap", duration(log.visit_gap));
+    d.line("reorder_window", duration(log.reorder_window));
+    d.line("sessions", log.sessions);
+    d.line("session_idle_timeout", duration(log.session_idle_timeout));
+    d.line("on_unknown_id", on_unknown_id(log.on_unknown_id));
+    d.header("[log.connection]");
+    show_connection(d, log.connection);
+}
+
+fn show_scripted_client(d: &mut Document, client: &ScriptedClient, strategies: &[Strategy]) {
+    d.header("[[scripted_client]]");
+    d.line("name", text(&client.name));
+    d.line("address", text(&client.address.to_string()));
+    if let Some(places) = &client.strategies {
+        d.line("strategies", list(places.iter().map(|&place| text(&strategies[place].name))));
+    }
+    d.text.push_str("connections = [\n");
+    for connection in &client.connections {
+        writeln!(d.text, "  {{ at = {}, hold = {} }},", duration(connection.at), duration(connection.hold))
+            .expect("writing to a string");
+    }
+    d.text.push_str("]\n");
+}
+
+fn show_cluster(d: &mut Document, scenario: &Scenario) {
+    d.header("[cluster]");
+    let first = scenario.servers.first().map(|server| &server.capacity);
+    let common = first.filter(|first| scenario.servers.iter().all(|server| server.capacity == **first));
+    if let Some(capacity) = common {
+        d.line("capacity", show_capacity(capacity));
+    }
+    d.text.push_str("servers = [\n");
+    for server in &scenario.servers {
+        let (name, address, weight) = (text(&server.name), text(&server.address), server.weight);
+        write!(d.text, "  {{ name = {name}, address = {address}, weight = {weight}")
+            .expect("writing to a string");
+        if common.is_none() {
+            write!(d.text, ", capacity = {}", show_capacity(&server.capacity)).expect("writing to a string");
+        }
+        d.text.push_str(" },\n");
+    }
+    d.text.push_str("]\n");
+}
+
+fn show_capacity(capacity: &Capacity) -> String {
+    let limit = |limit: Option<u32>| or_none(limit, |limit| limit.to_string());
+    let discipline = match capacity.discipline {
+        Discipline::Fcfs { workers, queue_limit } => {
+            format!("discipline = \"fcfs\", workers = {workers}, queue_limit = {}", limit(queue_limit))
+        }
+        Discipline::ProcessorSharing { cores, limit: most } => {
+            format!("discipline = \"ps\", cores = {cores}, limit = {}", limit(most))
+        }
+    };
+    format!("{{ {discipline}, service = {} }}", show_distribution(&capacity.service, Quantity::Time))
+}
+
+fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario) {
+    d.header("[[strategy]]");
+    d.line("name", text(&strategy.name));
+    let session = match &strategy.session {
+        SessionPlan::Local => "{ local = {} }".into(),
+        SessionPlan::Shared { latency } => {
+            format!("{{ shared = {{ latency = {} }} }}", show_distribution(latency, Quantity::Time))
+        }
+    };
+    d.line("session", session);
+    for tier in &strategy.tiers {
+        if let Some(check) = tier.tcp_check {
+            d.header("[strategy.health.tcp_check]");
+            d.line("delay_loop", duration(check.delay_loop));
+            d.line("connect_timeout", duration(check.connect_timeout));
+            d.line("retry", check.retry);
+            d.line("delay_before_retry", duration(check.delay_before_retry));
+        }
+        d.header(&format!("[strategy.balancer.{}]", strategy.balancer));
+        match &tier.program {
+            Program::Nginx(config) => show_nginx(d, config, scenario),
+            Program::Lvs(config) => show_lvs(d, config, scenario),
+        }
+    }
+}
+
+fn show_nginx(d: &mut Document, config: &NginxConfig, scenario: &Scenario) {
+    d.line("proxy_next_upstream", text(&next_upstream(config.next_upstream)));
+    d.line("proxy_next_upstream_tries", config.next_upstream_tries);
+    d.line("proxy_next_upstream_timeout", duration(config.next_upstream_timeout));
+    d.line("proxy_connect_timeout", duration(config.connect_timeout));
+    d.line("proxy_read_timeout", duration(config.read_timeout));
+    d.line("worker_processes", config.workers);
+    d.line("zone", config.zone);
+    for (server, options) in scenario.servers.iter().zip(&config.servers) {
+        let value = format!(
+            "{{ weight = {}, max_fails = {}, fail_timeout = {}, max_conns = {}, down = {}, backup = {} }}",
+            options.weight,
+            options.max_fails,
+            seconds(options.fail_timeout_s),
+            options.max_conns,
+            options.down,
+            options.backup
+        );
+        d.line(&format!("servers.{}", key(&server.name)), value);
+    }
+}
+
+fn next_upstream(next: NextUpstream) -> String {
+    let statuses = NextUpstream::STATUSES.iter().zip(next.statuses);
+    let statuses = statuses.filter(|(_, listed)| *listed).map(|(code, _)| format!("http_{code}"));
+    let words = [(next.error, "error"), (next.timeout, "timeout"), (next.non_idempotent, "non_idempotent")];
+    let words = words.into_iter().filter(|(listed, _)| *listed).map(|(_, word)| word.to_owned());
+    let all: Vec<_> = words.chain(statuses).collect();
+    if all.is_empty() { "off".into() } else { all.join(" ") }
+}
+
+fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario) {
+    let timeouts = config.timeouts;
+    for service in &config.services {
+        d.line("persistence_timeout", or_none(service.persistence_timeout, duration));
+        if service.persistence_timeout.is_some() {
+            let (v4, v6) = (service.persistence_prefix_v4, service.persistence_prefix_v6);
+            d.line("persistence_granularity", format!("{{ v4 = \"/{v4}\", v6 = {v6} }}"));
+        }
+    }
+    let [tcp, tcp_fin, udp] = [timeouts.tcp, timeouts.tcp_fin, timeouts.udp].map(duration);
+    d.line("timeouts", format!("{{ tcp = {tcp}, tcp_fin = {tcp_fin}, udp = {udp} }}"));
+    let forwarding = match config.forwarding {
+        Forwarding::Nat => "nat",
+        Forwarding::Dr => "dr",
+        Forwarding::Tun => "tun",
+    };
+    d.line("forwarding", text(forwarding));
+    d.line("expire_nodest_conn", config.sysctl.expire_nodest_conn);
+    d.line("expire_quiescent_template", config.sysctl.expire_quiescent_template);
+    d.line("conn_reuse_mode", config.sysctl.conn_reuse_mode);
+    d.line("sloppy_tcp", config.sysctl.sloppy_tcp);
+    for service in &config.services {
+        for (server, options) in scenario.servers.iter().zip(&service.servers) {
+            let value = format!(
+                "{{ weight = {}, u_threshold = {}, l_threshold = {} }}",
+                options.weight, options.upper_threshold, options.lower_threshold
+            );
+            d.line(&format!("servers.{}", key(&server.name)), value);
+        }
+    }
+}
+
+fn show_expectation(d: &mut Document, expectation: &Expectation, strategies: &[Strategy]) {
+    d.header("[[expect]]");
+    if let Some(place) = expectation.strategy {
+        d.line("strategy", text(&strategies[place].name));
+    }
+    d.line("metric", text(expectation.metric.metric().name));
+    d.line("phase", text(expectation.phase.name()));
+    for (key, limit) in [("min", expectation.min), ("max", expectation.max)] {
+        if let Some(limit) = limit {
+            d.line(key, format!("{limit:?}"));
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Durations and distributions as scenarios write them, read and written back without loss.
+
+use crate::engine::{Distribution, SimDuration};
+
+use super::section::Item;
+
+/// Longest duration that a scenario may name. It keeps sums of a few durations far inside the range of simulated time.
+const LONGEST: SimDuration = SimDuration::from_secs(36_525 * 86_400);
+
+/// Units of durations, longest first [ns]. `m` and `min` are both a minute, since programs write the first and
+/// readers understand the second.
+const UNITS: [(&str, u64); 9] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("min", 60_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("ns", 1),
+];
+
+const DURATION_HELP: &str =
+    "a duration is a string with a unit: ns, us, ms, s, min, h or d, such as \"1h30min\"";
+
+/// Reads a duration such as `20ms`, `1.5s` or `1h30min`: numbers with units, the longest unit first. Exact to the
+/// nanosecond.
+///
+/// # Errors
+/// What is wrong with it, to be read after "`x` is no duration: ".
+pub(super) fn parse_duration(text: &str) -> Result<SimDuration, String> {
+    let mut rest = text;
+    let mut total: u128 = 0;
+    let mut previous_unit = u64::MAX;
+    while !rest.is_empty() || previous_unit == u64::MAX {
+        let number_length = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, after) = rest.split_at(number_length);
+        let unit_length = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_length);
+        if number.is_empty() {
+            return Err("a number is missing".into());
+        }
+        if unit.is_empty() {
+            return Err("it has no unit".into());
+        }
+        let Some(&(_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+            return Err(format!("there is no unit `{unit}`"));
+        };
+        if size >= previous_unit {
+            return Err("units go from long to short, each once".into());
+        }
+        let nanos = scaled(number, size)?;
+        total = total.saturating_add(nanos);
+        previous_unit = size;
+        rest = after;
+    }
+    match u64::try_from(total) {
+        Ok(nanos) if nanos <= LONGEST.0 => Ok(SimDuration(nanos)),
+        _ => Err(format!("it is longer than {LONGEST}")),
+    }
+}
+
+/// `number` (digits, perhaps a point and digits) times `size`, exactly.
+fn scaled(number: &str, size: u64) -> Result<u128, String> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(fraction) {
+        return Err(format!("`{number}` is not a number"));
+    }
+    let whole: u128 = whole.parse().unwrap_or(u128::MAX);
+    let fraction = fraction.trim_end_matches('0');
+    // 18 digits are enough for any multiple of a nanosecond in a day, and 10^18 times a day fits 128 bits.
+    let parts = if fraction.is_empty() { 0 } else { fraction.parse::<u128>().unwrap_or(u128::MAX) };
+    let scale = if fraction.len() <= 18 { 10_u128.pow(fraction.len() as u32) } else { 0 };
+    if scale == 0 || !(parts * u128::from(size)).is_multiple_of(scale) {
+        return Err("it is finer than a nanosecond".into());
+    }
+    Ok(whole.saturating_mul(u128::from(size)).saturating_add(parts * u128::from(size) / scale))
+}
+
+/// What a distribution is a distribution of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Quantity {
+    /// Durations, in seconds once read.
+    Time,
+    /// Plain numbers.
+    Count,
+}
+
+/// Names of the laws in scenarios.
+const LAWS: [&str; 8] =
+    ["constant", "uniform", "exponential", "lognormal", "erlang", "pareto", "weibull", "inverse_gaussian"];
+
+/// Most stages of an Erlang law; beyond it is a constant for every purpose.
+const ERLANG_SHAPE_MAX: u64 = 1_000;
+
+impl Item<'_> {
+    /// A duration.
+    pub fn duration(&self) -> Option<SimDuration> {
+        let Some(text) = self.text() else {
+            let message = format!("`{}` must be a duration with a unit, got {}", self.key, self.got());
+            self.error_with_help(message, DURATION_HELP);
+            return None;
+        };
+        match parse_duration(text) {
+            Ok(duration) => Some(duration),
+            Err(why) => {
+                let message = format!("`{}` must be a duration, got {}: {why}", self.key, self.got());
+                self.error_with_help(message, DURATION_HELP);
+                None
+            }
+        }
+    }
+
+    /// A duration above zero.
+    pub fn duration_above_zero(&self) -> Option<SimDuration> {
+        let duration = self.duration()?;
+        if duration.is_zero() {
+            self.error(format!("`{}` must be above 0s, got {}", self.key, self.got()));
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// A duration of whole seconds, from `min` to `max` seconds, as `program` keeps it.
+    pub fn whole_seconds(&self, program: &str, min: u64, max: u64) -> Option<SimDuration> {
+        let duration = self.duration()?;
+        let seconds = SimDuration::from_secs(1).0;
+        if !duration.0.is_multiple_of(seconds) {
+            self.error(format!("`{}` must be whole seconds in {program}, got {}", self.key, self.got()));
+            return None;
+        }
+        if !(min..=max).contains(&(duration.0 / seconds)) {
+            let [min, max] = [min, max].map(SimDuration::from_secs);
+            self.error(format!("`{}` must be {min} to {max} in {program}, got {}", self.key, self.got()));
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// A quantity as a parameter of a law: a duration [s], or a number.
+    fn parameter(&self, quantity: Quantity, above_zero: bool) -> Option<f64> {
+        match (quantity, above_zero) {
+            (Quantity::Time, true) => self.duration_above_zero().map(SimDuration::as_secs_f64),
+            (Quantity::Time, false) => self.duration().map(SimDuration::as_secs_f64),
+            (Quantity::Count, true) => self.number_above_zero(),
+            (Quantity::Count, false) => self.number_at_least(0.0),
+        }
+    }
+
+    /// A distribution: a bare value for a constant, or a table with one law.
+    pub fn distribution(&self, quantity: Quantity) -> Option<Distribution> {
+        if self.is_scalar() {
+            return self.parameter(quantity, false).map(Distribution::Constant);
+        }
+        let mut laws = self.section("a distribution such as { exponential = { mean = … } }")?;
+        let law = laws.single("law", &LAWS)?;
+        let (time, count) = (quantity, Quantity::Count);
+        let Some(name) = LAWS.into_iter().find(|name| *name == law.key) else {
+            return None;
+        };
+        if name == "constant" {
+            return law.parameter(quantity, false).map(Distribution::Constant);
+        }
+        let mut section = law.section("a table of the law's parameters")?;
+        let s = &mut section;
+        let distribution = match name {
+            "uniform" => {
+                let min = s.required("min", |item| item.parameter(time, false));
+                let max = s.required("max", |item| item.parameter(time, true).map(|max| (item, max)));
+                min.zip(max).and_then(|(min, (item, max))| {
+                    if max < min {
+                        item.error(format!("`max` must be at least `min`, got {}", item.got()));
+                        return None;
+                    }
+                    Some(Distribution::Uniform { min, max })
+                })
+            }
+            "exponential" => {
+                let mean = s.required("mean", |item| item.parameter(time, true));
+                mean.map(|mean| Distribution::Exponential { mean })
+            }
+            "lognormal" => {
+                let mean = s.required("mean", |item| item.parameter(time, true));
+                let cv = s.required("cv", |item| item.parameter(count, false));
+                mean.zip(cv).map(|(mean, cv)| Distribution::Lognormal { mean, cv })
+            }
+            "erlang" => {
+                let shape = s.required("shape", |item| item.integer(1, ERLANG_SHAPE_MAX));
+                let mean = s.required("mean", |item| item.parameter(time, true));
+                shape.zip(mean).map(|(shape, mean)| Distribution::Erlang { shape: shape as u32, mean })
+            }
+            "pareto" => {
+                let min = s.required("min", |item| item.parameter(time, true));
+                let alpha = s.required("alpha", |item| item.parameter(count, true));
+                let max = s.required("max", |item| item.parameter(time, true).map(|max| (item, max)));
+                min.zip(alpha).zip(max).and_then(|((min, alpha), (item, max))| {
+                    if max < min {
+                        item.error(format!("`max` must be at least `min`, got {}", item.got()));
+                        return None;
+                    }
+                    Some(Distribution::Pareto { min, alpha, max })
+                })
+            }
+            "weibull" => {
+                let scale = s.required("scale", |item| item.parameter(time, true));
+                let shape = s.required("shape", |item| item.parameter(count, true));
+                scale.zip(shape).map(|(scale, shape)| Distribution::Weibull { scale, shape })
+            }
+            _ => {
+                let mean = s.required("mean", |item| item.parameter(time, true));
+                let shape = s.required("shape", |item| item.parameter(time, true));
+                mean.zip(shape).map(|(mean, shape)| Distribution::InverseGaussian { mean, shape })
+            }
+        };
+        let own_max = matches!(name, "uniform" | "pareto");
+        let max = if own_max {
+            Some(None)
+        } else {
+            s.optional("max", None, |item| item.parameter(time, true).map(Some))
+        };
+        section.finish();
+        Some(match (distribution?, max?) {
+            (law, Some(max)) => Distribution::Truncated { law: Box::new(law), max },
+            (law, None) => law,
+        })
+    }
+}
+
+/// A law as a scenario writes it: the inverse of reading it.
+pub(super) fn show_distribution(distribution: &Distribution, quantity: Quantity) -> String {
+    show_law(distribution, quantity, None)
+}
+
+fn show_law(distribution: &Distribution, quantity: Quantity, cut: Option<f64>) -> String {
+    let value = |value: f64| match quantity {
+        Quantity::Time => format!("\"{}\"", SimDuration::from_secs_f64(value)),
+        Quantity::Count => format!("{value:?}"),
+    };
+    let end = cut.map_or(String::new(), |max| format!(", max = {}", value(max)));
+    match distribution {
+        Distribution::Constant(constant) => value(*constant),
+        Distribution::Uniform { min, max } => {
+            format!("{{ uniform = {{ min = {}, max = {} }} }}", value(*min), value(*max))
+        }
+        Distribution::Exponential { mean } => {
+            format!("{{ exponential = {{ mean = {}{end} }} }}", value(*mean))
+        }
+        Distribution::Lognormal { mean, cv } => {
+            format!("{{ lognormal = {{ mean = {}, cv = {cv:?}{end} }} }}", value(*mean))
+        }
+        Distribution::Erlang { shape, mean } => {
+            format!("{{ erlang = {{ shape = {shape}, mean = {}{end} }} }}", value(*mean))
+        }
+        Distribution::Pareto { min, alpha, max } => {
+            format!("{{ pareto = {{ min = {}, alpha = {alpha:?}, max = {} }} }}", value(*min), value(*max))
+        }
+        Distribution::Weibull { scale, shape } => {
+            format!("{{ weibull = {{ scale = {}, shape = {shape:?}{end} }} }}", value(*scale))
+        }
+        Distribution::InverseGaussian { mean, shape } => {
+            format!("{{ inverse_gaussian = {{ mean = {}, shape = {}{end} }} }}", value(*mean), value(*shape))
+        }
+        Distribution::Truncated { law, max } => show_law(law, quantity, Some(*max)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_read_exactly() {
+        for (text, nanos) in [
+            ("0s", 0),
+            ("20ms", 20_000_000),
+            ("1.5s", 1_500_000_000),
+            ("90s", 90_000_000_000),
+            ("1h30min", 5_400_000_000_000),
+            ("1h30m5.25s", 5_405_250_000_000),
+            ("2d", 172_800_000_000_000),
+            ("3us", 3_000),
+            ("3µs", 3_000),
+            ("0.1s", 100_000_000),
+            ("1.000000001s", 1_000_000_001),
+        ] {
+            assert_eq!(parse_duration(text), Ok(SimDuration(nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_says_why() {
+        for (text, why) in [
+            ("", "a number is missing"),
+            ("20", "it has no unit"),
+            ("s", "a number is missing"),
+            ("20 ms", "it has no unit"),
+            ("20sec", "there is no unit `sec`"),
+            ("30min1h", "units go from long to short"),
+            ("1m1min", "units go from long to short"),
+            ("1.5ns", "it is finer than a nanosecond"),
+            ("1.2.3s", "`1.2.3` is not a number"),
+            ("1.s", "`1.` is not a number"),
+            ("-1s", "a number is missing"),
+            ("99999999d", "it is longer than"),
+            ("99999999999999999999999999999999999999999999d", "it is longer than"),
+            ("0.00000000000000000000000000000000000000001d", "it is finer than a nanosecond"),
+        ] {
+            let error = parse_duration(text).unwrap_err();
+            assert!(error.starts_with(why), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_that_is_printed_reads_back_as_itself(nanos in 0..=LONGEST.0) {
+            prop_assert_eq!(parse_duration(&SimDuration(nanos).to_string()), Ok(SimDuration(nanos)));
+        }
+
+        // Times in distributions are floats of seconds; up to 2^53 ns (104 days) each nanosecond has its own.
+        #[test]
+        fn seconds_as_floats_print_as_the_nanoseconds_they_came_from(nanos in 0..(1_u64 << 53)) {
+            prop_assert_eq!(SimDuration::from_secs_f64(SimDuration(nanos).as_secs_f64()), SimDuration(nanos));
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! From the tree to the resolved scenario: what each key means, which values it may have, and what contradicts what.
+//!
+//! A reader returns `None` when it has reported a mistake and goes on with the rest, so that one run shows all.
+
+mod balancer;
+mod cluster;
+mod strategy;
+mod traffic;
+
+use super::diagnostic::{Diagnostics, Report, Span, similar};
+use super::presets::PresetEntry;
+use super::section::{Item, Section};
+use super::tree::Table;
+use super::{Expectation, Fault, FaultKind, Population, Scenario, Server, Vary};
+use crate::engine::SimDuration;
+use crate::metrics::catalogue::METRICS;
+use crate::metrics::{MetricId, Phase};
+
+/// Replications of a scenario that has something to vary; enough for a first interval.
+const REPLICATIONS: u32 = 10;
+/// Windows of a run at most: each keeps counters of every server.
+const WINDOWS_MAX: u64 = 1_000_000;
+/// Clients of all populations together; their ids are 32 bits wide and leave room for those of logs.
+const CLIENTS_MAX: u64 = 1 << 31;
+
+/// What was read besides the scenario: the presets of the populations' visits, for `explain`.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    pub scenario: Scenario,
+    pub visit_presets: Vec<Option<&'static PresetEntry>>,
+    /// Where each file of each log is named.
+    pub log_files: Vec<(std::path::PathBuf, Span)>,
+}
+
+/// Names that other parts of the scenario refer to, in order; `complete` if all of them could be read.
+#[derive(Clone, Debug)]
+struct Names {
+    kind: &'static str,
+    names: Vec<String>,
+    complete: bool,
+}
+
+impl Names {
+    fn new(kind: &'static str) -> Self {
+        Self { kind, names: Vec::new(), complete: true }
+    }
+
+    /// Takes the name of the next element, reporting a second one of that name.
+    fn add(&mut self, name: Option<Item<'_>>) -> Option<String> {
+        let read = name.as_ref().and_then(Item::name);
+        if let (Some(item), Some(name)) = (&name, read)
+            && self.names.iter().any(|other| other == name)
+        {
+            item.error_with_help(format!("duplicate {} `{name}`", self.kind), "give each a name of its own");
+        }
+        self.complete &= read.is_some();
+        self.names.push(read.unwrap_or_default().to_owned());
+        read.map(Into::into)
+    }
+
+    /// The place of the element called as `item` says.
+    fn find(&self, item: &Item<'_>) -> Option<usize> {
+        self.look_up(item, item.span(), item.string()?)
+    }
+
+    /// The place of the element whose name is `item`'s key.
+    fn find_key(&self, item: &Item<'_>) -> Option<usize> {
+        self.look_up(item, item.key_span, item.key)
+    }
+
+    fn look_up(&self, item: &Item<'_>, span: Span, name: &str) -> Option<usize> {
+        let found = self.names.iter().position(|known| known == name);
+        if found.is_none() && self.complete {
+            let known = self.names.iter().filter(|name| !name.is_empty());
+            let help = similar("name", name, known).unwrap_or_else(|| format!("there is no {}", self.kind));
+            item.report().absence(span, format!("unknown {} `{name}`", self.kind), help);
+        }
+        found
+    }
+}
+
+/// Reads the whole scenario.
+///
+/// # Errors
+/// All mistakes that were found, those already in `report` included.
+pub(super) fn scenario(table: &Table, report: Report) -> Result<Read, Diagnostics> {
+    let read = root(Section::root(&report, table));
+    let file_name = report.file_name().to_owned();
+    report.into_result()?;
+    // Every reader that returns nothing has reported why; should one forget, the user still gets a message.
+    read.ok_or_else(|| Diagnostics::of_file(&file_name, "the scenario cannot be read".into(), None))
+}
+
+fn root(mut section: Section<'_>) -> Option<Read> {
+    let s = &mut section;
+    let title = s.required("title", |item| item.name().map(str::to_owned));
+    let duration_item = s.take("duration");
+    let warmup = s.optional("warmup", SimDuration::ZERO, |item| item.duration());
+    let replications_item = s.take("replications");
+    let seed = s.optional("seed", 1, |item| item.integer(0, u64::MAX));
+    let vary = s.optional("vary", Vary::Population, |item| {
+        item.one_of(&[("population", Vary::Population), ("behaviour", Vary::Behaviour)])
+    });
+    let window_item = s.take("window");
+    let window = match &window_item {
+        Some(item) => item.duration_above_zero(),
+        None => Some(SimDuration::from_secs(10)),
+    };
+    let connection = match s.take("connection") {
+        Some(item) => traffic::connection(&item, super::presets::CONNECTION),
+        None => Some(super::presets::CONNECTION),
+    };
+    // A broken default must not hide mistakes of those who would use it.
+    let default_connection = connection.unwrap_or(super::presets::CONNECTION);
+
+    let mut sources = Names::new("population or log");
+    let mut visit_presets = Vec::new();
+    let populations = each(s, "population", "an array of tables: write `[[population]]`", |item| {
+        let (population, preset) = traffic::population(&item, default_connection, &mut sources)?;
+        visit_presets.push(preset);
+        Some(population)
+    });
+    if let Some(populations) = &populations {
+        check_clients(s, populations);
+    }
+    let mut log_files = Vec::new();
+    let logs = each(s, "log", "an array of tables: write `[[log]]`", |item| {
+        traffic::log(&item, default_connection, &mut sources, &mut log_files)
+    });
+    let has_logs = logs.as_ref().is_none_or(|logs| !logs.is_empty());
+    let duration = match &duration_item {
+        Some(item) if item.text() == Some("log") && has_logs => Some(None),
+        Some(item) => item.duration_above_zero().map(Some),
+        None if has_logs => Some(None),
+        None => {
+            s.missing(
+                "duration",
+                Some("add `duration = \"1h\"`; only a scenario with a `[[log]]` ends by itself"),
+            );
+            None
+        }
+    };
+    let end = duration.flatten();
+    if let (Some(item), Some(window), Some(end)) = (&window_item, window, end)
+        && end.0 / window.0 > WINDOWS_MAX
+    {
+        item.error(format!("`window` must leave at most {WINDOWS_MAX} windows, got {}", item.got()));
+    }
+
+    let (servers, server_names) = match s.take("cluster") {
+        Some(item) => cluster::cluster(&item),
+        None => {
+            s.missing("cluster", Some("add `[cluster]` with `servers` and their `capacity`"));
+            (None, Names { complete: false, ..Names::new("server") })
+        }
+    };
+    let faults =
+        each(s, "fault", "an array of tables: write `[[fault]]`", |item| fault(&item, &server_names, end));
+    let mut strategy_names = Names::new("strategy");
+    let has_strategies = s.take("strategy").is_some();
+    let strategies = each(s, "strategy", "an array of tables: write `[[strategy]]`", |item| {
+        strategy::strategy(&item, &mut strategy_names, &server_names, servers.as_deref())
+    });
+    if !has_strategies || strategies.as_ref().is_some_and(Vec::is_empty) {
+        s.missing("strategy", Some("add a `[[strategy]]` with `name`, `balancer` and `session`"));
+    }
+    let scripted_clients =
+        each(s, "scripted_client", "an array of tables: write `[[scripted_client]]`", |item| {
+            traffic::scripted_client(&item, end, &strategy_names)
+        });
+    let has_faults = faults.as_ref().is_none_or(|faults| !faults.is_empty());
+    let expectations = each(s, "expect", "an array of tables: write `[[expect]]`", |item| {
+        expectation(&item, &strategy_names, has_faults)
+    });
+    check_crashes(s, faults.as_deref(), &server_names);
+
+    let nobody = [
+        populations.as_ref().is_some_and(Vec::is_empty),
+        logs.as_ref().is_some_and(Vec::is_empty),
+        scripted_clients.as_ref().is_some_and(Vec::is_empty),
+    ];
+    if nobody == [true; 3] {
+        let help = "add a `[[population]]`, a `[[log]]` or a `[[scripted_client]]`";
+        s.report().absence(s.span(), "nobody visits the site".into(), help);
+    }
+    let log_only = populations.as_ref().is_some_and(Vec::is_empty)
+        && scripted_clients.as_ref().is_some_and(Vec::is_empty);
+    let replications = match replications_item {
+        Some(item) => item.integer(1, 1_000_000).map(|number| number as u32),
+        None => Some(if log_only { 1 } else { REPLICATIONS }),
+    };
+    section.finish();
+    let servers = servers?.into_iter().map(|server| server.resolved).collect::<Option<Vec<Server>>>();
+    let scenario = Scenario {
+        title: title?,
+        duration: duration?,
+        warmup: warmup?,
+        replications: replications?,
+        seed: seed?,
+        vary: vary?,
+        window: window?,
+        populations: populations?,
+        logs: logs?,
+        scripted_clients: scripted_clients?,
+        servers: servers?,
+        faults: faults?,
+        strategies: strategies?,
+        expectations: expectations?,
+    };
+    connection?;
+    Some(Read { scenario, visit_presets, log_files })
+}
+
+/// Reads each element of an array of tables, which may be absent. `None` if any was wrong.
+fn each<'a, T>(
+    section: &mut Section<'a>,
+    key: &'static str,
+    expected: &str,
+    mut read: impl FnMut(Item<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let Some(item) = section.take(key) else { return Some(Vec::new()) };
+    let mut all = Some(Vec::new());
+    for element in item.elements(expected)? {
+        match (read(element), &mut all) {
+            (Some(value), Some(values)) => values.push(value),
+            _ => all = None,
+        }
+    }
+    all
+}
+
+fn check_clients(section: &Section<'_>, populations: &[Population]) {
+    let clients: u64 = populations.iter().map(|population| u64::from(population.clients)).sum();
+    if clients > CLIENTS_MAX {
+        let message = format!("the populations have at most {CLIENTS_MAX} clients together, got {clients}");
+        section.report().error(section.span(), message);
+    }
+}
+
+fn fault(item: &Item<'_>, servers: &Names, end: Option<SimDuration>) -> Option<Fault> {
+    let mut section = item.section("a table")?;
+    let s = &mut section;
+    let at = s.required("at", |item| {
+        let at = item.duration()?;
+        if at.is_zero() {
+            let help = "`at` counts from the end of the warm-up";
+            item.error_with_help("the warm-up must end before the first fault, got \"0s\"".into(), help);
+            return None;
+        }
+        if let Some(end) = end
+            && at >= end
+        {
+            let help = format!("`at` must be before the end at {end}");
+            item.error_with_help(
+                format!("the fault comes after the run has ended, got {}", item.got()),
+                help,
+            );
+            return None;
+        }
+        Some(at)
+    });
+    let kind = s.required("crash", |item| {
+        let mut section = item.section("a table with `server` and `lasts`")?;
+        let server = section.required("server", |item| servers.find(&item));
+        let lasts = section.required("lasts", |item| item.duration_above_zero());
+        section.finish();
+        Some(FaultKind::Crash { server: crate::ids::ServerId::from_index(server?), lasts: lasts? })
+    });
+    section.finish();
+    Some(Fault { at: at?, kind: kind? })
+}
+
+/// Reports a crash of a server that is down already.
+fn check_crashes(section: &mut Section<'_>, faults: Option<&[Fault]>, servers: &Names) {
+    let (Some(faults), Some(item)) = (faults, section.take("fault")) else { return };
+    for (i, fault) in faults.iter().enumerate() {
+        let FaultKind::Crash { server, .. } = fault.kind;
+        let earlier = faults.iter().enumerate().find(|&(j, other)| {
+            let FaultKind::Crash { server: other_server, lasts } = other.kind;
+            other_server == server && (other.at, j) < (fault.at, i) && fault.at <= other.at + lasts
+        });
+        if let (Some((_, other)), Some(elements)) = (earlier, item.elements("an array")) {
+            let message = format!(
+                "`{}` cannot crash at {}: it is down since {}",
+                servers.names[server.index()],
+                fault.at,
+                other.at
+            );
+            elements[i].error(message);
+        }
+    }
+}
+
+fn expectation(item: &Item<'_>, strategies: &Names, has_faults: bool) -> Option<Expectation> {
+    let mut section = item.section("a table")?;
+    let s = &mut section;
+    let strategy = s.optional("strategy", None, |item| strategies.find(&item).map(Some));
+    let metric = s.required("metric", |item| {
+        let name = item.string()?;
+        let metric = MetricId::by_name(name);
+        if metric.is_none() {
+            let help = similar("metric", name, METRICS.iter().map(|metric| metric.name))
+                .unwrap_or_else(|| "`evenkeel list` prints all metrics".into());
+            item.error_with_help(format!("unknown metric `{name}`"), help);
+        }
+        metric
+    });
+    let phase = s.optional("phase", Phase::All, |item| {
+        let phase = item.one_of(&Phase::ALL.map(|phase| (phase.name(), phase)))?;
+        if matches!(phase, Phase::During | Phase::After) && !has_faults {
+            let help = "add a `[[fault]]`, or expect it of phase \"all\"";
+            item.error_with_help(format!("there is no phase `{}` without a fault", phase.name()), help);
+            return None;
+        }
+        Some(phase)
+    });
+    let min = s.optional("min", None, |item| item.number().map(Some));
+    let max = s.optional("max", None, |item| {
+        let max = item.number()?;
+        if let Some(Some(min)) = min
+            && min > max
+        {
+            item.error(format!("`max` must be at least `min`, got {min} and {}", item.got()));
+            return None;
+        }
+        Some(Some(max))
+    });
+    if (min, max) == (Some(None), Some(None)) {
+        s.missing("max", Some("an expectation needs `min` or `max`, or both"));
+        return None;
+    }
+    let line = s.report().line(s.span());
+    section.finish();
+    Some(Expectation { strategy: strategy?, metric: metric?, phase: phase?, min: min?, max: max?, line })
+}

@@ -1,0 +1,150 @@
+//! Strategies: a balancer with its options, the checks that watch its servers, and where sessions live.
+
+use super::Names;
+use super::balancer;
+use super::cluster::ReadServer;
+use crate::engine::SimDuration;
+use crate::scenario::quantity::Quantity;
+use crate::scenario::section::{Item, Section};
+use crate::scenario::{Program, Strategy, TcpCheck, TierPlan};
+use crate::session::SessionPlan;
+
+/// What `health` is until it says otherwise: the configuration of the keepalived 2.2.7 recordings
+/// (`keepalived-check-*`). keepalived's own `delay_loop` of 60 s is hardly ever left as it is.
+const TCP_CHECK: TcpCheck = TcpCheck {
+    delay_loop: SimDuration::from_secs(6),
+    connect_timeout: SimDuration::from_secs(3),
+    retry: 3,
+    delay_before_retry: SimDuration::from_secs(1),
+};
+
+/// One `[[strategy]]`.
+pub(super) fn strategy(
+    item: &Item<'_>,
+    names: &mut Names,
+    server_names: &Names,
+    servers: Option<&[ReadServer]>,
+) -> Option<Strategy> {
+    let Some(mut section) = item.section("a table") else {
+        names.add(None);
+        return None;
+    };
+    let s = &mut section;
+    let name_item = s.take("name");
+    if name_item.is_none() {
+        s.missing("name", None);
+    }
+    let name = names.add(name_item);
+    let tier = match s.take("tiers") {
+        None => tier(s, server_names, servers),
+        Some(tiers) => {
+            s.refuse(
+                &["balancer", "health"],
+                |key| format!("`{key}` belongs inside `tiers`"),
+                "move it there",
+            );
+            one_tier(&tiers, server_names, servers)
+        }
+    };
+    s.refuse(
+        &["director"],
+        |_| "`director` is not modelled yet".into(),
+        "leave it out: there is one director, and it does not fail",
+    );
+    let session = match s.take("session") {
+        Some(item) => session(&item),
+        None => {
+            let help = "add `session = { local = {} }`, or `session = { shared = { latency = \"2ms\" } }`";
+            s.missing("session", Some(help));
+            None
+        }
+    };
+    section.finish();
+    let (balancer, tier) = tier?;
+    Some(Strategy { name: name?, balancer, tiers: vec![tier], session: session? })
+}
+
+/// `tiers`, of which there can be one.
+fn one_tier(
+    item: &Item<'_>,
+    server_names: &Names,
+    servers: Option<&[ReadServer]>,
+) -> Option<(String, TierPlan)> {
+    let tiers = item.elements("an array of { balancer = … }")?;
+    let [only] = tiers.as_slice() else {
+        let help = "write one `balancer`; two tiers, such as LVS in front of nginx, are not modelled yet";
+        item.error_with_help(format!("one tier is supported now, got {}", tiers.len()), help);
+        return None;
+    };
+    let mut section = only.section("a table with `balancer`")?;
+    let tier = tier(&mut section, server_names, servers);
+    section.finish();
+    tier
+}
+
+/// `balancer` and `health`.
+fn tier(
+    section: &mut Section<'_>,
+    server_names: &Names,
+    servers: Option<&[ReadServer]>,
+) -> Option<(String, TierPlan)> {
+    let balancer = section.required("balancer", |item| balancer::balancer(&item, server_names, servers));
+    let health = section.take("health");
+    let is_nginx = matches!(balancer, Some((_, Program::Nginx(_))));
+    let tcp_check = match health {
+        None => Some(None),
+        Some(item) if is_nginx => {
+            section.report().error_with_help(
+                item.key_span,
+                "nginx open source has passive checks only, got `health`".into(),
+                "its own are `max_fails` and `fail_timeout`, options of the balancer",
+            );
+            None
+        }
+        Some(item) => health_check(&item).map(Some),
+    };
+    let (name, program) = balancer?;
+    Some((name, TierPlan { program, tcp_check: tcp_check? }))
+}
+
+fn health_check(item: &Item<'_>) -> Option<TcpCheck> {
+    /// keepalived keeps delays in microseconds; shorter ones would only drown the run in checks.
+    const SHORTEST: SimDuration = SimDuration::from_millis(1);
+    let check = item.section("a table such as { tcp_check = {} }")?.single("check", &["tcp_check"])?;
+    let mut section = check.section("a table")?;
+    let s = &mut section;
+    let at_least_shortest = |item: Item<'_>| {
+        let duration = item.duration()?;
+        if duration < SHORTEST {
+            item.error(format!("`{}` must be at least {SHORTEST}, got {}", item.key, item.got()));
+            return None;
+        }
+        Some(duration)
+    };
+    let delay_loop = s.optional("delay_loop", TCP_CHECK.delay_loop, at_least_shortest);
+    let connect_timeout = s.optional("connect_timeout", TCP_CHECK.connect_timeout, at_least_shortest);
+    let retry = s.optional("retry", TCP_CHECK.retry, |item| item.u32_at_least(0));
+    let delay_before_retry =
+        s.optional("delay_before_retry", TCP_CHECK.delay_before_retry, at_least_shortest);
+    section.finish();
+    Some(TcpCheck {
+        delay_loop: delay_loop?,
+        connect_timeout: connect_timeout?,
+        retry: retry?,
+        delay_before_retry: delay_before_retry?,
+    })
+}
+
+fn session(item: &Item<'_>) -> Option<SessionPlan> {
+    let store =
+        item.section("a table such as { local = {} }")?.single("session store", &["local", "shared"])?;
+    let mut section = store.section("a table")?;
+    let plan = if store.key == "local" {
+        Some(SessionPlan::Local)
+    } else {
+        let latency = section.required("latency", |item| item.distribution(Quantity::Time));
+        latency.map(|latency| SessionPlan::Shared { latency })
+    };
+    section.finish();
+    plan
+}
