@@ -9,7 +9,6 @@ use super::request::{Draw, Origin, Purpose, Request};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ClientId, ServerId};
-use crate::metrics::recorder::Failure;
 use crate::population::clients::{ClientRow, Step};
 use crate::scenario::{Population, Traffic, VisitPlan};
 use crate::session::SessionPlan;
@@ -192,11 +191,9 @@ impl<'a> Cluster<'a> {
             }
             Lookup::Lost { .. } => {
                 self.tell_story(now, id, slot, request, &found);
-                self.settle_lost_session(slot, plan.on_unknown_id).map_or_else(
-                    || self.clients.row_mut(id).set_session(None),
-                    |slot| self.clients.row_mut(id).set_session(Some(slot)),
-                );
+                let kept = self.settle_lost_session(slot, plan.on_unknown_id);
                 let row = self.clients.row_mut(id);
+                row.set_session(kept);
                 row.set_had_loss();
                 let losses = u64::from(row.visit) << 8 | u64::from(row.logins_again);
                 if self.streams.leave_on_loss.uniform(u64::from(id.0), losses) < plan.leave_on_loss {
@@ -264,7 +261,6 @@ impl<'a> Cluster<'a> {
         &mut self,
         now: SimTime,
         id: ClientId,
-        _failure: Failure,
         pending: &mut Scheduler<Q>,
     ) {
         let (_, plan) = self.plan_of(self.clients.row(id));

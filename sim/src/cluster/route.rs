@@ -417,7 +417,7 @@ impl Cluster<'_> {
             self.faults[fault as usize].requests_failed += 1;
         }
         match origin {
-            Origin::Client(client) => self.client_failed(now, client, failure, pending),
+            Origin::Client(client) => self.client_failed(now, client, pending),
             Origin::Poisson | Origin::Log { .. } | Origin::Script(_) => {}
         }
     }
@@ -501,7 +501,7 @@ impl Cluster<'_> {
     }
 
     /// A connection broke: its owner must open another.
-    fn drop_connection(&mut self, id: ConnectionId) {
+    pub(super) fn drop_connection(&mut self, id: ConnectionId) {
         let row = *self.connections.get(id.0);
         if row.open {
             self.forget_connection(id);

@@ -12,7 +12,6 @@ use super::slots::Slots;
 use super::story::Stories;
 use super::{Cluster, Streams, Tier};
 use crate::backend::servers::Servers;
-use crate::engine::queue::PendingEvents;
 use crate::engine::{Ladder, Simulation, SimDuration, SimTime, Stream};
 use crate::experiment::summary::TraceLine;
 use crate::health::active::TcpChecker;

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::Cluster;
-use super::event::Event;
 use super::evidence;
 use super::request::{Draw, Origin, Purpose, Request};
 use crate::engine::queue::PendingEvents;

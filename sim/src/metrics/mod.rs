@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod fairness;
 pub mod histogram;
 pub mod loss;
+pub mod measure;
 pub mod recorder;
 
 pub use catalogue::{Direction, Metric, MetricId, Phase, Unit};

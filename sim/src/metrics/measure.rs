@@ -1,0 +1,338 @@
+//! From a run's counters to the values of the catalogue's metrics.
+
+use super::catalogue::METRICS;
+use super::fairness::{Fairness, random_loads};
+use super::recorder::{Counts, PhaseCounts};
+use super::{MetricId, Phase};
+use crate::engine::{SimTime, Stream};
+
+/// Requests that a window must hold per server, on average, to be judged by itself.
+const WINDOW_REQUESTS: u64 = 100;
+
+/// What is known of the servers when their load is judged.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// Weights, by server.
+    pub weights: Vec<f64>,
+    /// Workers or cores, by server.
+    pub workers: Vec<f64>,
+    /// Downtimes: (server, from, until).
+    pub outages: Vec<(usize, SimTime, SimTime)>,
+}
+
+impl Fleet {
+    /// Fair shares within `from..until`: weights, pro-rated by time in service. Not normalised.
+    pub fn shares(&self, from: SimTime, until: SimTime) -> Vec<f64> {
+        let whole = until.since(from).as_secs_f64();
+        let mut shares = self.weights.clone();
+        if whole > 0.0 {
+            for &(server, down_from, down_until) in &self.outages {
+                let down = down_until.min(until).since(down_from.max(from)).as_secs_f64();
+                shares[server] -= self.weights[server] * down / whole;
+            }
+        }
+        shares.iter().map(|share| share.max(0.0)).collect()
+    }
+}
+
+/// A stretch of windows that together hold enough requests to be judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct JudgedWindow {
+    /// Its start.
+    pub from: SimTime,
+    /// Its end.
+    pub until: SimTime,
+    /// Requests in it.
+    pub requests: u64,
+    /// Its peak to mean requests.
+    pub peak_to_mean: f64,
+}
+
+/// Merges windows until each holds 100 requests a server, without crossing a phase's bounds, and judges them. What is left
+/// over at a phase's end is not judged.
+pub fn judged_windows(counts: &Counts, fleet: &Fleet, phase: Phase) -> Vec<JudgedWindow> {
+    let calendar = &counts.calendar;
+    let (from, until) = calendar.bounds(phase);
+    let servers = counts.servers;
+    let wanted = WINDOW_REQUESTS * servers as u64;
+    let mut judged = Vec::new();
+    let mut loads = vec![0.0; servers];
+    let mut requests = 0;
+    let mut begin = None;
+    for window in 0..calendar.windows() {
+        let start = calendar.measured_from + calendar.window * window as u64;
+        let end = (start + calendar.window).min(calendar.end);
+        if start < from || end > until {
+            continue;
+        }
+        let begin_at = *begin.get_or_insert(start);
+        for (load, &count) in loads.iter_mut().zip(&counts.window_requests[window * servers..]) {
+            *load += f64::from(count);
+            requests += u64::from(count);
+        }
+        if requests >= wanted {
+            if let Some(fairness) = Fairness::of(&loads, &fleet.shares(begin_at, end)) {
+                judged.push(JudgedWindow {
+                    from: begin_at,
+                    until: end,
+                    requests,
+                    peak_to_mean: fairness.peak_to_mean,
+                });
+            }
+            loads.fill(0.0);
+            requests = 0;
+            begin = None;
+        }
+    }
+    judged
+}
+
+/// The quantile `q` of values, interpolated between order statistics (type 7 of Hyndman and Fan 1996); `None` without any.
+pub fn quantile(values: &[f64], q: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    let place = q * last as f64;
+    let below = libm::floor(place) as usize;
+    let above = (below + 1).min(last);
+    Some(sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64))
+}
+
+/// Every metric's value in a phase, in catalogue order; `None` where undefined.
+pub fn values(counts: &Counts, fleet: &Fleet, phase: Phase) -> Vec<Option<f64>> {
+    let (from, until) = counts.calendar.bounds(phase);
+    let phase_counts = counts.phase(phase);
+    let sheet = Sheet {
+        seconds: until.since(from).as_secs_f64(),
+        shares: fleet.shares(from, until),
+        windows: judged_windows(counts, fleet, phase).iter().map(|window| window.peak_to_mean).collect(),
+        counts: &phase_counts,
+        fleet,
+    };
+    METRICS.iter().map(|metric| sheet.value(metric.name)).collect()
+}
+
+/// All that the metrics of one phase are computed from.
+struct Sheet<'a> {
+    seconds: f64,
+    shares: Vec<f64>,
+    windows: Vec<f64>,
+    counts: &'a PhaseCounts,
+    fleet: &'a Fleet,
+}
+
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+impl Sheet<'_> {
+    fn value(&self, name: &str) -> Option<f64> {
+        let c = self.counts;
+        if let Some(load) = name.strip_prefix("load.") {
+            let (of, measure) = load.split_once('.')?;
+            return match of {
+                "requests" => self.load(&c.requests, measure),
+                "connections" => self.load(&c.connections, measure),
+                "busy" => self.load(&c.busy_ns, measure),
+                _ => None,
+            };
+        }
+        let millis = |seconds: Option<f64>| seconds.map(|s| s * 1e3);
+        match name {
+            "utilisation.max" => self.utilisation(),
+            "visits.with_loss" => ratio(c.with_loss, c.logged_in),
+            "visits.abandoned" => ratio(c.abandoned, c.finished + c.abandoned),
+            "visits.finished" => Some(c.finished as f64),
+            "session.lost" => ratio(c.losses(), c.created),
+            "session.created" => Some(c.created as f64),
+            "session.expired" => Some(c.expired as f64),
+            "session.forked" => Some(c.forked as f64),
+            "requests.served" => Some(c.served as f64),
+            "requests.session_miss" => ratio(c.session_missed, c.session_needed),
+            "requests.failed" => ratio(c.failures(), c.served + c.failures()),
+            "requests.retried" => ratio(c.retried, c.served + c.failures()),
+            "logins.failed" => ratio(c.logins_failed, c.logins),
+            "throughput" => (self.seconds > 0.0).then(|| c.served as f64 / self.seconds),
+            "latency.mean" => millis(c.latency.mean()),
+            "latency.p50" => millis(c.latency.quantile(0.5)),
+            "latency.p90" => millis(c.latency.quantile(0.9)),
+            "latency.p99" => millis(c.latency.quantile(0.99)),
+            "latency.p999" => millis(c.latency.quantile(0.999)),
+            "latency.max" => millis(c.latency.max()),
+            "store.operations" => (self.seconds > 0.0).then(|| c.store_operations as f64 / self.seconds),
+            _ => None,
+        }
+    }
+
+    fn load(&self, loads: &[u64], measure: &str) -> Option<f64> {
+        if measure == "window.p95" {
+            return quantile(&self.windows, 0.95);
+        }
+        let loads: Vec<f64> = loads.iter().map(|&load| load as f64).collect();
+        let shares = if measure == "peak_to_nominal" { &self.fleet.weights } else { &self.shares };
+        Fairness::of(&loads, shares).and_then(|fairness| pick(&fairness, measure))
+    }
+
+    fn utilisation(&self) -> Option<f64> {
+        let busiest = self
+            .counts
+            .busy_ns
+            .iter()
+            .zip(&self.fleet.workers)
+            .map(|(&busy, workers)| busy as f64 / 1e9 / workers / self.seconds)
+            .fold(0.0, f64::max);
+        (self.seconds > 0.0).then_some(busiest)
+    }
+}
+
+/// The measure that a metric's name ends in.
+fn pick(fairness: &Fairness, measure: &str) -> Option<f64> {
+    match measure {
+        "peak_to_mean" | "peak_to_nominal" => Some(fairness.peak_to_mean),
+        "jain" => Some(fairness.jain),
+        "cv" => Some(fairness.cv),
+        "gini" => Some(fairness.gini),
+        "max_share" => Some(fairness.max_share),
+        _ => None,
+    }
+}
+
+/// What chance alone would make of the load metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct NoiseCounts {
+    /// Requests.
+    pub requests: f64,
+    /// Connections.
+    pub connections: f64,
+    /// Requests in a judged window, on average.
+    pub window_requests: f64,
+    /// Squared coefficient of variation of a request's demand: busy time is as noisy as fewer equal pieces of work.
+    pub demand_cv2: f64,
+}
+
+/// The noise floor of every metric that has one: the mean over samples of uniform random choice at the same counts (for the
+/// quantile over windows, the quantile over samples).
+pub fn noise_floor(
+    noise: &NoiseCounts,
+    shares: &[f64],
+    weights: &[f64],
+    stream: &Stream,
+) -> Vec<(MetricId, f64)> {
+    let mut floors = Vec::new();
+    let busy = noise.requests / (1.0 + noise.demand_cv2);
+    for (number, (of, count)) in
+        [("requests", noise.requests), ("connections", noise.connections), ("busy", busy)].iter().enumerate()
+    {
+        let samples = random_loads(*count, shares, stream, number as u64);
+        for measure in ["peak_to_mean", "peak_to_nominal", "jain", "cv", "gini", "max_share"] {
+            let Some(id) = MetricId::by_name(&format!("load.{of}.{measure}")) else { continue };
+            let judge = if measure == "peak_to_nominal" { weights } else { shares };
+            let values: Vec<f64> = samples
+                .iter()
+                .filter_map(|loads| Fairness::of(loads, judge))
+                .filter_map(|f| pick(&f, measure))
+                .collect();
+            if !values.is_empty() {
+                floors.push((id, values.iter().sum::<f64>() / values.len() as f64));
+            }
+        }
+    }
+    let peaks: Vec<f64> = random_loads(noise.window_requests, shares, stream, 3)
+        .iter()
+        .filter_map(|loads| Fairness::of(loads, shares))
+        .map(|fairness| fairness.peak_to_mean)
+        .collect();
+    if let (Some(id), Some(value)) =
+        (MetricId::by_name("load.requests.window.p95"), quantile(&peaks, 0.95))
+    {
+        floors.push((id, value));
+    }
+    floors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::SimDuration;
+    use crate::ids::ServerId;
+    use crate::metrics::recorder::{Calendar, Recorder};
+
+    fn at(s: u64) -> SimTime {
+        SimTime::ZERO + SimDuration::from_secs(s)
+    }
+
+    fn fleet(outages: Vec<(usize, SimTime, SimTime)>) -> Fleet {
+        Fleet { weights: vec![1.0, 1.0], workers: vec![1.0, 1.0], outages }
+    }
+
+    fn recorder() -> Recorder {
+        let calendar = Calendar {
+            measured_from: at(0),
+            faults_from: at(40),
+            faults_until: at(60),
+            end: at(100),
+            window: SimDuration::from_secs(10),
+        };
+        Recorder::new(calendar, 2)
+    }
+
+    #[test]
+    fn every_metric_of_the_catalogue_is_computed() {
+        // Goal: no line of the catalogue without a value once there is data of every kind.
+        let mut recorder = recorder();
+        for i in 0..4_000_u64 {
+            let now = SimTime::from_millis(i * 20);
+            let server = ServerId((i % 2) as u16);
+            recorder.accepted(now, server);
+            recorder.level(now, server, 1, 1);
+            let counts = recorder.at(now).unwrap();
+            counts.connections[server.index()] += 1;
+            counts.served += 1;
+            counts.latency.record(SimDuration::from_millis(3));
+            counts.session_needed += 1;
+            counts.created += 1;
+            counts.logins += 1;
+            counts.finished += 1;
+            counts.logged_in += 1;
+        }
+        let counts = recorder.close(at(100));
+        for (metric, value) in METRICS.iter().zip(values(&counts, &fleet(Vec::new()), Phase::All)) {
+            assert!(value.is_some_and(f64::is_finite), "{}: {value:?}", metric.name);
+        }
+    }
+
+    #[test]
+    fn two_survivors_are_even_but_overloaded() {
+        let fleet = Fleet {
+            weights: vec![1.0; 3],
+            workers: vec![1.0; 3],
+            outages: vec![(1, at(40), at(60))],
+        };
+        let shares = fleet.shares(at(40), at(60));
+        assert_eq!(shares, [1.0, 0.0, 1.0]);
+        let even = Fairness::of(&[50.0, 0.0, 50.0], &shares).unwrap();
+        let nominal = Fairness::of(&[50.0, 0.0, 50.0], &fleet.weights).unwrap();
+        assert_eq!((even.peak_to_mean, nominal.peak_to_mean), (1.0, 1.5));
+    }
+
+    #[test]
+    fn thin_windows_are_merged_and_phases_not_crossed() {
+        let mut recorder = recorder();
+        // 12 requests a second: 120 a window, 200 wanted, so windows merge in pairs.
+        for i in 0..1_200_u64 {
+            recorder.accepted(SimTime::from_millis(i * 1000 / 12), ServerId((i % 2) as u16));
+        }
+        let counts = recorder.close(at(100));
+        let windows = judged_windows(&counts, &fleet(Vec::new()), Phase::Before);
+        let bounds: Vec<_> = windows.iter().map(|w| (w.from, w.until)).collect();
+        assert_eq!(bounds, [(at(0), at(20)), (at(20), at(40))]);
+        assert_eq!(judged_windows(&counts, &fleet(Vec::new()), Phase::During).len(), 1);
+    }
+
+    #[test]
+    fn quantiles_interpolate() {
+        assert_eq!(quantile(&[3.0, 1.0, 2.0], 0.5), Some(2.0));
+        assert_eq!(quantile(&[1.0, 2.0], 0.95), Some(1.95));
+        assert_eq!(quantile(&[], 0.5), None);
+    }
+}
