@@ -21,17 +21,18 @@ const SAMPLE_CHARACTERS: usize = 120;
 /// How logs are read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogOptions {
-    /// How late a line may be for the log to be sorted on the way [s]; default 60. It changes speed, never results.
+    /// How late a line may be for the log to be sorted on the way, in seconds; default 60. It changes speed, never
+    /// results.
     pub reorder_window_seconds: u32,
     /// The most lines in the reorder window, at 32 bytes each; default 65,536. It changes speed, never results.
     pub reorder_lines: usize,
-    /// Memory for records, beyond which they go to a temporary file [bytes]; default 64 MiB, enough for 2 million
+    /// Memory for records, beyond which they go to a temporary file, in bytes; default 64 MiB, enough for 2 million
     /// lines. The table of clients, about 2 MiB of fixed buffers and the reorder window come on top. It changes
     /// speed, never results.
     pub memory_bytes: usize,
     /// How many malformed lines are kept as samples; default 20. All are counted.
     pub malformed_samples: usize,
-    /// The longest gap within a visit [s]; default 1,800.
+    /// The longest gap within a visit, in seconds; default 1,800.
     pub visit_gap_seconds: u32,
     /// Where temporary files go; `None`, the default, is the system's directory for them.
     pub temporary_directory: Option<PathBuf>,

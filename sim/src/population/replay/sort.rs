@@ -5,7 +5,8 @@
 //! slides over the log, records stream through a heap and are written in order at once. The first line that comes
 //! too late for the window turns the sorter to an external merge sort (Knuth, *The Art of Computer Programming*,
 //! volume 3, section 5.4): runs that fill the memory budget are sorted and written to a temporary file, then merged.
-//! What the window has put out by then is the first run.
+//! What the window has written by then is the first run; what it had put out and not yet written, sorted already,
+//! begins the second.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -101,10 +102,6 @@ impl TimeSorter {
     pub fn push(&mut self, record: LogRecord) -> Result<(), LogError> {
         if !self.late && record.second < self.put_out {
             self.drain_window()?;
-            if self.file.is_some() {
-                // The end of the first run: what follows is of another.
-                self.spill()?;
-            }
             self.late = true;
         }
         if self.late {

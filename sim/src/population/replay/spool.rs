@@ -243,7 +243,7 @@ pub(super) fn decode_at(bytes: &[u8], index: usize) -> Option<LogRecord> {
     bytes.get(index * RECORD_BYTES..)?.first_chunk().map(LogRecord::decode)
 }
 
-/// Where in its second the request of `rank` among `size` stands [ns]: (rank + 0.5) / size of it.
+/// Where in its second the request of `rank` among `size` stands, in nanoseconds: (rank + 0.5) / size of it.
 #[inline]
 fn nanos_within(rank: u64, size: u64) -> u64 {
     // The product stays below 2^64 for 9e9 requests in one second.

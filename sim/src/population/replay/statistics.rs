@@ -96,7 +96,7 @@ pub struct LineCounts {
     pub malformed_samples: Vec<MalformedLine>,
     /// Valid lines with an earlier time than the valid line before them.
     pub backward_steps: u64,
-    /// The largest of these steps [s].
+    /// The largest of these steps, in seconds.
     pub backward_step_seconds_max: u32,
 }
 
@@ -106,9 +106,9 @@ pub struct LogStatistics {
     /// What was counted while lines were read.
     #[serde(flatten)]
     pub counts: LineCounts,
-    /// Time of the earliest line [s since the Unix epoch, UTC].
+    /// Time of the earliest line, in seconds since the Unix epoch (UTC).
     pub first_second: u32,
-    /// Time of the latest line [s since the Unix epoch, UTC].
+    /// Time of the latest line, in seconds since the Unix epoch (UTC).
     pub last_second: u32,
     /// Whether a line was earlier than one that had left the reorder window, so that the window did not suffice and
     /// what followed was sorted as a whole.
@@ -131,7 +131,7 @@ pub struct LogStatistics {
     pub address_shares: TopShares,
     /// Shares of the busiest networks.
     pub network_shares: TopShares,
-    /// The gap that no visit has [s].
+    /// The longest gap within a visit, in seconds.
     pub visit_gap_seconds: u32,
     /// Visits, a client being an address with an agent, and requests per visit.
     pub visits: CountSummary,

@@ -1,5 +1,5 @@
 //! The time of a log line: `20/Feb/2016:00:00:45 -0500`, as Apache's `%t` and nginx's `$time_local` write it
-//! (Apache httpd 2.4 `mod_log_config`, "%t"; nginx 1.22.1 `ngx_times.c`, `ngx_http_log_time`).
+//! (Apache httpd 2.4 `mod_log_config`, "%t"; nginx 1.22.1 `ngx_times.c`, `ngx_time_update`).
 
 use super::parse::LineFault;
 

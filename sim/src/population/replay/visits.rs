@@ -1,7 +1,7 @@
 //! Visits, inferred: a log does not say where one ends.
 //!
 //! A visit is a run of requests of one client in which no gap is longer than `gap` seconds; 30 minutes is the
-//! customary cut (Catledge and Pitkow 1995 measured 25.5 minutes; log analysers rounded it up). A gap of exactly
+//! customary cut (Catledge and Pitkow 1995 proposed 25.5 minutes; log analysers round it up). A gap of exactly
 //! `gap` does not end a visit, as a session that is idle for exactly its timeout is not yet expired.
 
 use std::sync::Arc;
