@@ -7,6 +7,10 @@ use super::section::Item;
 /// Longest duration that a scenario may name. It keeps sums of a few durations far inside the range of simulated time.
 const LONGEST: SimDuration = SimDuration::from_secs(36_525 * 86_400);
 
+/// Longest duration in a distribution. Below it each nanosecond is a whole number in a float, so that seconds as floats
+/// print as the duration they were read from.
+const LONGEST_IN_LAW: SimDuration = SimDuration::from_secs(100 * 86_400);
+
 /// Units of durations, longest first [ns]. `m` and `min` are both a minute, since programs write the first and
 /// readers understand the second.
 const UNITS: [(&str, u64); 9] = [
@@ -141,12 +145,17 @@ impl Item<'_> {
 
     /// A quantity as a parameter of a law: a duration [s], or a number.
     fn parameter(&self, quantity: Quantity, above_zero: bool) -> Option<f64> {
-        match (quantity, above_zero) {
-            (Quantity::Time, true) => self.duration_above_zero().map(SimDuration::as_secs_f64),
-            (Quantity::Time, false) => self.duration().map(SimDuration::as_secs_f64),
-            (Quantity::Count, true) => self.number_above_zero(),
-            (Quantity::Count, false) => self.number_at_least(0.0),
+        let time = match (quantity, above_zero) {
+            (Quantity::Time, true) => self.duration_above_zero()?,
+            (Quantity::Time, false) => self.duration()?,
+            (Quantity::Count, true) => return self.number_above_zero(),
+            (Quantity::Count, false) => return self.number_at_least(0.0),
+        };
+        if time > LONGEST_IN_LAW {
+            self.error(format!("`{}` must be at most {LONGEST_IN_LAW}, got {}", self.key, self.got()));
+            return None;
         }
+        Some(time.as_secs_f64())
     }
 
     /// A distribution: a bare value for a constant, or a table with one law.
@@ -228,6 +237,12 @@ impl Item<'_> {
     }
 }
 
+/// The duration that reads as this many seconds.
+fn exact_duration(seconds: f64) -> SimDuration {
+    // The shortest decimal number that stands for the float has at most the nine digits that it was read with.
+    parse_duration(&format!("{seconds}s")).unwrap_or_else(|_| SimDuration::from_secs_f64(seconds))
+}
+
 /// A law as a scenario writes it: the inverse of reading it.
 pub(super) fn show_distribution(distribution: &Distribution, quantity: Quantity) -> String {
     show_law(distribution, quantity, None)
@@ -235,7 +250,7 @@ pub(super) fn show_distribution(distribution: &Distribution, quantity: Quantity)
 
 fn show_law(distribution: &Distribution, quantity: Quantity, cut: Option<f64>) -> String {
     let value = |value: f64| match quantity {
-        Quantity::Time => format!("\"{}\"", SimDuration::from_secs_f64(value)),
+        Quantity::Time => format!("\"{}\"", exact_duration(value)),
         Quantity::Count => format!("{value:?}"),
     };
     let end = cut.map_or(String::new(), |max| format!(", max = {}", value(max)));
@@ -320,10 +335,10 @@ mod tests {
             prop_assert_eq!(parse_duration(&SimDuration(nanos).to_string()), Ok(SimDuration(nanos)));
         }
 
-        // Times in distributions are floats of seconds; up to 2^53 ns (104 days) each nanosecond has its own.
         #[test]
-        fn seconds_as_floats_print_as_the_nanoseconds_they_came_from(nanos in 0..(1_u64 << 53)) {
-            prop_assert_eq!(SimDuration::from_secs_f64(SimDuration(nanos).as_secs_f64()), SimDuration(nanos));
+        fn a_time_in_a_law_prints_as_what_reads_back_as_the_same_float(nanos in 0..=LONGEST_IN_LAW.0) {
+            let seconds = SimDuration(nanos).as_secs_f64();
+            prop_assert_eq!(exact_duration(seconds).as_secs_f64(), seconds);
         }
     }
 }

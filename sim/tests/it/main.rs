@@ -1,1 +1,3 @@
-//! t
+//! Tests of the library as its users see it.
+
+mod scenario;
