@@ -39,11 +39,13 @@ fn try_replay(case: &Case) -> Result<(Replayed, SnapshotTally), CaseError> {
     let events = format::events(&case.files.require(format::EVENTS)?)?;
     let has = |names: &[&str]| events.iter().any(|event| names.contains(&event.event.as_str()));
     // Before the schedulers: whatever those are, what these cases are about is not a decision of one director.
-    if manifest.directors.is_some() || has(&["failover", "director_start", "director_down"]) {
-        return skipped("two directors: fail-over is not modelled".into());
-    }
-    if manifest.keepalived.is_some() || has(&["check"]) {
+    let two = manifest.directors.is_some()
+        || manifest.keepalived.as_ref().is_some_and(|keepalived| keepalived.get("priorities").is_some());
+    if !two && (manifest.keepalived.is_some() || has(&["check"])) {
         return skipped("health checks of keepalived: no balancer decision to replay".into());
+    }
+    if two || has(&["failover", "director_start", "director_down"]) {
+        return skipped("two directors: fail-over is not modelled".into());
     }
     let commands = case.files.read(format::COMMANDS)?.unwrap_or_default();
     let setup = match services::Setup::new(&manifest, &String::from_utf8_lossy(&commands))? {

@@ -1,6 +1,6 @@
 //! Drives a director through the rows of a recording.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::conformance::{CaseError, Difference, Tally};
@@ -13,8 +13,8 @@ use super::services::{Called, Setup};
 use super::snapshot;
 pub use super::snapshot::SnapshotTally;
 
-/// How long a kernel keeps back the acknowledgement of a FIN that it does not answer with its own (`TCP_DELACK_MIN`):
-/// a FIN makes it expect to send data, with which the acknowledgement could go.
+/// How long the client's kernel keeps back the acknowledgement of a FIN that it does not answer with its own
+/// (`TCP_DELACK_MIN`). The server's kernel acknowledges at once, as the recordings show.
 const DELAYED_ACK: SimDuration = SimDuration::from_millis(40);
 
 /// One connection of the recording.
@@ -37,7 +37,7 @@ pub(super) struct Replay {
     /// Whether each server refuses new connections (`server_down`); length = servers.
     down: Vec<bool>,
     /// Acknowledgements under way, in the order of their times: delays are all alike.
-    delayed: std::collections::VecDeque<(SimTime, String, Segment)>,
+    delayed: VecDeque<(SimTime, String, Segment)>,
     tally: Tally,
     snapshots: SnapshotTally,
 }
@@ -48,7 +48,7 @@ impl Replay {
             lvs: Lvs::new(setup.config.clone()),
             connections: BTreeMap::new(),
             down: vec![false; setup.servers.len()],
-            delayed: Default::default(),
+            delayed: VecDeque::new(),
             tally: Tally::default(),
             snapshots: SnapshotTally::default(),
             setup,
@@ -147,7 +147,7 @@ impl Replay {
         let (segments, delayed): (&[Segment], _) = match event.detail.as_str() {
             "client" => (&[ClientFin, ServerFin, FromClient], None),
             "server" => (&[ServerFin, ClientFin, FromServer], None),
-            "client-half" => (&[ClientFin], Some(FromServer)),
+            "client-half" => (&[ClientFin, FromServer], None),
             "server-half" => (&[ServerFin], Some(FromClient)),
             "client-rst" => (&[ClientReset], None),
             "server-rst" => (&[ServerReset], None),

@@ -159,7 +159,10 @@ impl Setup {
                 servers: servers.clone(),
             });
             names.push(name);
-            labels.push(label(&service.service).to_owned());
+            labels.push(match name {
+                Name::Address(_) => label(&service.service).to_owned(),
+                Name::Mark(mark) => format!("fwmark:{mark}"),
+            });
         }
 
         let switch = |name: &str, default: bool| match manifest.sysctl.get(name).map(String::as_str) {

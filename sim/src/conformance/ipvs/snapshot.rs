@@ -110,8 +110,8 @@ pub(super) fn compare(
         for line in snapshot.templates.iter().flatten() {
             let (client, server, left, _, service) = line.parts();
             let (address, server) = (address(event, client)?, server_id(server)?);
-            // An invalidated template shows port 65535 where the others show the service.
-            let invalid = service == Some("65535");
+            // An invalidated template shows port 65535 in place of the service's own.
+            let invalid = service.is_some_and(|service| service.ends_with(":65535"));
             let service = service.filter(|_| !invalid).map(service_id).transpose()?;
             let found = own.iter().position(|view| {
                 (view.address, view.server, view.invalid) == (address, server, invalid)

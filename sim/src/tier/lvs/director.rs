@@ -27,6 +27,10 @@ const KERNEL_ENTRY_BYTES: u64 = 320;
 /// How long a template lives on when its timer has run out and it still controls connections (`ip_vs_conn_expire`).
 const EXPIRE_LATER: SimDuration = SimDuration::from_secs(60);
 
+/// Ticks from the removal of a server to the deletion of its connections (`expire_nodest_conn`): the kernel queues
+/// that work with a delay of one tick (`__ip_vs_del_dest`), which the timer wheel makes two.
+const FLUSH_DELAY: u64 = 2;
+
 /// One virtual service at work.
 #[derive(Debug)]
 pub(super) struct Service {
@@ -262,15 +266,15 @@ impl Lvs {
         }
     }
 
-    /// `ipvsadm -d`, in every service. With `expire_nodest_conn`, its connections are deleted at the next tick
-    /// (`ip_vs_expire_nodest_conn_flush`).
+    /// `ipvsadm -d`, in every service. With `expire_nodest_conn`, its connections are deleted
+    /// at the second tick from now (`ip_vs_expire_nodest_conn_flush`), unless it is back by then.
     pub fn remove_server(&mut self, now: SimTime, server: ServerId) {
         self.advance(now);
         for service in &mut self.services {
             if service.destinations.remove(server) {
                 service.scheduler.servers_changed(&service.destinations);
                 if self.sysctl.expire_nodest_conn {
-                    self.flush_at.get_or_insert(self.wheel.now() + 1);
+                    self.flush_at.get_or_insert(self.wheel.now() + FLUSH_DELAY);
                 }
             }
         }
