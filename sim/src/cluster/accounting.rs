@@ -6,7 +6,9 @@ use crate::metrics::recorder::Ledger;
 
 /// An identity that did not hold: a fault in the simulator.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("the accounts do not balance: {identity}: {left} is not {right}; this is a fault in Evenkeel, please report it with the scenario and `--seed`")]
+#[error(
+    "the accounts do not balance: {identity}: {left} is not {right}; this is a fault in Evenkeel, please report it with the scenario and `--seed`"
+)]
 pub struct AccountingError {
     /// What should have been equal.
     pub identity: &'static str,
@@ -72,7 +74,8 @@ mod tests {
 
     #[test]
     fn a_missing_visit_is_noticed() {
-        let mut ledger = Ledger { visits_begun: 5, visits_finished: 3, visits_abandoned: 1, ..Ledger::default() };
+        let mut ledger =
+            Ledger { visits_begun: 5, visits_finished: 3, visits_abandoned: 1, ..Ledger::default() };
         let under_way = UnderWay { visits: 1, ..UnderWay::default() };
         assert_eq!(check(&ledger, &under_way), Ok(()));
         ledger.visits_begun = 6;
@@ -84,6 +87,9 @@ mod tests {
     fn losses_without_a_cause_are_noticed() {
         let mut ledger = Ledger { losses: 2, session_misses: 2, ..Ledger::default() };
         ledger.losses_by_cause[3] = 1;
-        assert_eq!(check(&ledger, &UnderWay::default()).unwrap_err().identity, "losses by cause sum to losses");
+        assert_eq!(
+            check(&ledger, &UnderWay::default()).unwrap_err().identity,
+            "losses by cause sum to losses"
+        );
     }
 }

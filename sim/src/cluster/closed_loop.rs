@@ -54,7 +54,12 @@ impl<'a> Cluster<'a> {
 
     /// A client makes its next step.
     #[inline]
-    pub(super) fn client_acts<Q: PendingEvents>(&mut self, now: SimTime, id: ClientId, pending: &mut Scheduler<Q>) {
+    pub(super) fn client_acts<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        pending: &mut Scheduler<Q>,
+    ) {
         let (_, plan) = self.plan_of(self.clients.row(id));
         if self.clients.row(id).step == Step::Begin {
             self.begin_visit(now, id, plan);
@@ -153,7 +158,9 @@ impl<'a> Cluster<'a> {
             return self.login_failed(now, id, plan, pending);
         }
         let forked = match row.session() {
-            Some(slot) => self.sessions.take_over(now, slot, server, &self.servers, plan.session_idle_timeout),
+            Some(slot) => {
+                self.sessions.take_over(now, slot, server, &self.servers, plan.session_idle_timeout)
+            }
             None => {
                 let slot = self.sessions.create(now, server, &self.servers);
                 self.clients.row_mut(id).set_session(Some(slot));

@@ -30,7 +30,9 @@ pub fn departure_cause(reason: Reason, remembers: bool) -> LossCause {
 pub fn in_words(reason: Reason) -> &'static str {
     match reason {
         Reason::Scheduled { tie: false } => "chosen by the scheduler",
-        Reason::Scheduled { tie: true } => "tie-break: others are equally loaded, the order of the list decides",
+        Reason::Scheduled { tie: true } => {
+            "tie-break: others are equally loaded, the order of the list decides"
+        }
         Reason::Hashed => "the address hashes there",
         Reason::Rehashed(skipped) | Reason::AffinityUnusable(skipped) => match skipped {
             Skipped::Tried => "the first choice had just failed",

@@ -58,8 +58,7 @@ impl Cluster<'_> {
                 });
                 if !still_down {
                     self.servers.recover(server);
-                    if let Some(outage) =
-                        self.outages.iter_mut().rev().find(|outage| outage.server == server)
+                    if let Some(outage) = self.outages.iter_mut().rev().find(|outage| outage.server == server)
                     {
                         outage.until = now;
                     }

@@ -4,8 +4,8 @@
 //! accounts and returns what happened.
 
 pub mod accounting;
-pub mod event;
 mod closed_loop;
+pub mod event;
 mod evidence;
 mod faults;
 mod open_loop;

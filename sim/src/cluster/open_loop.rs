@@ -69,11 +69,8 @@ impl Cluster<'_> {
         self.recorder.ledger.requests_issued += 1;
         match self.open_connection(now, origin, address, port, (u64::from(source) << 32, number), rules) {
             Ok(connection) => {
-                let demand = Draw {
-                    entity: 1 << 40 | u64::from(source),
-                    index: number,
-                    purpose: Purpose::Arrival,
-                };
+                let demand =
+                    Draw { entity: 1 << 40 | u64::from(source), index: number, purpose: Purpose::Arrival };
                 let none = SimDuration::ZERO;
                 let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
                 self.send(now, request, address, pending);

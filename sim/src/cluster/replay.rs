@@ -144,8 +144,10 @@ impl<'a> Cluster<'a> {
             row.visiting = true;
             row.measured = now >= measured_from;
         }
-        let with_session =
-            plan.sessions && !log_client.is_bot() && !record.flags.static_object() && !record.flags.bot_path();
+        let with_session = plan.sessions
+            && !log_client.is_bot()
+            && !record.flags.static_object()
+            && !record.flags.bot_path();
         let row = &mut self.log(source).rows[record.client as usize];
         row.latest = now;
         row.port_counter = row.port_counter.wrapping_add(1);
@@ -162,7 +164,9 @@ impl<'a> Cluster<'a> {
             Ok(Some(connection)) => Ok(connection),
             Ok(None) => {
                 // A port of the client's own; clients behind one address draw theirs apart.
-                let port = 1024 + self.streams.connection.below(64_512, u64::from(record.client), u64::from(port_counter)) as u16;
+                let port = 1024
+                    + self.streams.connection.below(64_512, u64::from(record.client), u64::from(port_counter))
+                        as u16;
                 let worker = (u64::from(record.client), 1 << 32 | u64::from(port_counter));
                 self.open_connection(now, origin, log_client.address, port, worker, &plan.connection)
             }
@@ -237,13 +241,8 @@ impl<'a> Cluster<'a> {
         if let Some(slot) = request.session
             && row.session == slot
         {
-            let found = self.find_session(
-                now,
-                slot,
-                request.server,
-                plan.session_idle_timeout,
-                plan.on_unknown_id,
-            );
+            let found =
+                self.find_session(now, slot, request.server, plan.session_idle_timeout, plan.on_unknown_id);
             match found {
                 Lookup::Hit => return,
                 Lookup::Expired => self.sessions.end(slot),

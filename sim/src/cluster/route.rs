@@ -144,8 +144,7 @@ impl Cluster<'_> {
             Layer::Request => {
                 let workers = self.tiers[0].workers;
                 if workers > 1 {
-                    row.worker =
-                        self.streams.connection.below(u64::from(workers), worker.0, worker.1) as u16;
+                    row.worker = self.streams.connection.below(u64::from(workers), worker.0, worker.1) as u16;
                 }
             }
         }
@@ -357,7 +356,12 @@ impl Cluster<'_> {
     }
 
     /// A request that its server's death cut off: another try, or its end.
-    pub(super) fn cut_off<Q: PendingEvents>(&mut self, now: SimTime, id: RequestId, pending: &mut Scheduler<Q>) {
+    pub(super) fn cut_off<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        pending: &mut Scheduler<Q>,
+    ) {
         let request = self.requests.get_mut(id.0);
         request.in_server = false;
         request.due = SimTime::NEVER;

@@ -12,7 +12,7 @@ use super::slots::Slots;
 use super::story::Stories;
 use super::{Cluster, Streams, Tier};
 use crate::backend::servers::Servers;
-use crate::engine::{Ladder, Simulation, SimDuration, SimTime, Stream};
+use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
 use crate::experiment::summary::TraceLine;
 use crate::health::active::TcpChecker;
 use crate::ids::{ClientId, ServerId};
@@ -308,9 +308,8 @@ fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutco
     let inside = (0..cluster.requests.slots())
         .map(|slot| cluster.requests.get(slot))
         .filter(|request| request.in_server);
-    let (in_servers, in_servers_time_ns) = inside.fold((0, 0), |(n, time), request| {
-        (n + 1, time + u128::from(calendar.end.since(request.entered).0))
-    });
+    let (in_servers, in_servers_time_ns) = inside
+        .fold((0, 0), |(n, time), request| (n + 1, time + u128::from(calendar.end.since(request.entered).0)));
     let visiting = cluster.clients.rows().iter().filter(|row| row.step != Step::Begin).count() as u64
         + cluster
             .sources
@@ -362,7 +361,12 @@ fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutco
 }
 
 /// Time that each server was in service within `from..until`, as a share of that time.
-pub fn in_service(outages: &[Outage], servers: usize, from: SimTime, until: SimTime) -> Column<ServerId, f64> {
+pub fn in_service(
+    outages: &[Outage],
+    servers: usize,
+    from: SimTime,
+    until: SimTime,
+) -> Column<ServerId, f64> {
     let whole = until.since(from).as_secs_f64();
     let mut shares = Column::filled(1.0, servers);
     for outage in outages {

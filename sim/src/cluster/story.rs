@@ -48,7 +48,9 @@ impl Cluster<'_> {
                 counts.session_missed += 1;
                 counts.lost[cause as usize] += 1;
             }
-            if cause == crate::metrics::LossCause::ServerLost && let Some(destroyed) = destroyed_at {
+            if cause == crate::metrics::LossCause::ServerLost
+                && let Some(destroyed) = destroyed_at
+            {
                 self.blame_fault(slot, destroyed);
             }
         }

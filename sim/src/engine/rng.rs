@@ -53,7 +53,8 @@ impl Stream {
         hash.update(replication.to_le_bytes());
         hash.update((purpose as u16).to_le_bytes());
         let digest = hash.finalize();
-        let word = |from: usize| (0..8).fold(0, |word, byte| word | u64::from(digest[from + byte]) << (8 * byte));
+        let word =
+            |from: usize| (0..8).fold(0, |word, byte| word | u64::from(digest[from + byte]) << (8 * byte));
         Self { key: [word(0), word(8)] }
     }
 

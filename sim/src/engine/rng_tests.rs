@@ -164,7 +164,8 @@ fn birthday_spacings_repeat_as_often_as_they_should() {
         let mut source = draws(6, by_entity, 64 * BIRTHDAYS as u64);
         let mut repeats = 0;
         for _ in 0..64 {
-            let mut days: Vec<u32> = source.by_ref().take(BIRTHDAYS).map(|bits| (bits >> shift) as u32).collect();
+            let mut days: Vec<u32> =
+                source.by_ref().take(BIRTHDAYS).map(|bits| (bits >> shift) as u32).collect();
             days.sort_unstable();
             let mut spacings: Vec<u32> = days.windows(2).map(|pair| pair[1] - pair[0]).collect();
             spacings.sort_unstable();

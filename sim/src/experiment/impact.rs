@@ -36,7 +36,12 @@ pub fn impacts(scenario: &Scenario, outcome: &RunOutcome, fleet: &Fleet) -> Vec<
             Impact {
                 users_logged_out: blamed.users_logged_out,
                 requests_failed: blamed.requests_failed,
-                peak_utilisation: peak_utilisation(counts, fleet, from, even_again.unwrap_or(counts.calendar.end)),
+                peak_utilisation: peak_utilisation(
+                    counts,
+                    fleet,
+                    from,
+                    even_again.unwrap_or(counts.calendar.end),
+                ),
                 even_again_s: even_again.map(|at| at.since(until).as_secs_f64()),
             }
         })
@@ -55,10 +60,8 @@ fn even_again(counts: &Counts, fleet: &Fleet, until: SimTime) -> Option<SimTime>
     let before: Vec<f64> =
         judged_windows(counts, fleet, Phase::Before).iter().map(|window| window.peak_to_mean).collect();
     let usual = quantile(&before, 0.95)?;
-    let after: Vec<_> = judged_windows(counts, fleet, Phase::All)
-        .into_iter()
-        .filter(|window| window.until > until)
-        .collect();
+    let after: Vec<_> =
+        judged_windows(counts, fleet, Phase::All).into_iter().filter(|window| window.until > until).collect();
     after
         .windows(EVEN_IN_A_ROW)
         .find(|row| row.iter().all(|window| window.peak_to_mean <= usual))

@@ -82,7 +82,11 @@ mod tests {
     fn quantiles_agree_with_the_library() {
         for degrees in (1..=60).chain([99, 100, 499, 1000]) {
             let expected = StudentsT::new(0.0, 1.0, f64::from(degrees)).unwrap().inverse_cdf(0.975);
-            assert!((t_975(degrees) / expected - 1.0).abs() < 1e-8, "{degrees}: {} {expected}", t_975(degrees));
+            assert!(
+                (t_975(degrees) / expected - 1.0).abs() < 1e-8,
+                "{degrees}: {} {expected}",
+                t_975(degrees)
+            );
         }
     }
 

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::backend::Discipline;
 use crate::cluster::{self, Outage, RunError, RunOutcome, RunSetup, RunSizes};
-use crate::engine::{SimTime, Stream};
+use crate::engine::{Distribution, SimTime, Stream};
 use crate::ids::StreamId;
 use crate::metrics::catalogue::METRICS;
 use crate::metrics::measure::{self, Fleet, NoiseCounts};
@@ -75,9 +75,8 @@ pub struct Findings {
 /// # Errors
 /// A file cannot be read or holds no valid line.
 pub fn prepare_logs(scenario: &Scenario, folder: &Path) -> Result<Vec<PreparedLog>, LogError> {
-    let seconds = |duration: crate::engine::SimDuration| {
-        u32::try_from(duration.0 / 1_000_000_000).unwrap_or(u32::MAX)
-    };
+    let seconds =
+        |duration: crate::engine::SimDuration| u32::try_from(duration.0 / 1_000_000_000).unwrap_or(u32::MAX);
     scenario
         .logs
         .iter()
@@ -117,8 +116,7 @@ pub fn carry_out(
         .map(|&(strategy, replication)| {
             let told = if replication == 0 { stories } else { 0 };
             let setup = RunSetup { scenario, strategy, replication, logs, stories: told };
-            let mut share_told = 0;
-            let share_told = std::cell::Cell::new(std::mem::take(&mut share_told));
+            let share_told = std::cell::Cell::new(0);
             let report = |share: f64| {
                 let now = (share * per_run as f64) as u64;
                 let before = share_told.replace(now);
@@ -382,9 +380,7 @@ fn summarise_strategy(
         metrics: metrics(scenario, index, runs, reference),
         servers,
         losses,
-        faults: (0..scenario.faults.len())
-            .map(|fault| summarise_impact(scenario, fault, runs))
-            .collect(),
+        faults: (0..scenario.faults.len()).map(|fault| summarise_impact(scenario, fault, runs)).collect(),
         series: series(calendar, &fleet, runs),
         latency_cdf: latency.cdf().into_iter().map(|(s, share)| (s * 1e3, share)).collect(),
         trace: Vec::new(),
@@ -415,7 +411,10 @@ fn metrics(
                 unit: metric.unit,
                 direction: metric.direction,
                 value: Estimate::of(values.iter().copied()),
-                noise_floor: floors.iter().find(|(id, _)| usize::from(id.0) == number).map(|(_, floor)| *floor),
+                noise_floor: floors
+                    .iter()
+                    .find(|(id, _)| usize::from(id.0) == number)
+                    .map(|(_, floor)| *floor),
                 difference: reference
                     .and_then(|reference| Estimate::difference(&values, &column(reference, place, number))),
             });
@@ -433,18 +432,31 @@ fn noise_floors(
     stream: &Stream,
 ) -> Vec<(crate::metrics::MetricId, f64)> {
     let n = runs.len() as f64;
-    let mean = |pick: &dyn Fn(&NoiseBasis) -> f64| runs.iter().map(|run| pick(&run.noise[place])).sum::<f64>() / n;
+    let mean =
+        |pick: &dyn Fn(&NoiseBasis) -> f64| runs.iter().map(|run| pick(&run.noise[place])).sum::<f64>() / n;
     let noise = NoiseCounts {
         requests: mean(&|basis| basis.requests as f64),
         connections: mean(&|basis| basis.connections as f64),
         window_requests: mean(&|basis| basis.window_requests),
-        demand_cv2: scenario.servers[0].capacity.service.cv_squared(),
+        demand_cv2: demand_cv_squared(&scenario.servers[0].capacity.service, stream),
     };
     measure::noise_floor(&noise, &runs[0].noise[place].shares, weights, stream)
 }
 
+/// The squared coefficient of variation of service demand, from draws of its law.
+fn demand_cv_squared(law: &Distribution, stream: &Stream) -> f64 {
+    const DRAWS: u64 = 4_096;
+    let (sum, squares) = (0..DRAWS).fold((0.0, 0.0), |(sum, squares), draw| {
+        let demand = law.sample(stream, u64::MAX, draw);
+        (sum + demand, squares + demand * demand)
+    });
+    let mean = sum / DRAWS as f64;
+    if mean > 0.0 { (squares / DRAWS as f64 / (mean * mean) - 1.0).max(0.0) } else { 0.0 }
+}
+
 fn summarise_impact(scenario: &Scenario, fault: usize, runs: &[RunFindings]) -> FaultImpact {
-    let of = |pick: &dyn Fn(&Impact) -> f64| Estimate::of_all(runs.iter().map(|run| pick(&run.impacts[fault])));
+    let of =
+        |pick: &dyn Fn(&Impact) -> f64| Estimate::of_all(runs.iter().map(|run| pick(&run.impacts[fault])));
     FaultImpact {
         what: fault_line(scenario, &scenario.faults[fault]).what,
         users_logged_out: of(&|impact| impact.users_logged_out as f64),

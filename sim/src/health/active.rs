@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn a_refusing_server_is_removed_after_all_retries_and_one_success_brings_it_back() {
         let secs = SimDuration::from_secs;
-        let check = TcpCheck { delay_loop: secs(6), connect_timeout: secs(3), retry: 3, delay_before_retry: secs(1) };
+        let check =
+            TcpCheck { delay_loop: secs(6), connect_timeout: secs(3), retry: 3, delay_before_retry: secs(1) };
         let mut checker = TcpChecker::new(check);
         assert_eq!(checker.probe(true), (Verdict::Unchanged, secs(6)));
         for _ in 0..3 {

@@ -242,9 +242,7 @@ pub fn noise_floor(
         .filter_map(|loads| Fairness::of(loads, shares))
         .map(|fairness| fairness.peak_to_mean)
         .collect();
-    if let (Some(id), Some(value)) =
-        (MetricId::by_name("load.requests.window.p95"), quantile(&peaks, 0.95))
-    {
+    if let (Some(id), Some(value)) = (MetricId::by_name("load.requests.window.p95"), quantile(&peaks, 0.95)) {
         floors.push((id, value));
     }
     floors
@@ -303,11 +301,8 @@ mod tests {
 
     #[test]
     fn two_survivors_are_even_but_overloaded() {
-        let fleet = Fleet {
-            weights: vec![1.0; 3],
-            workers: vec![1.0; 3],
-            outages: vec![(1, at(40), at(60))],
-        };
+        let fleet =
+            Fleet { weights: vec![1.0; 3], workers: vec![1.0; 3], outages: vec![(1, at(40), at(60))] };
         let shares = fleet.shares(at(40), at(60));
         assert_eq!(shares, [1.0, 0.0, 1.0]);
         let even = Fairness::of(&[50.0, 0.0, 50.0], &shares).unwrap();

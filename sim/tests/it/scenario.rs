@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use evenkeel_sim::balancer;
 use evenkeel_sim::engine::{Distribution, SimDuration};
 use evenkeel_sim::scenario::{
-    Diagnostic, Diagnostics, Loaded, Overrides, PresetKind, Program, Scenario, Traffic, canonical, load, parse,
-    presets,
+    Diagnostic, Diagnostics, Loaded, Overrides, PresetKind, Program, Scenario, Traffic, canonical, load,
+    parse, presets,
 };
 use evenkeel_sim::session::SessionPlan;
 use proptest::prelude::*;
@@ -167,7 +167,8 @@ fn every_scenario_of_the_repository_is_read() {
 #[test]
 fn what_is_explained_reads_back_as_the_same_scenario() {
     // Explaining the explained text again must change nothing, and equal scenarios have equal canonical texts.
-    let mut texts: Vec<String> = scenario_files().iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let mut texts: Vec<String> =
+        scenario_files().iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     texts.push(WHOLE.into());
     for text in texts {
         let first = read(&text).unwrap();

@@ -203,6 +203,60 @@ impl LogStatistics {
         sentences
     }
 
+    /// The statistics as pairs of name and value, ready for printing; `log` is what the scenario calls the log.
+    pub fn lines(&self, log: &str) -> Vec<(String, String)> {
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        let shares =
+            |s: &TopShares| format!("{}, {}, {}", percent(s.top_1), percent(s.top_10), percent(s.top_100));
+        let counts = |c: &CountSummary| {
+            format!(
+                "{}; mean {:.2}, p50 {}, p90 {}, p99 {}, max {}",
+                c.number, c.mean, c.p50, c.p90, c.p99, c.max
+            )
+        };
+        let LineCounts { lines, valid, malformed, empty, backward_steps, .. } = self.counts;
+        let mut pairs = vec![
+            ("period".to_owned(), self.period()),
+            ("lines".to_owned(), format!("{lines} ({valid} replayed, {malformed} malformed, {empty} empty)")),
+            (
+                "addresses, networks, clients".to_owned(),
+                format!("{}, {}, {}", self.addresses, self.networks, self.clients),
+            ),
+            ("requests of the top 1, 10, 100 addresses".to_owned(), shares(&self.address_shares)),
+            ("requests of the top 1, 10, 100 networks".to_owned(), shares(&self.network_shares)),
+            ("addresses with requests".to_owned(), counts(&self.requests_per_address)),
+            ("Gini coefficient of requests per address".to_owned(), format!("{:.3}", self.gini)),
+            ("visits with requests".to_owned(), counts(&self.visits)),
+            (
+                "lines of bots".to_owned(),
+                format!(
+                    "{} ({})",
+                    self.bot_lines.total(),
+                    percent(self.bot_lines.total() as f64 / valid.max(1) as f64)
+                ),
+            ),
+            (
+                "backward steps".to_owned(),
+                format!(
+                    "{backward_steps}, largest {} s; {}",
+                    self.counts.backward_step_seconds_max,
+                    if self.external_sort {
+                        "the reorder window did not suffice: sorted as a whole"
+                    } else {
+                        "within the reorder window"
+                    }
+                ),
+            ),
+        ];
+        pairs.extend(
+            self.counts
+                .malformed_samples
+                .iter()
+                .map(|sample| ("malformed line".to_owned(), sample.to_string())),
+        );
+        pairs.into_iter().map(|(name, value)| (format!("{log}: {name}"), value)).collect()
+    }
+
     /// The time that the log covers: `2016-02-20 05:00:45 UTC to 2016-03-28 18:59:20 UTC`.
     pub fn period(&self) -> String {
         format!("{} to {}", format_time(self.first_second), format_time(self.last_second))

@@ -58,12 +58,12 @@ impl Service {
 
     /// `ipvsadm -a`, with the thresholds of the configuration.
     fn add(&mut self, server: ServerId, weight: u32) {
-        let LvsServer { upper_threshold, lower_threshold, .. } =
-            self.config.servers.get(server.index()).copied().unwrap_or(LvsServer {
-                weight,
-                upper_threshold: 0,
-                lower_threshold: 0,
-            });
+        let LvsServer { upper_threshold, lower_threshold, .. } = self
+            .config
+            .servers
+            .get(server.index())
+            .copied()
+            .unwrap_or(LvsServer { weight, upper_threshold: 0, lower_threshold: 0 });
         if self.destinations.add(server, weight, upper_threshold, lower_threshold) {
             self.scheduler.servers_changed(&self.destinations);
         }
@@ -173,9 +173,13 @@ impl Lvs {
     /// A director with empty tables. It takes the first 65535 services.
     pub fn new(config: LvsConfig) -> Self {
         let LvsConfig { services, forwarding, timeouts, sysctl, clock } = config;
-        let services: Vec<Service> =
-            services.into_iter().take(usize::from(u16::MAX)).map(|service| Service::new(service, &clock)).collect();
-        let endpoints = (0..services.len() as u16).map(|service| Endpoint { service, key: Box::default() }).collect();
+        let services: Vec<Service> = services
+            .into_iter()
+            .take(usize::from(u16::MAX))
+            .map(|service| Service::new(service, &clock))
+            .collect();
+        let endpoints =
+            (0..services.len() as u16).map(|service| Endpoint { service, key: Box::default() }).collect();
         Self {
             services,
             endpoints,
@@ -535,7 +539,8 @@ impl Lvs {
 
     fn other_endpoint(&mut self, open: &Open<'_>) -> Option<u16> {
         let service = Some(open.service).filter(|&service| usize::from(service) < self.services.len())?;
-        let known = self.endpoints.iter().position(|known| known.service == service && *known.key == *open.key);
+        let known =
+            self.endpoints.iter().position(|known| known.service == service && *known.key == *open.key);
         if let Some(index) = known {
             return Some(index as u16);
         }

@@ -144,4 +144,3 @@ pub struct KernelClock {
     /// Time from time zero to the next tick; less than one tick.
     pub tick_phase: SimDuration,
 }
-

@@ -79,12 +79,7 @@ pub(super) type Due = [u32; LEVELS];
 impl TimerWheel {
     /// An empty wheel at `jiffies`.
     pub fn new(jiffies: u64) -> Self {
-        Self {
-            first: [NONE; LEVELS * BUCKETS],
-            occupied: [0; LEVELS],
-            next_due: u64::MAX,
-            now: jiffies,
-        }
+        Self { first: [NONE; LEVELS * BUCKETS], occupied: [0; LEVELS], next_due: u64::MAX, now: jiffies }
     }
 
     /// The present jiffy.
