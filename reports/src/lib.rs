@@ -1,1 +1,21 @@
-//! Charts, tables and HTML.
+//! What people read of a result: tables for the terminal, charts, a self-contained HTML report, tidy CSV, and the folder that
+//! holds them.
+//!
+//! Everything is made from one [`Summary`](evenkeel_sim::experiment::summary::Summary) and is a function of it alone: equal
+//! summaries give equal bytes, wherever and whenever they are written. The one exception is [`folder::Provenance`].
+
+pub mod causes;
+pub mod charts;
+pub mod folder;
+pub mod format;
+pub mod html;
+mod lookup;
+mod tables;
+pub mod text;
+
+#[cfg(test)]
+mod fixture;
+
+pub use folder::{Provenance, ReportError, ReportInputs, Written, write};
+pub use text::{Align, Cell, Column, Emphasis, TableModel};
+pub use text::{decisive_table, fault_lines, findings, trace_table, verdict_line};

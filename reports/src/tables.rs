@@ -1,0 +1,450 @@
+//! The tidy tables of a result folder, and the data dictionary that describes them.
+//!
+//! Every table is long: one value with its interval in a row. Floats are printed with the fewest digits that read back as the
+//! same number, so equal results are equal bytes; what is undefined is an empty field.
+
+use std::fmt::Write as _;
+
+use csv::Writer;
+use evenkeel_sim::experiment::summary::{Estimate, StrategySummary, Summary, Verdict};
+use evenkeel_sim::metrics::Unit;
+
+use crate::lookup;
+
+/// A column of a table: its name and what it means.
+type ColumnSpec = (&'static str, &'static str);
+
+/// A table: what it is called, what it holds, and how its rows come about.
+pub(crate) struct Table {
+    /// File name without ending.
+    pub(crate) name: &'static str,
+    /// What a row is.
+    about: &'static str,
+    columns: &'static [ColumnSpec],
+    rows: fn(&Summary, &mut Rows),
+}
+
+/// The rows of a table as they are collected.
+type Rows = Vec<Vec<String>>;
+
+const SCENARIO: ColumnSpec = ("scenario", "title of the scenario");
+const STRATEGY: ColumnSpec = ("strategy", "name of the strategy");
+const UNIT: ColumnSpec = ("unit", "ratio (no unit; a share is a ratio from 0 to 1), count, s, ms, or 1/s");
+const MEAN: ColumnSpec = ("mean", "mean over replications; empty when undefined in all of them");
+const HALF_WIDTH: ColumnSpec = (
+    "half_width",
+    "half the width of the 95 % interval; empty with fewer than two replications or when nothing varies",
+);
+const N: ColumnSpec = ("n", "replications in which the value was defined");
+
+/// Every table, in the order of the dictionary.
+pub(crate) const TABLES: [Table; 8] = [
+    Table {
+        name: "metrics",
+        about: "a metric of a strategy in a phase of the run",
+        columns: &[
+            SCENARIO,
+            STRATEGY,
+            ("phase", "all, before (the first fault), during (first start to last end), after"),
+            ("metric", "name in the catalogue of metrics"),
+            UNIT,
+            MEAN,
+            HALF_WIDTH,
+            N,
+            ("noise_floor", "what uniform random choice would give at the same counts; load skew only"),
+            ("difference", "mean paired difference to the first strategy; empty for the first"),
+            ("difference_half_width", "half the width of the 95 % interval of the difference"),
+        ],
+        rows: metrics,
+    },
+    Table {
+        name: "servers",
+        about: "a measure of a server under a strategy, over the whole measured part",
+        columns: &[
+            SCENARIO,
+            STRATEGY,
+            ("server", "name of the server"),
+            ("address", "its address"),
+            ("weight", "its weight"),
+            ("measure", "requests, requests_share, connections, or utilisation (busy share of its workers)"),
+            UNIT,
+            MEAN,
+            HALF_WIDTH,
+            N,
+        ],
+        rows: servers,
+    },
+    Table {
+        name: "losses",
+        about: "sessions lost by one cause under a strategy, per replication; causes without a loss are left out",
+        columns: &[
+            SCENARIO,
+            STRATEGY,
+            ("cause", "why the session was lost; each loss has one cause"),
+            MEAN,
+            HALF_WIDTH,
+            N,
+        ],
+        rows: losses,
+    },
+    Table {
+        name: "faults",
+        about: "a measure of what a fault did under a strategy; a fault that does not apply to a strategy has no row",
+        columns: &[
+            SCENARIO,
+            STRATEGY,
+            ("fault", "what happened"),
+            ("at_s", "start, from the end of the warm-up [s]"),
+            ("until_s", "end, from the end of the warm-up [s]"),
+            (
+                "measure",
+                "users_logged_out, requests_failed, peak_utilisation, even_again (from its end until load was even), or never_even (replications in which it was not before the end)",
+            ),
+            UNIT,
+            MEAN,
+            HALF_WIDTH,
+            N,
+        ],
+        rows: faults,
+    },
+    Table {
+        name: "series",
+        about: "a server's load in a bin of time, mean over replications",
+        columns: &[
+            SCENARIO,
+            STRATEGY,
+            ("server", "name of the server"),
+            ("start_s", "start of the bin, from the end of the warm-up [s]"),
+            ("requests_per_s", "requests that reached it [1/s]"),
+            ("utilisation", "busy share of its workers [ratio]"),
+        ],
+        rows: series,
+    },
+    Table {
+        name: "latency",
+        about: "a point of the distribution of response times, pooled over replications",
+        columns: &[
+            SCENARIO,
+            STRATEGY,
+            ("latency_ms", "response time [ms]"),
+            ("share_at_most", "share of answers that took at most that long [ratio]"),
+        ],
+        rows: latency,
+    },
+    Table {
+        name: "expectations",
+        about: "what an expectation of the scenario came to",
+        columns: &[
+            SCENARIO,
+            STRATEGY,
+            ("metric", "name in the catalogue of metrics"),
+            ("phase", "all, before, during, after"),
+            ("min", "smallest value that passes"),
+            ("max", "largest value that passes"),
+            MEAN,
+            HALF_WIDTH,
+            N,
+            ("verdict", "pass, worse, inconclusive, or no_data"),
+            ("line", "line of the scenario file, from 1"),
+        ],
+        rows: expectations,
+    },
+    Table {
+        name: "trace",
+        about: "a step of a scripted client in the first replication; only when the scenario scripts clients",
+        columns: &[
+            SCENARIO,
+            STRATEGY,
+            ("at_s", "time from the end of the warm-up [s]"),
+            ("client", "which client"),
+            ("event", "open or close"),
+            ("server", "the server, or none"),
+            ("reason", "why the connection went there"),
+            ("state", "what the balancer knew at that time"),
+        ],
+        rows: trace,
+    },
+];
+
+impl Table {
+    /// Whether a result has this table: all have, but for the trace.
+    pub(crate) fn is_wanted(&self, summary: &Summary) -> bool {
+        self.name != "trace" || summary.strategies.iter().any(|strategy| !strategy.trace.is_empty())
+    }
+
+    /// The table as CSV: comma, double quotes, `\n`, UTF-8, one line of headers.
+    ///
+    /// # Errors
+    ///
+    /// Only what the writer reports, which writing to memory does not.
+    pub(crate) fn csv(&self, summary: &Summary) -> Result<Vec<u8>, csv::Error> {
+        let mut rows = Rows::new();
+        (self.rows)(summary, &mut rows);
+        let mut writer = Writer::from_writer(Vec::new());
+        writer.write_record(self.columns.iter().map(|(name, _)| name))?;
+        for row in rows {
+            writer.write_record(row)?;
+        }
+        writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))
+    }
+}
+
+/// The data dictionary: every table and column that a result of this version may have.
+pub(crate) fn dictionary(summary: &Summary) -> String {
+    let mut text = format!(
+        "# Tables\n\nSchema version {}. Comma-separated, UTF-8, one line of headers, one value with its interval a row. Floats carry\n\
+         every digit that is needed to read them back exactly; an empty field is an undefined value. All times count from the\n\
+         end of the warm-up.\n",
+        summary.schema_version
+    );
+    for table in &TABLES {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "\n## {}.csv\n\nA row is {}.\n\n| column | meaning |\n|---|---|\n",
+            table.name, table.about
+        );
+        for (name, meaning) in table.columns {
+            let _ = writeln!(text, "| `{name}` | {meaning} |");
+        }
+    }
+    text
+}
+
+fn metrics(summary: &Summary, rows: &mut Rows) {
+    for strategy in &summary.strategies {
+        for metric in &strategy.metrics {
+            let mut row = begin(summary, strategy);
+            row.extend([
+                metric.phase.name().to_owned(),
+                metric.metric.to_owned(),
+                unit(metric.unit).to_owned(),
+            ]);
+            row.extend(estimate(metric.value));
+            row.push(optional(metric.noise_floor));
+            let [difference, half_width, _] = estimate(metric.difference);
+            row.extend([difference, half_width]);
+            rows.push(row);
+        }
+    }
+}
+
+fn servers(summary: &Summary, rows: &mut Rows) {
+    for strategy in &summary.strategies {
+        for found in &strategy.servers {
+            let line = summary.servers.iter().find(|line| line.name == found.server);
+            let measures = [
+                ("requests", Unit::Count, found.requests),
+                ("requests_share", Unit::Ratio, found.requests_share),
+                ("connections", Unit::Count, found.connections),
+                ("utilisation", Unit::Ratio, found.utilisation),
+            ];
+            for (measure, measured_in, value) in measures {
+                let mut row = begin(summary, strategy);
+                row.push(found.server.clone());
+                row.push(line.map_or_else(String::new, |line| line.address.clone()));
+                row.push(line.map_or_else(String::new, |line| line.weight.to_string()));
+                row.extend([measure.to_owned(), unit(measured_in).to_owned()]);
+                row.extend(estimate(Some(value)));
+                rows.push(row);
+            }
+        }
+    }
+}
+
+fn losses(summary: &Summary, rows: &mut Rows) {
+    for strategy in &summary.strategies {
+        for loss in &strategy.losses {
+            let mut row = begin(summary, strategy);
+            row.push(loss.cause.name().to_owned());
+            row.extend(estimate(Some(loss.lost)));
+            rows.push(row);
+        }
+    }
+}
+
+fn faults(summary: &Summary, rows: &mut Rows) {
+    for strategy in &summary.strategies {
+        for (fault, impact) in lookup::impacts(summary, strategy) {
+            let Some(impact) = impact else { continue };
+            let runs = impact.users_logged_out.n;
+            let never_even = Estimate { mean: f64::from(impact.never_even), half_width: None, n: runs };
+            let measures = [
+                ("users_logged_out", Unit::Count, Some(impact.users_logged_out)),
+                ("requests_failed", Unit::Count, Some(impact.requests_failed)),
+                ("peak_utilisation", Unit::Ratio, Some(impact.peak_utilisation)),
+                ("even_again", Unit::Seconds, impact.even_again_s),
+                ("never_even", Unit::Count, Some(never_even)),
+            ];
+            for (measure, measured_in, value) in measures {
+                let mut row = begin(summary, strategy);
+                row.extend([fault.what.clone(), float(fault.at_s), float(fault.until_s)]);
+                row.extend([measure.to_owned(), unit(measured_in).to_owned()]);
+                row.extend(estimate(value));
+                rows.push(row);
+            }
+        }
+    }
+}
+
+fn series(summary: &Summary, rows: &mut Rows) {
+    for strategy in &summary.strategies {
+        let series = &strategy.series;
+        for (at, rates) in series.requests_per_s.iter().enumerate() {
+            for (bin, rate) in rates.iter().enumerate() {
+                let utilisation = series.utilisation.get(at).and_then(|bins| bins.get(bin)).copied();
+                let mut row = begin(summary, strategy);
+                row.push(summary.servers.get(at).map_or_else(String::new, |line| line.name.clone()));
+                row.extend([float(bin as f64 * series.bin_s), float(*rate), optional(utilisation)]);
+                rows.push(row);
+            }
+        }
+    }
+}
+
+fn latency(summary: &Summary, rows: &mut Rows) {
+    for strategy in &summary.strategies {
+        for (latency_ms, share) in &strategy.latency_cdf {
+            let mut row = begin(summary, strategy);
+            row.extend([float(*latency_ms), float(*share)]);
+            rows.push(row);
+        }
+    }
+}
+
+fn expectations(summary: &Summary, rows: &mut Rows) {
+    for it in &summary.expectations {
+        let mut row = vec![summary.title.clone(), it.strategy.clone()];
+        row.extend([it.metric.to_owned(), it.phase.name().to_owned(), optional(it.min), optional(it.max)]);
+        row.extend(estimate(it.value));
+        row.extend([verdict(it.verdict).to_owned(), it.line.to_string()]);
+        rows.push(row);
+    }
+}
+
+fn trace(summary: &Summary, rows: &mut Rows) {
+    for strategy in &summary.strategies {
+        for line in &strategy.trace {
+            let mut row = begin(summary, strategy);
+            row.push(float(line.at_s));
+            row.extend(
+                [&line.client, &line.event, &line.server, &line.reason, &line.state].map(String::clone),
+            );
+            rows.push(row);
+        }
+    }
+}
+
+fn begin(summary: &Summary, strategy: &StrategySummary) -> Vec<String> {
+    vec![summary.title.clone(), strategy.name.clone()]
+}
+
+fn estimate(value: Option<Estimate>) -> [String; 3] {
+    match value {
+        Some(value) => [float(value.mean), optional(value.half_width), value.n.to_string()],
+        None => [String::new(), String::new(), "0".to_owned()],
+    }
+}
+
+fn optional(value: Option<f64>) -> String {
+    value.map_or_else(String::new, float)
+}
+
+/// The shortest digits that read back as the same number; empty when it is not finite. Zero has no sign.
+fn float(value: f64) -> String {
+    if value.is_finite() { (value + 0.0).to_string() } else { String::new() }
+}
+
+const fn unit(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Ratio => "ratio",
+        Unit::Count => "count",
+        Unit::Seconds => "s",
+        Unit::Milliseconds => "ms",
+        Unit::PerSecond => "1/s",
+    }
+}
+
+/// A verdict's name in results.
+const fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Worse => "worse",
+        Verdict::Inconclusive => "inconclusive",
+        Verdict::NoData => "no_data",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    fn read(table: &Table, summary: &Summary) -> Vec<csv::StringRecord> {
+        let bytes = table.csv(summary).expect("writing to memory");
+        // The reader refuses rows of another length than the headers.
+        csv::ReaderBuilder::new()
+            .has_headers(false)
+            .from_reader(bytes.as_slice())
+            .records()
+            .collect::<Result<_, _>>()
+            .expect("rows as long as the headers")
+    }
+
+    #[test]
+    fn every_header_of_every_table_is_in_the_dictionary() {
+        let summary = fixture::crash();
+        let dictionary = dictionary(&summary);
+        for table in &TABLES {
+            let section = dictionary
+                .split("\n## ")
+                .find(|section| section.starts_with(&format!("{}.csv\n", table.name)))
+                .unwrap_or_else(|| panic!("{} is not described", table.name));
+            let headers = &read(table, &summary)[0];
+            assert_eq!(section.matches("\n| `").count(), headers.len(), "{}", table.name);
+            assert!(
+                headers.iter().all(|header| section.contains(&format!("\n| `{header}` | "))),
+                "{}",
+                table.name
+            );
+        }
+    }
+
+    #[test]
+    fn the_metrics_table_has_the_promised_columns() {
+        let headers = &read(&TABLES[0], &fixture::crash())[0];
+        let expected = "scenario,strategy,phase,metric,unit,mean,half_width,n,noise_floor,difference,difference_half_width";
+        assert_eq!(headers.iter().collect::<Vec<_>>().join(","), expected);
+    }
+
+    #[test]
+    fn every_metric_of_every_phase_is_a_row() {
+        let summary = fixture::crash();
+        let metrics: usize = summary.strategies.iter().map(|strategy| strategy.metrics.len()).sum();
+        assert_eq!(read(&TABLES[0], &summary).len(), metrics + 1);
+    }
+
+    #[test]
+    fn floats_read_back_exactly_and_what_is_undefined_is_empty() {
+        assert_eq!(float(0.1 + 0.2).parse::<f64>(), Ok(0.1 + 0.2));
+        assert_eq!(float(-0.0), "0");
+        assert_eq!(float(f64::NAN), "");
+        assert_eq!(estimate(None), ["", "", "0"]);
+    }
+
+    #[test]
+    fn names_with_quotes_and_commas_survive() {
+        let summary = fixture::nasty();
+        let rows = read(&TABLES[1], &summary);
+        assert_eq!(&rows[1][1], summary.strategies[0].name);
+    }
+
+    #[test]
+    fn an_empty_result_still_has_headers() {
+        let mut summary = fixture::nasty();
+        summary.strategies.clear();
+        for table in &TABLES {
+            assert_eq!(read(table, &summary).len(), 1, "{}", table.name);
+        }
+    }
+}
