@@ -1,0 +1,196 @@
+//! The arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  evenkeel run scenarios/article/topologies.toml
+  evenkeel run scenarios/article/topologies.toml --set population.homes.clients=2000 --explain-losses 5
+  evenkeel check scenarios/gate
+  evenkeel explain scenarios/logs/blog2016.toml
+  evenkeel list metrics
+  evenkeel conformance sim/tests/golden";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  fine
+  1  a fault in Evenkeel
+  2  bad usage, or a bad scenario
+  3  an expectation not met or undecided; a recorded decision that differs
+  4  nothing ran: no expectation to check, nothing to replay
+  130  interrupted";
+
+/// How uneven does the load of a web cluster get, and who gets logged out?
+#[derive(Debug, Parser)]
+#[command(version, before_help = EXAMPLES, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// When to colour: on a terminal, always, never. `NO_COLOR` and `CLICOLOR_FORCE` are honoured.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+
+    /// No progress, no notes: only results and errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// Makes it the choice of every stream.
+    pub fn write_global(self) {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a scenario: print a table, write a result folder with charts and a report.
+    Run(Run),
+    /// Run scenarios and fail if an expectation in them is not met.
+    Check(Check),
+    /// Print a scenario with every default filled in.
+    Explain(Explain),
+    /// List balancers, presets or metrics.
+    List(List),
+    /// Replay recordings of the real programs, decision by decision.
+    Conformance(Conformance),
+}
+
+/// What changes a scenario from the command line.
+#[derive(Debug, Args)]
+pub struct Overrides {
+    /// Set a field of the scenario, such as `replications=40` or `strategy.0.balancer.nginx.ip_hash.max_fails=0`.
+    /// Elements of lists go by number or name. May be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+
+    /// Seed of every random number, instead of the scenario's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+impl Overrides {
+    /// All of them, as the scenario's parser wants them.
+    pub fn collect(&self) -> evenkeel_sim::scenario::Overrides {
+        let seed = self.seed.map(|seed| format!("seed={seed}"));
+        evenkeel_sim::scenario::Overrides::new(self.set.iter().cloned().chain(seed))
+    }
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The scenario file.
+    pub scenario: PathBuf,
+
+    /// The result folder; an older result there is replaced. By default `results/` and the scenario's name.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+
+    /// Print the summary as JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Tell N of each strategy's lost sessions as short stories.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub explain_losses: usize,
+
+    /// Tell how fast it was and how much memory it took.
+    #[arg(long)]
+    pub stats: bool,
+
+    /// Threads; by default one for each core. The result does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Changes to the scenario.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Scenario files, or folders of them.
+    #[arg(required = true, value_name = "FILE|FOLDER")]
+    pub scenarios: Vec<PathBuf>,
+
+    /// Print the verdicts as JSON.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Threads; by default one for each core. The result does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Changes to the scenarios.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The scenario file.
+    pub scenario: PathBuf,
+
+    /// Changes to the scenario.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// What to list; everything by default.
+    #[arg(value_enum)]
+    pub what: Option<Listing>,
+
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What can be listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Listing {
+    /// Balancing algorithms.
+    Balancers,
+    /// Presets of populations.
+    Presets,
+    /// Metrics, with unit and direction.
+    Metrics,
+}
+
+/// Arguments of `conformance`.
+#[derive(Debug, Args)]
+pub struct Conformance {
+    /// Recorded cases: their folders, folders of such, or `.tar.zst` archives of them.
+    #[arg(required = true, value_name = "DIR")]
+    pub recordings: Vec<PathBuf>,
+
+    /// Print every case as JSON.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,73 @@
+//! `evenkeel conformance`.
+
+use std::collections::BTreeMap;
+
+use comfy_table::CellAlignment;
+use evenkeel_sim::conformance::{CaseOutcome, CaseReport, Totals, replay_paths};
+
+use crate::args::Conformance;
+use crate::failure::{Exit, Failure};
+use crate::{output, stats, tables};
+
+/// Replays recordings of the real programs and compares decision by decision.
+pub fn conformance(conformance: &Conformance) -> Result<Exit, Failure> {
+    let reports =
+        replay_paths(&conformance.recordings).map_err(|error| Failure::usage(error.to_string()))?;
+    if conformance.json {
+        let json = serde_json::to_string_pretty(&reports)
+            .map_err(|error| Failure::internal(format!("the cases cannot be put into JSON: {error}")))?;
+        output::line(&json);
+    } else {
+        print_words(&reports);
+    }
+    let replayed = reports.iter().any(|report| matches!(report.outcome, CaseOutcome::Replayed { .. }));
+    Ok(if reports.iter().any(CaseReport::failed) {
+        Exit::Gate
+    } else if replayed {
+        Exit::Fine
+    } else {
+        Exit::NothingRan
+    })
+}
+
+fn print_words(reports: &[CaseReport]) {
+    let totals = Totals::of(reports);
+    let mut table =
+        tables::plain(["program", "algorithm", "cases", "skipped", "failed", "decisions", "matched"]);
+    for ((program, algorithm), total) in &totals.rows {
+        table.add_row([
+            program.clone(),
+            algorithm.clone(),
+            total.cases.to_string(),
+            total.skipped.to_string(),
+            total.failed.to_string(),
+            stats::grouped(total.decisions),
+            stats::grouped(total.matched),
+        ]);
+    }
+    for column in 2..7 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    output::line(&table.trim_fmt());
+    let mut skipped: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for report in reports {
+        let case = &report.case;
+        match &report.outcome {
+            CaseOutcome::Skipped { reason } => skipped.entry(reason).or_default().push(case),
+            CaseOutcome::Unreadable { error } => output::line(&format!("\n{case}: unreadable: {error}")),
+            CaseOutcome::Replayed { first_difference: Some(difference), decisions, matched } => {
+                output::line(&format!(
+                    "\n{case}: {matched} of {decisions} decisions matched; the first that differs:\n  \
+                     events.csv:{} at {} ms, {}\n  recorded: {}\n  modelled: {}",
+                    difference.row, difference.t_ms, difference.event, difference.recorded, difference.modelled
+                ));
+            }
+            CaseOutcome::Replayed { .. } => {}
+        }
+    }
+    for (reason, cases) in skipped {
+        output::line(&format!("\nskipped, {reason}: {}", cases.join(", ")));
+    }
+}

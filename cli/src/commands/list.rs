@@ -1,0 +1,79 @@
+//! `evenkeel list`.
+
+use evenkeel_sim::balancer;
+use evenkeel_sim::metrics::catalogue::METRICS;
+use evenkeel_sim::scenario::presets;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::args::{List, Listing};
+use crate::failure::{Exit, Failure};
+use crate::{output, tables};
+
+/// Lists balancers, presets, metrics.
+pub fn list(list: &List) -> Result<Exit, Failure> {
+    let wanted = |what| list.what.is_none() || list.what == Some(what);
+    if list.json {
+        let mut all = serde_json::Map::new();
+        if wanted(Listing::Balancers) {
+            all.insert("balancers".to_owned(), balancers_json());
+        }
+        if wanted(Listing::Presets) {
+            all.insert("presets".to_owned(), presets_json());
+        }
+        if wanted(Listing::Metrics) {
+            all.insert("metrics".to_owned(), json!(METRICS));
+        }
+        output::line(&format!("{:#}", Value::Object(all)));
+        return Ok(Exit::Fine);
+    }
+    if wanted(Listing::Balancers) {
+        let mut table = tables::plain(["balancer", "what it does"]);
+        for entry in balancer::entries() {
+            table.add_row([entry.scenario_name, entry.summary.trim()]);
+        }
+        output::line(&format!("{}\n", table.trim_fmt()));
+    }
+    if wanted(Listing::Presets) {
+        let mut table = tables::plain(["preset", "of", "what it is", "source"]);
+        for preset in presets() {
+            table.add_row([preset.name, preset.kind.name(), preset.summary, preset.source]);
+        }
+        output::line(&format!("{}\n", table.trim_fmt()));
+    }
+    if wanted(Listing::Metrics) {
+        let mut table = tables::plain(["metric", "unit", "direction", "what it means", "undefined when"]);
+        for metric in METRICS {
+            table.add_row([
+                metric.name.to_owned(),
+                word(&metric.unit),
+                word(&metric.direction),
+                metric.meaning.to_owned(),
+                metric.undefined.to_owned(),
+            ]);
+        }
+        output::line(&table.trim_fmt());
+    }
+    Ok(Exit::Fine)
+}
+
+/// A variant's name as JSON spells it, with spaces.
+fn word(value: &impl Serialize) -> String {
+    match json!(value) {
+        Value::String(name) => name.replace('_', " "),
+        other => other.to_string(),
+    }
+}
+
+fn balancers_json() -> Value {
+    balancer::entries()
+        .map(|entry| json!({"name": entry.scenario_name, "program": entry.program, "summary": entry.summary.trim()}))
+        .collect()
+}
+
+fn presets_json() -> Value {
+    presets()
+        .iter()
+        .map(|p| json!({"name": p.name, "kind": p.kind.name(), "summary": p.summary, "source": p.source}))
+        .collect()
+}

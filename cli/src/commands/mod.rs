@@ -1,0 +1,56 @@
+//! The subcommands.
+
+pub mod check;
+pub mod conformance;
+pub mod explain;
+pub mod list;
+pub mod run;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use evenkeel_sim::experiment::{self, ExperimentError, Findings};
+use evenkeel_sim::scenario::{self, Loaded, Overrides};
+
+use crate::failure::Failure;
+use crate::progress::Progress;
+
+/// Reads a scenario.
+fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Failure> {
+    scenario::load(path, overrides).map_err(|diagnostics| {
+        let count = diagnostics.0.len();
+        let mistakes = if count == 1 { "1 mistake".to_owned() } else { format!("{count} mistakes") };
+        Failure::usage(format!("{} has {mistakes}\n{diagnostics}", path.display()))
+    })
+}
+
+/// A pool of threads.
+fn pool(threads: Option<usize>) -> Result<rayon::ThreadPool, Failure> {
+    if threads == Some(0) {
+        return Err(Failure::usage("`--threads` must be at least 1, got 0"));
+    }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.unwrap_or(0))
+        .build()
+        .map_err(|error| Failure::usage(format!("cannot start the threads: {error}; lower `--threads`")))
+}
+
+/// Carries out a scenario's experiment, and says how long that took.
+fn carry_out(
+    loaded: &Loaded,
+    pool: &rayon::ThreadPool,
+    stories: usize,
+    quiet: bool,
+) -> Result<(Findings, Duration), Failure> {
+    let logs = experiment::prepare_logs(&loaded.scenario, &loaded.folder)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let progress = Progress::start(&loaded.scenario.title, quiet);
+    let start = Instant::now();
+    let findings =
+        pool.install(|| experiment::carry_out(loaded, &logs, stories, &|share| progress.at(share)));
+    progress.finish();
+    let findings = findings.map_err(|error: ExperimentError| {
+        if error.is_internal() { Failure::internal(error.to_string()) } else { Failure::usage(error.to_string()) }
+    })?;
+    Ok((findings, start.elapsed()))
+}

@@ -1,0 +1,48 @@
+//! Exit codes, and failures that end the program with one.
+
+use std::process::ExitCode;
+
+/// What the program ends with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// All is well.
+    Fine = 0,
+    /// A fault in the simulator.
+    Internal = 1,
+    /// Bad usage or a bad scenario.
+    Usage = 2,
+    /// An expectation was not met, or is undecided; a recorded decision differs.
+    Gate = 3,
+    /// There was nothing to do: no expectation, nothing replayed.
+    NothingRan = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why the program ends early.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What is told to the user: place, cause, remedy.
+    pub message: String,
+}
+
+impl Failure {
+    /// The user can mend it.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into() }
+    }
+
+    /// Only Evenkeel's developers can mend it.
+    pub fn internal(message: String) -> Self {
+        Self {
+            exit: Exit::Internal,
+            message: format!("{message}\n  this is a fault in Evenkeel: please report it with the scenario and the command"),
+        }
+    }
+}
