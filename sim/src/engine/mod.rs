@@ -5,7 +5,6 @@ pub mod distribution;
 pub mod queue;
 pub mod rng;
 pub mod simulation;
-mod temp;
 pub mod time;
 
 pub use distribution::Distribution;
