@@ -230,6 +230,7 @@ impl PendingEvents for BareLadder {
     }
 
     fn bytes(&self) -> usize {
-        self.pool.capacity() * size_of::<[u64; CHUNK]>() + self.fine.iter().map(|f| 8 * f.capacity()).sum::<usize>()
+        self.pool.capacity() * size_of::<[u64; CHUNK]>()
+            + self.fine.iter().map(|f| 8 * f.capacity()).sum::<usize>()
     }
 }

@@ -33,13 +33,14 @@ fn main() -> Result<(), String> {
         ($run:ident) => {
             [
                 ("philox2x64-10", Box::new(|| $run(count, |e, i| philox2x64::<10>(key, e, i)))),
+                ("philox2x64-7", Box::new(|| $run(count, |e, i| philox2x64::<7>(key, e, i)))),
                 ("philox2x64-6", Box::new(|| $run(count, |e, i| philox2x64::<6>(key, e, i)))),
                 ("philox4x32-10", Box::new(|| $run(count, |e, i| philox4x32(key, e, i)))),
                 ("threefry2x64-20", Box::new(|| $run(count, |e, i| threefry2x64::<20>(key, e, i)))),
                 ("threefry2x64-13", Box::new(|| $run(count, |e, i| threefry2x64::<13>(key, e, i)))),
                 ("squares64 (64-bit names only)", Box::new(|| $run(count, |e, i| squares64(key, e, i)))),
                 ("siphash-1-3", Box::new(|| $run(count, |e, i| siphash13(key, e, i)))),
-            ] as [Candidate<'_>; 7]
+            ] as [Candidate<'_>; 8]
         };
     }
     let mut candidates: Vec<Candidate<'_>> = vec![(
@@ -75,7 +76,10 @@ fn main() -> Result<(), String> {
             "named -libm::log(uniform)",
             Box::new(|| throughput(count, |e, i| (-1e9 * libm::log(stream.uniform(e, i))) as u64)),
         ),
-        ("named Exponential", Box::new(|| throughput(count, |e, i| exponential.sample(&stream, e, i) as u64))),
+        (
+            "named Exponential",
+            Box::new(|| throughput(count, |e, i| exponential.sample(&stream, e, i) as u64)),
+        ),
     ];
     let others = [
         ("named Uniform", Distribution::Uniform { min: 1e6, max: 1e9 }),

@@ -37,7 +37,11 @@ fn hold(mut queue: impl PendingEvents, pending: usize, events: u64) -> Round {
 
 fn main() -> Result<(), String> {
     let options = Options::from_args()?;
-    let sizes = if options.sizes.is_empty() { vec![1_000, 100_000, 1_000_000, 10_000_000] } else { options.sizes.clone() };
+    let sizes = if options.sizes.is_empty() {
+        vec![1_000, 100_000, 1_000_000, 10_000_000]
+    } else {
+        options.sizes.clone()
+    };
     for size in sizes {
         let events = (1e7 * options.scale) as u64;
         let bare = || BareLadder::new(size, MEAN_NS / size as f64, MEAN_NS * 32.0);

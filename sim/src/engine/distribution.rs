@@ -5,6 +5,7 @@
 //! be inverted, so that it is a monotone function of that number and strategies stay in step; Erlang and inverse
 //! Gaussian draws use several under one name.
 
+use super::elementary::exp;
 use super::rng::Stream;
 use super::sampler::Sampler;
 use super::time::SimDuration;
@@ -158,7 +159,9 @@ impl Distribution {
                 if max >= min && max.is_finite() {
                     return Ok(());
                 }
-                Err(format!("`max` must be at least `min` ({min}) and finite, got {max}\n  swap them, if they are in the wrong order"))
+                Err(format!(
+                    "`max` must be at least `min` ({min}) and finite, got {max}\n  swap them, if they are in the wrong order"
+                ))
             }
             Self::Exponential { mean } => positive("mean", mean),
             Self::Lognormal { mean, cv } => positive("mean", mean).and_then(|()| not_negative("cv", cv)),
@@ -185,7 +188,9 @@ impl Distribution {
                 }
                 Ok(())
             }
-            Self::Weibull { scale, shape } => positive("scale", scale).and_then(|()| positive("shape", shape)),
+            Self::Weibull { scale, shape } => {
+                positive("scale", scale).and_then(|()| positive("shape", shape))
+            }
             Self::InverseGaussian { mean, shape } => {
                 positive("mean", mean).and_then(|()| positive("shape", shape))
             }
@@ -198,7 +203,9 @@ fn positive(name: &str, value: f64) -> Result<(), String> {
     if value > 0.0 && value.is_finite() {
         return Ok(());
     }
-    Err(format!("`{name}` must be above 0 and finite, got {value}\n  for a value that never varies, use a constant"))
+    Err(format!(
+        "`{name}` must be above 0 and finite, got {value}\n  for a value that never varies, use a constant"
+    ))
 }
 
 fn not_negative(name: &str, value: f64) -> Result<(), String> {
@@ -228,7 +235,7 @@ fn pareto_residual(min: f64, alpha: f64, max: f64, u: f64) -> f64 {
     }
     let (beyond, excess) = (area / min - 1.0, alpha - 1.0);
     let log_ratio = if excess == 0.0 { beyond } else { -libm::log1p(-excess * beyond) / excess };
-    (min * libm::exp(log_ratio)).min(max)
+    (min * exp(log_ratio)).min(max)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! loop that drives a [`Model`].
 
 pub mod distribution;
-mod logarithm;
+mod elementary;
 mod normal;
 pub mod queue;
 pub mod rng;

@@ -1,6 +1,6 @@
 //! The quantile function of the standard normal law.
 
-use super::logarithm::ln;
+use super::elementary::ln;
 
 /// The sum of `coefficients[i]` x^i, from the highest power down.
 #[inline(always)]
@@ -120,7 +120,10 @@ mod tests {
             let value = normal_quantile(tail);
             let back = 0.5 * libm::erfc(-value / std::f64::consts::SQRT_2);
             assert!((back / tail - 1.0).abs() < 1e-13, "tail {tail:e}: {value} gives {back:e}");
-            assert!((normal_quantile(1.0 - tail) + value).abs() < 1e-16 / tail * 2.0 + 1e-14, "tail {tail:e}");
+            assert!(
+                (normal_quantile(1.0 - tail) + value).abs() < 1e-16 / tail * 2.0 + 1e-14,
+                "tail {tail:e}"
+            );
             tail *= 1.31;
         }
         assert_eq!(normal_quantile(0.5), 0.0);

@@ -1,7 +1,7 @@
 //! A [`Distribution`] made ready to draw from: what depends on the parameters alone is computed once.
 
 use super::distribution::Distribution;
-use super::logarithm::ln;
+use super::elementary::{exp, ln};
 use super::normal::normal_quantile;
 use super::rng::{Draws, Stream};
 use super::time::SimDuration;
@@ -37,7 +37,9 @@ impl Sampler {
             Distribution::Constant(value) => Law::Constant(value),
             Distribution::Uniform { min, max } => Law::Uniform { min, width: max - min },
             Distribution::Exponential { mean } => Law::Exponential { mean },
-            Distribution::Lognormal { mean, cv } => Law::Lognormal { mean, sigma: libm::log1p(cv * cv).sqrt() },
+            Distribution::Lognormal { mean, cv } => {
+                Law::Lognormal { mean, sigma: libm::log1p(cv * cv).sqrt() }
+            }
             Distribution::Erlang { shape, mean } => Law::Erlang { shape, scale: mean / f64::from(shape) },
             Distribution::Pareto { min, alpha, max: cut } => {
                 max = cut;
@@ -57,21 +59,33 @@ impl Sampler {
     }
 
     /// The value named (entity, index) of `stream`.
-    #[inline]
+    #[inline(always)]
     pub fn sample(&self, stream: &Stream, entity: u64, index: u64) -> f64 {
+        // The law of most think times and demands is worth a place in the caller's loop.
+        if let Law::Exponential { mean } = self.law {
+            return at_most(-mean * ln(stream.uniform(entity, index)), self.max);
+        }
+        self.sample_other(stream, entity, index)
+    }
+
+    #[inline(never)]
+    fn sample_other(&self, stream: &Stream, entity: u64, index: u64) -> f64 {
         let value = match self.law {
-            Law::Exponential { mean } => -mean * ln(stream.uniform(entity, index)),
-            Law::Erlang { .. } | Law::InverseGaussian { .. } => self.several(&mut stream.draws(entity, index)),
-            Law::Constant(value) => value,
-            Law::Uniform { .. } | Law::Lognormal { .. } | Law::Pareto { .. } | Law::Weibull { .. } => {
-                self.inverted(stream.uniform(entity, index))
+            Law::Erlang { .. } | Law::InverseGaussian { .. } => {
+                self.several(&mut stream.draws(entity, index))
             }
+            Law::Constant(value) => value,
+            Law::Exponential { .. }
+            | Law::Uniform { .. }
+            | Law::Lognormal { .. }
+            | Law::Pareto { .. }
+            | Law::Weibull { .. } => self.inverted(stream.uniform(entity, index)),
         };
-        value.min(self.max)
+        at_most(value, self.max)
     }
 
     /// As [`Sampler::sample`], in seconds.
-    #[inline]
+    #[inline(always)]
     pub fn duration(&self, stream: &Stream, entity: u64, index: u64) -> SimDuration {
         SimDuration::from_secs_f64(self.sample(stream, entity, index))
     }
@@ -81,12 +95,14 @@ impl Sampler {
     fn inverted(&self, u: f64) -> f64 {
         match self.law {
             Law::Uniform { min, width } => min + width * u,
-            Law::Lognormal { mean, sigma } => mean * libm::exp(sigma * normal_quantile(u) - 0.5 * sigma * sigma),
-            Law::Pareto { min, alpha } => min * libm::exp(-ln(u) / alpha),
-            Law::Weibull { scale, shape } => scale * libm::pow(-ln(u), 1.0 / shape),
+            Law::Lognormal { mean, sigma } => mean * exp(sigma * normal_quantile(u) - 0.5 * sigma * sigma),
+            Law::Pareto { min, alpha } => min * exp(-ln(u) / alpha),
+            Law::Weibull { scale, shape } => scale * exp(ln(-ln(u)) / shape),
             Law::Exponential { mean } => -mean * ln(u),
             Law::Constant(value) => value,
-            Law::Erlang { .. } | Law::InverseGaussian { .. } => unreachable!("drawn by several uniform numbers"),
+            Law::Erlang { .. } | Law::InverseGaussian { .. } => {
+                unreachable!("drawn by several uniform numbers")
+            }
         }
     }
 
@@ -116,12 +132,12 @@ impl Sampler {
             Law::Exponential { mean } => return -mean * ln(draws.uniform()),
             // The density times x is lognormal again, its location higher by sigma squared.
             Law::Lognormal { mean, sigma } => {
-                mean * libm::exp(sigma * normal_quantile(draws.uniform()) + 0.5 * sigma * sigma)
+                mean * exp(sigma * normal_quantile(draws.uniform()) + 0.5 * sigma * sigma)
             }
             Law::Erlang { shape, scale } => scale * gamma_integer(shape + 1, draws),
             // The density times x is a Pareto law of tail index alpha - 1; only finite means get here.
-            Law::Pareto { min, alpha } => min * libm::exp(-ln(draws.uniform()) / (alpha - 1.0)),
-            Law::Weibull { scale, shape } => scale * libm::pow(gamma(1.0 + 1.0 / shape, draws), 1.0 / shape),
+            Law::Pareto { min, alpha } => min * exp(-ln(draws.uniform()) / (alpha - 1.0)),
+            Law::Weibull { scale, shape } => scale * exp(ln(gamma(1.0 + 1.0 / shape, draws)) / shape),
             // The reciprocal of the law, scaled back, is its length-biased version.
             Law::InverseGaussian { mean, ratio } => mean * mean / inverse_gaussian(mean, ratio, draws),
         };
@@ -142,6 +158,12 @@ impl Sampler {
     pub(super) fn pareto(&self) -> Option<(f64, f64)> {
         if let Law::Pareto { min, alpha } = self.law { Some((min, alpha)) } else { None }
     }
+}
+
+/// The smaller of the two; unlike [`f64::min`] without regard to NaN, which no valid law gives.
+#[inline(always)]
+fn at_most(value: f64, max: f64) -> f64 {
+    if value > max { max } else { value }
 }
 
 /// The sum of `shape` exponentials of mean 1.
@@ -176,7 +198,7 @@ fn gamma(shape: f64, draws: &mut Draws) -> f64 {
         let u = draws.uniform();
         if v > 0.0 {
             let v = v * v * v;
-            if ln(u) < 0.5 * normal * normal + d - d * v + d * libm::log(v) {
+            if ln(u) < 0.5 * normal * normal + d - d * v + d * ln(v) {
                 return d * v;
             }
         }

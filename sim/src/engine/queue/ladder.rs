@@ -265,7 +265,8 @@ impl Ladder {
             visit(time, word);
         }
         let (base, shift) = (self.base, self.widths.coarse_shift);
-        self.wheel.for_each(self.open, |ahead, entry| visit(base + (ahead << shift) + (entry >> 32), entry as u32));
+        self.wheel
+            .for_each(self.open, |ahead, entry| visit(base + (ahead << shift) + (entry >> 32), entry as u32));
     }
 }
 
@@ -372,7 +373,10 @@ mod tests {
                 ladder.push(now + 1_000 * gap, word);
             }
             let events = (1u64 << ladder.widths.fine_shift) / gap;
-            assert!((8..=32).contains(&events), "{events} events in a bucket at one every {gap} ns, at {now}");
+            assert!(
+                (8..=32).contains(&events),
+                "{events} events in a bucket at one every {gap} ns, at {now}"
+            );
         }
     }
 }

@@ -68,7 +68,8 @@ mod tests {
             (0..5_000_000u64, 1..900usize)
                 .prop_map(|(gap, count)| (0..count as u64).map(|i| i * gap % 1_000_000_007).collect()),
         ];
-        let pop = (0..1_200usize, prop_oneof![Just(u64::MAX), delays()]).prop_map(|(n, ahead)| Step::Pop(n, ahead));
+        let pop =
+            (0..1_200usize, prop_oneof![Just(u64::MAX), delays()]).prop_map(|(n, ahead)| Step::Pop(n, ahead));
         prop::collection::vec(prop_oneof![push.prop_map(Step::Push), pop], 1..40)
     }
 
@@ -99,7 +100,8 @@ mod tests {
                         let Some((time, taken_word)) = got else { break };
                         now = time;
                         if hold && at < steps.len() {
-                            let delay = u64::from(taken_word).wrapping_mul(0xD1B5_4A32_D192_ED03) >> (taken_word % 64);
+                            let delay = u64::from(taken_word).wrapping_mul(0xD1B5_4A32_D192_ED03)
+                                >> (taken_word % 64);
                             add(&mut ladder, &mut heap, now.saturating_add(delay));
                         }
                     }

@@ -65,7 +65,8 @@ impl Wheel {
         self.links[chunk] = self.tails[bucket];
         self.pool[chunk][0] = entry;
         // 2^26 chunks are 32 GiB; more events than words exist cannot be pending.
-        self.tails[bucket] = u32::try_from(chunk * CHUNK + 1).expect("more events pending than there are words");
+        self.tails[bucket] =
+            u32::try_from(chunk * CHUNK + 1).expect("more events pending than there are words");
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
     }
 
