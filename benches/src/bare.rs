@@ -212,14 +212,19 @@ impl PendingEvents for BareLadder {
     }
 
     #[inline(always)]
-    fn pop_before(&mut self, _horizon: u64) -> Option<(u64, u32)> {
+    fn pop_before(&mut self, horizon: u64) -> Option<(u64, u32)> {
         if self.len == 0 {
             return None;
         }
         loop {
-            if let Some(entry) = self.run.pop() {
+            if let Some(&entry) = self.run.last() {
+                let time = (self.coarse << self.coarse_shift) | (entry >> 32);
+                if time >= horizon {
+                    return None;
+                }
+                self.run.pop();
                 self.len -= 1;
-                return Some(((self.coarse << self.coarse_shift) | (entry >> 32), entry as u32));
+                return Some((time, entry as u32));
             }
             self.refill();
         }

@@ -4,6 +4,7 @@
 //! day does not. Times are CPU time where the system tells it, so that neighbours on a shared machine count less.
 
 pub mod bare;
+pub mod generators;
 pub mod queues;
 pub mod xoshiro;
 
@@ -52,6 +53,8 @@ impl Options {
 
 /// CPU seconds of this thread so far, or wall seconds since the process's first call where that is not known.
 fn cpu_seconds(start: Instant) -> f64 {
+    // The system brings the figure up to date when the thread is taken off its core, otherwise only every few ms.
+    std::thread::sleep(std::time::Duration::from_micros(1));
     let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
     let nanos = schedstat.and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
     nanos.map_or_else(|| start.elapsed().as_secs_f64(), |nanos| nanos * 1e-9)

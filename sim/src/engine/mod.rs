@@ -2,13 +2,17 @@
 //! loop that drives a [`Model`].
 
 pub mod distribution;
+mod elementary;
+mod normal;
 pub mod queue;
 pub mod rng;
+mod sampler;
 pub mod simulation;
 pub mod time;
 
 pub use distribution::Distribution;
 pub use queue::{Ladder, PendingEvents, QuadHeap};
 pub use rng::{Draws, Stream};
+pub use sampler::Sampler;
 pub use simulation::{Model, Scheduler, Simulation};
 pub use time::{SimDuration, SimTime};
