@@ -366,9 +366,14 @@ impl<'a> Section<'a> {
             // Someone who wrote an override thinks in paths.
             Source::Set => {
                 let start = if self.path.is_empty() { String::new() } else { format!("{}.", self.path) };
-                let known: Vec<_> = self.known.iter().map(|key| format!("{start}{key}")).collect();
-                let got = format!("{start}{}", entry.key);
-                (format!("unknown path `{got}`"), similar("path", &got, &known))
+                let path = |key: &str| format!("{start}{key}");
+                // Paths look alike by what they share, so only keys tell whether one is near.
+                let near: Vec<_> = self.known.iter().filter(|key| is_similar(&entry.key, key)).collect();
+                let help = match near.is_empty() {
+                    true => similar("key", &entry.key, &self.known),
+                    false => similar("path", &path(&entry.key), near.iter().map(|key| path(key))),
+                };
+                (format!("unknown path `{}`", path(&entry.key)), help)
             }
         };
         match help {

@@ -286,6 +286,7 @@ fn overrides_that_name_nothing_are_mistakes_of_the_command_line() {
             "--set:1:12: `population` has no element `bot`",
             "similar elements: `bots`",
         ),
+        ("strategy.0.x=1", "--set:1:12: unknown path `strategy.0.x`", "known keys: `name`, `tiers`"),
         ("seed=-1", "--set:1:6: `seed` must be at least 0, got -1", ""),
         ("title.x=1", "--set:1:7: `title` is \"everything\", so it has no `x`", "set the whole of `title`"),
     ] {
