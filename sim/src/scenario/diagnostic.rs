@@ -249,18 +249,30 @@ impl Report {
     }
 }
 
+/// From this similarity on, one word may be meant as another.
+const NEAR: f64 = 0.6;
+
+/// 1 for equal words, 0 for words that share nothing.
+fn similarity(a: &str, b: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(a, b)
+}
+
+/// Whether one word may be meant as another.
+pub(super) fn is_similar(got: &str, known: &str) -> bool {
+    similarity(got, known) >= NEAR
+}
+
 /// The remedy for an unknown word: the nearest known ones, or all of them if none is near and they are few.
 pub(super) fn similar(
     kind: &str,
     got: &str,
     known: impl IntoIterator<Item = impl AsRef<str>>,
 ) -> Option<String> {
-    const NEAR: f64 = 0.6;
     const FEW: usize = 16;
     let known: Vec<_> = known.into_iter().collect();
     let mut near: Vec<(f64, &str)> = known
         .iter()
-        .map(|word| (strsim::normalized_damerau_levenshtein(got, word.as_ref()), word.as_ref()))
+        .map(|word| (similarity(got, word.as_ref()), word.as_ref()))
         .filter(|&(similarity, _)| similarity >= NEAR)
         .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));

@@ -71,7 +71,7 @@ const PRESETS: &[PresetEntry] = &[
         kind: PresetKind::Visit,
         name: "login-site",
         summary: "log in by a form with a token, then about 8 clicks that need the session",
-        source: "think time of TPC-W 5.3.1.1: exponential 7 s, cut at 70 s; clicks inverse Gaussian with the shape of \
+        source: "think time of the TPC-W benchmark: exponential 7 s, cut at 70 s; clicks inverse Gaussian with the shape of \
                  Huberman et al., Science 280 (1998); a mean of 8 clicks, 30 min away and 30 % leaving on a loss are \
                  assumptions",
     },
@@ -79,8 +79,8 @@ const PRESETS: &[PresetEntry] = &[
         kind: PresetKind::Visit,
         name: "browse",
         summary: "about 3 clicks that need no session",
-        source: "clicks inverse Gaussian 2.98, 6.24 of Huberman et al., Science 280 (1998); think time of TPC-W \
-                 5.3.1.1; 30 min away are an assumption",
+        source: "clicks inverse Gaussian 2.98, 6.24 of Huberman et al., Science 280 (1998); think time of the TPC-W \
+                 benchmark; 30 min away are an assumption",
     },
 ];
 

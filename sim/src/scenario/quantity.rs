@@ -166,9 +166,7 @@ impl Item<'_> {
         let mut laws = self.section("a distribution such as { exponential = { mean = … } }")?;
         let law = laws.single("law", &LAWS)?;
         let (time, count) = (quantity, Quantity::Count);
-        let Some(name) = LAWS.into_iter().find(|name| *name == law.key) else {
-            return None;
-        };
+        let name = LAWS.into_iter().find(|name| *name == law.key)?;
         if name == "constant" {
             return law.parameter(quantity, false).map(Distribution::Constant);
         }

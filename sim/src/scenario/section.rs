@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::diagnostic::{Report, Source, Span, similar};
+use super::diagnostic::{Report, Source, Span, is_similar, similar};
 use super::tree::{Entry, Node, Table, Value};
 
 /// A key and its value, or an element of an array.
@@ -227,18 +227,14 @@ pub(super) struct Section<'a> {
     read: Vec<bool>,
     /// The keys that were asked for, for the remedy of an unknown one.
     known: Vec<&'static str>,
+    /// Keys that must be there and are not, with remedies.
+    missing: Vec<(&'static str, String)>,
 }
 
 impl<'a> Section<'a> {
     fn new(report: &'a Report, path: String, span: Span, table: &'a Table) -> Self {
-        Self {
-            report,
-            path: path.into(),
-            span,
-            table,
-            read: vec![false; table.entries.len()],
-            known: Vec::new(),
-        }
+        let read = vec![false; table.entries.len()];
+        Self { report, path: path.into(), span, table, read, known: Vec::new(), missing: Vec::new() }
     }
 
     /// The whole document.
@@ -295,11 +291,10 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Reports that `key` is missing.
-    pub fn missing(&self, key: &str, help: Option<&str>) {
-        let place = if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.path) };
+    /// Notes that `key` is missing, to be reported when the section is finished.
+    pub fn missing(&mut self, key: &'static str, help: Option<&str>) {
         let help = help.map_or_else(|| format!("add `{key} = …`"), Into::into);
-        self.report.absence(self.span, format!("missing key `{key}`{place}"), help);
+        self.missing.push((key, help));
     }
 
     /// The one entry of a table that names one thing of a kind, such as a law by its name. Its key must be `known`.
@@ -340,33 +335,50 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Ends the reading: keys that were not asked for are unknown.
+    /// Ends the reading: keys that were not asked for are unknown, and what is missing is reported, unless one of the
+    /// unknown keys is plainly meant to be it.
     pub fn finish(self) {
-        for (entry, _) in self.table.entries.iter().zip(&self.read).filter(|(_, read)| !**read) {
-            let path = |key: &str| {
-                if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
-            };
-            // Someone who wrote an override thinks in paths.
-            let (message, help) = match entry.span.source {
-                Source::File if self.path.is_empty() => {
-                    (format!("unknown key `{}`", entry.key), similar("key", &entry.key, &self.known))
-                }
-                Source::File => (
-                    format!("unknown key `{}` in `{}`", entry.key, self.path),
-                    similar("key", &entry.key, &self.known),
-                ),
-                Source::Set => {
-                    let known: Vec<_> = self.known.iter().map(|key| path(key)).collect();
-                    (
-                        format!("unknown path `{}`", path(&entry.key)),
-                        similar("path", &path(&entry.key), &known),
-                    )
-                }
-            };
-            match help {
-                Some(help) => self.report.error_with_help(entry.span, message, help),
-                None => self.report.error(entry.span, message),
+        for (key, help) in &self.missing {
+            if !self.unread().any(|entry| is_similar(&entry.key, key)) {
+                let message = format!("missing key `{key}`{}", self.place());
+                self.report.absence(self.span, message, help.as_str());
             }
+        }
+        for entry in self.unread() {
+            self.report_unknown(entry);
+        }
+    }
+
+    fn unread(&self) -> impl Iterator<Item = &'a Entry> {
+        self.table.entries.iter().zip(&self.read).filter(|(_, read)| !**read).map(|(entry, _)| entry)
+    }
+
+    fn place(&self) -> String {
+        if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.path) }
+    }
+
+    fn report_unknown(&self, entry: &Entry) {
+        let (message, help) = match entry.span.source {
+            Source::File => (
+                format!("unknown key `{}`{}", entry.key, self.place()),
+                similar("key", &entry.key, &self.known),
+            ),
+            // Someone who wrote an override thinks in paths.
+            Source::Set => {
+                let start = if self.path.is_empty() { String::new() } else { format!("{}.", self.path) };
+                let path = |key: &str| format!("{start}{key}");
+                // Paths look alike by what they share, so only keys tell whether one is near.
+                let near: Vec<_> = self.known.iter().filter(|key| is_similar(&entry.key, key)).collect();
+                let help = match near.is_empty() {
+                    true => similar("key", &entry.key, &self.known),
+                    false => similar("path", &path(&entry.key), near.iter().map(|key| path(key))),
+                };
+                (format!("unknown path `{}`", path(&entry.key)), help)
+            }
+        };
+        match help {
+            Some(help) => self.report.error_with_help(entry.span, message, help),
+            None => self.report.error(entry.span, message),
         }
     }
 }

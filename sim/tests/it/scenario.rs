@@ -1,16 +1,18 @@
 //! Scenario files: what is read, what is said about mistakes, and what `explain` prints.
 
+mod mistakes;
+mod mutants;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use evenkeel_sim::balancer;
 use evenkeel_sim::engine::{Distribution, SimDuration};
+use evenkeel_sim::population::UsersPerAddress;
 use evenkeel_sim::scenario::{
-    Diagnostic, Diagnostics, Loaded, Overrides, PresetKind, Program, Scenario, Traffic, canonical, load,
-    parse, presets,
+    Diagnostics, Loaded, Overrides, PresetKind, Program, Scenario, Traffic, canonical, parse, presets,
 };
 use evenkeel_sim::session::SessionPlan;
-use proptest::prelude::*;
 
 /// A scenario in which each kind of table occurs, one short key a line; mistakes are put in by replacing a part.
 const WHOLE: &str = r#"title = "everything"
@@ -125,33 +127,6 @@ fn scenario_files() -> Vec<PathBuf> {
     files
 }
 
-/// The mistakes of [`WHOLE`] with `from` replaced by `to`.
-fn mistakes(from: &str, to: &str) -> Vec<Diagnostic> {
-    assert_eq!(WHOLE.matches(from).count(), 1, "`{from}` must stand once in the scenario");
-    match read(&WHOLE.replace(from, to)) {
-        Ok(_) => panic!("`{to}` is taken"),
-        Err(mistakes) => mistakes.0,
-    }
-}
-
-/// Checks that the replacement is one mistake, at the first `marked` of what is put in, with the message and a help
-/// that contains `help`.
-#[track_caller]
-fn check(from: &str, to: &str, marked: &str, message: &str, help: &str) {
-    let found = mistakes(from, to);
-    let text = WHOLE.replace(from, to);
-    let start = WHOLE.find(from).unwrap();
-    let at = start + to.find(marked).unwrap_or_else(|| panic!("`{marked}` is not in `{to}`"));
-    let line = text[..at].matches('\n').count() + 1;
-    let column = at - text[..at].rfind('\n').map_or(0, |newline| newline + 1) + 1;
-    let all = Diagnostics(found.clone()).to_string();
-    assert_eq!(found.len(), 1, "{all}");
-    let got = &found[0];
-    assert_eq!(got.message, message, "{all}");
-    assert_eq!((got.line, got.column), (line, column), "{all}");
-    assert!(got.help.as_deref().unwrap_or("").contains(help), "{all}");
-}
-
 #[test]
 fn every_scenario_of_the_repository_is_read() {
     let files = scenario_files();
@@ -182,4 +157,217 @@ fn what_is_explained_reads_back_as_the_same_scenario() {
         assert_eq!(canonical(&third.resolved), canonical(&first.resolved));
         assert!(!canonical(&first.resolved).contains('#'));
     }
+}
+
+#[test]
+fn balancers_are_written_in_three_ways_that_mean_the_same() {
+    for entry in balancer::entries() {
+        let (program, name) = (entry.program, entry.name);
+        let canonical_of = |balancer: String| {
+            let text = format!(
+                "title = \"t\"\nduration = \"1s\"\n[[scripted_client]]\nname = \"c\"\naddress = \"1.2.3.4\"\n\
+                 connections = [{{ at = \"0s\", hold = \"0s\" }}]\n[cluster]\n\
+                 servers = [{{ name = \"a\", address = \"b:1\" }}]\ncapacity = {{ workers = 1, service = \"1s\" }}\n\
+                 [[strategy]]\nname = \"s\"\nsession = {{ local = {{}} }}\nbalancer = {balancer}\n"
+            );
+            canonical(&read(&text).unwrap_or_else(|mistakes| panic!("{mistakes}")).resolved)
+        };
+        let table = canonical_of(format!("{{ {program}.{name} = {{}} }}"));
+        assert_eq!(canonical_of(format!("\"{program}.{name}\"")), table);
+        assert_eq!(canonical_of(format!("{{ \"{program}.{name}\" = {{}} }}")), table);
+        assert!(table.contains(&format!("[strategy.balancer.{program}.{name}]")));
+    }
+}
+
+#[test]
+fn what_is_written_is_what_is_resolved() {
+    let scenario = whole();
+    assert_eq!(scenario.duration, Some(SimDuration::from_secs(3_600)));
+    let Traffic::ClosedLoop(visit) = &scenario.populations[0].traffic else { panic!("homes make visits") };
+    let five_seconds = Box::new(Distribution::Erlang { shape: 2, mean: 5.0 });
+    assert_eq!(visit.think, Distribution::Truncated { law: five_seconds, max: 60.0 });
+    assert_eq!(scenario.populations[0].connection.keepalive_timeout, SimDuration::from_secs(5));
+    assert_eq!(scenario.populations[1].connection.keepalive_requests, 1);
+    assert_eq!(scenario.populations[1].address.fixed.len(), 2);
+    assert_eq!(scenario.scripted_clients[0].strategies, Some(vec![1]));
+    let Program::Nginx(nginx) = &scenario.strategies[0].tiers[0].program else { panic!("nginx comes first") };
+    let limits: Vec<_> = nginx.servers.iter().map(|s| (s.weight, s.max_fails, s.backup)).collect();
+    assert_eq!(limits, [(1, 3, false), (5, 3, false), (1, 0, true)]);
+    assert!(nginx.next_upstream.error && nginx.next_upstream.non_idempotent && !nginx.next_upstream.timeout);
+    assert_eq!(nginx.next_upstream.statuses, [false, false, true, false, false, false, false]);
+    let Program::Lvs(lvs) = &scenario.strategies[1].tiers[0].program else { panic!("LVS comes second") };
+    let service = &lvs.services[0];
+    assert_eq!(service.persistence_timeout, Some(SimDuration::from_secs(120)));
+    assert_eq!((service.persistence_prefix_v4, service.persistence_prefix_v6), (24, 128));
+    assert_eq!(lvs.timeouts.tcp_fin, SimDuration::from_secs(5));
+    assert_eq!(lvs.timeouts.tcp, SimDuration::from_secs(900));
+    let weights: Vec<_> = service.servers.iter().map(|server| server.weight).collect();
+    assert_eq!(weights, [0, 2, 1]);
+    assert!(matches!(scenario.strategies[1].session, SessionPlan::Shared { .. }));
+    assert_eq!(scenario.strategies[1].tiers[0].tcp_check.unwrap().retry, 1);
+    assert_eq!(scenario.expectations[0].line, 72);
+}
+
+#[test]
+fn a_server_overrides_the_capacity_of_the_cluster_field_by_field() {
+    let explained = read(WHOLE).unwrap().resolved.to_string();
+    for capacity in [
+        "discipline = \"fcfs\", workers = 8, queue_limit = 100, service = \"20ms\"",
+        "discipline = \"fcfs\", workers = 4, queue_limit = 100, service = \"20ms\"",
+        "discipline = \"ps\", cores = 2, limit = \"none\", service = \"20ms\"",
+    ] {
+        assert_eq!(explained.matches(capacity).count(), 1, "{capacity}\n{explained}");
+    }
+}
+
+#[test]
+fn logs_alone_vary_in_nothing_and_run_once() {
+    let text = "title = \"t\"\n[[log]]\nname = \"l\"\nfiles = [\"a\", \"/b\"]\n[cluster]\n\
+                servers = [{ name = \"a\", address = \"b:1\" }]\ncapacity = { workers = 1, service = \"1s\" }\n\
+                [[strategy]]\nname = \"s\"\nsession = { local = {} }\nbalancer = \"nginx.ip_hash\"\n";
+    let scenario = read(text).unwrap().scenario;
+    assert_eq!((scenario.replications, scenario.duration), (1, None));
+}
+
+#[test]
+fn presets_are_named_in_the_explained_text_with_their_source() {
+    let explained = read(WHOLE).unwrap().resolved.to_string();
+    for preset in presets().iter().filter(|preset| preset.name == "home-nat" || preset.name == "login-site") {
+        assert!(explained.contains(&format!("# source: {}", preset.source)), "{explained}");
+        assert!(explained.contains(&format!("preset = \"{}\"", preset.name)), "{explained}");
+    }
+    for preset in presets() {
+        let text = match preset.kind {
+            PresetKind::Address => WHOLE.replace("\"home-nat\"", &format!("\"{}\"", preset.name)),
+            PresetKind::Visit => WHOLE.replace("\"login-site\"", &format!("\"{}\"", preset.name)),
+        };
+        assert!(read(&text).is_ok(), "{}", preset.name);
+    }
+}
+
+fn overridden(assignment: &str) -> Result<Loaded, Diagnostics> {
+    parse("x.toml", WHOLE, &Overrides::new([assignment]))
+}
+
+#[test]
+fn overrides_change_what_is_read_by_index_and_by_name() {
+    let scenario = |assignment| overridden(assignment).unwrap_or_else(|m| panic!("{m}")).scenario;
+    assert_eq!(scenario("seed=18446744073709551615").seed, u64::MAX);
+    assert_eq!(scenario("population.bots.clients = 500").populations[1].clients, 500);
+    assert_eq!(scenario("population.0.clients=1_500").populations[0].clients, 1_500);
+    assert_eq!(scenario("duration=2h").duration, Some(SimDuration::from_secs(7_200)));
+    assert_eq!(scenario("cluster.servers.web1.weight=3").servers[0].weight, 3);
+    let changed = scenario("strategy.nginx.balancer.nginx.round_robin.max_fails=0");
+    let Program::Nginx(nginx) = &changed.strategies[0].tiers[0].program else { panic!("nginx comes first") };
+    assert_eq!(nginx.servers[0].max_fails, 0);
+    let changed = scenario("strategy.lvs.balancer.lvs.wlc={}");
+    let Program::Lvs(lvs) = &changed.strategies[1].tiers[0].program else { panic!("LVS comes second") };
+    assert_eq!(lvs.services[0].persistence_timeout, None);
+    let last_wins = parse("x.toml", WHOLE, &Overrides::new(["seed=1", "seed=2"])).unwrap();
+    assert_eq!(last_wins.scenario.seed, 2);
+}
+
+#[test]
+fn overrides_that_name_nothing_are_mistakes_of_the_command_line() {
+    for (assignment, message, help) in [
+        ("sed=1", "--set:1:1: unknown path `sed`", "similar paths: `seed`"),
+        (
+            "population.bots.cleints=1",
+            "--set:1:17: unknown path `population.1.cleints`",
+            "similar paths: `population.1.clients`",
+        ),
+        (
+            "strategy.0.balancer.nginx.round_robin.max_fail=0",
+            "--set:1:39: unknown path `strategy.0.balancer.nginx.round_robin.max_fail`",
+            "similar paths: `strategy.0.balancer.nginx.round_robin.max_fails`",
+        ),
+        (
+            "population.bot.clients=1",
+            "--set:1:12: `population` has no element `bot`",
+            "similar elements: `bots`",
+        ),
+        ("strategy.0.x=1", "--set:1:12: unknown path `strategy.0.x`", "known keys: `name`, `tiers`"),
+        ("seed=-1", "--set:1:6: `seed` must be at least 0, got -1", ""),
+        ("title.x=1", "--set:1:7: `title` is \"everything\", so it has no `x`", "set the whole of `title`"),
+    ] {
+        let shown = overridden(assignment).unwrap_err().to_string();
+        assert!(shown.starts_with(message), "{shown}");
+        assert!(shown.contains(help), "{shown}");
+    }
+}
+
+#[test]
+fn cgnat_pools_addresses_in_pairs_and_sizes_may_be_written_with_underscores() {
+    let text = WHOLE.replace(
+        "{ preset = \"home-nat\", addresses_per_24 = 2.5 }",
+        "{ preset = \"cgnat\", users_per_address = 1_024, pooling = \"paired\" }",
+    );
+    let address = &read(&text).unwrap().scenario.populations[0].address;
+    assert_eq!(address.users_per_address, UsersPerAddress::Constant(1_024));
+    assert_eq!(address.preset, "cgnat");
+}
+
+#[test]
+fn the_example_of_the_design_is_read_but_for_what_is_not_modelled_yet() {
+    let example = r#"
+title        = "Three web servers, two ways to keep a session, one crash"
+duration     = "2h"          # after the warm-up; `at` counts from its end too
+warmup       = "10m"
+replications = 20
+seed         = 7
+
+[[population]]
+name    = "homes"
+clients = 12_000
+address = { preset = "home-nat" }
+visit   = { preset = "login-site" }
+
+[[population]]
+name    = "mobile"
+clients = 8_000
+address = { preset = "cgnat", users_per_address = 256, pooling = "paired" }
+visit   = { preset = "login-site" }
+
+[cluster]
+servers = [                  # in configuration order, which some programs read backwards
+  { name = "web1", address = "172.16.94.216:9000" },
+  { name = "web2", address = "172.16.94.217:9000" },
+  { name = "web3", address = "172.16.94.218:9000" },
+]
+capacity = { workers = 64, service = { lognormal = { mean = "20ms", cv = 1.0 } } }   # a server may override it
+
+[[fault]]
+at = "1h"
+crash = { server = "web2", lasts = "10m" }
+
+[[strategy]]
+name     = "nginx ip_hash"
+balancer = { nginx.ip_hash = {} }
+session  = { local = {} }
+
+[[strategy]]
+name     = "LVS -p 120"
+balancer = { lvs.wlc = { persistence_timeout = "120s", timeouts = { tcp = "30s", tcp_fin = "5s", udp = "60s" } } }
+director = { vrrp = { advert_int = "1s", sync = false } }
+session  = { local = {} }
+
+[[strategy]]
+name     = "round robin, sessions in MySQL"
+balancer = { nginx.round_robin = {} }
+session  = { mysql = { replicas = 1, replica_lag = "200ms" } }
+
+[[expect]]
+strategy = "LVS -p 120"
+metric   = "load.requests.peak_to_mean"
+max      = 1.35
+"#;
+    let mistakes = read(example).unwrap_err().0;
+    let found: Vec<_> = mistakes.iter().map(|mistake| (mistake.line, mistake.message.as_str())).collect();
+    assert_eq!(found, [(40, "`director` is not modelled yet"), (46, "unknown session store `mysql`")]);
+    let supported =
+        example.replace("director = { vrrp = { advert_int = \"1s\", sync = false } }\n", "").replace(
+            "{ mysql = { replicas = 1, replica_lag = \"200ms\" } }",
+            "{ shared = { latency = \"2ms\" } }",
+        );
+    assert_eq!(read(&supported).unwrap().scenario.strategies.len(), 3);
 }

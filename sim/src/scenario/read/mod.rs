@@ -327,7 +327,6 @@ fn expectation(item: &Item<'_>, strategies: &Names, has_faults: bool) -> Option<
     });
     if (min, max) == (Some(None), Some(None)) {
         s.missing("max", Some("an expectation needs `min` or `max`, or both"));
-        return None;
     }
     let line = s.report().line(s.span());
     section.finish();

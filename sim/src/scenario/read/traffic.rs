@@ -120,7 +120,6 @@ fn address(item: &Item<'_>) -> Option<AddressPlan> {
             "preset",
             Some("one of `direct`, `home-nat`, `office`, `cgnat`; or list addresses as `fixed`"),
         );
-        return None;
     }
     let users = s.optional("users_per_address", plan.users_per_address, |item| users_per_address(&item));
     let density = s.optional("addresses_per_24", plan.addresses_per_24, |item| {
@@ -132,7 +131,7 @@ fn address(item: &Item<'_>) -> Option<AddressPlan> {
         Some(number)
     });
     let pooling = s.optional("pooling", (), |item| {
-        if plan.preset != "cgnat" {
+        if preset.is_some() && plan.preset != "cgnat" {
             let help = "`pooling` says how a carrier's NAT (`preset = \"cgnat\"`) deals addresses";
             item.error_with_help(format!("`pooling` has no meaning with preset `{}`", plan.preset), help);
             return None;
