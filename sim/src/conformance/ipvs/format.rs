@@ -132,7 +132,8 @@ pub(super) fn events(bytes: &[u8]) -> Result<Vec<Event>, CaseError> {
         let record = record.map_err(malformed)?;
         let line = record.position().map_or(1, csv::Position::line);
         let field = |index: usize| record.get(index).unwrap_or("");
-        let wrong = |name: &str, got: &str| CaseError::at(EVENTS, line, format!("`{name}`: cannot read `{got}`"));
+        let wrong =
+            |name: &str, got: &str| CaseError::at(EVENTS, line, format!("`{name}`: cannot read `{got}`"));
         let time = field(t_ms);
         events.push(Event {
             line,

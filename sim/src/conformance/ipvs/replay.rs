@@ -110,10 +110,12 @@ impl Replay {
             .service_of(called)
             .ok_or_else(|| event.error(format!("no service at {} port {}", called.address, called.port)))?;
         let key = self.setup.key_of(service, called);
-        let open = Open { address, port: event.client_port, key: &key, method: Method::Get, worker: 0, service };
+        let open =
+            Open { address, port: event.client_port, key: &key, method: Method::Get, worker: 0, service };
         let opened = self.lvs.open(now, &open);
         let server = opened.decision.server;
-        let connection = Connection { address, port: event.client_port, service, key, flow: opened.flow, server };
+        let connection =
+            Connection { address, port: event.client_port, service, key, flow: opened.flow, server };
         self.connections.insert(event.conn.clone(), connection);
 
         let modelled = match server {

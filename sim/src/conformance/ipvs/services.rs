@@ -144,8 +144,8 @@ impl Setup {
             let name = parse_name(&service.service)
                 .ok_or_else(|| wrong(format!("`service`: cannot read `{}`", service.service)))?;
             let netmask = service.netmask.as_deref().unwrap_or("255.255.255.255");
-            let (v4, v6) = parse_netmask(netmask)
-                .ok_or_else(|| wrong(format!("`netmask`: cannot read `{netmask}`")))?;
+            let (v4, v6) =
+                parse_netmask(netmask).ok_or_else(|| wrong(format!("`netmask`: cannot read `{netmask}`")))?;
             services.push(LvsService {
                 scheduler,
                 persistence_timeout: service.persistence_s.map(seconds),
@@ -301,7 +301,12 @@ mod tests {
 
     #[test]
     fn the_clock_counts_the_ticks_between_reading_and_time_zero() {
-        let timer = |at, phase| KernelTimer { hz: 250, jiffies_read: 100, jiffies_read_at_ms: at, tick_phase_ms: phase };
+        let timer = |at, phase| KernelTimer {
+            hz: 250,
+            jiffies_read: 100,
+            jiffies_read_at_ms: at,
+            tick_phase_ms: phase,
+        };
         let jiffies = |at, phase| clock(&timer(at, phase)).unwrap().jiffies_at_zero;
         assert_eq!(jiffies(-0.671, 2.018), 100);
         assert_eq!(jiffies(-0.671, 3.6), 101, "a tick at -0.4 ms");

@@ -83,7 +83,9 @@ pub(super) fn compare(
     };
     let service_id = |name: &str| {
         let index = setup.labels.iter().position(|own| own == name);
-        index.map(|index| index as u16).ok_or_else(|| event.error(format!("no service `{name}` in case.json")))
+        index
+            .map(|index| index as u16)
+            .ok_or_else(|| event.error(format!("no service `{name}` in case.json")))
     };
     let mut check = |recorded: &Counters, service: u16| {
         for (name, &[_, active, inactive]) in recorded {

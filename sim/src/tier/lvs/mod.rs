@@ -9,7 +9,9 @@
 
 mod addresses;
 mod director;
+mod expiry;
 mod persistence;
+mod service;
 mod state;
 mod table;
 mod wheel;
@@ -144,4 +146,3 @@ pub struct KernelClock {
     /// Time from time zero to the next tick; less than one tick.
     pub tick_phase: SimDuration,
 }
-

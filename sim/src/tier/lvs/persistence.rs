@@ -51,13 +51,12 @@ impl Lvs {
         if let Some(slot) = self.find_template(service, address) {
             let entry = *self.table.entry(slot);
             if self.is_template_usable(&entry) {
-                let shortened = matches!(entry.kind(), Kind::Template { shortened: true, .. });
-                self.arm(slot, if shortened { self.later_ticks() } else { ticks });
+                let shortened = entry.kind() == Kind::Template { shortened: true };
+                self.arm(slot, if shortened { self.later_ticks } else { ticks });
                 return (Some((entry.server, Reason::Affinity)), slot);
             }
             // Its timer goes on as it is.
-            let shortened = matches!(entry.kind(), Kind::Template { shortened: true, .. });
-            self.table.entry_mut(slot).set_kind(Kind::Template { invalid: true, shortened });
+            self.table.hide(slot);
             unusable = true;
         }
         let Some((server, reason)) = self.services[usize::from(service)].schedule(open) else {
@@ -65,7 +64,7 @@ impl Lvs {
         };
         let reason = if unusable { Reason::AffinityUnusable(Skipped::OutOfService) } else { reason };
         let key = self.acquire(address, 0, service, true);
-        let slot = self.table.insert(key, Kind::Template { invalid: false, shortened: false }, server, 0);
+        let slot = self.table.insert(key, Kind::Template { shortened: false }, server, 0);
         self.arm(slot, ticks);
         (Some((server, reason)), slot)
     }
@@ -100,16 +99,16 @@ impl Lvs {
     }
 
     fn template_view(&self, entry: &Entry) -> Option<TemplateView> {
-        let Kind::Template { invalid, shortened } = entry.kind() else { return None };
+        let Kind::Template { shortened } = entry.kind() else { return None };
         let full = self.services[usize::from(entry.endpoint)].persistence_ticks.unwrap_or(0);
         Some(TemplateView {
             service: entry.endpoint,
             address: self.client_address(entry),
             server: ServerId(entry.server),
             left: self.time_left(entry),
-            timeout: self.duration_of(if shortened { self.later_ticks() } else { full }),
+            timeout: self.clock.duration(if shortened { self.later_ticks } else { full }),
             controlled: entry.link,
-            invalid,
+            invalid: entry.is_hidden(),
         })
     }
 }
