@@ -409,3 +409,183 @@ impl Opened {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Director, config, open};
+    use super::*;
+    use crate::tier::lvs::TemplateScope;
+
+    const CLIENT: [u8; 4] = [10, 0, 0, 1];
+
+    #[test]
+    fn every_new_connection_is_scheduled_without_persistence() {
+        let mut director = Director::new(config("rr", 3, None));
+        let servers: Vec<u16> = (1..=4).map(|port| director.connect(CLIENT, port).1).collect();
+        assert_eq!(servers, [2, 1, 0, 2]);
+        assert_eq!(director.syn(CLIENT, 9).decision.reason, Reason::Scheduled { tie: false });
+    }
+
+    #[test]
+    fn a_tie_of_wlc_is_told() {
+        let mut director = Director::new(config("wlc", 2, None));
+        assert_eq!(director.syn(CLIENT, 1).decision.reason, Reason::Scheduled { tie: true });
+        assert_eq!(director.syn(CLIENT, 2).decision.reason, Reason::Scheduled { tie: false });
+    }
+
+    #[test]
+    fn counters_follow_the_states() {
+        let mut director = Director::new(config("wlc", 1, None));
+        let opened = director.syn(CLIENT, 1);
+        assert_eq!(director.counters(0), (1, 0), "SYN_RECV is active");
+        director.segment(opened.flow, Segment::Established);
+        director.segment(opened.flow, Segment::ClientFin);
+        assert_eq!(director.counters(0), (0, 1));
+        director.segment(opened.flow, Segment::ServerFin);
+        assert_eq!(director.state(opened.flow), Some(TcpState::TimeWait));
+        director.wait(123);
+        assert_eq!((director.counters(0), director.state(opened.flow)), ((0, 0), None));
+    }
+
+    #[test]
+    fn no_usable_server_means_a_refusal_without_an_entry() {
+        let mut director = Director::new(config("wlc", 1, None));
+        director.lvs.set_weight(director.now, ServerId(0), 0);
+        let opened = director.syn(CLIENT, 1);
+        assert_eq!((opened.decision.server, opened.decision.reason), (None, Reason::NoneUsable));
+        assert_eq!(director.sizes(), TableSizes::default());
+        let elsewhere = Open { service: 7, ..open(CLIENT, 1) };
+        assert_eq!(director.lvs.open(director.now, &elsewhere).decision.server, None);
+    }
+
+    #[test]
+    fn a_segment_of_an_expired_connection_is_reset() {
+        let mut director = Director::new(config("wlc", 2, None));
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.wait(899);
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::To(ServerId(server)));
+        director.wait(918);
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::Reset);
+    }
+
+    #[test]
+    fn sloppy_tcp_schedules_unknown_connections_afresh() {
+        let mut settings = config("rr", 2, None);
+        let mut strict = Director::new(settings.clone());
+        let rejoined = strict.lvs.rejoin(strict.now, &open(CLIENT, 1), Segment::FromClient);
+        assert_eq!((rejoined.forwarded, rejoined.opened.is_none()), (Forwarded::Reset, true));
+
+        settings.sysctl.sloppy_tcp = true;
+        let mut sloppy = Director::new(settings);
+        let rejoined = sloppy.lvs.rejoin(sloppy.now, &open(CLIENT, 1), Segment::FromClient);
+        assert_eq!(rejoined.forwarded, Forwarded::To(ServerId(1)));
+        let flow = rejoined.opened.unwrap().flow;
+        assert_eq!(sloppy.state(flow), Some(TcpState::Established));
+        let reset = sloppy.lvs.rejoin(sloppy.now, &open(CLIENT, 2), Segment::ClientReset);
+        assert_eq!(reset.forwarded, Forwarded::Reset);
+    }
+
+    #[test]
+    fn a_port_that_comes_back_finds_its_entry_unless_that_is_closed() {
+        let mut director = Director::new(config("rr", 3, None));
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.segment(flow, Segment::ClientFin);
+        let again = director.syn(CLIENT, 1);
+        assert_eq!((again.flow, again.decision.reason), (flow, Reason::LiveEntry));
+        director.segment(flow, Segment::Established);
+        director.close(flow);
+        let rescheduled = director.syn(CLIENT, 1);
+        assert_ne!(rescheduled.decision.server, Some(ServerId(server)));
+        assert_eq!(director.counters(server), (0, 1), "the old one counts until the next tick");
+        director.wait_ms(4);
+        assert_eq!(director.counters(server), (0, 0));
+    }
+
+    #[test]
+    fn without_reuse_mode_a_closed_entry_is_used_again_even_at_weight_zero() {
+        let mut settings = config("rr", 3, None);
+        settings.sysctl.conn_reuse_mode = false;
+        let mut director = Director::new(settings);
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.close(flow);
+        director.lvs.set_weight(director.now, ServerId(server), 0);
+        let again = director.syn(CLIENT, 1).decision;
+        assert_eq!((again.server, again.reason), (Some(ServerId(server)), Reason::LiveEntry));
+    }
+
+    #[test]
+    fn with_expire_nodest_conn_a_port_of_a_quiesced_server_is_rescheduled() {
+        let mut settings = config("rr", 2, None);
+        settings.sysctl.expire_nodest_conn = true;
+        let mut director = Director::new(settings);
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.lvs.set_weight(director.now, ServerId(server), 0);
+        assert_ne!(director.syn(CLIENT, 1).flow, flow);
+    }
+
+    #[test]
+    fn direct_routing_sees_the_client_only() {
+        let mut settings = config("wlc", 1, None);
+        settings.forwarding = Forwarding::Dr;
+        let mut director = Director::new(settings);
+        let (flow, _) = director.connect(CLIENT, 1);
+        assert_eq!(director.segment(flow, Segment::ServerFin), Forwarded::To(ServerId(0)));
+        assert_eq!(director.state(flow), Some(TcpState::Established));
+        director.close(flow);
+        assert_eq!(director.state(flow), Some(TcpState::FinWait));
+    }
+
+    #[test]
+    fn packets_to_a_removed_server_are_dropped_and_its_return_revives_them() {
+        let mut director = Director::new(config("wlc", 2, None));
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.lvs.remove_server(director.now, ServerId(server));
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::Dropped);
+        assert_eq!(director.segment(flow, Segment::ServerFin), Forwarded::To(ServerId(server)));
+        let syn = director.syn(CLIENT, 1).decision;
+        assert_eq!((syn.server, syn.reason), (None, Reason::AffinityUnusable(Skipped::OutOfService)));
+        director.lvs.add_server(director.now, ServerId(server), 1);
+        assert_eq!(director.counters(server), (0, 1));
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::To(ServerId(server)));
+    }
+
+    #[test]
+    fn thresholds_take_a_server_out_and_back() {
+        let mut settings = config("rr", 2, None);
+        settings.services[0].servers[1].upper_threshold = 2;
+        let mut director = Director::new(settings);
+        let opened: Vec<_> = (1..=6).map(|port| director.connect(CLIENT, port)).collect();
+        let servers: Vec<u16> = opened.iter().map(|&(_, server)| server).collect();
+        assert_eq!(servers, [1, 0, 1, 0, 0, 0]);
+        director.segment(opened[0].0, Segment::ClientReset);
+        director.wait(12);
+        assert_eq!(director.connect(CLIENT, 7).1, 1);
+    }
+
+    #[test]
+    fn a_director_that_takes_over_knows_nothing() {
+        let mut director = Director::new(config("wlc", 2, Some(120)));
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.lvs.lose_tables(director.now);
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::Reset);
+        assert_eq!((director.counters(server), director.template(CLIENT)), ((0, 0), None));
+        assert_eq!(director.syn(CLIENT, 2).decision.reason, Reason::Scheduled { tie: true });
+        director.wait(1_000);
+        assert_eq!(director.sizes().flows, 0);
+    }
+
+    #[test]
+    fn ports_of_a_service_for_all_ports_are_different_connections() {
+        let mut settings = config("rr", 3, Some(60));
+        settings.services[0].template_scope = TemplateScope::AllPorts;
+        let mut director = Director::new(settings);
+        let call = |director: &mut Director, key: &'static [u8]| {
+            director.lvs.open(director.now, &Open { key, ..open(CLIENT, 1) })
+        };
+        let web = call(&mut director, &[0, 80]);
+        let tls = call(&mut director, &[1, 187]);
+        assert_ne!(web.flow, tls.flow);
+        assert_eq!((tls.decision.server, tls.decision.reason), (web.decision.server, Reason::Affinity));
+        assert_eq!(call(&mut director, &[0, 80]).decision.reason, Reason::LiveEntry);
+    }
+}

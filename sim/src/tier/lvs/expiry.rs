@@ -106,3 +106,54 @@ impl Lvs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Director, config};
+    use super::super::{Forwarded, Segment};
+    use super::*;
+
+    const CLIENT: [u8; 4] = [10, 0, 0, 1];
+
+    #[test]
+    fn with_expire_nodest_conn_everything_of_a_removed_server_is_deleted_two_ticks_later() {
+        let mut settings = config("rr", 2, Some(120));
+        settings.sysctl.expire_nodest_conn = true;
+        let mut director = Director::new(settings);
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.connect([10, 0, 0, 2], 1);
+        director.lvs.remove_server(director.now, ServerId(server));
+        director.wait_ms(4);
+        assert_eq!(director.counters(server), (1, 0));
+        director.wait_ms(4);
+        assert_eq!(director.counters(server), (0, 0));
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::Reset);
+        assert_eq!(director.template(CLIENT), None);
+        let sizes = director.sizes();
+        assert_eq!((sizes.flows, sizes.affinity_entries), (1, 1));
+    }
+
+    #[test]
+    fn a_server_back_before_the_deletion_keeps_its_connections() {
+        let mut settings = config("rr", 2, None);
+        settings.sysctl.expire_nodest_conn = true;
+        let mut director = Director::new(settings);
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.lvs.remove_server(director.now, ServerId(server));
+        director.lvs.add_server(director.now, ServerId(server), 1);
+        director.wait(1);
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::To(ServerId(server)));
+    }
+
+    #[test]
+    fn hours_of_idleness_empty_the_tables() {
+        let mut director = Director::new(config("wlc", 3, Some(300)));
+        for client in 0..2_000_u32 {
+            director.connect(std::net::Ipv4Addr::from_bits(client), 1);
+            director.wait_ms(7);
+        }
+        director.wait(24 * 3_600);
+        assert_eq!([0, 1, 2].map(|server| director.counters(server)), [(0, 0); 3]);
+        assert_eq!(director.sizes().affinity_entries, 0);
+    }
+}

@@ -10,7 +10,11 @@
 mod addresses;
 mod director;
 mod expiry;
+#[cfg(test)]
+mod fixture;
 mod persistence;
+#[cfg(test)]
+mod properties;
 mod service;
 mod state;
 mod table;
