@@ -1,7 +1,7 @@
 //! Replays recordings of Linux IPVS.
 //!
 //! A recording says what clients and servers did; the packets that this makes the director see are worked out here
-//! (see [`Replay`]). Decisions compared: every `open` (which server, or a refusal) and every `data` (answered, reset,
+//! (`replay.rs`). Decisions compared: every `open` (which server, or a refusal) and every `data` (answered, reset,
 //! or no answer). Counters, templates and connections of `snapshot` rows are compared as well but are no decisions:
 //! they hold values that differ by a tick of the kernel's timer where two events fall together ([`SnapshotTally`]).
 
