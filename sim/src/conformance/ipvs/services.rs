@@ -115,6 +115,9 @@ impl Setup {
         let wrong = |message: String| CaseError::File { file: MANIFEST.into(), message };
         let default = Called::parse(&manifest.vip)
             .ok_or_else(|| wrong(format!("`vip`: not an address and port: `{}`", manifest.vip)))?;
+        if manifest.servers.len() > usize::from(u16::MAX) || manifest.services.len() > usize::from(u16::MAX) {
+            return Err(wrong("more than 65535 servers or services".into()));
+        }
         let only = [Service {
             service: format!("-t {}", manifest.vip),
             scheduler: manifest.scheduler.clone().unwrap_or_default(),
@@ -140,6 +143,9 @@ impl Setup {
             };
             if let Some(flag) = service.flags.first() {
                 return Ok(Err(format!("no option `{flag}` of `{}`", service.scheduler)));
+            }
+            if service.service.starts_with("-u ") {
+                return Ok(Err("only TCP services are modelled".into()));
             }
             let name = parse_name(&service.service)
                 .ok_or_else(|| wrong(format!("`service`: cannot read `{}`", service.service)))?;

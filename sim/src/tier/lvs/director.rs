@@ -1,27 +1,26 @@
-//! The director: what it does with a SYN, with another segment, with a command, and when a timer fires.
+//! The director: what it does with a SYN, with another segment, and with a command.
 //!
-//! Source: Linux 6.1, `ip_vs_core.c` (`ip_vs_in_hook`, `ip_vs_schedule`), `ip_vs_conn.c` (`ip_vs_conn_new`,
-//! `ip_vs_conn_expire`, `ip_vs_expire_nodest_conn_flush`) and `ip_vs_proto_tcp.c` (`tcp_conn_schedule`).
+//! Source: Linux 6.1, `ip_vs_core.c` (`ip_vs_in_hook`, `ip_vs_schedule`), `ip_vs_conn.c` (`ip_vs_conn_new`) and
+//! `ip_vs_proto_tcp.c` (`tcp_conn_schedule`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::balancer::Balancer;
-use crate::balancer::lvs::{Destinations, LvsScheduler, SchedulerRequest};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 use crate::tier::{Decision, Reason, Skipped};
 
 use super::addresses::Addresses;
+use super::service::{Endpoint, Service};
 use super::state::TcpState;
 use super::table::{Entry, Key, Kind, NONE, Table};
 use super::wheel::TimerWheel;
 use super::{
-    FlowId, Forwarded, Forwarding, KernelClock, LvsConfig, LvsServer, LvsService, LvsSysctl, Open, Opened,
-    Segment, TableSizes, TemplateScope,
+    FlowId, Forwarded, Forwarding, KernelClock, LvsConfig, LvsSysctl, Open, Opened, Segment, TableSizes,
 };
 
-/// Bytes of one connection or template in the kernel: `struct ip_vs_conn` is 288 bytes on 64 bits, in cache lines of
-/// 64.
+/// Bytes of one connection or template in the kernel: `struct ip_vs_conn` has 288 on 64 bits (the module says so when
+/// it is loaded), rounded up to cache lines.
 const KERNEL_ENTRY_BYTES: u64 = 320;
 
 /// How long a template lives on when its timer has run out and it still controls connections (`ip_vs_conn_expire`).
@@ -30,92 +29,6 @@ const EXPIRE_LATER: SimDuration = SimDuration::from_secs(60);
 /// Ticks from the removal of a server to the deletion of its connections (`expire_nodest_conn`): the kernel queues
 /// that work with a delay of one tick (`__ip_vs_del_dest`), which the timer wheel makes two.
 const FLUSH_DELAY: u64 = 2;
-
-/// One virtual service at work.
-#[derive(Debug)]
-pub(super) struct Service {
-    pub config: LvsService,
-    pub scheduler: LvsScheduler,
-    pub destinations: Destinations,
-    /// `-p` in ticks.
-    pub persistence_ticks: Option<u32>,
-}
-
-impl Service {
-    fn new(config: LvsService, clock: &KernelClock) -> Self {
-        let mut service = Self {
-            scheduler: config.scheduler.clone(),
-            destinations: Destinations::new(),
-            persistence_ticks: config.persistence_timeout.map(|timeout| clock.ticks(timeout)),
-            config,
-        };
-        for index in 0..service.config.servers.len().min(usize::from(u16::MAX) + 1) {
-            let weight = service.config.servers[index].weight;
-            service.add(ServerId(index as u16), weight);
-        }
-        service
-    }
-
-    /// `ipvsadm -a`, with the thresholds of the configuration.
-    fn add(&mut self, server: ServerId, weight: u32) {
-        let LvsServer { upper_threshold, lower_threshold, .. } = self
-            .config
-            .servers
-            .get(server.index())
-            .copied()
-            .unwrap_or(LvsServer { weight, upper_threshold: 0, lower_threshold: 0 });
-        if self.destinations.add(server, weight, upper_threshold, lower_threshold) {
-            self.scheduler.servers_changed(&self.destinations);
-        }
-    }
-
-    /// Whether `server` is configured (`IP_VS_DEST_F_AVAILABLE`).
-    #[inline]
-    pub fn is_listed(&self, server: u16) -> bool {
-        self.destinations.get(ServerId(server)).is_some_and(|record| record.listed)
-    }
-
-    /// Whether the weight of `server` is 0.
-    #[inline]
-    pub fn is_quiesced(&self, server: u16) -> bool {
-        self.destinations.get(ServerId(server)).is_some_and(|record| record.weight == 0)
-    }
-
-    /// Lets the scheduler choose; `None` if no server may be used. A service of all ports has to be persistent, and
-    /// refuses every client if it is not.
-    #[inline]
-    pub fn schedule(&mut self, open: &Open<'_>) -> Option<(u16, Reason)> {
-        if self.persistence_ticks.is_none() && self.config.template_scope == TemplateScope::AllPorts {
-            return None;
-        }
-        let mut request = SchedulerRequest::new(open.address, open.port);
-        if let Some(called) = Endpoint::called_address(open.key) {
-            request.destination = called;
-        }
-        let server = self.scheduler.pick(&mut self.destinations, &mut request)?;
-        Some((server.0, Reason::Scheduled { tie: request.tie }))
-    }
-}
-
-/// A destination that clients call. Connections to different ports of one service are different connections even if
-/// client and client port are the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Endpoint {
-    service: u16,
-    /// [`Open::key`].
-    key: Box<[u8]>,
-}
-
-impl Endpoint {
-    /// The address in a key of 4 or 16 bytes and perhaps a port.
-    fn called_address(key: &[u8]) -> Option<IpAddr> {
-        match key.len() {
-            4 | 6 => Some(IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(&key[..4]).ok()?))),
-            16 | 18 => Some(IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(&key[..16]).ok()?))),
-            _ => None,
-        }
-    }
-}
 
 /// What became of a segment that was looked up by its addresses.
 #[derive(Clone, Copy, Debug)]
@@ -151,22 +64,22 @@ pub struct ConnectionView {
 pub struct Lvs {
     pub(super) services: Vec<Service>,
     /// The destinations called: first, one with an empty key for each service, then the others as they turn up.
-    endpoints: Vec<Endpoint>,
+    pub(super) endpoints: Vec<Endpoint>,
     pub(super) table: Table,
     pub(super) wheel: TimerWheel,
     pub(super) addresses: Addresses,
     pub(super) sysctl: LvsSysctl,
-    clock: KernelClock,
+    pub(super) clock: KernelClock,
     /// When the present jiffy ends.
-    tick_end: SimTime,
+    pub(super) tick_end: SimTime,
     /// Whether the server's packets pass by.
     one_way: bool,
     /// Timeout of each state in ticks, in the order of [`TcpState::ALL`].
     state_ticks: [u32; TcpState::ALL.len()],
     /// [`EXPIRE_LATER`] in ticks.
-    later_ticks: u32,
+    pub(super) later_ticks: u32,
     /// The jiffy at which connections of removed servers are deleted (`expire_nodest_conn`).
-    flush_at: Option<u64>,
+    pub(super) flush_at: Option<u64>,
 }
 
 impl Lvs {
@@ -348,101 +261,6 @@ impl Lvs {
         })
     }
 
-    /// Does what the timers would have done by `now`.
-    #[inline]
-    pub(super) fn advance(&mut self, now: SimTime) {
-        if now >= self.tick_end {
-            let jiffies = self.clock.jiffies(now);
-            self.tick_end = self.clock.next_tick(jiffies);
-            self.fire_until(jiffies);
-        }
-    }
-
-    fn fire_until(&mut self, jiffies: u64) {
-        if let Some(at) = self.flush_at.take_if(|at| *at <= jiffies) {
-            self.fire_timers(at);
-            self.flush_removed();
-        }
-        self.fire_timers(jiffies);
-    }
-
-    fn fire_timers(&mut self, until: u64) {
-        while let Some(mut due) = self.wheel.advance(until) {
-            for list in due.iter_mut().rev() {
-                while let Some(slot) = self.wheel.pop(self.table.entries_mut(), list) {
-                    self.expire(slot);
-                }
-            }
-        }
-    }
-
-    /// A timer has run out: `ip_vs_conn_expire`. Arms no timer but its own and frees no slot but its own, so that the
-    /// lists under way stay whole.
-    fn expire(&mut self, slot: u32) {
-        match self.table.entry(slot).kind() {
-            Kind::Template { invalid, .. } if self.table.entry(slot).link > 0 => {
-                self.table.entry_mut(slot).set_kind(Kind::Template { invalid, shortened: true });
-                self.arm(slot, self.later_ticks);
-            }
-            _ => self.unlink(slot),
-        }
-    }
-
-    /// Takes an entry whose timer is not armed out of the table, and of its template's and its server's counts.
-    fn unlink(&mut self, slot: u32) {
-        let entry = *self.table.entry(slot);
-        match entry.kind() {
-            Kind::Connection(state) => {
-                if entry.link != NONE {
-                    self.table.entry_mut(entry.link).link -= 1;
-                }
-                let service = self.endpoints[usize::from(entry.endpoint)].service;
-                self.services[usize::from(service)]
-                    .destinations
-                    .unbind(ServerId(entry.server), state.is_active());
-            }
-            Kind::Template { .. } => {
-                self.services[usize::from(entry.endpoint)].destinations.relax(ServerId(entry.server));
-            }
-            Kind::Free => return,
-        }
-        if entry.is_ipv6() {
-            self.addresses.release(entry.client);
-        }
-        self.table.remove(slot);
-    }
-
-    /// Deletes every connection of a removed server, and each template of one that controls none any more.
-    fn flush_removed(&mut self) {
-        for slot in 0..self.table.slots() {
-            let entry = self.table.entry(slot);
-            let (service, template) = match entry.kind() {
-                Kind::Connection(_) => (self.endpoints[usize::from(entry.endpoint)].service, entry.link),
-                Kind::Template { .. } if entry.link == 0 => (entry.endpoint, NONE),
-                Kind::Template { .. } | Kind::Free => continue,
-            };
-            if self.services[usize::from(service)].is_listed(entry.server) {
-                continue;
-            }
-            self.delete(slot);
-            if template != NONE && self.table.entry(template).link == 0 {
-                self.delete(template);
-            }
-        }
-    }
-
-    fn delete(&mut self, slot: u32) {
-        self.wheel.disarm(self.table.entries_mut(), slot);
-        self.unlink(slot);
-    }
-
-    /// Lets the timer of a connection fire at the next tick (`ip_vs_conn_expire_now`). Until then it counts.
-    fn expire_now(&mut self, slot: u32) {
-        if self.wheel.ticks_left(self.table.entry(slot)) > 0 {
-            self.arm(slot, 0);
-        }
-    }
-
     /// A segment of the connection at `slot` passes.
     #[inline]
     fn pass(&mut self, slot: u32, segment: Segment) -> Forwarded {
@@ -512,16 +330,6 @@ impl Lvs {
             Kind::Connection(state) => state,
             Kind::Free | Kind::Template { .. } => TcpState::Close,
         }
-    }
-
-    /// What an overdue template's timer is set to while it controls connections, in ticks.
-    #[inline]
-    pub(super) fn later_ticks(&self) -> u32 {
-        self.later_ticks
-    }
-
-    pub(super) fn duration_of(&self, ticks: u32) -> SimDuration {
-        self.clock.duration(ticks)
     }
 
     pub(super) fn time_left(&self, entry: &Entry) -> SimDuration {
@@ -599,5 +407,185 @@ impl Opened {
             flow: FlowId { slot: u32::MAX, generation: 0 },
             decision: Decision { server: None, reason, attempt: 1 },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Director, config, open};
+    use super::*;
+    use crate::tier::lvs::TemplateScope;
+
+    const CLIENT: [u8; 4] = [10, 0, 0, 1];
+
+    #[test]
+    fn every_new_connection_is_scheduled_without_persistence() {
+        let mut director = Director::new(config("rr", 3, None));
+        let servers: Vec<u16> = (1..=4).map(|port| director.connect(CLIENT, port).1).collect();
+        assert_eq!(servers, [2, 1, 0, 2]);
+        assert_eq!(director.syn(CLIENT, 9).decision.reason, Reason::Scheduled { tie: false });
+    }
+
+    #[test]
+    fn a_tie_of_wlc_is_told() {
+        let mut director = Director::new(config("wlc", 2, None));
+        assert_eq!(director.syn(CLIENT, 1).decision.reason, Reason::Scheduled { tie: true });
+        assert_eq!(director.syn(CLIENT, 2).decision.reason, Reason::Scheduled { tie: false });
+    }
+
+    #[test]
+    fn counters_follow_the_states() {
+        let mut director = Director::new(config("wlc", 1, None));
+        let opened = director.syn(CLIENT, 1);
+        assert_eq!(director.counters(0), (1, 0), "SYN_RECV is active");
+        director.segment(opened.flow, Segment::Established);
+        director.segment(opened.flow, Segment::ClientFin);
+        assert_eq!(director.counters(0), (0, 1));
+        director.segment(opened.flow, Segment::ServerFin);
+        assert_eq!(director.state(opened.flow), Some(TcpState::TimeWait));
+        director.wait(123);
+        assert_eq!((director.counters(0), director.state(opened.flow)), ((0, 0), None));
+    }
+
+    #[test]
+    fn no_usable_server_means_a_refusal_without_an_entry() {
+        let mut director = Director::new(config("wlc", 1, None));
+        director.lvs.set_weight(director.now, ServerId(0), 0);
+        let opened = director.syn(CLIENT, 1);
+        assert_eq!((opened.decision.server, opened.decision.reason), (None, Reason::NoneUsable));
+        assert_eq!(director.sizes(), TableSizes::default());
+        let elsewhere = Open { service: 7, ..open(CLIENT, 1) };
+        assert_eq!(director.lvs.open(director.now, &elsewhere).decision.server, None);
+    }
+
+    #[test]
+    fn a_segment_of_an_expired_connection_is_reset() {
+        let mut director = Director::new(config("wlc", 2, None));
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.wait(899);
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::To(ServerId(server)));
+        director.wait(918);
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::Reset);
+    }
+
+    #[test]
+    fn sloppy_tcp_schedules_unknown_connections_afresh() {
+        let mut settings = config("rr", 2, None);
+        let mut strict = Director::new(settings.clone());
+        let rejoined = strict.lvs.rejoin(strict.now, &open(CLIENT, 1), Segment::FromClient);
+        assert_eq!((rejoined.forwarded, rejoined.opened.is_none()), (Forwarded::Reset, true));
+
+        settings.sysctl.sloppy_tcp = true;
+        let mut sloppy = Director::new(settings);
+        let rejoined = sloppy.lvs.rejoin(sloppy.now, &open(CLIENT, 1), Segment::FromClient);
+        assert_eq!(rejoined.forwarded, Forwarded::To(ServerId(1)));
+        let flow = rejoined.opened.unwrap().flow;
+        assert_eq!(sloppy.state(flow), Some(TcpState::Established));
+        let reset = sloppy.lvs.rejoin(sloppy.now, &open(CLIENT, 2), Segment::ClientReset);
+        assert_eq!(reset.forwarded, Forwarded::Reset);
+    }
+
+    #[test]
+    fn a_port_that_comes_back_finds_its_entry_unless_that_is_closed() {
+        let mut director = Director::new(config("rr", 3, None));
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.segment(flow, Segment::ClientFin);
+        let again = director.syn(CLIENT, 1);
+        assert_eq!((again.flow, again.decision.reason), (flow, Reason::LiveEntry));
+        director.segment(flow, Segment::Established);
+        director.close(flow);
+        let rescheduled = director.syn(CLIENT, 1);
+        assert_ne!(rescheduled.decision.server, Some(ServerId(server)));
+        assert_eq!(director.counters(server), (0, 1), "the old one counts until the next tick");
+        director.wait_ms(4);
+        assert_eq!(director.counters(server), (0, 0));
+    }
+
+    #[test]
+    fn without_reuse_mode_a_closed_entry_is_used_again_even_at_weight_zero() {
+        let mut settings = config("rr", 3, None);
+        settings.sysctl.conn_reuse_mode = false;
+        let mut director = Director::new(settings);
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.close(flow);
+        director.lvs.set_weight(director.now, ServerId(server), 0);
+        let again = director.syn(CLIENT, 1).decision;
+        assert_eq!((again.server, again.reason), (Some(ServerId(server)), Reason::LiveEntry));
+    }
+
+    #[test]
+    fn with_expire_nodest_conn_a_port_of_a_quiesced_server_is_rescheduled() {
+        let mut settings = config("rr", 2, None);
+        settings.sysctl.expire_nodest_conn = true;
+        let mut director = Director::new(settings);
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.lvs.set_weight(director.now, ServerId(server), 0);
+        assert_ne!(director.syn(CLIENT, 1).flow, flow);
+    }
+
+    #[test]
+    fn direct_routing_sees_the_client_only() {
+        let mut settings = config("wlc", 1, None);
+        settings.forwarding = Forwarding::Dr;
+        let mut director = Director::new(settings);
+        let (flow, _) = director.connect(CLIENT, 1);
+        assert_eq!(director.segment(flow, Segment::ServerFin), Forwarded::To(ServerId(0)));
+        assert_eq!(director.state(flow), Some(TcpState::Established));
+        director.close(flow);
+        assert_eq!(director.state(flow), Some(TcpState::FinWait));
+    }
+
+    #[test]
+    fn packets_to_a_removed_server_are_dropped_and_its_return_revives_them() {
+        let mut director = Director::new(config("wlc", 2, None));
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.lvs.remove_server(director.now, ServerId(server));
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::Dropped);
+        assert_eq!(director.segment(flow, Segment::ServerFin), Forwarded::To(ServerId(server)));
+        let syn = director.syn(CLIENT, 1).decision;
+        assert_eq!((syn.server, syn.reason), (None, Reason::AffinityUnusable(Skipped::OutOfService)));
+        director.lvs.add_server(director.now, ServerId(server), 1);
+        assert_eq!(director.counters(server), (0, 1));
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::To(ServerId(server)));
+    }
+
+    #[test]
+    fn thresholds_take_a_server_out_and_back() {
+        let mut settings = config("rr", 2, None);
+        settings.services[0].servers[1].upper_threshold = 2;
+        let mut director = Director::new(settings);
+        let opened: Vec<_> = (1..=6).map(|port| director.connect(CLIENT, port)).collect();
+        let servers: Vec<u16> = opened.iter().map(|&(_, server)| server).collect();
+        assert_eq!(servers, [1, 0, 1, 0, 0, 0]);
+        director.segment(opened[0].0, Segment::ClientReset);
+        director.wait(12);
+        assert_eq!(director.connect(CLIENT, 7).1, 1);
+    }
+
+    #[test]
+    fn a_director_that_takes_over_knows_nothing() {
+        let mut director = Director::new(config("wlc", 2, Some(120)));
+        let (flow, server) = director.connect(CLIENT, 1);
+        director.lvs.lose_tables(director.now);
+        assert_eq!(director.segment(flow, Segment::FromClient), Forwarded::Reset);
+        assert_eq!((director.counters(server), director.template(CLIENT)), ((0, 0), None));
+        assert_eq!(director.syn(CLIENT, 2).decision.reason, Reason::Scheduled { tie: true });
+        director.wait(1_000);
+        assert_eq!(director.sizes().flows, 0);
+    }
+
+    #[test]
+    fn ports_of_a_service_for_all_ports_are_different_connections() {
+        let mut settings = config("rr", 3, Some(60));
+        settings.services[0].template_scope = TemplateScope::AllPorts;
+        let mut director = Director::new(settings);
+        let call = |director: &mut Director, key: &'static [u8]| {
+            director.lvs.open(director.now, &Open { key, ..open(CLIENT, 1) })
+        };
+        let web = call(&mut director, &[0, 80]);
+        let tls = call(&mut director, &[1, 187]);
+        assert_ne!(web.flow, tls.flow);
+        assert_eq!((tls.decision.server, tls.decision.reason), (web.decision.server, Reason::Affinity));
+        assert_eq!(call(&mut director, &[0, 80]).decision.reason, Reason::LiveEntry);
     }
 }

@@ -9,7 +9,13 @@
 
 mod addresses;
 mod director;
+mod expiry;
+#[cfg(test)]
+mod fixture;
 mod persistence;
+#[cfg(test)]
+mod properties;
+mod service;
 mod state;
 mod table;
 mod wheel;

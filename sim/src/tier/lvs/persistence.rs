@@ -51,13 +51,12 @@ impl Lvs {
         if let Some(slot) = self.find_template(service, address) {
             let entry = *self.table.entry(slot);
             if self.is_template_usable(&entry) {
-                let shortened = matches!(entry.kind(), Kind::Template { shortened: true, .. });
-                self.arm(slot, if shortened { self.later_ticks() } else { ticks });
+                let shortened = entry.kind() == Kind::Template { shortened: true };
+                self.arm(slot, if shortened { self.later_ticks } else { ticks });
                 return (Some((entry.server, Reason::Affinity)), slot);
             }
             // Its timer goes on as it is.
-            let shortened = matches!(entry.kind(), Kind::Template { shortened: true, .. });
-            self.table.entry_mut(slot).set_kind(Kind::Template { invalid: true, shortened });
+            self.table.hide(slot);
             unusable = true;
         }
         let Some((server, reason)) = self.services[usize::from(service)].schedule(open) else {
@@ -65,7 +64,7 @@ impl Lvs {
         };
         let reason = if unusable { Reason::AffinityUnusable(Skipped::OutOfService) } else { reason };
         let key = self.acquire(address, 0, service, true);
-        let slot = self.table.insert(key, Kind::Template { invalid: false, shortened: false }, server, 0);
+        let slot = self.table.insert(key, Kind::Template { shortened: false }, server, 0);
         self.arm(slot, ticks);
         (Some((server, reason)), slot)
     }
@@ -100,16 +99,16 @@ impl Lvs {
     }
 
     fn template_view(&self, entry: &Entry) -> Option<TemplateView> {
-        let Kind::Template { invalid, shortened } = entry.kind() else { return None };
+        let Kind::Template { shortened } = entry.kind() else { return None };
         let full = self.services[usize::from(entry.endpoint)].persistence_ticks.unwrap_or(0);
         Some(TemplateView {
             service: entry.endpoint,
             address: self.client_address(entry),
             server: ServerId(entry.server),
             left: self.time_left(entry),
-            timeout: self.duration_of(if shortened { self.later_ticks() } else { full }),
+            timeout: self.clock.duration(if shortened { self.later_ticks } else { full }),
             controlled: entry.link,
-            invalid,
+            invalid: entry.is_hidden(),
         })
     }
 }
@@ -130,5 +129,128 @@ impl LvsService {
                 std::net::Ipv6Addr::from_bits(address.to_bits() & mask).into()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Segment;
+    use super::super::fixture::{Director, config};
+    use super::*;
+
+    const CLIENT: [u8; 4] = [10, 0, 0, 1];
+    const OTHER: [u8; 4] = [10, 0, 0, 2];
+
+    #[test]
+    fn a_template_sends_the_client_back_without_asking_the_scheduler() {
+        let mut director = Director::new(config("rr", 3, Some(120)));
+        let (_, home) = director.connect(CLIENT, 1);
+        let again = director.syn(CLIENT, 2).decision;
+        assert_eq!((again.server, again.reason), (Some(ServerId(home)), Reason::Affinity));
+        assert_eq!(director.connect(OTHER, 1).1, 1, "the pointer of rr has moved once");
+    }
+
+    #[test]
+    fn connections_rearm_a_template_and_their_packets_do_not() {
+        let mut director = Director::new(config("rr", 3, Some(120)));
+        let (flow, _) = director.connect(CLIENT, 1);
+        director.wait(50);
+        director.segment(flow, Segment::FromClient);
+        assert_eq!(director.template(CLIENT).unwrap().left, SimDuration::from_secs(70));
+        director.connect(CLIENT, 2);
+        let view = director.template(CLIENT).unwrap();
+        assert_eq!((view.left, view.controlled), (SimDuration::from_secs(120), 2));
+    }
+
+    #[test]
+    fn a_template_that_runs_out_with_connections_gets_sixty_seconds_for_good() {
+        let mut director = Director::new(config("rr", 3, Some(120)));
+        let (flow, home) = director.connect(CLIENT, 1);
+        director.wait(123);
+        let view = director.template(CLIENT).unwrap();
+        assert_eq!(view.timeout, SimDuration::from_secs(60));
+        let (second, server) = director.connect(CLIENT, 2);
+        assert_eq!(server, home);
+        assert_eq!(director.template(CLIENT).unwrap().left, SimDuration::from_secs(60), "not 120 again");
+        for flow in [flow, second] {
+            director.segment(flow, Segment::ClientReset);
+        }
+        director.wait(63);
+        assert_eq!(director.template(CLIENT), None);
+        assert!(matches!(director.syn(CLIENT, 3).decision.reason, Reason::Scheduled { .. }));
+    }
+
+    #[test]
+    fn an_entry_in_the_bucket_of_its_template_goes_first_and_lets_it_die() {
+        let mut director = Director::new(config("rr", 3, Some(120)));
+        let (flow, _) = director.connect(CLIENT, 1);
+        // TIME_WAIT lasts 120 s too, and both end in one granule of 2.048 s.
+        director.close(flow);
+        director.wait_ms(120_900);
+        assert_eq!(director.sizes().flows, 0);
+        assert_eq!(director.template(CLIENT), None);
+    }
+
+    #[test]
+    fn the_netmask_makes_one_client_of_many() {
+        let mut settings = config("rr", 3, Some(120));
+        settings.services[0].persistence_prefix_v4 = 24;
+        settings.services[0].persistence_prefix_v6 = 64;
+        let mut director = Director::new(settings);
+        let (_, home) = director.connect([10, 0, 0, 1], 1);
+        assert_eq!(director.connect([10, 0, 0, 200], 1).1, home);
+        assert_ne!(director.connect([10, 0, 1, 1], 1).1, home);
+        let (_, home) = director.connect([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 1);
+        assert_eq!(director.connect([0x2001, 0xdb8, 0, 0, 9, 9, 9, 9], 1).1, home);
+        assert_ne!(director.connect([0x2001, 0xdb8, 0, 1, 0, 0, 0, 1], 1).1, home);
+        director.wait(1_200);
+        assert_eq!(director.sizes().bytes, 0);
+    }
+
+    #[test]
+    fn a_quiesced_server_keeps_its_clients_unless_templates_expire() {
+        for expire in [false, true] {
+            let mut settings = config("rr", 2, Some(120));
+            settings.sysctl.expire_quiescent_template = expire;
+            let mut director = Director::new(settings);
+            let (_, home) = director.connect(CLIENT, 1);
+            director.lvs.set_weight(director.now, ServerId(home), 0);
+            let decision = director.syn(CLIENT, 2).decision;
+            let unusable = Reason::AffinityUnusable(Skipped::OutOfService);
+            assert_eq!(decision.reason, if expire { unusable } else { Reason::Affinity });
+            assert_eq!(decision.server == Some(ServerId(home)), !expire);
+            let (now, old) = (director.now, usize::from(expire));
+            assert_eq!(director.lvs.templates(now).filter(|view| view.invalid).count(), old);
+            assert_eq!(director.connect(OTHER, 1).1, 1 - home, "no new client");
+        }
+    }
+
+    #[test]
+    fn a_template_of_a_removed_server_is_not_followed() {
+        let mut director = Director::new(config("rr", 2, Some(120)));
+        let (_, home) = director.connect(CLIENT, 1);
+        director.lvs.remove_server(director.now, ServerId(home));
+        let decision = director.syn(CLIENT, 2).decision;
+        assert_eq!(decision.server, Some(ServerId(1 - home)));
+        assert_eq!(decision.reason, Reason::AffinityUnusable(Skipped::OutOfService));
+    }
+
+    #[test]
+    fn an_overloaded_server_still_takes_the_clients_it_has() {
+        let mut settings = config("rr", 2, Some(120));
+        settings.services[0].servers[1].upper_threshold = 1;
+        let mut director = Director::new(settings);
+        assert_eq!(director.connect(CLIENT, 1).1, 1);
+        let decision = director.syn(CLIENT, 2).decision;
+        assert_eq!((decision.server, decision.reason), (Some(ServerId(1)), Reason::Affinity));
+        assert_eq!(director.connect(OTHER, 1).1, 0);
+    }
+
+    #[test]
+    fn a_controlled_connection_keeps_its_entry_when_its_port_comes_back() {
+        let mut director = Director::new(config("rr", 2, Some(120)));
+        let (flow, _) = director.connect(CLIENT, 1);
+        director.close(flow);
+        assert_eq!(director.syn(CLIENT, 1).decision.reason, Reason::LiveEntry);
     }
 }

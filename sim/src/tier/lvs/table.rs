@@ -1,9 +1,10 @@
 //! The connection table: connections and templates in one arena, found by hash chains that run through it.
 //!
 //! Source: Linux 6.1, `ip_vs_conn.c` (`ip_vs_conn_hash`, `ip_vs_conn_in_get`, `ip_vs_ct_in_get`): templates live in the
-//! same table as connections, new entries go to the front of their chain. Departures: the table grows with its
-//! entries, where the kernel's has a fixed number of chains; the hash function is another one. Neither shows in any
-//! decision.
+//! same table as connections. Departures, none of which shows in any decision: the table grows with its entries, where
+//! the kernel's has a fixed number of chains; the hash function is another one; a connection that makes room for
+//! another with the same key leaves its chain at once, where the kernel keeps it there, behind the new one, until the
+//! next tick.
 
 use super::state::TcpState;
 
@@ -21,12 +22,9 @@ pub(super) enum Kind {
     Free,
     /// A connection, and its state.
     Connection(TcpState),
-    /// A persistence template. `invalid`: its server could not be used when it was needed, so no lookup finds it and
-    /// it lives out its timer (`ip_vs_check_template`). `shortened`: its timer once ran out while it controlled
-    /// connections, so its timeout is 60 s for the rest of its life (`ip_vs_conn_expire`).
+    /// A persistence template. `shortened`: its timer once ran out while it controlled connections, so its timeout is
+    /// 60 s for the rest of its life (`ip_vs_conn_expire`).
     Template {
-        /// See above.
-        invalid: bool,
         /// See above.
         shortened: bool,
     },
@@ -68,7 +66,7 @@ const _: () = assert!(size_of::<Entry>() == 32);
 struct PackedKind(u8);
 
 const TEMPLATE: u8 = 0x10;
-const INVALID: u8 = 0x20;
+const HIDDEN: u8 = 0x20;
 const SHORTENED: u8 = 0x40;
 const IPV6: u8 = 0x80;
 
@@ -80,9 +78,7 @@ impl PackedKind {
         Self(match kind {
             Kind::Free => 0,
             Kind::Connection(state) => 1 + state as u8,
-            Kind::Template { invalid, shortened } => {
-                TEMPLATE | if invalid { INVALID } else { 0 } | if shortened { SHORTENED } else { 0 }
-            }
+            Kind::Template { shortened } => TEMPLATE | if shortened { SHORTENED } else { 0 },
         })
     }
 
@@ -96,9 +92,9 @@ impl Entry {
     /// What it is.
     #[inline]
     pub fn kind(&self) -> Kind {
-        let packed = self.kind.0;
+        let packed = self.kind.0 & !HIDDEN;
         if packed & TEMPLATE != 0 {
-            Kind::Template { invalid: packed & INVALID != 0, shortened: packed & SHORTENED != 0 }
+            Kind::Template { shortened: packed & SHORTENED != 0 }
         } else if packed == 0 {
             Kind::Free
         } else {
@@ -109,7 +105,13 @@ impl Entry {
     /// Changes what it is.
     #[inline]
     pub fn set_kind(&mut self, kind: Kind) {
-        self.kind = PackedKind::pack(kind);
+        self.kind = PackedKind(PackedKind::pack(kind).0 | self.kind.0 & HIDDEN);
+    }
+
+    /// Whether no lookup finds it ([`Table::hide`]).
+    #[inline]
+    pub fn is_hidden(&self) -> bool {
+        self.kind.0 & HIDDEN != 0
     }
 
     /// The level of the wheel that its timer is on.
@@ -266,24 +268,21 @@ impl Table {
         self.templates
     }
 
-    /// The slot of the entry with this key: the newest, should there be several.
+    /// The slot of the entry with this key.
     #[inline]
     pub fn find(&self, key: Key) -> Option<u32> {
         let mut slot = self.chains[self.chain(key)];
         while slot != NONE {
             let entry = self.entry(slot);
             if entry.key() == key {
-                let hidden = matches!(entry.kind(), Kind::Template { invalid: true, .. });
-                if !hidden {
-                    return Some(slot);
-                }
+                return Some(slot);
             }
             slot = entry.next_in_chain;
         }
         None
     }
 
-    /// A new entry, without a timer.
+    /// A new entry, without a timer. No entry of the same key must be found any more.
     ///
     /// # Panics
     /// Panics at 4 294 967 295 entries.
@@ -320,15 +319,8 @@ impl Table {
     #[inline]
     pub fn remove(&mut self, slot: u32) {
         let entry = *self.entry(slot);
-        let chain = self.chain(entry.key());
-        if self.chains[chain] == slot {
-            self.chains[chain] = entry.next_in_chain;
-        } else {
-            let mut before = self.chains[chain];
-            while self.entry(before).next_in_chain != slot {
-                before = self.entry(before).next_in_chain;
-            }
-            self.entry_mut(before).next_in_chain = entry.next_in_chain;
+        if !entry.is_hidden() {
+            self.unchain(slot, entry.key(), entry.next_in_chain);
         }
         match entry.kind() {
             Kind::Template { .. } => self.templates -= 1,
@@ -337,6 +329,16 @@ impl Table {
         self.generations[slot as usize] = self.generations[slot as usize].wrapping_add(1);
         *self.entry_mut(slot) = Entry { next_in_chain: self.first_free, ..Entry::free() };
         self.first_free = slot;
+    }
+
+    /// Takes `slot` out of its chain: no lookup finds it any more. It stays in the table until its timer fires.
+    pub fn hide(&mut self, slot: u32) {
+        let entry = self.entry_mut(slot);
+        if !entry.is_hidden() {
+            entry.kind.0 |= HIDDEN;
+            let (key, next) = (entry.key(), entry.next_in_chain);
+            self.unchain(slot, key, next);
+        }
     }
 
     /// Frees every slot. Flows of before are recognised as unknown.
@@ -360,6 +362,20 @@ impl Table {
     }
 
     #[inline]
+    fn unchain(&mut self, slot: u32, key: Key, next: u32) {
+        let chain = self.chain(key);
+        let mut before = self.chains[chain];
+        if before == slot {
+            self.chains[chain] = next;
+            return;
+        }
+        while self.entry(before).next_in_chain != slot {
+            before = self.entry(before).next_in_chain;
+        }
+        self.entry_mut(before).next_in_chain = next;
+    }
+
+    #[inline]
     fn free_slot(&mut self) -> u32 {
         let slot = self.first_free;
         if slot != NONE {
@@ -373,27 +389,18 @@ impl Table {
         slot
     }
 
-    /// Doubles the number of chains. Each splits in two and keeps its order, on which it depends which of two entries
-    /// with one key is the newest.
+    /// Doubles the number of chains. Goes by slots and not by the old chains, which lead all over the memory.
     fn grow(&mut self) {
-        let old = std::mem::take(&mut self.chains);
+        let chains = self.chains.len() * 2;
+        self.chains.clear();
+        self.chains.resize(chains, NONE);
         self.shift -= 1;
-        self.chains.reserve_exact(old.len() * 2);
-        for first in old {
-            // The chain is chosen by the upper bits of the hash, so chain `n` splits into `2 n` and `2 n + 1`.
-            let mut heads = [NONE; 2];
-            let mut tails = [NONE; 2];
-            let mut slot = first;
-            while slot != NONE {
-                let half = self.chain(self.entry(slot).key()) & 1;
-                match tails[half] {
-                    NONE => heads[half] = slot,
-                    tail => self.entry_mut(tail).next_in_chain = slot,
-                }
-                tails[half] = slot;
-                slot = std::mem::replace(&mut self.entry_mut(slot).next_in_chain, NONE);
+        for slot in 0..self.slots() {
+            let entry = self.entry(slot);
+            if entry.kind() != Kind::Free && !entry.is_hidden() {
+                let chain = self.chain(entry.key());
+                self.entry_mut(slot).next_in_chain = std::mem::replace(&mut self.chains[chain], slot);
             }
-            self.chains.extend(heads);
         }
     }
 }
@@ -420,7 +427,7 @@ mod tests {
             Key { template: true, ..key(1) },
         ];
         for (server, key) in (0..).zip(keys) {
-            let template = Kind::Template { invalid: false, shortened: false };
+            let template = Kind::Template { shortened: false };
             table.insert(key, if key.template { template } else { CONNECTION }, server, NONE);
         }
         for (server, key) in (0..).zip(keys) {
@@ -429,17 +436,31 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_one_key_is_found_also_after_growth() {
+    fn a_hidden_entry_makes_room_for_another_of_its_key() {
         let mut table = Table::new();
-        table.insert(key(1), CONNECTION, 0, NONE);
-        let newest = table.insert(key(1), CONNECTION, 1, NONE);
+        let old = table.insert(key(1), CONNECTION, 0, NONE);
+        table.hide(old);
+        table.hide(old);
+        assert_eq!(table.find(key(1)), None);
+        let new = table.insert(key(1), CONNECTION, 1, NONE);
+        assert_eq!(table.find(key(1)), Some(new));
+        assert_eq!(table.connections(), 2);
+        table.remove(old);
+        assert_eq!((table.find(key(1)), table.connections()), (Some(new), 1));
+    }
+
+    #[test]
+    fn growth_loses_no_entry_and_brings_no_hidden_one_back() {
+        let mut table = Table::new();
+        let hidden = table.insert(key(1), CONNECTION, 0, NONE);
+        table.hide(hidden);
         for client in 100..10_000 {
             table.insert(key(client), CONNECTION, 0, NONE);
         }
-        assert_eq!(table.find(key(1)), Some(newest));
         assert!((100..10_000).all(|client| table.find(key(client)).is_some()));
-        table.remove(newest);
-        assert_eq!(table.find(key(1)).map(|slot| table.entry(slot).server), Some(0));
+        assert_eq!(table.find(key(1)), None);
+        table.remove(hidden);
+        assert_eq!(table.connections(), 9_900);
     }
 
     #[test]
@@ -453,16 +474,5 @@ mod tests {
         assert!(!table.holds(slot, generation) && table.find(key(1)).is_none());
         table.clear();
         assert_eq!((table.connections(), table.templates(), table.find(key(2))), (0, 0, None));
-    }
-
-    #[test]
-    fn an_invalid_template_is_not_found() {
-        let mut table = Table::new();
-        let key = Key { template: true, port: 0, ..key(1) };
-        let slot = table.insert(key, Kind::Template { invalid: false, shortened: false }, 0, 0);
-        table.entry_mut(slot).set_kind(Kind::Template { invalid: true, shortened: false });
-        assert_eq!(table.find(key), None);
-        table.remove(slot);
-        assert_eq!(table.templates(), 0);
     }
 }

@@ -228,3 +228,133 @@ fn bucket_of(expires: u32, level: u8) -> usize {
     let granule = (expires >> (3 * u32::from(level))).wrapping_add(1);
     usize::from(level) * BUCKETS + granule as usize % BUCKETS
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tier::lvs::state::TcpState;
+    use crate::tier::lvs::table::{Key, Kind, Table};
+
+    /// A wheel at `jiffies`, and a table of `count` entries without timers.
+    fn wheel(jiffies: u64, count: u32) -> (TimerWheel, Table) {
+        let mut table = Table::new();
+        for client in 0..count {
+            let key = Key { client, ipv6: false, port: 0, endpoint: 0, template: false };
+            table.insert(key, Kind::Connection(TcpState::SynRecv), 0, NONE);
+        }
+        (TimerWheel::new(jiffies), table)
+    }
+
+    /// What fires up to `until`, in order, with its jiffy.
+    fn fire(wheel: &mut TimerWheel, table: &mut Table, until: u64) -> Vec<(u64, u32)> {
+        let mut fired = Vec::new();
+        while let Some(mut due) = wheel.advance(until) {
+            for list in due.iter_mut().rev() {
+                while let Some(slot) = wheel.pop(table.entries_mut(), list) {
+                    fired.push((wheel.now(), slot));
+                }
+            }
+        }
+        fired
+    }
+
+    #[test]
+    fn timeouts_are_rounded_up_to_granules_of_their_level() {
+        for (ticks, fires) in
+            [(0, 1), (1, 2), (62, 63), (63, 64), (1_250, 1_280), (15_000, 15_360), (225_000, 225_280)]
+        {
+            let (mut wheel, mut table) = wheel(1 << 33, 1);
+            wheel.arm(table.entries_mut(), 0, ticks);
+            assert_eq!(fire(&mut wheel, &mut table, 1 << 34), [((1 << 33) + fires, 0)], "{ticks} ticks");
+        }
+    }
+
+    #[test]
+    fn timers_of_one_bucket_run_last_armed_first() {
+        let (mut wheel, mut table) = wheel(0, 3);
+        for (slot, ticks) in [(0, 1_000), (1, 1_001), (2, 1_002)] {
+            wheel.arm(table.entries_mut(), slot, ticks);
+        }
+        // The same bucket again: its place stays.
+        wheel.arm(table.entries_mut(), 0, 1_005);
+        assert_eq!(fire(&mut wheel, &mut table, 5_000), [(1_024, 2), (1_024, 1), (1_024, 0)]);
+    }
+
+    #[test]
+    fn of_several_levels_due_at_one_tick_the_highest_runs_first() {
+        let (mut wheel, mut table) = wheel(0, 2);
+        wheel.arm(table.entries_mut(), 0, 15_000);
+        fire(&mut wheel, &mut table, 15_350);
+        wheel.arm(table.entries_mut(), 1, 9);
+        assert_eq!(fire(&mut wheel, &mut table, 20_000), [(15_360, 0), (15_360, 1)]);
+    }
+
+    #[test]
+    fn the_clock_ticks_at_its_phase() {
+        let clock = KernelClock { hz: 250, jiffies_at_zero: 100, tick_phase: SimDuration::from_millis(3) };
+        for (ms, jiffies) in [(0, 100), (2, 100), (3, 101), (6, 101), (7, 102), (1_003, 351)] {
+            assert_eq!(clock.jiffies(SimTime::from_millis(ms)), jiffies, "at {ms} ms");
+        }
+        assert_eq!(clock.next_tick(101), SimTime::from_millis(7));
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_tick_is_the_first_moment_of_its_jiffy(
+            hz in 1_u32..2_000,
+            phase in 0_u64..1_000_000,
+            time in 0_u64..10_000_000_000_000,
+        ) {
+            let clock = KernelClock { hz, jiffies_at_zero: 7, tick_phase: SimDuration(phase) };
+            let jiffies = clock.jiffies(SimTime(time));
+            let next = clock.next_tick(jiffies);
+            prop_assert!(next > SimTime(time));
+            prop_assert_eq!(clock.jiffies(next), jiffies + 1);
+            prop_assert_eq!(clock.jiffies(SimTime(next.0 - 1)), jiffies);
+        }
+
+        #[test]
+        fn a_timer_fires_neither_early_nor_later_than_a_granule(start in 0_u64..1 << 40, ticks in 0..TICKS_MAX) {
+            let (mut wheel, mut table) = wheel(start, 1);
+            wheel.arm(table.entries_mut(), 0, ticks);
+            let fired = fire(&mut wheel, &mut table, start + (1 << 31));
+            prop_assert_eq!(fired.len(), 1);
+            let late = fired[0].0 - (start + u64::from(ticks));
+            // A granule is at most 8/63 of the timeout.
+            prop_assert!(late >= 1 && late <= (u64::from(ticks) * 8 / 63).max(1), "{} late", late);
+        }
+
+        /// Against a plain list: each armed timer with the tick it is due at, its level and when it was put there.
+        #[test]
+        fn any_sequence_fires_as_a_sorted_list_would(
+            start in 0_u64..1 << 34,
+            steps in prop::collection::vec((0_u32..16, 0_u32..40_000, 0_u64..20_000, any::<bool>()), 1..200),
+        ) {
+            let (mut wheel, mut table) = wheel(start, 16);
+            let mut armed: Vec<(u64, std::cmp::Reverse<u8>, std::cmp::Reverse<usize>, u32)> = Vec::new();
+            for (sequence, (slot, ticks, pause, cancel)) in steps.into_iter().enumerate() {
+                let until = wheel.now() + pause;
+                armed.sort_unstable();
+                let due = armed.partition_point(|timer| timer.0 <= until);
+                let expected: Vec<_> = armed.drain(..due).map(|timer| (timer.0, timer.3)).collect();
+                prop_assert_eq!(fire(&mut wheel, &mut table, until), expected);
+
+                let before = armed.iter().position(|timer| timer.3 == slot).map(|place| armed.swap_remove(place));
+                if cancel {
+                    if before.is_some() {
+                        wheel.disarm(table.entries_mut(), slot);
+                    }
+                    continue;
+                }
+                wheel.arm(table.entries_mut(), slot, ticks);
+                let level = level_of(ticks);
+                let shift = 3 * u32::from(level);
+                let at = (((wheel.now() + u64::from(ticks)) >> shift) + 1) << shift;
+                let kept = before.filter(|timer| timer.0 == at && timer.1.0 == level);
+                armed.push(kept.unwrap_or((at, std::cmp::Reverse(level), std::cmp::Reverse(sequence), slot)));
+            }
+        }
+    }
+}

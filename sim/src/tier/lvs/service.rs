@@ -1,0 +1,100 @@
+//! A virtual service: its servers, its scheduler, and the destinations by which clients call it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::balancer::Balancer;
+use crate::balancer::lvs::{Destinations, LvsScheduler, SchedulerRequest};
+use crate::ids::ServerId;
+use crate::tier::Reason;
+
+use super::{KernelClock, LvsServer, LvsService, Open, TemplateScope};
+
+/// One virtual service at work.
+#[derive(Debug)]
+pub(super) struct Service {
+    /// As configured.
+    pub config: LvsService,
+    /// The scheduler and where it stands.
+    pub scheduler: LvsScheduler,
+    /// The real servers.
+    pub destinations: Destinations,
+    /// `-p` in ticks.
+    pub persistence_ticks: Option<u32>,
+}
+
+impl Service {
+    pub fn new(config: LvsService, clock: &KernelClock) -> Self {
+        let mut service = Self {
+            scheduler: config.scheduler.clone(),
+            destinations: Destinations::new(),
+            persistence_ticks: config.persistence_timeout.map(|timeout| clock.ticks(timeout)),
+            config,
+        };
+        for index in 0..service.config.servers.len().min(usize::from(u16::MAX) + 1) {
+            let weight = service.config.servers[index].weight;
+            service.add(ServerId(index as u16), weight);
+        }
+        service
+    }
+
+    /// `ipvsadm -a`, with the thresholds of the configuration.
+    pub fn add(&mut self, server: ServerId, weight: u32) {
+        let LvsServer { upper_threshold, lower_threshold, .. } = self
+            .config
+            .servers
+            .get(server.index())
+            .copied()
+            .unwrap_or(LvsServer { weight, upper_threshold: 0, lower_threshold: 0 });
+        if self.destinations.add(server, weight, upper_threshold, lower_threshold) {
+            self.scheduler.servers_changed(&self.destinations);
+        }
+    }
+
+    /// Whether `server` is configured (`IP_VS_DEST_F_AVAILABLE`).
+    #[inline]
+    pub fn is_listed(&self, server: u16) -> bool {
+        self.destinations.get(ServerId(server)).is_some_and(|record| record.listed)
+    }
+
+    /// Whether the weight of `server` is 0.
+    #[inline]
+    pub fn is_quiesced(&self, server: u16) -> bool {
+        self.destinations.get(ServerId(server)).is_some_and(|record| record.weight == 0)
+    }
+
+    /// Lets the scheduler choose; `None` if no server may be used. A service of all ports has to be persistent, and
+    /// refuses every client if it is not.
+    #[inline]
+    pub fn schedule(&mut self, open: &Open<'_>) -> Option<(u16, Reason)> {
+        if self.persistence_ticks.is_none() && self.config.template_scope == TemplateScope::AllPorts {
+            return None;
+        }
+        let mut request = SchedulerRequest::new(open.address, open.port);
+        if let Some(called) = Endpoint::called_address(open.key) {
+            request.destination = called;
+        }
+        let server = self.scheduler.pick(&mut self.destinations, &mut request)?;
+        Some((server.0, Reason::Scheduled { tie: request.tie }))
+    }
+}
+
+/// A destination that clients call. Connections to different ports of one service are different connections even if
+/// client and client port are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// The service that answers.
+    pub service: u16,
+    /// [`Open::key`].
+    pub key: Box<[u8]>,
+}
+
+impl Endpoint {
+    /// The address in a key of 4 or 16 bytes and perhaps a port.
+    fn called_address(key: &[u8]) -> Option<IpAddr> {
+        match key.len() {
+            4 | 6 => Some(IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(&key[..4]).ok()?))),
+            16 | 18 => Some(IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(&key[..16]).ok()?))),
+            _ => None,
+        }
+    }
+}
