@@ -228,7 +228,7 @@ impl Ladder {
         self.run_end = start;
         self.next_fine = 0;
         self.group = usize::MAX;
-        let covered_end = next.saturating_add(self.reach + 1).checked_mul(1 << shift).unwrap_or(u64::MAX);
+        let covered_end = next.saturating_add(self.reach + 1).saturating_mul(1 << shift);
         while let Some((time, word)) = self.far.pop_before(covered_end) {
             self.place(time, word);
         }
