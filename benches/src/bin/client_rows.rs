@@ -112,6 +112,7 @@ impl Clients for Columns {
 }
 
 /// Boxes made in a shuffled order, as they are after a while of clients that come and go.
+#[expect(clippy::vec_box, reason = "the layout that is to be measured")]
 struct Boxes(Vec<Box<Row>>);
 
 impl Clients for Boxes {

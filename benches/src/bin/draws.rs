@@ -13,7 +13,9 @@ use rand_distr::{Exp1, StandardNormal};
 const KEY: [u64; 2] = [0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3211];
 
 fn throughput(count: u64, draw: impl Fn(u64, u64) -> u64) -> Round {
-    timed(count, || (0..count).fold(0u64, |sum, n| sum.wrapping_add(draw(n * 2_654_435_761 >> 12, n & 1023))))
+    timed(count, || {
+        (0..count).fold(0u64, |sum, n| sum.wrapping_add(draw((n * 2_654_435_761) >> 12, n & 1023)))
+    })
 }
 
 fn latency(count: u64, draw: impl Fn(u64, u64) -> u64) -> Round {

@@ -20,6 +20,11 @@ const FINE: usize = 1 << FINE_BITS;
 const RUN_INSERT_MAX: usize = 256;
 /// A vector above this capacity [entries] is given back once it is empty.
 const KEPT_CAPACITY_MAX: usize = 1 << 14;
+/// Fine buckets that are announced together when the group before them is begun. The loads of a batch of one bucket
+/// leave the processor waiting for the last of them most of the time; those of four overlap.
+const GROUP: usize = 4;
+/// Most events announced at a time: their rows fit in the first-level cache.
+const AHEAD_MAX: usize = 256;
 /// Operations between reviews of the widths, at least; also at least half the events pending, which bounds the cost
 /// of all reviews and rebuilds by a constant for each operation.
 const REVIEW_AFTER_MIN: u64 = 1 << 12;
@@ -44,8 +49,12 @@ pub struct Ladder {
     fine: Box<[Vec<u64>; FINE]>,
     /// Next fine bucket to open.
     next_fine: usize,
-    /// Whether a fine bucket was opened since [`PendingEvents::opened`] last looked.
-    freshly_opened: bool,
+    /// Events of the group of fine buckets after that of the open one.
+    ahead: Vec<u64>,
+    /// Whether `ahead` was filled since [`PendingEvents::opened`] last looked.
+    freshly_filled: bool,
+    /// The group that `ahead` was filled for.
+    group: usize,
     wheel: Wheel,
     /// Events beyond the wheel.
     far: QuadHeap,
@@ -74,7 +83,9 @@ impl Default for Ladder {
             widths: Widths { fine_shift: 0, coarse_shift: 0, buckets: 0 },
             fine: fine.try_into().unwrap_or_else(|_| unreachable!("collected that many")),
             next_fine: FINE,
-            freshly_opened: false,
+            ahead: Vec::new(),
+            freshly_filled: false,
+            group: usize::MAX,
             wheel: Wheel::default(),
             far: QuadHeap::default(),
             late: QuadHeap::default(),
@@ -177,7 +188,10 @@ impl Ladder {
                 std::mem::swap(&mut self.run, bucket);
                 sort_descending(&mut self.run);
                 self.run_end = self.base.saturating_add((at as u64 + 1) << fine_shift);
-                self.freshly_opened = true;
+                if at / GROUP != self.group {
+                    self.group = at / GROUP;
+                    self.look_ahead();
+                }
                 return true;
             }
             // All fine buckets are closed now: what is still scheduled before the next coarse one goes to the run.
@@ -186,6 +200,17 @@ impl Ladder {
                 return false;
             }
         }
+    }
+
+    /// Collects the events of the next group of fine buckets.
+    fn look_ahead(&mut self) {
+        self.ahead.clear();
+        let from = (self.group + 1) * GROUP;
+        for bucket in self.fine.get(from..from + GROUP).unwrap_or_default() {
+            let room = AHEAD_MAX - self.ahead.len();
+            self.ahead.extend_from_slice(&bucket[..bucket.len().min(room)]);
+        }
+        self.freshly_filled = true;
     }
 
     /// Opens the next coarse bucket that holds anything and spreads it over the fine ones, which are all empty.
@@ -202,7 +227,8 @@ impl Ladder {
         self.base = start;
         self.run_end = start;
         self.next_fine = 0;
-        let covered_end = next.saturating_add(self.reach + 1).checked_mul(1 << shift).unwrap_or(u64::MAX);
+        self.group = usize::MAX;
+        let covered_end = next.saturating_add(self.reach + 1).saturating_mul(1 << shift);
         while let Some((time, word)) = self.far.pop_before(covered_end) {
             self.place(time, word);
         }
@@ -298,19 +324,18 @@ impl PendingEvents for Ladder {
         (self.pushed - self.popped) as usize
     }
 
-    /// The bucket after the next one: far enough ahead that its rows arrive in time, near enough that they stay.
     #[inline(always)]
     fn opened(&mut self) -> Option<&[u64]> {
-        if !self.freshly_opened {
+        if !self.freshly_filled {
             return None;
         }
-        self.freshly_opened = false;
-        self.fine.get(self.next_fine + 1).map(Vec::as_slice)
+        self.freshly_filled = false;
+        Some(&self.ahead)
     }
 
     fn bytes(&self) -> usize {
         let fine: usize = self.fine.iter().map(Vec::capacity).sum();
-        (self.run.capacity() + fine) * size_of::<u64>()
+        (self.run.capacity() + fine + self.ahead.capacity()) * size_of::<u64>()
             + FINE * size_of::<Vec<u64>>()
             + self.wheel.bytes()
             + self.far.bytes()

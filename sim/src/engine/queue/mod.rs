@@ -24,10 +24,10 @@ pub trait PendingEvents {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Once after each bucket that was opened: events that will be due soon after those of that bucket, the word in
-    /// the low 32 bits of each, so that a model can load the rows they will need while it still has other work.
-    /// Events are in no order, and an event may be missing; none is named that is not pending. `None` in between, and
-    /// always for queues that have no buckets.
+    /// Once after each group of buckets that was begun: events that will be due soon after those of that group, the
+    /// word in the low 32 bits of each, so that a model can load the rows they will need together. They are in no
+    /// order, and an event may be missing; none is named that is not pending. `None` in between, and always for
+    /// queues that have no buckets.
     #[inline(always)]
     fn opened(&mut self) -> Option<&[u64]> {
         None
