@@ -204,10 +204,7 @@ pub fn trace_table(summary: &Summary) -> Option<TableModel> {
     for strategy in traced {
         for (nth, line) in strategy.trace.iter().enumerate() {
             let mut row = vec![Cell::plain(format::value(line.at_s, Scale::Seconds))];
-            row.extend(
-                [&line.client, &line.event, &line.server, &line.reason, &line.state]
-                    .map(Cell::plain),
-            );
+            row.extend([&line.client, &line.event, &line.server, &line.reason, &line.state].map(Cell::plain));
             if summary.strategies.len() > 1 {
                 row.insert(0, Cell::name(if nth == 0 { strategy.name.as_str() } else { "" }));
             }
