@@ -111,9 +111,14 @@ pub fn duration(seconds: f64) -> String {
     format!("{sign}{}", shown.join(" "))
 }
 
-/// A count of things by name: `1 replication`, `20 replications`.
+/// A count of things by name: `1 replication`, `20 replications`, `2 strategies`.
 pub fn plural(count: usize, thing: &str) -> String {
-    format!("{} {thing}{}", fixed(count as f64, 0, false), if count == 1 { "" } else { "s" })
+    let number = fixed(count as f64, 0, false);
+    match (count, thing.strip_suffix('y')) {
+        (1, _) => format!("{number} {thing}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {thing}s"),
+    }
 }
 
 /// Words as a list: `a`, `a and b`, `a, b and c`.
@@ -262,5 +267,6 @@ mod tests {
         assert_eq!(list(&["a", "b", "c"]), "a, b and c");
         assert_eq!(plural(1, "replication"), "1 replication");
         assert_eq!(plural(2000, "run"), "2,000 runs");
+        assert_eq!(plural(2, "strategy"), "2 strategies");
     }
 }

@@ -10,6 +10,7 @@ pub mod folder;
 pub mod format;
 pub mod html;
 mod lookup;
+pub mod model;
 mod tables;
 pub mod text;
 
@@ -17,5 +18,5 @@ pub mod text;
 mod fixture;
 
 pub use folder::{Provenance, ReportError, ReportInputs, Written, write};
-pub use text::{Align, Cell, Column, Emphasis, TableModel};
+pub use model::{Align, Cell, Column, Emphasis, TableModel};
 pub use text::{decisive_table, fault_lines, findings, trace_table, verdict_line};

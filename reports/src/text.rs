@@ -2,135 +2,11 @@
 //! same models.
 
 use evenkeel_sim::experiment::summary::{FaultImpact, MetricSummary, StrategySummary, Summary, Verdict};
-use evenkeel_sim::metrics::{Direction, Phase};
+use evenkeel_sim::metrics::{MetricId, Phase};
 
 use crate::format::{self, Scale};
 use crate::lookup;
-
-/// A table of words.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct TableModel {
-    /// The columns, left to right.
-    pub columns: Vec<Column>,
-    /// The rows; each has as many cells as there are columns.
-    pub rows: Vec<Vec<Cell>>,
-    /// What the reader must know, one sentence or two each.
-    pub notes: Vec<String>,
-}
-
-/// A column's head.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Column {
-    /// What the column shows.
-    pub heading: String,
-    /// The metric's name or the unit, in smaller type.
-    pub detail: Option<String>,
-    /// How its cells are set.
-    pub align: Align,
-}
-
-/// How the cells of a column are set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Align {
-    /// Words.
-    Left,
-    /// Numbers.
-    Right,
-}
-
-/// A cell.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Cell {
-    /// What it says.
-    pub text: String,
-    /// Lines below it, in smaller type: the difference to the reference, what chance alone would give.
-    pub details: Vec<String>,
-    /// Whether it stands out.
-    pub emphasis: Emphasis,
-}
-
-/// Whether a cell stands out. Whoever shows it must not rely on colour alone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Emphasis {
-    /// Like the others.
-    Plain,
-    /// Names a row.
-    Name,
-    /// Better than the reference, the interval of the paired difference being wholly on that side.
-    Better,
-    /// Worse than the reference, likewise.
-    Worse,
-    /// Nothing to see: undefined, or not applicable.
-    Faint,
-}
-
-impl Column {
-    /// A column of words.
-    pub fn words(heading: &str) -> Self {
-        Self { heading: heading.to_owned(), detail: None, align: Align::Left }
-    }
-
-    /// A column of numbers.
-    pub fn numbers(heading: &str) -> Self {
-        Self { heading: heading.to_owned(), detail: None, align: Align::Right }
-    }
-
-    /// The same with a line of smaller type.
-    pub fn detail(mut self, detail: &str) -> Self {
-        self.detail = Some(detail.to_owned());
-        self
-    }
-}
-
-impl Cell {
-    /// A cell like the others; faint when it says that there is no value.
-    pub fn plain(text: impl Into<String>) -> Self {
-        let text = text.into();
-        let emphasis = if text == format::UNDEFINED { Emphasis::Faint } else { Emphasis::Plain };
-        Self { text, details: Vec::new(), emphasis }
-    }
-
-    /// A cell that names its row.
-    pub fn name(text: impl Into<String>) -> Self {
-        Self { text: text.into(), details: Vec::new(), emphasis: Emphasis::Name }
-    }
-
-    /// A metric with its interval, and below it its difference to the reference and what chance would give.
-    pub fn metric(metric: Option<&MetricSummary>) -> Self {
-        let Some(metric) = metric else { return Self::plain(format::UNDEFINED) };
-        let scale = Scale::of(metric.metric, metric.unit);
-        let mut cell = Self::plain(format::estimate(metric.value, scale));
-        if metric.value.is_none() {
-            return cell;
-        }
-        if metric.difference.is_some() {
-            cell.details.push(format::difference(metric.difference, scale));
-        }
-        if let Some(floor) = metric.noise_floor {
-            cell.details.push(format!("chance {}", format::value(floor, scale)));
-        }
-        cell.emphasis = judged(metric);
-        cell
-    }
-}
-
-/// Whether the paired difference lies wholly on the better or the worse side.
-fn judged(metric: &MetricSummary) -> Emphasis {
-    let Some((difference, half_width)) =
-        metric.difference.and_then(|difference| Some((difference.mean, difference.half_width?)))
-    else {
-        return Emphasis::Plain;
-    };
-    let lower = difference + half_width < 0.0;
-    let higher = difference - half_width > 0.0;
-    match metric.direction {
-        Direction::LowerIsBetter if lower => Emphasis::Better,
-        Direction::LowerIsBetter if higher => Emphasis::Worse,
-        Direction::HigherIsBetter if higher => Emphasis::Better,
-        Direction::HigherIsBetter if lower => Emphasis::Worse,
-        _ => Emphasis::Plain,
-    }
-}
+use crate::model::{Cell, Column, Emphasis, TableModel};
 
 /// A metric that decides between strategies.
 struct Deciding {
@@ -328,10 +204,7 @@ pub fn trace_table(summary: &Summary) -> Option<TableModel> {
     for strategy in traced {
         for (nth, line) in strategy.trace.iter().enumerate() {
             let mut row = vec![Cell::plain(format::value(line.at_s, Scale::Seconds))];
-            row.extend(
-                [&line.client, &line.event, &line.server, &line.reason, &line.state]
-                    .map(|text| Cell::plain(text)),
-            );
+            row.extend([&line.client, &line.event, &line.server, &line.reason, &line.state].map(Cell::plain));
             if summary.strategies.len() > 1 {
                 row.insert(0, Cell::name(if nth == 0 { strategy.name.as_str() } else { "" }));
             }
@@ -358,7 +231,7 @@ pub fn expectation_table(summary: &Summary) -> Option<TableModel> {
         .expectations
         .iter()
         .map(|it| {
-            let scale = evenkeel_sim::metrics::MetricId::by_name(it.metric)
+            let scale = MetricId::by_name(it.metric)
                 .map_or(Scale::Plain, |id| Scale::of(it.metric, id.metric().unit));
             let limit = match (it.min, it.max) {
                 (Some(min), Some(max)) => {

@@ -65,7 +65,7 @@ pub(super) fn chart(summary: &Summary) -> Chart {
             .map(|(nth, fault)| {
                 (
                     Sample::Box(Paint::Fault, 1.0),
-                    format!("{} {}, {}", letter(nth), fault.what, format::duration(fault.at_s)),
+                    format!("{} {} at {}", letter(nth), fault.what, format::duration(fault.at_s)),
                 )
             })
             .collect();
@@ -153,7 +153,7 @@ fn legend_entries(summary: &Summary) -> Vec<(Sample, String)> {
     entries
 }
 
-/// Lines over time are noisy, so short dashes would be lost in them: only the second round of colours is dashed.
+/// Lines over time are noisy, so their patterns have longer strokes than gaps, which keeps them in one piece.
 fn server_stroke(nth: usize) -> Stroke {
     const PATTERNS: [Dash; 4] = [&[], &[8.0, 2.5], &[3.0, 2.0], &[12.0, 2.5, 3.0, 2.5]];
     Stroke { paint: Paint::Series(nth), width: 1.8, dash: PATTERNS[nth % PATTERNS.len()] }

@@ -1,4 +1,4 @@
-//! The charts of a result. Each is drawn once, on a [`canvas::Canvas`], and comes out as SVG and as PNG.
+//! The charts of a result. Each is drawn once, on a canvas that lists shapes, and comes out as SVG and as PNG.
 //!
 //! Colours are those of Okabe and Ito (*Color Universal Design*, 2008), told apart by dashes, markers or labels as well. A
 //! chart without data says in words why there is nothing to see.

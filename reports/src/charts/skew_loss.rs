@@ -55,8 +55,10 @@ pub(super) fn chart(summary: &Summary) -> Chart {
     let right = spots.iter().map(|spot| upper(&spot.skew)).fold(1.0, f64::max);
     let left = spots.iter().map(|spot| lower(&spot.skew)).fold(1.0, f64::min);
     let high = spots.iter().map(|spot| upper(&spot.loss)).fold(0.0, f64::max);
-    // Room beyond the points for their labels; a hair's breadth of skew is not blown up to the whole width.
-    let x = Axis::linear(left, (right + 0.12 * (right - left)).max(1.05), 6, "");
+    // Room beyond the points for their labels; what is near chance is not blown up to the whole width.
+    let chance = spots.iter().filter_map(|spot| spot.noise_floor).fold(1.0, f64::max) - 1.0;
+    let right = (right + 0.12 * (right - left)).max(1.0 + 3.0 * chance).max(1.005);
+    let x = Axis::linear(left, right, 6, "");
     let y = Axis::linear(0.0, (high * 1.08).max(0.1), 5, " %");
     draw_chance(&mut canvas, plot, &x, &spots);
     plot.grid(&mut canvas, &x, &y, true);
@@ -70,30 +72,35 @@ pub(super) fn chart(summary: &Summary) -> Chart {
 
     let places: Vec<Point> =
         spots.iter().map(|spot| plot.at(&x, &y, (spot.skew.mean, spot.loss.mean))).collect();
+    let bars: Vec<[[Point; 2]; 2]> = spots
+        .iter()
+        .map(|spot| {
+            let (across, up) = (spot.skew.mean, spot.loss.mean);
+            [
+                [plot.at(&x, &y, (lower(&spot.skew), up)), plot.at(&x, &y, (upper(&spot.skew), up))],
+                [plot.at(&x, &y, (across, lower(&spot.loss))), plot.at(&x, &y, (across, upper(&spot.loss)))],
+            ]
+        })
+        .collect();
     let mut taken = vec![better_area(plot)];
-    for (nth, spot) in spots.iter().enumerate() {
-        let bar = Stroke::solid(Paint::Series(nth), 2.0);
-        let (across, up) = (spot.skew.mean, spot.loss.mean);
-        let ends = [
-            [plot.at(&x, &y, (lower(&spot.skew), up)), plot.at(&x, &y, (upper(&spot.skew), up))],
-            [plot.at(&x, &y, (across, lower(&spot.loss))), plot.at(&x, &y, (across, upper(&spot.loss)))],
-        ];
-        for [(x0, y0), (x1, y1)] in ends {
-            canvas.line(vec![(x0, y0), (x1, y1)], bar);
-            taken.push(Area {
-                left: x0.min(x1) - 2.0,
-                top: y0.min(y1) - 2.0,
-                right: x0.max(x1) + 2.0,
-                bottom: y0.max(y1) + 2.0,
-            });
-        }
-        taken.push(Area::around(places[nth], RADIUS + 2.0));
+    taken.extend(places.iter().map(|place| Area::around(*place, RADIUS + 2.0)));
+    taken.extend(bars.iter().flatten().map(|[from, to]| Area::along(*from, *to, 2.0)));
+    let mut labels = Labels { plot, taken, leaders: Vec::new() };
+    let names: Vec<Option<Label>> =
+        spots.iter().zip(&places).map(|(spot, place)| labels.place(*place, &spot.strategy.name)).collect();
+
+    for (from, to) in &labels.leaders {
+        canvas.line(vec![*from, *to], Stroke::solid(Paint::Muted, 1.0));
+    }
+    for (nth, bar) in bars.iter().enumerate() {
+        bar.iter()
+            .for_each(|[from, to]| canvas.line(vec![*from, *to], Stroke::solid(Paint::Series(nth), 2.0)));
     }
     for (nth, place) in places.iter().enumerate() {
         canvas.marker(*place, nth, RADIUS);
     }
-    for (spot, place) in spots.iter().zip(&places) {
-        label(&mut canvas, plot, &mut taken, *place, &spot.strategy.name);
+    for label in names.iter().flatten() {
+        canvas.text(label.at, &label.text, TEXT, Weight::Regular, Paint::Ink, Anchor::Start);
     }
     Chart { name: NAME, title: TITLE.to_owned(), description: description(summary, &spots), canvas }
 }
@@ -138,7 +145,7 @@ fn draw_better(canvas: &mut Canvas, plot: Plot) {
 /// The arrow stands in the upper right, where the bad strategies are few and points are rare.
 fn better_area(plot: Plot) -> Area {
     let (right, top) = (plot.left + plot.width - 8.0, plot.top + 8.0);
-    Area { left: right - 84.0, top, right, bottom: top + 34.0 }
+    Area { left: right - 84.0, top, right, bottom: top + 34.0, is_label: true }
 }
 
 /// A part of the page.
@@ -148,11 +155,32 @@ struct Area {
     top: f64,
     right: f64,
     bottom: f64,
+    /// Whether lines must not cross it; marks and bars lie on top of them.
+    is_label: bool,
 }
 
 impl Area {
     fn around((x, y): Point, radius: f64) -> Self {
-        Self { left: x - radius, top: y - radius, right: x + radius, bottom: y + radius }
+        Self::along((x, y), (x, y), radius)
+    }
+
+    fn along((x0, y0): Point, (x1, y1): Point, radius: f64) -> Self {
+        Self {
+            left: x0.min(x1) - radius,
+            top: y0.min(y1) - radius,
+            right: x0.max(x1) + radius,
+            bottom: y0.max(y1) + radius,
+            is_label: false,
+        }
+    }
+
+    /// Whether a line passes through it, to within a few pixels.
+    fn crosses(&self, ((x0, y0), (x1, y1)): (Point, Point)) -> bool {
+        const STEPS: i32 = 100;
+        (0..=STEPS).map(|step| f64::from(step) / f64::from(STEPS)).any(|share| {
+            let (x, y) = (x0 + (x1 - x0) * share, y0 + (y1 - y0) * share);
+            (self.left..self.right).contains(&x) && (self.top..self.bottom).contains(&y)
+        })
     }
 
     fn overlaps(&self, other: &Self) -> bool {
@@ -170,50 +198,71 @@ impl Area {
     }
 }
 
-/// Writes a name next to its point: at the nearest of many places that is free, with a line to the point if that is far.
-fn label(canvas: &mut Canvas, plot: Plot, taken: &mut Vec<Area>, (x, y): Point, name: &str) {
-    // Directions to try, right first, as unit vectors.
-    const DIRECTIONS: [Point; 12] = [
-        (1.0, 0.0),
-        (0.8, -0.6),
-        (0.8, 0.6),
-        (-1.0, 0.0),
-        (-0.8, -0.6),
-        (-0.8, 0.6),
-        (0.0, -1.0),
-        (0.0, 1.0),
-        (0.45, -0.9),
-        (0.45, 0.9),
-        (-0.45, -0.9),
-        (-0.45, 0.9),
-    ];
-    let name = canvas::fit(name, 300.0, TEXT, Weight::Regular);
-    let (width, height) = (canvas::text_width(&name, TEXT, Weight::Regular), TEXT + 4.0);
-    let candidates = (0..40).flat_map(|ring| {
-        let distance = RADIUS + 6.0 + 9.0 * f64::from(ring);
-        DIRECTIONS.iter().map(move |(dx, dy)| {
-            let (at_x, at_y) = (x + dx * distance, y + dy * distance);
-            // The side of the label that faces the point lies at that distance.
-            let left = if dx.abs() < 0.1 {
-                at_x - width / 2.0
-            } else if *dx > 0.0 {
-                at_x
-            } else {
-                at_x - width
-            };
-            let top = at_y - height / 2.0 + dy * height / 2.0;
-            (ring, Area { left, top, right: left + width, bottom: top + height })
-        })
-    });
-    let free = |area: &Area| area.within(plot) && !taken.iter().any(|other| area.overlaps(other));
-    let Some((ring, area)) = candidates.into_iter().find(|(_, area)| free(area)) else { return };
-    if ring > 0 {
-        let near = (x.clamp(area.left, area.right), y.clamp(area.top, area.bottom));
-        canvas.line(vec![(x, y), near], Stroke::solid(Paint::Muted, 1.0));
+/// A name and where it begins.
+struct Label {
+    at: Point,
+    text: String,
+}
+
+/// The labels as they are placed, and what they must keep clear of.
+struct Labels {
+    plot: Plot,
+    taken: Vec<Area>,
+    /// Lines from points to labels that are not next to them.
+    leaders: Vec<(Point, Point)>,
+}
+
+impl Labels {
+    /// Places a name at the nearest of many places around its point that is free and can be reached by a line that crosses no
+    /// other label. `None` when there is none: the data table has the name still.
+    fn place(&mut self, (x, y): Point, name: &str) -> Option<Label> {
+        // Directions to try, right first, as unit vectors.
+        const DIRECTIONS: [Point; 12] = [
+            (1.0, 0.0),
+            (0.8, -0.6),
+            (0.8, 0.6),
+            (-1.0, 0.0),
+            (-0.8, -0.6),
+            (-0.8, 0.6),
+            (0.0, -1.0),
+            (0.0, 1.0),
+            (0.45, -0.9),
+            (0.45, 0.9),
+            (-0.45, -0.9),
+            (-0.45, 0.9),
+        ];
+        let text = canvas::fit(name, 300.0, TEXT, Weight::Regular);
+        let (width, height) = (canvas::text_width(&text, TEXT, Weight::Regular), TEXT + 4.0);
+        let candidates = (0..60).flat_map(|ring| {
+            let distance = RADIUS + 6.0 + 7.0 * f64::from(ring);
+            DIRECTIONS.iter().map(move |(dx, dy)| {
+                let (at_x, at_y) = (x + dx * distance, y + dy * distance);
+                // The side of the label that faces the point lies at that distance.
+                let left = if *dx == 0.0 {
+                    at_x - width / 2.0
+                } else if *dx > 0.0 {
+                    at_x
+                } else {
+                    at_x - width
+                };
+                let top = at_y - height / 2.0 + dy * height / 2.0;
+                let area = Area { left, top, right: left + width, bottom: top + height, is_label: true };
+                let near = (x.clamp(area.left, area.right), y.clamp(area.top, area.bottom));
+                (area, (ring > 0).then_some(((x, y), near)))
+            })
+        });
+        let taken = &self.taken;
+        let free = |(area, leader): &(Area, Option<(Point, Point)>)| {
+            area.within(self.plot)
+                && !taken.iter().any(|other| area.overlaps(other))
+                && !self.leaders.iter().any(|line| area.crosses(*line))
+                && !leader.is_some_and(|line| taken.iter().any(|other| other.is_label && other.crosses(line)))
+        };
+        let (area, leader) = candidates.into_iter().find(free)?;
+        self.leaders.extend(leader);
+        self.taken.push(area);
+        Some(Label { at: (area.left, area.bottom - 0.3 * TEXT), text })
     }
-    let at = (area.left, area.bottom - 0.3 * TEXT);
-    canvas.text(at, &name, TEXT, Weight::Regular, Paint::Ink, Anchor::Start);
-    taken.push(area);
 }
 
 fn description(summary: &Summary, spots: &[Spot<'_>]) -> String {
@@ -255,7 +304,7 @@ mod tests {
             .filter_map(|shape| match shape {
                 Shape::Text { at: (x, y), text, size, weight, .. } if text.starts_with("strategy") => {
                     let width = canvas::text_width(text, *size, *weight);
-                    Some(Area { left: *x, top: y - size, right: x + width, bottom: *y })
+                    Some(Area { left: *x, top: y - size, right: x + width, bottom: *y, is_label: true })
                 }
                 _ => None,
             })

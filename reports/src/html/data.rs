@@ -6,7 +6,7 @@ use evenkeel_sim::metrics::Phase;
 use super::sections;
 use crate::format::{self, Scale};
 use crate::lookup;
-use crate::text::{Cell, Column, TableModel};
+use crate::model::{Cell, Column, TableModel};
 
 /// Rows that a table of load over time has at most; `tables/series.csv` has every bin.
 const MOST_TIMES: usize = 24;

@@ -10,7 +10,8 @@ use evenkeel_sim::experiment::summary::{Summary, Verdict};
 
 use crate::charts::Chart;
 use crate::format;
-use crate::text::{self, Align, Cell, Emphasis, TableModel};
+use crate::model::{Align, Cell, Emphasis, TableModel};
+use crate::text;
 use writer::Html;
 
 /// Most stories that are told; `summary.json` has the rest.
@@ -66,7 +67,7 @@ fn head(html: &mut Html, summary: &Summary) {
 /// The run's setting in a line.
 fn setting(summary: &Summary) -> String {
     let mut parts = vec![
-        format::plural(summary.strategies.len(), "strategy").replace("strategys", "strategies"),
+        format::plural(summary.strategies.len(), "strategy"),
         format::plural(summary.servers.len(), "server"),
         format!(
             "{} measured after {} of warm-up",
@@ -216,7 +217,7 @@ fn table(html: &mut Html, model: &TableModel) {
                             &[("scope", "col"), ("class", align_class(column.align))],
                             |html| {
                                 html.text(&column.heading);
-                                column.detail.iter().for_each(|detail| html.leaf("small", detail));
+                                column.detail.iter().for_each(|detail| dotted(html, detail));
                             },
                         );
                     }

@@ -6,7 +6,7 @@ use evenkeel_sim::metrics::{LossCause, MetricId, Phase};
 use crate::causes;
 use crate::format::{self, Scale};
 use crate::lookup;
-use crate::text::{Cell, Column, TableModel};
+use crate::model::{Cell, Column, TableModel};
 
 /// One column of numbers for each strategy, after `first`.
 fn by_strategy(summary: &Summary, first: &str) -> Vec<Column> {
