@@ -10,7 +10,7 @@ use super::replay::LogReplay;
 use super::script::Script;
 use super::slots::Slots;
 use super::story::Stories;
-use super::{Cluster, Streams, Tier};
+use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
 use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
 use crate::experiment::summary::TraceLine;
@@ -194,6 +194,7 @@ fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Calendar), RunE
         scenario,
         strategy,
         streams,
+        samplers: Samplers::new(scenario, strategy),
         tiers: strategy
             .tiers
             .iter()
