@@ -122,15 +122,15 @@ impl<'a> Cluster<'a> {
         match self.clients.row(id).step {
             Step::Begin => unreachable!("nothing was asked"),
             Step::Form => {
-                let epoch = self.servers.epoch(request.server) as u16;
+                let epoch = self.servers.epoch(request.server()) as u16;
                 let think = self.think_time(id, plan);
                 let row = self.clients.row_mut(id);
-                row.form_server = request.server;
+                row.form_server = request.server();
                 row.form_epoch = epoch;
                 row.step = Step::Post;
                 self.client_waits(now, id, think, pending);
             }
-            Step::Post => self.login_answered(now, id, plan, request.server, pending),
+            Step::Post => self.login_answered(now, id, plan, request.server(), pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
             Step::Click => self.click_over(now, id, plan, pending),
         }
@@ -188,7 +188,7 @@ impl<'a> Cluster<'a> {
     ) {
         let slot = request.session.expect("a click of a visit with login carries its session");
         let found =
-            self.find_session(now, slot, request.server, plan.session_idle_timeout, plan.on_unknown_id);
+            self.find_session(now, slot, &request.route, plan.session_idle_timeout, plan.on_unknown_id);
         match found {
             Lookup::Hit => self.click_over(now, id, plan, pending),
             Lookup::Expired => {

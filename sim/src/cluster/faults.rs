@@ -86,7 +86,7 @@ impl Cluster<'_> {
         }
         for slot in 0..self.requests.slots() {
             let request = self.requests.get(slot);
-            if request.in_server && request.server == server {
+            if request.in_server && request.server() == server {
                 self.cut_off(now, RequestId(slot), pending);
             }
         }

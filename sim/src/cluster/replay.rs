@@ -183,6 +183,7 @@ impl<'a> Cluster<'a> {
                 let store_time = self.store_time(now, operations, demand);
                 let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
                 request.begins_session = begins_session;
+                request.session_generation = session.map_or(0, |slot| self.sessions.get(slot).generation);
                 self.send(now, request, log_client.address, pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
@@ -240,9 +241,10 @@ impl<'a> Cluster<'a> {
         // A session that ended while the request was under way (the visit went over to the next) is not looked for.
         if let Some(slot) = request.session
             && row.session == slot
+            && self.sessions.get(slot).generation == request.session_generation
         {
             let found =
-                self.find_session(now, slot, request.server, plan.session_idle_timeout, plan.on_unknown_id);
+                self.find_session(now, slot, &request.route, plan.session_idle_timeout, plan.on_unknown_id);
             match found {
                 Lookup::Hit => return,
                 Lookup::Expired => self.sessions.end(slot),
@@ -253,7 +255,7 @@ impl<'a> Cluster<'a> {
                         let forked = self.sessions.take_over(
                             now,
                             slot,
-                            request.server,
+                            request.server(),
                             &self.servers,
                             plan.session_idle_timeout,
                         );
@@ -273,7 +275,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn begin_log_session(&mut self, now: SimTime, source: u16, client: u32, request: &Request) {
-        let slot = self.sessions.create(now, request.server, &self.servers);
+        let slot = self.sessions.create(now, request.server(), &self.servers);
         self.log(u32::from(source)).rows[client as usize].session = slot;
         if let Some(counts) = self.recorder.at(now) {
             counts.created += 1;

@@ -9,6 +9,7 @@ use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ConnectionId, RequestId, ServerId};
+use crate::metrics::LossCause;
 use crate::metrics::recorder::Failure;
 use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::session::SessionPlan;
@@ -42,7 +43,13 @@ impl Request {
             origin,
             connection,
             session,
-            server: ServerId(0),
+            session_generation: 0,
+            route: Cut {
+                at: now,
+                to: ServerId(0),
+                reason: Reason::NoneUsable,
+                cause: LossCause::NoAffinity,
+            },
             begins_session: false,
             in_server: false,
             method,
@@ -199,11 +206,13 @@ impl Cluster<'_> {
             let Some(server) = decision.server else {
                 return self.give_up(now, id, Failure::NoServer, pending);
             };
-            let request = *self.requests.get(id.0);
-            if let Some(slot) = request.session {
-                let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers);
-                let cut = Cut { at: now, to: server, reason: decision.reason, cause };
-                self.sessions.routed(slot, &self.servers, cut);
+            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers);
+            let route = Cut { at: now, to: server, reason: decision.reason, cause };
+            let request = self.requests.get_mut(id.0);
+            request.route = route;
+            let (flow, session) = (request.flow, request.session);
+            if let Some(slot) = session {
+                self.sessions.routed(slot, &self.servers, route);
             }
             if let Some(counts) = self.recorder.at(now) {
                 counts.retried += u64::from(decision.attempt > 1);
@@ -217,7 +226,7 @@ impl Cluster<'_> {
             if layer == Layer::Connection {
                 return self.give_up(now, id, failure, pending);
             }
-            match self.instance().attempt_ended(now, request.flow, outcome) {
+            match self.instance().attempt_ended(now, flow, outcome) {
                 Then::Retry(next) => decision = next,
                 Then::Done { .. } => return self.give_up(now, id, failure, pending),
             }
@@ -249,7 +258,6 @@ impl Cluster<'_> {
             }
         };
         let request = self.requests.get_mut(id.0);
-        request.server = server;
         request.entered = now;
         request.due = due;
         request.in_server = true;
@@ -297,7 +305,7 @@ impl Cluster<'_> {
         if request.due != now || !request.in_server {
             return;
         }
-        let server = request.server;
+        let server = request.server();
         if let Some((next, due)) = self.servers.worker_done(now, server) {
             self.requests.get_mut(next.0).due = due;
             pending.at(due, Event::ServiceDone(next).word());

@@ -86,6 +86,7 @@ impl Lvs {
     /// A director with empty tables. It takes the first 65535 services.
     pub fn new(config: LvsConfig) -> Self {
         let LvsConfig { services, forwarding, timeouts, sysctl, clock } = config;
+        let clock = clock.bounded();
         let services: Vec<Service> = services
             .into_iter()
             .take(usize::from(u16::MAX))

@@ -143,9 +143,9 @@ impl Default for LvsSysctl {
 /// The kernel's timer clock: timers fire at ticks and are rounded up by the timer wheel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelClock {
-    /// Ticks a second (`CONFIG_HZ`).
+    /// Ticks a second (`CONFIG_HZ`); 1 to 10 000, other values count as the nearest of these.
     pub hz: u32,
-    /// The tick counter (`jiffies`) at time zero.
+    /// The tick counter (`jiffies`) at time zero, before a tick at that very moment; its low 60 bits count.
     pub jiffies_at_zero: u64,
     /// Time from time zero to the next tick; less than one tick.
     pub tick_phase: SimDuration,
