@@ -8,6 +8,7 @@ mod closed_loop;
 pub mod event;
 mod evidence;
 mod faults;
+mod observe;
 mod open_loop;
 mod replay;
 mod request;
@@ -19,6 +20,7 @@ mod story;
 
 pub use accounting::AccountingError;
 pub use faults::{FaultCounts, Outage};
+pub use observe::{Answer, Observer, StepName, run_observed};
 pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};
 
 use crate::backend::servers::Servers;

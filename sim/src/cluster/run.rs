@@ -148,9 +148,9 @@ pub fn run(setup: &RunSetup<'_>, progress: &dyn Fn(f64)) -> Result<RunOutcome, R
     finish(simulation, &calendar)
 }
 
-type RunSimulation<'a> = Simulation<Cluster<'a>, Ladder>;
+pub(super) type RunSimulation<'a> = Simulation<Cluster<'a>, Ladder>;
 
-fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Calendar), RunError> {
+pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Calendar), RunError> {
     let RunSetup { scenario, replication, logs, .. } = *setup;
     let strategy = &scenario.strategies[setup.strategy];
     let streams = Streams::new(scenario, replication);
@@ -284,7 +284,10 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     }
 }
 
-fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutcome, RunError> {
+pub(super) fn finish(
+    simulation: RunSimulation<'_>,
+    calendar: &Calendar,
+) -> Result<RunOutcome, RunError> {
     let events = simulation.handled();
     let pending_bytes = simulation.pending.bytes() as u64;
     let mut cluster = simulation.model;
