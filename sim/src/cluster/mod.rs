@@ -19,7 +19,7 @@ mod story;
 
 pub use accounting::AccountingError;
 pub use faults::{FaultCounts, Outage};
-pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, in_service, run};
+pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};
 
 use crate::backend::servers::Servers;
 use crate::engine::queue::PendingEvents;

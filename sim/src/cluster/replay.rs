@@ -105,6 +105,16 @@ impl<'a> LogReplay<'a> {
         self.rows.iter().filter(|row| row.visiting).count() as u64
     }
 
+    /// Visits that go on and began after the warm-up.
+    pub(super) fn visiting_measured(&self) -> u64 {
+        self.rows.iter().filter(|row| row.visiting && row.measured).count() as u64
+    }
+
+    /// Clients of the log.
+    pub(super) fn clients(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Bytes of the clients' rows.
     pub(super) fn bytes(&self) -> usize {
         self.rows.capacity() * size_of::<LogClientRow>()
@@ -231,13 +241,7 @@ impl<'a> Cluster<'a> {
         let replay = self.log(u32::from(source));
         let plan = replay.plan;
         let row = replay.rows[client as usize];
-        if row.connection == request.connection.0 {
-            if !self.keep_alive(now, request.connection, &plan.connection, None, pending) {
-                self.forget_log_connection(source, client, request.connection);
-            }
-        } else if self.connections.get(request.connection.0).open {
-            self.close_connection(now, request.connection);
-        }
+        self.settle_log_connection(now, source, client, request.connection, pending);
         // A session that ended while the request was under way (the visit went over to the next) is not looked for.
         if let Some(slot) = request.session
             && row.session == slot
@@ -271,6 +275,24 @@ impl<'a> Cluster<'a> {
             self.begin_log_session(now, source, client, request);
         } else if request.begins_session && row.visiting && row.session == NONE {
             self.begin_log_session(now, source, client, request);
+        }
+    }
+
+    /// After a request of a log: its connection is kept if it is the client's own, and closed if it was a further one.
+    pub(super) fn settle_log_connection<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        source: u16,
+        client: u32,
+        connection: ConnectionId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let replay = self.log(u32::from(source));
+        let (plan, own) = (replay.plan, replay.rows[client as usize].connection);
+        if own != connection.0 {
+            self.close_if_open(now, connection);
+        } else if !self.keep_alive(now, connection, &plan.connection, None, pending) {
+            self.forget_log_connection(source, client, connection);
         }
     }
 

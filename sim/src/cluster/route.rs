@@ -44,12 +44,7 @@ impl Request {
             connection,
             session,
             session_generation: 0,
-            route: Cut {
-                at: now,
-                to: ServerId(0),
-                reason: Reason::NoneUsable,
-                cause: LossCause::NoAffinity,
-            },
+            route: Cut { at: now, to: ServerId(0), reason: Reason::NoneUsable, cause: LossCause::NoAffinity },
             begins_session: false,
             in_server: false,
             method,
@@ -158,7 +153,7 @@ impl Cluster<'_> {
         Ok(ConnectionId(self.connections.insert(row)))
     }
 
-    /// Sends a request on its connection.
+    /// Sends a request on its connection. Its row can be read until another request is sent.
     #[inline]
     pub(super) fn send<Q: PendingEvents>(
         &mut self,
@@ -166,7 +161,7 @@ impl Cluster<'_> {
         request: Request,
         address: IpAddr,
         pending: &mut Scheduler<Q>,
-    ) {
+    ) -> RequestId {
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
         let id = RequestId(self.requests.insert(request));
@@ -190,6 +185,7 @@ impl Cluster<'_> {
                 self.attempt(now, id, opened.decision, pending);
             }
         }
+        id
     }
 
     /// Carries out a decision, and those that follow as long as servers refuse.
@@ -399,7 +395,10 @@ impl Cluster<'_> {
         }
         match request.origin {
             Origin::Poisson => self.close_if_open(now, request.connection),
-            Origin::Client(_) | Origin::Log { .. } | Origin::Script(_) => {}
+            Origin::Log { source, client } => {
+                self.settle_log_connection(now, source, client, request.connection, pending);
+            }
+            Origin::Client(_) | Origin::Script(_) => {}
         }
         self.request_failed(now, request.origin, failure, pending);
     }
@@ -500,7 +499,7 @@ impl Cluster<'_> {
         self.forget_connection(id);
     }
 
-    fn close_if_open(&mut self, now: SimTime, id: ConnectionId) {
+    pub(super) fn close_if_open(&mut self, now: SimTime, id: ConnectionId) {
         if self.connections.get(id.0).open {
             self.close_connection(now, id);
         }

@@ -22,7 +22,6 @@ use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
 use crate::session::sessions::Sessions;
-use crate::table::Column;
 use crate::tier::{Instance, KernelClock, Lvs, Nginx};
 
 /// Which run of an experiment.
@@ -53,34 +52,32 @@ pub struct RunOutcome {
     pub trace: Vec<TraceLine>,
     /// Losses, told.
     pub stories: Vec<String>,
-    /// Visits that were under way at the end and are in no ratio.
-    pub visits_open: u64,
     /// What the run took.
     pub sizes: RunSizes,
 }
 
-/// What a run took: events, and entities with their bytes when it ended.
+/// What a run took: events, and the entities that it held with the bytes of their tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunSizes {
     /// Events handled.
     pub events: u64,
     /// Requests issued.
     pub requests: u64,
-    /// Clients.
+    /// Clients, those of logs among them.
     pub clients: u64,
     /// Bytes of their rows.
     pub client_bytes: u64,
     /// Bytes of the pending-event set.
     pub pending_bytes: u64,
-    /// Connections open at the end.
+    /// Most connections open at a time.
     pub connections: u64,
     /// Bytes of the tables of connections and requests.
     pub connection_bytes: u64,
-    /// Sessions alive at the end.
+    /// Most sessions alive at a time.
     pub sessions: u64,
     /// Bytes of their table.
     pub session_bytes: u64,
-    /// Persistence templates at the end.
+    /// Persistence templates when the run ended.
     pub templates: u64,
     /// Bytes of the balancer's tables.
     pub balancer_bytes: u64,
@@ -310,6 +307,16 @@ fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutco
         .filter(|request| request.in_server);
     let (in_servers, in_servers_time_ns) = inside
         .fold((0, 0), |(n, time), request| (n + 1, time + u128::from(calendar.end.since(request.entered).0)));
+    let measured_open =
+        cluster.clients.rows().iter().filter(|row| row.step != Step::Begin && row.measured()).count() as u64
+            + cluster
+                .sources
+                .iter()
+                .map(|source| match source {
+                    Source::Log(replay) => replay.visiting_measured(),
+                    Source::Poisson(_) => 0,
+                })
+                .sum::<u64>();
     let visiting = cluster.clients.rows().iter().filter(|row| row.step != Step::Begin).count() as u64
         + cluster
             .sources
@@ -326,28 +333,28 @@ fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutco
         in_servers_time_ns,
     };
     let tables = cluster.instance().table_sizes();
-    let log_bytes: usize = cluster
+    let (log_clients, log_bytes) = cluster
         .sources
         .iter()
         .map(|source| match source {
-            Source::Log(replay) => replay.bytes(),
-            Source::Poisson(_) => 0,
+            Source::Log(replay) => (replay.clients(), replay.bytes()),
+            Source::Poisson(_) => (0, 0),
         })
-        .sum();
+        .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));
     let sizes = RunSizes {
         events,
         requests: cluster.recorder.ledger.requests_issued,
-        clients: cluster.clients.len() as u64,
+        clients: (cluster.clients.len() + log_clients) as u64,
         client_bytes: (cluster.clients.bytes() + log_bytes) as u64,
         pending_bytes,
-        connections: cluster.connections.len() as u64,
+        connections: u64::from(cluster.connections.slots()),
         connection_bytes: (cluster.connections.bytes() + cluster.requests.bytes()) as u64,
-        sessions: cluster.sessions.len() as u64,
+        sessions: cluster.sessions.slots() as u64,
         session_bytes: cluster.sessions.bytes() as u64,
         templates: tables.affinity_entries,
         balancer_bytes: tables.bytes,
     };
-    let counts = cluster.recorder.close(calendar.end);
+    let counts = cluster.recorder.close(calendar.end, measured_open);
     accounting::check(&counts.ledger, &under_way)?;
     Ok(RunOutcome {
         counts,
@@ -355,25 +362,6 @@ fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutco
         faults: cluster.faults,
         trace: cluster.script.trace,
         stories: cluster.stories.told,
-        visits_open: visiting,
         sizes,
     })
-}
-
-/// Time that each server was in service within `from..until`, as a share of that time.
-pub fn in_service(
-    outages: &[Outage],
-    servers: usize,
-    from: SimTime,
-    until: SimTime,
-) -> Column<ServerId, f64> {
-    let whole = until.since(from).as_secs_f64();
-    let mut shares = Column::filled(1.0, servers);
-    for outage in outages {
-        let down = outage.until.min(until).since(outage.from.max(from)).as_secs_f64();
-        if whole > 0.0 {
-            shares[outage.server] -= down / whole;
-        }
-    }
-    shares
 }

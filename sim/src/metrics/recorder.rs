@@ -301,8 +301,8 @@ impl Recorder {
         }
     }
 
-    /// Ends the run: brings every server's account up to `end`.
-    pub fn close(mut self, end: SimTime) -> Counts {
+    /// Ends the run: brings every server's account up to `end`. `visits_open` visits begun after the warm-up go on.
+    pub fn close(mut self, end: SimTime, visits_open: u64) -> Counts {
         for server in 0..self.stations.len() {
             let server = ServerId::from_index(server);
             let Station { present, busy, .. } = self.stations[server];
@@ -315,6 +315,7 @@ impl Recorder {
             window_requests: self.window_requests,
             window_busy_ns: self.window_busy_ns,
             ledger: self.ledger,
+            visits_open,
         }
     }
 }
@@ -333,6 +334,8 @@ pub struct Counts {
     pub window_busy_ns: Vec<u64>,
     /// From time zero.
     pub ledger: Ledger,
+    /// Visits, begun after the warm-up, that were under way at the end: censored, in no ratio.
+    pub visits_open: u64,
 }
 
 impl Counts {
@@ -377,7 +380,7 @@ mod tests {
         let s = ServerId(0);
         recorder.level(at(90), s, 3, 2);
         recorder.level(at(145), s, 0, 0);
-        let counts = recorder.close(at(200));
+        let counts = recorder.close(at(200), 0);
         let secs = |ns: u64| ns / 1_000_000_000;
         assert_eq!(secs(counts.phase(Phase::Before).busy_ns[0]), 2 * 25);
         assert_eq!(secs(counts.phase(Phase::During).busy_ns[0]), 2 * 15);
@@ -394,7 +397,7 @@ mod tests {
         recorder.accepted(at(100), ServerId(0));
         recorder.accepted(at(199), ServerId(0));
         assert!(recorder.at(at(99)).is_none() && recorder.at(at(200)).is_none());
-        let counts = recorder.close(at(200));
+        let counts = recorder.close(at(200), 0);
         assert_eq!(counts.ledger.station_arrivals, 3);
         assert_eq!(counts.phase(Phase::All).requests, [2]);
         assert_eq!(counts.window_requests, [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
