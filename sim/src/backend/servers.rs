@@ -55,7 +55,7 @@ struct Server {
 /// request that comes when it stands at `v` with demand `d` is done when it stands at `v + d`.
 #[derive(Debug, Default)]
 struct SharedProcessor {
-    /// Service that a request present from the start would have got [2^-32 ns].
+    /// Service that a request present from the start would have got \[2^-32 ns\].
     attained: u128,
     updated: SimTime,
     /// Requests present by the attained service at which they are done.
