@@ -272,20 +272,22 @@ impl Cluster<'_> {
             Purpose::LogLine => &self.streams.log_demand,
         };
         let index = if draw.purpose == Purpose::Relogin { draw.index << 2 | 2 } else { draw.index };
-        self.scenario.servers[server.index()].capacity.service.duration(stream, draw.entity, index)
+        self.samplers.demand[server].duration(stream, draw.entity, index)
     }
 
     /// Time that a worker will wait for the session store, and counts the operations.
     #[inline]
     pub(super) fn store_time(&mut self, now: SimTime, operations: u64, draw: Draw) -> SimDuration {
-        let SessionPlan::Shared { latency } = &self.strategy.session else { return SimDuration::ZERO };
+        if self.strategy.session == SessionPlan::Local {
+            return SimDuration::ZERO;
+        }
         if let Some(counts) = self.recorder.at(now) {
             counts.store_operations += operations;
         }
         let purpose = draw.purpose as u64;
         (0..operations).fold(SimDuration::ZERO, |sum, operation| {
             let index = draw.index << 4 | purpose << 2 | operation;
-            sum + latency.duration(&self.streams.store_latency, draw.entity, index)
+            sum + self.samplers.store.duration(&self.streams.store_latency, draw.entity, index)
         })
     }
 

@@ -10,7 +10,7 @@ use super::replay::LogReplay;
 use super::script::Script;
 use super::slots::Slots;
 use super::story::Stories;
-use super::{Cluster, Streams, Tier};
+use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
 use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
 use crate::experiment::summary::TraceLine;
@@ -148,9 +148,9 @@ pub fn run(setup: &RunSetup<'_>, progress: &dyn Fn(f64)) -> Result<RunOutcome, R
     finish(simulation, &calendar)
 }
 
-type RunSimulation<'a> = Simulation<Cluster<'a>, Ladder>;
+pub(super) type RunSimulation<'a> = Simulation<Cluster<'a>, Ladder>;
 
-fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Calendar), RunError> {
+pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Calendar), RunError> {
     let RunSetup { scenario, replication, logs, .. } = *setup;
     let strategy = &scenario.strategies[setup.strategy];
     let streams = Streams::new(scenario, replication);
@@ -194,6 +194,7 @@ fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Calendar), RunE
         scenario,
         strategy,
         streams,
+        samplers: Samplers::new(scenario, strategy),
         tiers: strategy
             .tiers
             .iter()
@@ -283,7 +284,10 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     }
 }
 
-fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutcome, RunError> {
+pub(super) fn finish(
+    simulation: RunSimulation<'_>,
+    calendar: &Calendar,
+) -> Result<RunOutcome, RunError> {
     let events = simulation.handled();
     let pending_bytes = simulation.pending.bytes() as u64;
     let mut cluster = simulation.model;

@@ -212,10 +212,39 @@ struct Station {
     busy: u32,
 }
 
+/// The stretch of time, within one window and one phase, in which the last event lay: most events lie in the same one as
+/// the event before.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    from: SimTime,
+    until: SimTime,
+    window: usize,
+    phase: usize,
+}
+
+impl Stretch {
+    /// The stretch around a time; `None` outside the measured part.
+    fn around(calendar: &Calendar, now: SimTime) -> Option<Self> {
+        let phase = calendar.phase_at(now)?;
+        let window = (now.since(calendar.measured_from).0 / calendar.window.0) as usize;
+        let start = calendar.measured_from + calendar.window * window as u64;
+        let begins = [calendar.measured_from, calendar.faults_from, calendar.faults_until][phase];
+        let ends = [calendar.faults_from, calendar.faults_until, calendar.end][phase];
+        Some(Self { from: start.max(begins), until: (start + calendar.window).min(ends), window, phase })
+    }
+
+    #[inline(always)]
+    fn holds(&self, time: SimTime) -> bool {
+        self.from <= time && time < self.until
+    }
+}
+
 /// The counters of one run while it goes on.
 #[derive(Debug)]
 pub struct Recorder {
     calendar: Calendar,
+    /// Where the last event lay.
+    stretch: Stretch,
     phases: [PhaseCounts; 3],
     /// Accepted tries by window and server.
     window_requests: Vec<u32>,
@@ -232,6 +261,7 @@ impl Recorder {
         let cells = calendar.windows() * servers;
         Self {
             calendar,
+            stretch: Stretch { from: SimTime::NEVER, until: SimTime::ZERO, window: 0, phase: 0 },
             phases: std::array::from_fn(|_| PhaseCounts::new(servers)),
             window_requests: vec![0; cells],
             window_busy_ns: vec![0; cells],
@@ -248,7 +278,17 @@ impl Recorder {
     /// The counters of the phase at `now`, or `None` outside the measured part.
     #[inline(always)]
     pub fn at(&mut self, now: SimTime) -> Option<&mut PhaseCounts> {
-        self.calendar.phase_at(now).map(|phase| &mut self.phases[phase])
+        let stretch = self.stretch(now)?;
+        Some(&mut self.phases[stretch.phase])
+    }
+
+    /// The stretch in which a time lies; `None` outside the measured part.
+    #[inline(always)]
+    fn stretch(&mut self, now: SimTime) -> Option<Stretch> {
+        if !self.stretch.holds(now) {
+            self.stretch = Stretch::around(&self.calendar, now)?;
+        }
+        Some(self.stretch)
     }
 
     /// A server accepted a try.
@@ -256,9 +296,8 @@ impl Recorder {
     pub fn accepted(&mut self, now: SimTime, server: ServerId) {
         self.ledger.station_arrivals += 1;
         let servers = self.stations.len();
-        if let Some(phase) = self.calendar.phase_at(now) {
+        if let Some(Stretch { phase, window, .. }) = self.stretch(now) {
             self.phases[phase].requests[server.index()] += 1;
-            let window = (now.since(self.calendar.measured_from).0 / self.calendar.window.0) as usize;
             self.window_requests[window * servers + server.index()] += 1;
         }
     }
@@ -285,15 +324,11 @@ impl Recorder {
     #[inline]
     fn add_busy(&mut self, server: ServerId, from: SimTime, to: SimTime, workers: u64) {
         let servers = self.stations.len();
-        let start = self.calendar.measured_from;
-        let mut from = from.max(start);
+        let mut from = from.max(self.calendar.measured_from);
         let to = to.min(self.calendar.end);
         while from < to {
-            let Some(phase) = self.calendar.phase_at(from) else { return };
-            let window = (from.since(start).0 / self.calendar.window.0) as usize;
-            let window_end = start + self.calendar.window * (window as u64 + 1);
-            let phase_end = [self.calendar.faults_from, self.calendar.faults_until, self.calendar.end][phase];
-            let until = to.min(window_end).min(phase_end);
+            let Some(Stretch { phase, window, until, .. }) = self.stretch(from) else { return };
+            let until = to.min(until);
             let busy = until.since(from).0 * workers;
             self.phases[phase].busy_ns[server.index()] += busy;
             self.window_busy_ns[window * servers + server.index()] += busy;
