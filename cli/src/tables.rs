@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Effects, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use evenkeel_reports::{Align, Cell, Emphasis, TableModel};
 
-/// Width of tables where there is no terminal [characters].
+/// Width of tables where there is no terminal \[characters\].
 const WIDTH: u16 = 120;
 
 /// A table of words, columns told apart by space alone.

@@ -22,7 +22,7 @@ pub(super) enum Source<'a> {
 /// Poisson arrivals. The n-th arrival's gap and client are named (source; n).
 #[derive(Debug)]
 pub(super) struct PoissonSource<'a> {
-    /// Mean time between arrivals [s].
+    /// Mean time between arrivals \[s\].
     pub gap_mean: f64,
     /// The population's clients.
     pub first_client: ClientId,

@@ -46,7 +46,7 @@ const LVS_ONLY: &[&str] = &[
 /// Options of nginx's `hash` method.
 const HASH_ONLY: &[&str] = &["hash_key", "consistent"];
 
-/// Longest timeout that `ipvsadm` takes: 31 days (`MAX_TIMEOUT`) [s].
+/// Longest timeout that `ipvsadm` takes: 31 days (`MAX_TIMEOUT`) \[s\].
 const IPVSADM_TIMEOUT_MAX: u64 = 31 * 86_400;
 /// Tick rate of Debian's kernel, of which the recordings are [Hz].
 const KERNEL_HZ: u32 = 250;
