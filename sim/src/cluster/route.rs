@@ -399,6 +399,10 @@ impl Cluster<'_> {
         }
         match request.origin {
             Origin::Poisson => self.close_if_open(now, request.connection),
+            // An error page is an answer, too, where the connection has survived.
+            Origin::Log { source, client } if self.connections.get(request.connection.0).open => {
+                self.rest_log_connection(now, source, client, request.connection, pending);
+            }
             Origin::Client(_) | Origin::Log { .. } | Origin::Script(_) => {}
         }
         self.request_failed(now, request.origin, failure, pending);
