@@ -31,6 +31,7 @@ use crate::population::clients::Clients;
 use crate::scenario::{Scenario, Strategy, Vary};
 use crate::session::sessions::Sessions;
 use crate::tier::Instance;
+use crate::tier::nginx::HashKey;
 
 use event::Event;
 use open_loop::Source;
@@ -72,6 +73,8 @@ struct Tier {
     remembers: bool,
     /// Worker processes of each instance.
     workers: u16,
+    /// What a request's hash key is, for methods that have one.
+    hash_key: Option<HashKey>,
     /// Weights with which servers are added to the table.
     weights: Vec<u32>,
     /// One check per server; empty without active checks.
@@ -93,6 +96,7 @@ struct Streams {
     log_demand: Stream,
     connection: Stream,
     clock: Stream,
+    balancer: Stream,
     addresses: Stream,
     users: Stream,
 }
@@ -118,6 +122,7 @@ impl Streams {
             log_demand: stream(behaviour, StreamId::ReplayDemand),
             connection: stream(behaviour, StreamId::ClientPort),
             clock: stream(behaviour, StreamId::ClockPhase),
+            balancer: stream(behaviour, StreamId::Balancer),
             addresses: stream(population, StreamId::Addresses),
             users: stream(population, StreamId::UsersPerAddress),
         }

@@ -13,6 +13,7 @@ use crate::metrics::recorder::Failure;
 use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
+use crate::tier::nginx::KeyText;
 use crate::tier::{
     Decision, FlowId, Forwarded, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then,
 };
@@ -151,13 +152,15 @@ impl Cluster<'_> {
         Ok(ConnectionId(self.connections.insert(row)))
     }
 
-    /// Sends a request on its connection.
+    /// Sends a request on its connection. `cookie` is the visitor's number, if the site has given it a cookie and it keeps
+    /// cookies.
     #[inline]
     pub(super) fn send<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         request: Request,
         address: IpAddr,
+        cookie: Option<u64>,
         pending: &mut Scheduler<Q>,
     ) {
         let method = request.method;
@@ -170,10 +173,11 @@ impl Cluster<'_> {
                 self.attempt(now, id, decision, pending);
             }
             Layer::Request => {
+                let key = self.tiers[0].hash_key.map_or(KeyText::EMPTY, |key| key.evaluate(address, cookie));
                 let open = Open {
                     address,
                     port: connection.port,
-                    key: &[],
+                    key: key.as_bytes(),
                     method,
                     worker: connection.worker,
                     service: 0,

@@ -108,7 +108,7 @@ impl<'a> Cluster<'a> {
                 let reason = self.trace_reason(row.reason, remembered);
                 let server = self.scenario.servers[row.server.index()].name.clone();
                 self.trace(now, &step, "open", server, reason, state);
-                self.send(now, request, address, pending);
+                self.send(now, request, address, None, pending);
             }
             Err(failure) => {
                 let reason = match failure {
