@@ -19,7 +19,9 @@ pub fn conformance(conformance: &Conformance) -> Result<Exit, Failure> {
     } else {
         print_words(&reports);
     }
-    let replayed = reports.iter().any(|report| matches!(report.outcome, CaseOutcome::Replayed { .. }));
+    let replayed = reports.iter().any(|report| {
+        matches!(report.outcome, CaseOutcome::Replayed { .. } | CaseOutcome::Distribution { .. })
+    });
     Ok(if reports.iter().any(CaseReport::failed) {
         Exit::Gate
     } else if replayed {
@@ -68,6 +70,23 @@ fn print_words(reports: &[CaseReport]) {
                 ));
             }
             CaseOutcome::Replayed { .. } => {}
+            CaseOutcome::Distribution {
+                decisions,
+                replays,
+                statistics,
+                z_max,
+                p_value,
+                level,
+                passed,
+                ..
+            } => {
+                let verdict = if *passed { "as by chance" } else { "NOT as by chance" };
+                output::line(&format!(
+                    "\n{case}: {} random decisions, {verdict}: the furthest of {statistics} counts is {z_max:.2} standard \
+                     deviations out, p = {p_value:.2} among {replays} replays, level {level}",
+                    stats::grouped(*decisions)
+                ));
+            }
         }
     }
     for (reason, cases) in skipped {

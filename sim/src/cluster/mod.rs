@@ -36,6 +36,7 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::table::Column;
 use crate::tier::Instance;
+use crate::tier::nginx::HashKey;
 
 use event::Event;
 use open_loop::Source;
@@ -78,6 +79,8 @@ struct Tier {
     remembers: bool,
     /// Worker processes of each instance.
     workers: u16,
+    /// What a request's hash key is, for methods that have one.
+    hash_key: Option<HashKey>,
     /// Weights with which servers are added to the table.
     weights: Vec<u32>,
     /// One check per server; empty without active checks.
@@ -140,6 +143,7 @@ struct Streams {
     log_demand: Stream,
     connection: Stream,
     clock: Stream,
+    balancer: Stream,
     addresses: Stream,
     users: Stream,
 }
@@ -165,6 +169,7 @@ impl Streams {
             log_demand: stream(behaviour, StreamId::ReplayDemand),
             connection: stream(behaviour, StreamId::ClientPort),
             clock: stream(behaviour, StreamId::ClockPhase),
+            balancer: stream(behaviour, StreamId::Balancer),
             addresses: stream(population, StreamId::Addresses),
             users: stream(population, StreamId::UsersPerAddress),
         }

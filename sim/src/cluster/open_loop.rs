@@ -73,7 +73,8 @@ impl Cluster<'_> {
                     Draw { entity: 1 << 40 | u64::from(source), index: number, purpose: Purpose::Arrival };
                 let none = SimDuration::ZERO;
                 let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
-                self.send(now, request, address, pending);
+                // Who sends single requests has been here before.
+                self.send(now, request, address, Some(u64::from(client.0)), pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }

@@ -14,6 +14,7 @@ use crate::metrics::recorder::Failure;
 use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
+use crate::tier::nginx::KeyText;
 use crate::tier::{
     Decision, FlowId, Forwarded, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then,
 };
@@ -153,13 +154,15 @@ impl Cluster<'_> {
         Ok(ConnectionId(self.connections.insert(row)))
     }
 
-    /// Sends a request on its connection. Its row can be read until another request is sent.
+    /// Sends a request on its connection. Its row can be read until another request is sent. `cookie` is the visitor's
+    /// number, if the site has given it a cookie and it keeps cookies.
     #[inline]
     pub(super) fn send<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         mut request: Request,
         address: IpAddr,
+        cookie: Option<u64>,
         pending: &mut Scheduler<Q>,
     ) -> RequestId {
         request.session_generation = request.session.map_or(0, |slot| self.sessions.get(slot).generation);
@@ -173,10 +176,11 @@ impl Cluster<'_> {
                 self.attempt(now, id, decision, pending);
             }
             Layer::Request => {
+                let key = self.tiers[0].hash_key.map_or(KeyText::EMPTY, |key| key.evaluate(address, cookie));
                 let open = Open {
                     address,
                     port: connection.port,
-                    key: &[],
+                    key: key.as_bytes(),
                     method,
                     worker: connection.worker,
                     service: 0,

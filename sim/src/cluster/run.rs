@@ -12,7 +12,7 @@ use super::slots::Slots;
 use super::story::Stories;
 use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
-use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
+use crate::engine::{Ladder, SimDuration, SimTime, Simulation};
 use crate::health::active::TcpChecker;
 use crate::ids::{ClientId, ServerId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
@@ -198,7 +198,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             .tiers
             .iter()
             .enumerate()
-            .map(|(number, plan)| build_tier(plan, number as u64, scenario.servers.len(), &streams.clock))
+            .map(|(number, plan)| build_tier(plan, number as u64, scenario.servers.len(), &streams))
             .collect(),
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
@@ -218,11 +218,16 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     Ok((simulation, calendar))
 }
 
-fn build_tier(plan: &TierPlan, number: u64, servers: usize, clock: &Stream) -> Tier {
+fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier {
+    let clock = &streams.clock;
+    let mut hash_key = None;
     let (instance, remembers, workers, weights) = match &plan.program {
         Program::Nginx(config) => {
             let mut config = config.clone();
             config.clock_phase = SimDuration(clock.below(1_000_000_000, number, 0));
+            config.draws = streams.balancer;
+            config.instance = number;
+            hash_key = config.method.hashes_key().then_some(config.hash_key);
             let workers = config.workers;
             (Instance::Nginx(Nginx::new(config)), false, workers, Vec::new())
         }
@@ -240,7 +245,7 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, clock: &Stream) -> T
         }
     };
     let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);
-    Tier { instances: vec![instance], remembers, workers, weights, checkers }
+    Tier { instances: vec![instance], remembers, workers, hash_key, weights, checkers }
 }
 
 /// Puts the first event of everything that acts by itself.

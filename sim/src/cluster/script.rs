@@ -122,7 +122,7 @@ impl<'a> Cluster<'a> {
                 let demand = Draw { entity: name.0, index: 0, purpose: Purpose::Arrival };
                 let none = SimDuration::ZERO;
                 let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
-                let id = self.send(now, request, address, pending);
+                let id = self.send(now, request, address, None, pending);
                 let request = *self.requests.get(id.0);
                 self.connections.get_mut(connection.0).server = request.server();
                 let reason = self.trace_reason(request.route.reason, remembered);

@@ -9,7 +9,7 @@ use crate::engine::SimDuration;
 use crate::population::{AddressPlan, UsersPerAddress};
 use crate::session::{OnUnknownId, SessionPlan};
 use crate::tier::lvs::{Forwarding, LvsConfig};
-use crate::tier::nginx::{NextUpstream, NginxConfig};
+use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig};
 
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
@@ -306,6 +306,11 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario) {
 }
 
 fn show_nginx(d: &mut Document, config: &NginxConfig, scenario: &Scenario) {
+    if config.method.hashes_key()
+        && let Some((name, _)) = HashKey::NAMES.iter().find(|(_, key)| *key == config.hash_key)
+    {
+        d.line("key", text(name));
+    }
     d.line("proxy_next_upstream", text(&next_upstream(config.next_upstream)));
     d.line("proxy_next_upstream_tries", config.next_upstream_tries);
     d.line("proxy_next_upstream_timeout", duration(config.next_upstream_timeout));

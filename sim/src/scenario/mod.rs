@@ -242,7 +242,7 @@ pub struct TierPlan {
     pub tcp_check: Option<TcpCheck>,
 }
 
-/// The program of a tier. Clock phases in it are drawn per replication.
+/// The program of a tier. Clock phases in it, and the stream of its own draws, are set per replication.
 #[derive(Clone, Debug)]
 pub enum Program {
     /// An nginx.
