@@ -5,10 +5,10 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use crate::backend::{Capacity, Discipline};
+use crate::balancer::lvs::SchedulerFlags;
 use crate::engine::SimDuration;
 use crate::population::{AddressPlan, UsersPerAddress};
 use crate::session::{OnUnknownId, SessionPlan};
-use crate::balancer::lvs::SchedulerFlags;
 use crate::tier::lvs::{Forwarding, LvsConfig};
 use crate::tier::nginx::{NextUpstream, NginxConfig};
 

@@ -50,7 +50,8 @@ pub(super) fn siphash_1_3(value: u32, key: u64) -> u32 {
         v[1] = v[1].rotate_left(17) ^ v[2];
         v[2] = v[2].rotate_left(32);
     }
-    let initial = [0x736F_6D65_7073_6575, 0x646F_7261_6E64_6F6D, 0x6C79_6765_6E65_7261, 0x7465_6462_7974_6573];
+    let initial =
+        [0x736F_6D65_7073_6575, 0x646F_7261_6E64_6F6D, 0x6C79_6765_6E65_7261, 0x7465_6462_7974_6573];
     let mut v: [u64; 4] = initial.map(|word: u64| word ^ key);
     // The only block: the length in the top byte, then the message.
     let block = 4 << 56 | u64::from(value);

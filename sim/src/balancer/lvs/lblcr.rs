@@ -48,7 +48,8 @@ impl Balancer for LvsLblcr {
     fn pick(&mut self, servers: &mut Destinations, request: &mut SchedulerRequest) -> Option<ServerId> {
         let now = request.now;
         if let Some(set) = self.sets.get_mut(&request.destination) {
-            let least = first_least::<OverheadByWeight>(set.records(servers).filter(|(_, record)| record.listed));
+            let least =
+                first_least::<OverheadByWeight>(set.records(servers).filter(|(_, record)| record.listed));
             if set.servers.len() > 1 && now.0 - set.changed.0 > EXPIRATION.0 {
                 set.shrink(servers, now);
             }
@@ -121,7 +122,11 @@ mod tests {
             servers.bind(ServerId(2), true);
         }
         servers.unbind(ServerId(1), true);
-        assert_eq!(pick(&mut scheduler, &mut servers, 26), Some(2), "the other one is idle, but out of the set");
+        assert_eq!(
+            pick(&mut scheduler, &mut servers, 26),
+            Some(2),
+            "the other one is idle, but out of the set"
+        );
     }
 
     #[test]

@@ -36,9 +36,8 @@ impl Balancer for LvsMh {
     fn pick(&mut self, servers: &mut Destinations, request: &mut SchedulerRequest) -> Option<ServerId> {
         self.slots.refresh(|slots| populate(servers, slots));
         let client = client(request);
-        let slot = |offset: usize| {
-            (siphash_1_3((offset as u32).wrapping_add(client), KEY_FIRST) % SLOTS) as usize
-        };
+        let slot =
+            |offset: usize| (siphash_1_3((offset as u32).wrapping_add(client), KEY_FIRST) % SLOTS) as usize;
         self.slots.choose(servers, request, slot(0), slot)
     }
 

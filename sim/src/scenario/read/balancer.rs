@@ -428,7 +428,10 @@ fn lvs_address(options: &Section<'_>, scheduler: &str, server: &ReadServer) -> O
     if address.is_none() && scheduler == "mh" {
         options.report().error_with_help(
             options.span(),
-            format!("`lvs.mh` hashes the addresses of its servers, and `{}` has only a name: `{written}`", server.name),
+            format!(
+                "`lvs.mh` hashes the addresses of its servers, and `{}` has only a name: `{written}`",
+                server.name
+            ),
             "write its IP address in `cluster.servers`",
         );
         return None;
