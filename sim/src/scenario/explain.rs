@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use crate::backend::{Capacity, Discipline};
+use crate::balancer::lvs::SchedulerFlags;
 use crate::engine::SimDuration;
 use crate::population::{AddressPlan, UsersPerAddress};
 use crate::session::{OnUnknownId, SessionPlan};
@@ -344,6 +345,11 @@ fn next_upstream(next: NextUpstream) -> String {
 fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario) {
     let timeouts = config.timeouts;
     for service in &config.services {
+        let scheduler = service.scheduler.name();
+        if !SchedulerFlags::names(scheduler).is_empty() {
+            let flags: Vec<_> = service.scheduler_flags.set_names(scheduler).map(text).collect();
+            d.line("flags", format!("[{}]", flags.join(", ")));
+        }
         d.line("persistence_timeout", or_none(service.persistence_timeout, duration));
         if service.persistence_timeout.is_some() {
             let (v4, v6) = (service.persistence_prefix_v4, service.persistence_prefix_v6);

@@ -2,9 +2,11 @@
 //! defaults: nginx 1.22.1 (`ngx_http_upstream_module`, `ngx_http_proxy_module`), `ipvsadm` 1.31 and `net.ipv4.vs` of
 //! Linux 6.1.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use super::Names;
 use super::cluster::{ReadServer, WEIGHT_MAX};
-use crate::balancer::lvs::LvsScheduler;
+use crate::balancer::lvs::{LvsScheduler, SchedulerFlags};
 use crate::balancer::nginx::NginxMethod;
 use crate::balancer::{CatalogueEntry, entries};
 use crate::engine::{SimDuration, Stream};
@@ -33,6 +35,7 @@ const NGINX_ONLY: &[&str] = &[
     "backup",
 ];
 const LVS_ONLY: &[&str] = &[
+    "flags",
     "persistence_timeout",
     "persistence_granularity",
     "timeouts",
@@ -378,6 +381,8 @@ fn lvs(
     names: &Names,
     servers: Option<&[ReadServer]>,
 ) -> Option<LvsConfig> {
+    let scheduler_flags =
+        s.optional("flags", SchedulerFlags::default(), |item| scheduler_flags(&item, scheduler.name()));
     let persistence_timeout = s.optional("persistence_timeout", None, |item| {
         if item.text() == Some("none") {
             return Some(None);
@@ -411,12 +416,14 @@ fn lvs(
     let own = per_server(s, names)?;
     let read = servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
-        lvs_server(item, server)
+        let address = lvs_address(s, scheduler.name(), server);
+        Some(LvsServer { address: address?, ..lvs_server(item, server)? })
     });
     let read: Vec<_> = read.collect();
     let (persistence_prefix_v4, persistence_prefix_v6) = granularity?;
     let service = LvsService {
         scheduler,
+        scheduler_flags: scheduler_flags?,
         persistence_timeout: persistence_timeout?,
         persistence_prefix_v4,
         persistence_prefix_v6,
@@ -435,6 +442,53 @@ fn lvs(
         },
         clock: KernelClock { hz: KERNEL_HZ, jiffies_at_zero: 0, tick_phase: SimDuration::ZERO },
     })
+}
+
+/// `-b`: the flags of a scheduler, as `ipvsadm` spells them.
+fn scheduler_flags(item: &Item<'_>, scheduler: &str) -> Option<SchedulerFlags> {
+    let known = SchedulerFlags::names(scheduler);
+    if known.is_empty() {
+        let message = format!("`flags` has no meaning with `lvs.{scheduler}`");
+        let help = "only `lvs.sh` and `lvs.mh` have flags; leave it out";
+        item.report().error_with_help(item.key_span, message, help);
+        return None;
+    }
+    let mut flags = SchedulerFlags::default();
+    let elements = item.elements(&format!("an array of flags, such as [\"{}\"]", known[0]))?;
+    let read = elements.iter().map(|item| {
+        let flag = item.string()?;
+        if flags.set(scheduler, flag) {
+            return Some(());
+        }
+        item.unknown("flag", flag, known);
+        None
+    });
+    let read: Vec<_> = read.collect();
+    read.into_iter().collect::<Option<()>>()?;
+    Some(flags)
+}
+
+/// The address of a server whose name alone is known.
+const UNKNOWN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// `-r`, with port 80 where none is written: the web service's own, which `ipvsadm` takes. `mh` alone has to know it.
+fn lvs_address(options: &Section<'_>, scheduler: &str, server: &ReadServer) -> Option<SocketAddr> {
+    // What is wrong with a server that could not be read has been reported.
+    let Some(server) = &server.resolved else { return Some(UNKNOWN_ADDRESS) };
+    let written = &server.address;
+    let address = written.parse().ok().or_else(|| Some(SocketAddr::new(written.parse().ok()?, 80)));
+    if address.is_none() && scheduler == "mh" {
+        options.report().error_with_help(
+            options.span(),
+            format!(
+                "`lvs.mh` hashes the addresses of its servers, and `{}` has only a name: `{written}`",
+                server.name
+            ),
+            "write its IP address in `cluster.servers`",
+        );
+        return None;
+    }
+    Some(address.unwrap_or(UNKNOWN_ADDRESS))
 }
 
 /// `-M`: an IPv4 netmask or `/24`, an IPv6 prefix length as a number, or a table of both.
@@ -482,7 +536,8 @@ fn lvs_timeouts(item: &Item<'_>) -> Option<LvsTimeouts> {
 
 fn lvs_server(own: Option<&Item<'_>>, server: &ReadServer) -> Option<LvsServer> {
     let Some(item) = own else {
-        return Some(LvsServer { weight: server.weight?, upper_threshold: 0, lower_threshold: 0 });
+        let (address, weight) = (UNKNOWN_ADDRESS, server.weight?);
+        return Some(LvsServer { address, weight, upper_threshold: 0, lower_threshold: 0 });
     };
     let mut section = item.section("a table of the server's options")?;
     let s = &mut section;
@@ -504,5 +559,10 @@ fn lvs_server(own: Option<&Item<'_>>, server: &ReadServer) -> Option<LvsServer> 
         Some(lower)
     });
     section.finish();
-    Some(LvsServer { weight: weight?, upper_threshold: upper_threshold?, lower_threshold: lower_threshold? })
+    Some(LvsServer {
+        address: UNKNOWN_ADDRESS,
+        weight: weight?,
+        upper_threshold: upper_threshold?,
+        lower_threshold: lower_threshold?,
+    })
 }
