@@ -252,7 +252,7 @@ fn moved_needlessly(name: &str, count: usize) -> f64 {
     const CLIENTS: u32 = 50_000;
     let mut scheduler = LvsScheduler::by_name(name).expect("a catalogue entry");
     let mut servers = list(&vec![1; count]);
-    let mut homes = |scheduler: &mut LvsScheduler, servers: &mut Destinations| -> Vec<Option<ServerId>> {
+    let homes = |scheduler: &mut LvsScheduler, servers: &mut Destinations| -> Vec<Option<ServerId>> {
         (0..CLIENTS)
             .map(|client| {
                 let address = Ipv4Addr::from_bits(client.wrapping_mul(0x9E37_79B1));
