@@ -44,12 +44,7 @@ impl Request {
             connection,
             session,
             session_generation: 0,
-            route: Cut {
-                at: now,
-                to: ServerId(0),
-                reason: Reason::NoneUsable,
-                cause: LossCause::NoAffinity,
-            },
+            route: Cut { at: now, to: ServerId(0), reason: Reason::NoneUsable, cause: LossCause::NoAffinity },
             begins_session: false,
             in_server: false,
             method,

@@ -285,10 +285,7 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     }
 }
 
-pub(super) fn finish(
-    simulation: RunSimulation<'_>,
-    calendar: &Calendar,
-) -> Result<RunOutcome, RunError> {
+pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutcome, RunError> {
     let events = simulation.handled();
     let pending_bytes = simulation.pending.bytes() as u64;
     let mut cluster = simulation.model;
