@@ -145,7 +145,9 @@ fn log_lines(dice: &mut Dice) -> String {
         second += dice.between(0, 2) * dice.between(1, 12);
     }
     if text.is_empty() {
-        text.push_str("10.0.0.1 - - [01/Jan/2026:00:00:00 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"Opera/9.80\"\n");
+        text.push_str(
+            "10.0.0.1 - - [01/Jan/2026:00:00:00 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"Opera/9.80\"\n",
+        );
     }
     text
 }
@@ -205,13 +207,19 @@ fn strategy(dice: &mut Dice, number: usize, balancers: &[(&'static str, &'static
                 dice.between(1, 20),
                 dice.between(1, 4),
                 dice.often(50),
-                dice.pick(&["error timeout", "off", "error timeout http_503 non_idempotent", "error http_503"]),
+                dice.pick(&[
+                    "error timeout",
+                    "off",
+                    "error timeout http_503 non_idempotent",
+                    "error http_503"
+                ]),
                 dice.below(4),
             );
         }
         "lvs" => {
             if dice.often(70) {
-                let _ = writeln!(text, "persistence_timeout = \"{}s\"", dice.pick(&["5", "60", "120", "300"]));
+                let _ =
+                    writeln!(text, "persistence_timeout = \"{}s\"", dice.pick(&["5", "60", "120", "300"]));
             }
             let _ = writeln!(
                 text,
@@ -250,7 +258,11 @@ fn scenario(dice: &mut Dice, log: Option<&str>, balancers: &[(&'static str, &'st
     if dice.often(30) {
         let opens: Vec<String> = (0..dice.between(1, 20))
             .map(|n| {
-                format!(r#"{{ at = "{}s", hold = "{}s" }}"#, n * 14 + dice.below(10), dice.below(4) * dice.below(30))
+                format!(
+                    r#"{{ at = "{}s", hold = "{}s" }}"#,
+                    n * 14 + dice.below(10),
+                    dice.below(4) * dice.below(30)
+                )
             })
             .collect();
         let _ = writeln!(
@@ -301,7 +313,11 @@ fn audit(scenario: &Scenario, strategy: usize, outcome: &RunOutcome) {
         (all.failures(), ledger.requests_failed, "failures measured and in all"),
         (all.losses(), ledger.losses, "losses measured and in all"),
         (accepted, ledger.station_arrivals, "accepted tries, measured and in all"),
-        (ledger.station_arrivals, ledger.requests_issued + all.retried + cut_short(scenario, ledger.requests_issued), "tries"),
+        (
+            ledger.station_arrivals,
+            ledger.requests_issued + all.retried + cut_short(scenario, ledger.requests_issued),
+            "tries",
+        ),
     ] {
         assert!(part <= whole, "{what}: {part} {whole}");
         let begins_at_zero = scenario.warmup.is_zero() && what.ends_with("in all");
@@ -357,7 +373,8 @@ fn the_books_of_every_random_site_balance() {
             let mut loaded = parse("random.toml", &text, &Overrides::NONE)
                 .unwrap_or_else(|mistakes| panic!("case {case}: {mistakes}\n{text}"));
             loaded.scenario.faults = faults(&mut dice, loaded.scenario.servers.len());
-            let logs = prepare_logs(&loaded.scenario, &loaded.folder).unwrap_or_else(|error| panic!("{error}"));
+            let logs =
+                prepare_logs(&loaded.scenario, &loaded.folder).unwrap_or_else(|error| panic!("{error}"));
             let mut seen = (0, 0, 0, 0);
             for strategy in 0..2 {
                 let setup = RunSetup {
@@ -372,7 +389,9 @@ fn the_books_of_every_random_site_balance() {
                     audit(&loaded.scenario, strategy, &outcome);
                     outcome
                 });
-                let outcome = checked.unwrap_or_else(|_| panic!("case {case}, strategy {strategy}:\n{text}\n{:?}", loaded.scenario.faults));
+                let outcome = checked.unwrap_or_else(|_| {
+                    panic!("case {case}, strategy {strategy}:\n{text}\n{:?}", loaded.scenario.faults)
+                });
                 let all = outcome.counts.phase(Phase::All);
                 seen.0 += outcome.counts.ledger.losses;
                 seen.1 += all.failures();

@@ -192,9 +192,11 @@ fn a_server_without_a_queue_refuses_what_erlang_s_loss_formula_says() {
     let table = Table::read("mmc_and_split_policies");
     let mut found = Vec::new();
     for (c, rho) in [(1, "0.5"), (2, "0.8"), (4, "0.7"), (8, "0.9"), (16, "0.95")] {
-        for service in
-            [r#"{ exponential = { mean = "1s" } }"#, r#""1s""#, r#"{ lognormal = { mean = "1s", cv = 2.0 } }"#]
-        {
+        for service in [
+            r#"{ exponential = { mean = "1s" } }"#,
+            r#""1s""#,
+            r#"{ lognormal = { mean = "1s", cv = 2.0 } }"#,
+        ] {
             let queue = Queue {
                 discipline: "loss",
                 service,
@@ -239,13 +241,8 @@ fn hashing_very_many_addresses_is_a_random_split() {
     let mut found = Vec::new();
     for (c, rho) in [(2, "0.5"), (2, "0.7"), (4, "0.5"), (4, "0.8")] {
         let load: f64 = rho.parse().expect("a number");
-        let mut queue = Queue {
-            seed: 3,
-            servers: c,
-            balancer: "nginx.ip_hash",
-            clients: 20_000,
-            ..Queue::mmc(c, load)
-        };
+        let mut queue =
+            Queue { seed: 3, servers: c, balancer: "nginx.ip_hash", clients: 20_000, ..Queue::mmc(c, load) };
         queue.requests *= 3.0;
         let exact = table.value(&[("c", &c.to_string()), ("rho", rho)], "W_random_split");
         found.push(compare(&format!("{c} M/M/1 at {rho}"), &means(&queue.run()), exact, width(load)));
@@ -272,7 +269,12 @@ fn processor_sharing_cares_for_nothing_but_the_mean_of_the_service_law() {
             let load: f64 = rho.parse().expect("a number");
             let queue = Queue { seed: 4, discipline: "ps", service, ..Queue::mmc(1, load) };
             let exact = table.value(&[("service", law), ("rho", rho)], "ET_ps");
-            found.push(compare(&format!("M/G/1-PS, {law}, at {rho}"), &means(&queue.run()), exact, width(load)));
+            found.push(compare(
+                &format!("M/G/1-PS, {law}, at {rho}"),
+                &means(&queue.run()),
+                exact,
+                width(load),
+            ));
         }
     }
     all_hold(found);
@@ -304,9 +306,15 @@ fn the_noise_floor_is_the_expected_maximum_of_balls_in_bins() {
     // tail is the wider one, so this is rather too much), and its normal approximation is good to 1 %.
     let table = Table::read("balls_in_bins_max_load");
     let metric = MetricId::by_name("load.requests.peak_to_mean").expect("in the catalogue");
-    for (balls, bins) in
-        [("20", "2"), ("50", "5"), ("200", "3"), ("1000", "10"), ("2000", "20"), ("5000", "3"), ("5000", "10")]
-    {
+    for (balls, bins) in [
+        ("20", "2"),
+        ("50", "5"),
+        ("200", "3"),
+        ("1000", "10"),
+        ("2000", "20"),
+        ("5000", "3"),
+        ("5000", "10"),
+    ] {
         let keys = [("balls", balls), ("bins", bins)];
         let exact = table.value(&keys, "E_max_over_mean");
         let q95 = table.value(&keys, "max_q95_over_mean");
@@ -325,9 +333,8 @@ fn the_noise_floor_is_the_expected_maximum_of_balls_in_bins() {
 
 /// The nginx of a scenario with `servers` equal servers, the first of them marked `down` if so wanted.
 fn ip_hash(servers: usize, first_down: bool) -> NginxConfig {
-    let lines: Vec<String> = (0..servers)
-        .map(|n| format!(r#"{{ name = "s{n}", address = "10.0.0.{}:80" }}"#, n + 1))
-        .collect();
+    let lines: Vec<String> =
+        (0..servers).map(|n| format!(r#"{{ name = "s{n}", address = "10.0.0.{}:80" }}"#, n + 1)).collect();
     let options = if first_down { "servers = { s0 = { down = true } }" } else { "" };
     let loaded = read(&format!(
         r#"
@@ -428,7 +435,8 @@ fn lvs_persistence_breaks_sessions_as_a_template_timer_that_is_never_early() {
     for (timeout, think, requests) in
         [("60", "30", "5"), ("60", "30", "10"), ("60", "60", "5"), ("120", "60", "10"), ("300", "120", "10")]
     {
-        let keys = [("timeout_s", timeout), ("think_mean_s", think), ("backends", "3"), ("requests", requests)];
+        let keys =
+            [("timeout_s", timeout), ("think_mean_s", think), ("backends", "3"), ("requests", requests)];
         let k: i32 = requests.parse().expect("a number");
         let outcomes = replications(&format!(
             r#"

@@ -19,8 +19,13 @@ const LAYERS: [&[&str]; 9] = [
 
 /// Uses among modules of one rank that are meant: the lowest modules are one piece; a balancer's rules are told of failures
 /// by a health rule, and sessions take their evidence from a balancer's reason.
-const AMONG_EQUALS: [(&str, &str); 5] =
-    [("engine", "ids"), ("ids", "table"), ("engine", "table"), ("balancer", "health"), ("session", "balancer")];
+const AMONG_EQUALS: [(&str, &str); 5] = [
+    ("engine", "ids"),
+    ("ids", "table"),
+    ("engine", "table"),
+    ("balancer", "health"),
+    ("session", "balancer"),
+];
 
 /// Files longer than this are split.
 const LINES_MAX: usize = 600;
@@ -37,7 +42,8 @@ fn rust_files(folder: &Path) -> BTreeMap<String, String> {
             if path.is_dir() {
                 visit(root, &path, files);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(root).expect("beneath the root").to_string_lossy().replace('\\', "/");
+                let name =
+                    path.strip_prefix(root).expect("beneath the root").to_string_lossy().replace('\\', "/");
                 files.insert(name, fs::read_to_string(&path).expect("text"));
             }
         }
