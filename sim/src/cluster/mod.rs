@@ -22,6 +22,7 @@ pub use accounting::AccountingError;
 pub use faults::{FaultCounts, Outage};
 pub use observe::{Answer, Observer, StepName, run_observed};
 pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};
+pub use script::TraceLine;
 
 use crate::backend::servers::Servers;
 use crate::engine::queue::PendingEvents;

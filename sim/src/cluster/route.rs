@@ -158,10 +158,11 @@ impl Cluster<'_> {
     pub(super) fn send<Q: PendingEvents>(
         &mut self,
         now: SimTime,
-        request: Request,
+        mut request: Request,
         address: IpAddr,
         pending: &mut Scheduler<Q>,
     ) -> RequestId {
+        request.session_generation = request.session.map_or(0, |slot| self.sessions.get(slot).generation);
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
         let id = RequestId(self.requests.insert(request));
@@ -206,8 +207,11 @@ impl Cluster<'_> {
             let route = Cut { at: now, to: server, reason: decision.reason, cause };
             let request = self.requests.get_mut(id.0);
             request.route = route;
-            let (flow, session) = (request.flow, request.session);
-            if let Some(slot) = session {
+            let (flow, session, generation) = (request.flow, request.session, request.session_generation);
+            // A session of a log's client may have ended while a retry was under way.
+            if let Some(slot) = session
+                && self.sessions.get(slot).generation == generation
+            {
                 self.sessions.routed(slot, &self.servers, route);
             }
             if let Some(counts) = self.recorder.at(now) {
@@ -397,10 +401,11 @@ impl Cluster<'_> {
         }
         match request.origin {
             Origin::Poisson => self.close_if_open(now, request.connection),
-            Origin::Log { source, client } => {
-                self.settle_log_connection(now, source, client, request.connection, pending);
+            // An error page is an answer, too, where the connection has survived.
+            Origin::Log { source, client } if self.connections.get(request.connection.0).open => {
+                self.rest_log_connection(now, source, client, request.connection, pending);
             }
-            Origin::Client(_) | Origin::Script(_) => {}
+            Origin::Client(_) | Origin::Log { .. } | Origin::Script(_) => {}
         }
         self.request_failed(now, request.origin, failure, pending);
     }

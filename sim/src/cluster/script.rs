@@ -2,16 +2,34 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
 use super::Cluster;
 use super::evidence;
 use super::request::{Draw, Origin, Purpose, Request};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::experiment::summary::TraceLine;
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::scenario::{ClosedBy, ConnectionRules, ScriptedClient};
 use crate::tier::{Instance, Method, Reason};
+
+/// A step of a scripted client.
+#[derive(Clone, Debug, Serialize)]
+pub struct TraceLine {
+    /// When, from the end of the warm-up [s].
+    pub at_s: f64,
+    /// Which client.
+    pub client: String,
+    /// What it did: `open`, `close`.
+    pub event: String,
+    /// The server, or `none`.
+    pub server: String,
+    /// Why the connection went there, in a few words.
+    pub reason: String,
+    /// What the balancer knew at that time: the template's remaining time, active and inactive connections per server.
+    pub state: String,
+}
 
 /// The scripted clients of a run.
 #[derive(Debug, Default)]

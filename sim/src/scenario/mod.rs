@@ -22,6 +22,7 @@ use crate::population::AddressPlan;
 use crate::session::{OnUnknownId, SessionPlan};
 use crate::tier::{LvsConfig, NginxConfig};
 
+pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
 pub use explain::{Resolved, canonical};
 pub use load::{Loaded, load, parse};
@@ -248,19 +249,6 @@ pub enum Program {
     Nginx(NginxConfig),
     /// An IPVS director.
     Lvs(LvsConfig),
-}
-
-/// keepalived 2.2.7 `TCP_CHECK` of each real server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TcpCheck {
-    /// `delay_loop`: time between checks.
-    pub delay_loop: SimDuration,
-    /// `connect_timeout`.
-    pub connect_timeout: SimDuration,
-    /// `retry`: further checks before a server is taken out.
-    pub retry: u32,
-    /// `delay_before_retry`.
-    pub delay_before_retry: SimDuration,
 }
 
 /// A limit on a metric.
