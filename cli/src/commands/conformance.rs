@@ -33,8 +33,16 @@ pub fn conformance(conformance: &Conformance) -> Result<Exit, Failure> {
 
 fn print_words(reports: &[CaseReport]) {
     let totals = Totals::of(reports);
-    let mut table =
-        tables::plain(["program", "algorithm", "cases", "skipped", "failed", "decisions", "matched"]);
+    let mut table = tables::plain([
+        "program",
+        "algorithm",
+        "cases",
+        "skipped",
+        "failed",
+        "by law",
+        "decisions",
+        "matched",
+    ]);
     for ((program, algorithm), total) in &totals.rows {
         table.add_row([
             program.clone(),
@@ -42,11 +50,12 @@ fn print_words(reports: &[CaseReport]) {
             total.cases.to_string(),
             total.skipped.to_string(),
             total.failed.to_string(),
+            total.distributions.to_string(),
             stats::grouped(total.decisions),
             stats::grouped(total.matched),
         ]);
     }
-    for column in 2..7 {
+    for column in 2..8 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
