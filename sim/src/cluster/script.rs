@@ -17,7 +17,7 @@ use crate::tier::{Instance, Method, Reason};
 /// A step of a scripted client.
 #[derive(Clone, Debug, Serialize)]
 pub struct TraceLine {
-    /// When, from the end of the warm-up [s].
+    /// When, from the end of the warm-up \[s\].
     pub at_s: f64,
     /// Which client.
     pub client: String,

@@ -48,7 +48,7 @@ impl Dice {
     }
 }
 
-/// Length of the measured part of every case [s].
+/// Length of the measured part of every case \[s\].
 const DURATION: u64 = 300;
 
 /// The balancers that need no options, which all but those that hash a configured key do.
