@@ -49,6 +49,8 @@ struct LogClientRow {
     had_loss: bool,
     /// Whether the visit began after the warm-up.
     measured: bool,
+    /// Whether the site has answered the client before, so that it has a cookie, if it keeps cookies.
+    known: bool,
 }
 
 impl<'a> LogReplay<'a> {
@@ -63,6 +65,7 @@ impl<'a> LogReplay<'a> {
             logged_in: false,
             had_loss: false,
             measured: false,
+            known: false,
         };
         let gap = u32::try_from(plan.visit_gap.0 / 1_000_000_000).unwrap_or(u32::MAX);
         let mut replay = Self {
@@ -103,6 +106,16 @@ impl<'a> LogReplay<'a> {
     /// Visits that go on.
     pub(super) fn visiting(&self) -> u64 {
         self.rows.iter().filter(|row| row.visiting).count() as u64
+    }
+
+    /// Visits that go on and began after the warm-up.
+    pub(super) fn visiting_measured(&self) -> u64 {
+        self.rows.iter().filter(|row| row.visiting && row.measured).count() as u64
+    }
+
+    /// Clients of the log.
+    pub(super) fn clients(&self) -> usize {
+        self.rows.len()
     }
 
     /// Bytes of the clients' rows.
@@ -152,6 +165,7 @@ impl<'a> Cluster<'a> {
         row.latest = now;
         row.port_counter = row.port_counter.wrapping_add(1);
         let (connection, port_counter) = (row.connection, row.port_counter);
+        let known = std::mem::replace(&mut row.known, true);
         let session = (with_session && row.session != NONE).then_some(row.session);
         let begins_session = with_session && !row.logged_in;
         row.logged_in |= with_session;
@@ -188,8 +202,11 @@ impl<'a> Cluster<'a> {
                 let store_time = self.store_time(now, operations, demand);
                 let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
                 request.begins_session = begins_session;
-                request.session_generation = session.map_or(0, |slot| self.sessions.get(slot).generation);
-                self.send(now, request, log_client.address, pending);
+                // Robots keep no cookies; others have one after their first line of the log.
+                let has_cookie = known && !log_client.is_bot();
+                let visitor = 1 << 63 | u64::from(source) << 32 | u64::from(record.client);
+                let cookie = has_cookie.then_some(visitor);
+                self.send(now, request, log_client.address, cookie, pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }

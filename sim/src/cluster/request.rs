@@ -5,7 +5,6 @@ use crate::ids::{ClientId, ConnectionId, ServerId};
 use crate::session::sessions::Cut;
 use crate::tier::{FlowId, Method, Reason};
 
-
 /// Who sent a request, and so who gets its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {

@@ -14,6 +14,7 @@ use crate::metrics::recorder::Failure;
 use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
+use crate::tier::nginx::KeyText;
 use crate::tier::{
     Decision, FlowId, Forwarded, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then,
 };
@@ -153,15 +154,18 @@ impl Cluster<'_> {
         Ok(ConnectionId(self.connections.insert(row)))
     }
 
-    /// Sends a request on its connection.
+    /// Sends a request on its connection. Its row can be read until another request is sent. `cookie` is the visitor's
+    /// number, if the site has given it a cookie and it keeps cookies.
     #[inline]
     pub(super) fn send<Q: PendingEvents>(
         &mut self,
         now: SimTime,
-        request: Request,
+        mut request: Request,
         address: IpAddr,
+        cookie: Option<u64>,
         pending: &mut Scheduler<Q>,
-    ) {
+    ) -> RequestId {
+        request.session_generation = request.session.map_or(0, |slot| self.sessions.get(slot).generation);
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
         let id = RequestId(self.requests.insert(request));
@@ -172,10 +176,11 @@ impl Cluster<'_> {
                 self.attempt(now, id, decision, pending);
             }
             Layer::Request => {
+                let key = self.tiers[0].hash_key.map_or(KeyText::EMPTY, |key| key.evaluate(address, cookie));
                 let open = Open {
                     address,
                     port: connection.port,
-                    key: &[],
+                    key: key.as_bytes(),
                     method,
                     worker: connection.worker,
                     service: 0,
@@ -185,6 +190,7 @@ impl Cluster<'_> {
                 self.attempt(now, id, opened.decision, pending);
             }
         }
+        id
     }
 
     /// Carries out a decision, and those that follow as long as servers refuse.
@@ -205,8 +211,11 @@ impl Cluster<'_> {
             let route = Cut { at: now, to: server, reason: decision.reason, cause };
             let request = self.requests.get_mut(id.0);
             request.route = route;
-            let (flow, session) = (request.flow, request.session);
-            if let Some(slot) = session {
+            let (flow, session, generation) = (request.flow, request.session, request.session_generation);
+            // A session of a log's client may have ended while a retry was under way.
+            if let Some(slot) = session
+                && self.sessions.get(slot).generation == generation
+            {
                 self.sessions.routed(slot, &self.servers, route);
             }
             if let Some(counts) = self.recorder.at(now) {
@@ -271,20 +280,22 @@ impl Cluster<'_> {
             Purpose::LogLine => &self.streams.log_demand,
         };
         let index = if draw.purpose == Purpose::Relogin { draw.index << 2 | 2 } else { draw.index };
-        self.scenario.servers[server.index()].capacity.service.duration(stream, draw.entity, index)
+        self.samplers.demand[server].duration(stream, draw.entity, index)
     }
 
     /// Time that a worker will wait for the session store, and counts the operations.
     #[inline]
     pub(super) fn store_time(&mut self, now: SimTime, operations: u64, draw: Draw) -> SimDuration {
-        let SessionPlan::Shared { latency } = &self.strategy.session else { return SimDuration::ZERO };
+        if self.strategy.session == SessionPlan::Local {
+            return SimDuration::ZERO;
+        }
         if let Some(counts) = self.recorder.at(now) {
             counts.store_operations += operations;
         }
         let purpose = draw.purpose as u64;
         (0..operations).fold(SimDuration::ZERO, |sum, operation| {
             let index = draw.index << 4 | purpose << 2 | operation;
-            sum + latency.duration(&self.streams.store_latency, draw.entity, index)
+            sum + self.samplers.store.duration(&self.streams.store_latency, draw.entity, index)
         })
     }
 
@@ -499,7 +510,7 @@ impl Cluster<'_> {
         self.forget_connection(id);
     }
 
-    fn close_if_open(&mut self, now: SimTime, id: ConnectionId) {
+    pub(super) fn close_if_open(&mut self, now: SimTime, id: ConnectionId) {
         if self.connections.get(id.0).open {
             self.close_connection(now, id);
         }

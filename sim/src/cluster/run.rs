@@ -10,9 +10,9 @@ use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
 use super::slots::Slots;
 use super::story::Stories;
-use super::{Cluster, Streams, Tier};
+use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
-use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
+use crate::engine::{Ladder, SimDuration, SimTime, Simulation};
 use crate::health::active::TcpChecker;
 use crate::ids::{ClientId, ServerId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
@@ -21,7 +21,6 @@ use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
 use crate::session::sessions::Sessions;
-use crate::table::Column;
 use crate::tier::{Instance, KernelClock, Lvs, Nginx};
 
 /// Which run of an experiment.
@@ -52,34 +51,32 @@ pub struct RunOutcome {
     pub trace: Vec<TraceLine>,
     /// Losses, told.
     pub stories: Vec<String>,
-    /// Visits that were under way at the end and are in no ratio.
-    pub visits_open: u64,
     /// What the run took.
     pub sizes: RunSizes,
 }
 
-/// What a run took: events, and entities with their bytes when it ended.
+/// What a run took: events, and the entities that it held with the bytes of their tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunSizes {
     /// Events handled.
     pub events: u64,
     /// Requests issued.
     pub requests: u64,
-    /// Clients.
+    /// Clients, those of logs among them.
     pub clients: u64,
     /// Bytes of their rows.
     pub client_bytes: u64,
     /// Bytes of the pending-event set.
     pub pending_bytes: u64,
-    /// Connections open at the end.
+    /// Most connections open at a time.
     pub connections: u64,
     /// Bytes of the tables of connections and requests.
     pub connection_bytes: u64,
-    /// Sessions alive at the end.
+    /// Most sessions alive at a time.
     pub sessions: u64,
     /// Bytes of their table.
     pub session_bytes: u64,
-    /// Persistence templates at the end.
+    /// Persistence templates when the run ended.
     pub templates: u64,
     /// Bytes of the balancer's tables.
     pub balancer_bytes: u64,
@@ -196,11 +193,12 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         scenario,
         strategy,
         streams,
+        samplers: Samplers::new(scenario, strategy),
         tiers: strategy
             .tiers
             .iter()
             .enumerate()
-            .map(|(number, plan)| build_tier(plan, number as u64, scenario.servers.len(), &streams.clock))
+            .map(|(number, plan)| build_tier(plan, number as u64, scenario.servers.len(), &streams))
             .collect(),
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
@@ -220,11 +218,16 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     Ok((simulation, calendar))
 }
 
-fn build_tier(plan: &TierPlan, number: u64, servers: usize, clock: &Stream) -> Tier {
+fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier {
+    let clock = &streams.clock;
+    let mut hash_key = None;
     let (instance, remembers, workers, weights) = match &plan.program {
         Program::Nginx(config) => {
             let mut config = config.clone();
             config.clock_phase = SimDuration(clock.below(1_000_000_000, number, 0));
+            config.draws = streams.balancer;
+            config.instance = number;
+            hash_key = config.method.hashes_key().then_some(config.hash_key);
             let workers = config.workers;
             (Instance::Nginx(Nginx::new(config)), false, workers, Vec::new())
         }
@@ -242,7 +245,7 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, clock: &Stream) -> T
         }
     };
     let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);
-    Tier { instances: vec![instance], remembers, workers, weights, checkers }
+    Tier { instances: vec![instance], remembers, workers, hash_key, weights, checkers }
 }
 
 /// Puts the first event of everything that acts by itself.
@@ -309,6 +312,16 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         .filter(|request| request.in_server);
     let (in_servers, in_servers_time_ns) = inside
         .fold((0, 0), |(n, time), request| (n + 1, time + u128::from(calendar.end.since(request.entered).0)));
+    let measured_open =
+        cluster.clients.rows().iter().filter(|row| row.step != Step::Begin && row.measured()).count() as u64
+            + cluster
+                .sources
+                .iter()
+                .map(|source| match source {
+                    Source::Log(replay) => replay.visiting_measured(),
+                    Source::Poisson(_) => 0,
+                })
+                .sum::<u64>();
     let visiting = cluster.clients.rows().iter().filter(|row| row.step != Step::Begin).count() as u64
         + cluster
             .sources
@@ -325,28 +338,28 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         in_servers_time_ns,
     };
     let tables = cluster.instance().table_sizes();
-    let log_bytes: usize = cluster
+    let (log_clients, log_bytes) = cluster
         .sources
         .iter()
         .map(|source| match source {
-            Source::Log(replay) => replay.bytes(),
-            Source::Poisson(_) => 0,
+            Source::Log(replay) => (replay.clients(), replay.bytes()),
+            Source::Poisson(_) => (0, 0),
         })
-        .sum();
+        .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));
     let sizes = RunSizes {
         events,
         requests: cluster.recorder.ledger.requests_issued,
-        clients: cluster.clients.len() as u64,
+        clients: (cluster.clients.len() + log_clients) as u64,
         client_bytes: (cluster.clients.bytes() + log_bytes) as u64,
         pending_bytes,
-        connections: cluster.connections.len() as u64,
+        connections: u64::from(cluster.connections.slots()),
         connection_bytes: (cluster.connections.bytes() + cluster.requests.bytes()) as u64,
-        sessions: cluster.sessions.len() as u64,
+        sessions: cluster.sessions.slots() as u64,
         session_bytes: cluster.sessions.bytes() as u64,
         templates: tables.affinity_entries,
         balancer_bytes: tables.bytes,
     };
-    let counts = cluster.recorder.close(calendar.end);
+    let counts = cluster.recorder.close(calendar.end, measured_open);
     accounting::check(&counts.ledger, &under_way)?;
     Ok(RunOutcome {
         counts,
@@ -354,25 +367,6 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         faults: cluster.faults,
         trace: cluster.script.trace,
         stories: cluster.stories.told,
-        visits_open: visiting,
         sizes,
     })
-}
-
-/// Time that each server was in service within `from..until`, as a share of that time.
-pub fn in_service(
-    outages: &[Outage],
-    servers: usize,
-    from: SimTime,
-    until: SimTime,
-) -> Column<ServerId, f64> {
-    let whole = until.since(from).as_secs_f64();
-    let mut shares = Column::filled(1.0, servers);
-    for outage in outages {
-        let down = outage.until.min(until).since(outage.from.max(from)).as_secs_f64();
-        if whole > 0.0 {
-            shares[outage.server] -= down / whole;
-        }
-    }
-    shares
 }

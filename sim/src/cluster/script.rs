@@ -122,11 +122,16 @@ impl<'a> Cluster<'a> {
                 let demand = Draw { entity: name.0, index: 0, purpose: Purpose::Arrival };
                 let none = SimDuration::ZERO;
                 let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
-                let row = *self.connections.get(connection.0);
-                let reason = self.trace_reason(row.reason, remembered);
-                let server = self.scenario.servers[row.server.index()].name.clone();
-                self.trace(now, &step, "open", server, reason, state);
-                self.send(now, request, address, pending);
+                let id = self.send(now, request, address, None, pending);
+                let request = *self.requests.get(id.0);
+                self.connections.get_mut(connection.0).server = request.server();
+                let reason = self.trace_reason(request.route.reason, remembered);
+                let server = if request.in_server {
+                    &self.scenario.servers[request.server().index()].name
+                } else {
+                    "none"
+                };
+                self.trace(now, &step, "open", server.to_owned(), reason, state);
             }
             Err(failure) => {
                 let reason = match failure {
@@ -157,7 +162,7 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// What the balancer knows just before a step.
+    /// What the balancer knows now.
     fn balancer_state(&mut self, now: SimTime, client: &ScriptedClient) -> String {
         let servers = &self.scenario.servers;
         let remembers = self.tiers[0].remembers;

@@ -36,6 +36,7 @@ impl CaseReport {
     pub fn failed(&self) -> bool {
         match &self.outcome {
             CaseOutcome::Replayed { decisions, matched, .. } => matched < decisions,
+            CaseOutcome::Distribution { passed, .. } => !passed,
             CaseOutcome::Skipped { .. } => false,
             CaseOutcome::Unreadable { .. } => true,
         }
@@ -53,6 +54,25 @@ pub enum CaseOutcome {
         matched: u64,
         /// The first that it did not.
         first_difference: Option<Difference>,
+    },
+    /// The program decides by chance, so the whole case was compared with replays by the model's own chance.
+    Distribution {
+        /// Decisions in the recording. None of them was compared by itself.
+        decisions: u64,
+        /// Replays by the model.
+        replays: u64,
+        /// Counts that were compared.
+        statistics: u64,
+        /// How far the recording is from the mean of all, itself among them, in standard deviations: the largest of all
+        /// counts. Cannot be above the root of `replays`.
+        z_max: f64,
+        /// Share of the recording and the replays together that are at least as far out as the recording: the chance that
+        /// such a recording is so far out if the model is right.
+        p_value: f64,
+        /// The p value at or below which the case fails.
+        level: f64,
+        /// Whether the p value is above the level.
+        passed: bool,
     },
     /// The case needs something that is not modelled.
     Skipped {
@@ -359,6 +379,8 @@ pub struct Total {
     pub matched: u64,
     /// Cases that were skipped.
     pub skipped: u64,
+    /// Cases of which the distribution was compared; their decisions are not among those above.
+    pub distributions: u64,
     /// Cases that failed ([`CaseReport::failed`]).
     pub failed: u64,
 }
@@ -373,6 +395,7 @@ impl Total {
                 self.matched += matched;
             }
             CaseOutcome::Skipped { .. } => self.skipped += 1,
+            CaseOutcome::Distribution { .. } => self.distributions += 1,
             CaseOutcome::Unreadable { .. } => {}
         }
     }

@@ -103,9 +103,9 @@ pub enum Traffic {
 pub struct VisitPlan {
     /// Clicks after the login (of the whole visit if there is none), rounded up to a whole number of at least 1.
     pub clicks: Distribution,
-    /// Time from an answer to the next click [s].
+    /// Time from an answer to the next click \[s\].
     pub think: Distribution,
-    /// Time from the end of a visit to the start of the next [s].
+    /// Time from the end of a visit to the start of the next \[s\].
     pub away: Distribution,
     /// Whether the visit begins with a login: the form (GET) and the credentials (POST).
     pub login: bool,
@@ -242,7 +242,7 @@ pub struct TierPlan {
     pub tcp_check: Option<TcpCheck>,
 }
 
-/// The program of a tier. Clock phases in it are drawn per replication.
+/// The program of a tier. Clock phases in it, and the stream of its own draws, are set per replication.
 #[derive(Clone, Debug)]
 pub enum Program {
     /// An nginx.

@@ -2,10 +2,10 @@
 
 use super::OnUnknownId;
 use crate::backend::servers::Servers;
+use crate::balancer::Reason;
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 use crate::metrics::LossCause;
-use crate::balancer::Reason;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -151,6 +151,11 @@ impl Sessions {
     /// Whether none is alive.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Most sessions that were alive at a time.
+    pub fn slots(&self) -> usize {
+        self.rows.len()
     }
 
     /// Bytes of the tables.
@@ -327,13 +332,27 @@ mod tests {
         sessions.routed(s, &servers, cut(at(10), B, LossCause::AffinityExpired));
         servers.crash(at(20), A);
         sessions.routed(s, &servers, cut(at(30), B, LossCause::Spilled));
-        let lost = sessions.look_up(at(30), s, &cut(at(30), B, LossCause::Spilled), &servers, IDLE, OnUnknownId::NewId);
+        let lost = sessions.look_up(
+            at(30),
+            s,
+            &cut(at(30), B, LossCause::Spilled),
+            &servers,
+            IDLE,
+            OnUnknownId::NewId,
+        );
         assert_eq!(lost, Lookup::Lost { cause: LossCause::AffinityExpired, destroyed_at: Some(at(20)) });
 
         let t = sessions.create(at(0), B, &servers);
         servers.crash(at(40), B);
         sessions.routed(t, &servers, cut(at(50), A, LossCause::Spilled));
-        let lost = sessions.look_up(at(50), t, &cut(at(50), A, LossCause::Spilled), &servers, IDLE, OnUnknownId::NewId);
+        let lost = sessions.look_up(
+            at(50),
+            t,
+            &cut(at(50), A, LossCause::Spilled),
+            &servers,
+            IDLE,
+            OnUnknownId::NewId,
+        );
         assert_eq!(lost, Lookup::Lost { cause: LossCause::ServerLost, destroyed_at: Some(at(40)) });
     }
 
@@ -347,7 +366,14 @@ mod tests {
         assert_eq!(sessions.get(s).first_cut, None);
         servers.crash(at(12), A);
         sessions.routed(s, &servers, cut(at(13), A, LossCause::Spilled));
-        let lost = sessions.look_up(at(13), s, &cut(at(13), A, LossCause::Spilled), &servers, IDLE, OnUnknownId::NewId);
+        let lost = sessions.look_up(
+            at(13),
+            s,
+            &cut(at(13), A, LossCause::Spilled),
+            &servers,
+            IDLE,
+            OnUnknownId::NewId,
+        );
         assert_eq!(lost, Lookup::Lost { cause: LossCause::ServerLost, destroyed_at: Some(at(12)) });
     }
 
@@ -356,8 +382,28 @@ mod tests {
         let servers = two_servers();
         let mut sessions = Sessions::default();
         let s = sessions.create(at(0), A, &servers);
-        assert_eq!(sessions.look_up(at(1800), s, &cut(at(1800), A, LossCause::Spilled), &servers, IDLE, OnUnknownId::NewId), Lookup::Hit);
-        assert_eq!(sessions.look_up(at(3601), s, &cut(at(3601), A, LossCause::Spilled), &servers, IDLE, OnUnknownId::NewId), Lookup::Expired);
+        assert_eq!(
+            sessions.look_up(
+                at(1800),
+                s,
+                &cut(at(1800), A, LossCause::Spilled),
+                &servers,
+                IDLE,
+                OnUnknownId::NewId
+            ),
+            Lookup::Hit
+        );
+        assert_eq!(
+            sessions.look_up(
+                at(3601),
+                s,
+                &cut(at(3601), A, LossCause::Spilled),
+                &servers,
+                IDLE,
+                OnUnknownId::NewId
+            ),
+            Lookup::Expired
+        );
     }
 
     #[test]
@@ -366,11 +412,28 @@ mod tests {
         let mut sessions = Sessions::default();
         let s = sessions.create(at(0), A, &servers);
         sessions.routed(s, &servers, cut(at(5), B, LossCause::NoAffinity));
-        let miss = sessions.look_up(at(5), s, &cut(at(5), B, LossCause::Spilled), &servers, IDLE, OnUnknownId::AdoptId);
+        let miss = sessions.look_up(
+            at(5),
+            s,
+            &cut(at(5), B, LossCause::Spilled),
+            &servers,
+            IDLE,
+            OnUnknownId::AdoptId,
+        );
         assert!(matches!(miss, Lookup::Lost { cause: LossCause::NoAffinity, .. }));
         assert!(sessions.take_over(at(6), s, B, &servers, IDLE), "the copy on A lives: a fork");
         sessions.routed(s, &servers, cut(at(7), A, LossCause::NoAffinity));
-        assert_eq!(sessions.look_up(at(7), s, &cut(at(7), A, LossCause::Spilled), &servers, IDLE, OnUnknownId::AdoptId), Lookup::Hit);
+        assert_eq!(
+            sessions.look_up(
+                at(7),
+                s,
+                &cut(at(7), A, LossCause::Spilled),
+                &servers,
+                IDLE,
+                OnUnknownId::AdoptId
+            ),
+            Lookup::Hit
+        );
         assert_eq!(sessions.get(s).home, A);
         sessions.end(s);
         assert!(sessions.is_empty());
@@ -382,7 +445,14 @@ mod tests {
         let mut sessions = Sessions::default();
         let s = sessions.create(at(0), A, &servers);
         sessions.routed(s, &servers, cut(at(5), B, LossCause::NoAffinity));
-        let miss = sessions.look_up(at(5), s, &cut(at(5), B, LossCause::Spilled), &servers, IDLE, OnUnknownId::NewId);
+        let miss = sessions.look_up(
+            at(5),
+            s,
+            &cut(at(5), B, LossCause::Spilled),
+            &servers,
+            IDLE,
+            OnUnknownId::NewId,
+        );
         assert_eq!(miss, Lookup::Lost { cause: LossCause::NoAffinity, destroyed_at: None });
     }
 }

@@ -41,6 +41,9 @@ fn every_decision_of_the_real_programs_is_taken_alike_or_its_case_skipped_for_a_
                     assert!(*decisions > 0, "{}: replayed without a decision", report.case);
                     assert_eq!(matched, decisions, "{}: {first_difference:?}", report.case);
                 }
+                CaseOutcome::Distribution { passed, p_value, .. } => {
+                    assert!(*passed, "{}: the recording is too far out, p = {p_value}", report.case);
+                }
                 CaseOutcome::Skipped { reason } => {
                     assert!(reason.len() > 10, "{}: skipped without a reason: `{reason}`", report.case);
                 }
@@ -82,7 +85,7 @@ fn a_skipped_case_counts_neither_as_replayed_nor_as_matched() {
                 CaseOutcome::Replayed { decisions: n, .. } => {
                     *decisions.entry(&report.algorithm).or_default() += n;
                 }
-                CaseOutcome::Unreadable { .. } => {}
+                CaseOutcome::Distribution { .. } | CaseOutcome::Unreadable { .. } => {}
             }
         }
         for ((_, algorithm), total) in &Totals::of(&reports).rows {
