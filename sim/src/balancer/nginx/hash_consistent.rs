@@ -77,11 +77,6 @@ impl Balancer for HashConsistent {
 struct Ring {
     /// Where the points are, ascending, without equals.
     points: Box<[u32]>,
-    /// For each part of the circle the number of points before it, and of all points at the end. There is about a point to a
-    /// part, so a key's point is found in two looks, where a search of the whole ring would take a dozen.
-    before: Box<[u32]>,
-    /// A point or key belongs to the part that its bits from here on name; below 32.
-    part_shift: u32,
     /// For each point its owner, a primary: of several with one text the first.
     owners: Box<[u16]>,
     /// For each primary the next one with the same text; itself if there is none.
@@ -110,26 +105,13 @@ impl Ring {
         points.sort_by_key(|&(point, _)| point);
         points.dedup_by_key(|&mut (point, _)| point);
         let (points, owners): (Vec<_>, Vec<_>) = points.into_iter().unzip();
-        let parts = (points.len() as u64 / 2).next_power_of_two().max(2);
-        let part_shift = u32::BITS - parts.ilog2();
-        let before =
-            |part: u64| points.partition_point(|&point: &u32| u64::from(point >> part_shift) < part) as u32;
-        let before = (0..=parts).map(before).collect();
-        Self {
-            points: points.into(),
-            before,
-            part_shift,
-            owners: owners.into(),
-            next_namesake: next_namesake.into(),
-        }
+        Self { points: points.into(), owners: owners.into(), next_namesake: next_namesake.into() }
     }
 
     /// The place of the first point that is not below `hash`; one past the last if there is none.
     #[inline]
     fn find(&self, hash: u32) -> u32 {
-        let part = (hash >> self.part_shift) as usize;
-        let (start, end) = (self.before[part], self.before[part + 1]);
-        start + self.points[start as usize..end as usize].partition_point(|&point| point < hash) as u32
+        self.points.partition_point(|&point| point < hash) as u32
     }
 
     /// The owner of the point at a place, counted on round the ring.
@@ -239,20 +221,6 @@ mod tests {
             ("", "", ""),
         ] {
             assert_eq!(host_and_port(text), (host.as_bytes(), port.as_bytes()), "{text}");
-        }
-    }
-
-    #[test]
-    fn parts_of_the_circle_change_nothing_about_which_point_is_found() {
-        for n in [2, 3, 40] {
-            let ring = &Upstream::new(&servers(n)).method.ring;
-            let beside =
-                ring.points.iter().flat_map(|&point| [point.wrapping_sub(1), point, point.wrapping_add(1)]);
-            let borders = (0..=255_u32).flat_map(|part| [part << 24, part << 24 | 0xff_ffff]);
-            for hash in beside.chain(borders) {
-                let expected = ring.points.iter().filter(|&&point| point < hash).count();
-                assert_eq!(ring.find(hash) as usize, expected, "{n} servers, {hash:#x}");
-            }
         }
     }
 

@@ -115,7 +115,7 @@ pub enum NginxConfigError {
 
 impl NginxConfigError {
     const SERVERS_MAX: usize = u16::MAX as usize;
-    /// 10 million points, about 100 MB.
+    /// 10 million points, 60 MB.
     const POINTS_MAX: u64 = 65_536 * POINTS_PER_WEIGHT;
 }
 
