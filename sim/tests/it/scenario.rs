@@ -2,6 +2,7 @@
 
 mod mistakes;
 mod mutants;
+mod nginx;
 
 use std::fs;
 use std::path::{Path, PathBuf};
