@@ -57,7 +57,7 @@ fn balancers() -> Vec<(&'static str, &'static str)> {
         let text = format!(
             "title = \"t\"\nduration = \"1s\"\n[[scripted_client]]\nname = \"c\"\naddress = \"1.2.3.4\"\n\
              connections = [{{ at = \"0s\", hold = \"0s\" }}]\n[cluster]\n\
-             servers = [{{ name = \"a\", address = \"b:1\" }}]\ncapacity = {{ workers = 1, service = \"1s\" }}\n\
+             servers = [{{ name = \"a\", address = \"10.0.0.1:80\" }}]\ncapacity = {{ workers = 1, service = \"1s\" }}\n\
              [[strategy]]\nname = \"s\"\nsession = {{ local = {{}} }}\nbalancer = {{ {balancer} = {{}} }}\n"
         );
         parse("x.toml", &text, &Overrides::NONE).is_ok()
