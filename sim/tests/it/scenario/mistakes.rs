@@ -416,10 +416,10 @@ fn options_belong_to_their_program() {
     );
     check(
         "max_fails = 3",
-        "hash_key = \"$uri\"",
-        "hash_key",
-        "`hash_key` has no meaning with `nginx.round_robin`",
-        "`hash` method",
+        "key = \"$uri\"",
+        "key",
+        "`key` has no meaning with `nginx.round_robin`",
+        "`nginx.hash`",
     );
     check(
         "session = { local = {} }",
