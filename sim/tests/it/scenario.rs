@@ -168,7 +168,7 @@ fn balancers_are_written_in_three_ways_that_mean_the_same() {
             let text = format!(
                 "title = \"t\"\nduration = \"1s\"\n[[scripted_client]]\nname = \"c\"\naddress = \"1.2.3.4\"\n\
                  connections = [{{ at = \"0s\", hold = \"0s\" }}]\n[cluster]\n\
-                 servers = [{{ name = \"a\", address = \"b:1\" }}]\ncapacity = {{ workers = 1, service = \"1s\" }}\n\
+                 servers = [{{ name = \"a\", address = \"10.0.0.1:80\" }}]\ncapacity = {{ workers = 1, service = \"1s\" }}\n\
                  [[strategy]]\nname = \"s\"\nsession = {{ local = {{}} }}\nbalancer = {balancer}\n"
             );
             canonical(&read(&text).unwrap_or_else(|mistakes| panic!("{mistakes}")).resolved)
