@@ -52,6 +52,8 @@ pub enum Reason {
     AffinityUnusable(Skipped),
     /// No server may be used.
     NoneUsable,
+    /// Every server that may be used is full: the request waits for one.
+    Queued,
 }
 
 /// Why the server that affinity or the hash points at was passed over.

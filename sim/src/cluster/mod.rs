@@ -133,6 +133,7 @@ impl Model for Cluster<'_> {
             Event::SharedServiceDone(server) => self.shared_service_done(now, server, pending),
             Event::ConnectionIdle(connection) => self.connection_idle(now, connection),
             Event::SourceArrival(source) => self.source_arrival(now, source, pending),
+            Event::Retry(request) => self.retry(now, request, pending),
             Event::Check(server) => self.check(now, server, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
             Event::FaultEnds(fault) => self.fault_ends(now, fault),

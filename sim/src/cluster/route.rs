@@ -14,7 +14,7 @@ use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
 use crate::tier::{
-    Decision, FlowId, Forwarded, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then,
+    Decision, FlowId, Forwarded, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then, Ties,
 };
 
 /// Stands where there is no flow.
@@ -126,7 +126,7 @@ impl Cluster<'_> {
         };
         match self.layer() {
             Layer::Connection => {
-                let open = Open { address, port, key: &[], method: Method::Get, worker: 0, service: 0 };
+                let open = Open { address, port, key: &[], method: Method::Get, worker: 0, service: 0, ties: Ties::NONE };
                 let opened = self.instance().open(now, &open);
                 let Some(server) = opened.decision.server else { return Err(Failure::NoServer) };
                 if !self.servers.is_up(server) {
@@ -177,6 +177,7 @@ impl Cluster<'_> {
                     method,
                     worker: connection.worker,
                     service: 0,
+                    ties: Ties::NONE,
                 };
                 let opened = self.instance().open(now, &open);
                 self.requests.get_mut(id.0).flow = opened.flow;
@@ -219,6 +220,7 @@ impl Cluster<'_> {
             }
             match self.instance().attempt_ended(now, request.flow, outcome) {
                 Then::Retry(next) => decision = next,
+                Then::Wait(delay) => return self.wait_before_retry(now, id, delay, pending),
                 Then::Done { .. } => return self.give_up(now, id, failure, pending),
             }
         }
@@ -372,7 +374,40 @@ impl Cluster<'_> {
         }
         match self.instance().attempt_ended(now, flow, Outcome::Reset) {
             Then::Retry(decision) => self.attempt(now, id, decision, pending),
+            Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, Failure::Reset, pending),
+        }
+    }
+
+    /// The instance lets some time pass before it tries again.
+    fn wait_before_retry<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        delay: SimDuration,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let due = now + delay;
+        self.requests.get_mut(id.0).due = due;
+        pending.at(due, Event::Retry(id).word());
+    }
+
+    /// A wait before a retry is over, unless the announcement is out of date.
+    pub(super) fn retry<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let request = *self.requests.get(id.0);
+        if request.due != now || request.in_server {
+            return;
+        }
+        self.requests.get_mut(id.0).due = SimTime::NEVER;
+        match self.instance().resume(now, request.flow) {
+            Then::Retry(decision) => self.attempt(now, id, decision, pending),
+            Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
+            Then::Done { .. } => self.give_up(now, id, Failure::NoServer, pending),
         }
     }
 

@@ -167,7 +167,7 @@ mod tests {
     use crate::balancer::nginx::NginxMethod;
     use crate::engine::SimDuration;
     use crate::ids::ServerId;
-    use crate::tier::Skipped;
+    use crate::tier::{Skipped, Ties};
     use proptest::prelude::*;
     use std::net::IpAddr;
 
@@ -178,6 +178,7 @@ mod tests {
         method: Method::Get,
         worker: 0,
         service: 0,
+        ties: Ties::NONE,
     };
     const POST: Open<'static> = Open { method: Method::Post, ..GET };
     const OK: Outcome = Outcome::Status(200);
