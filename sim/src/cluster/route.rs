@@ -126,7 +126,15 @@ impl Cluster<'_> {
         };
         match self.layer() {
             Layer::Connection => {
-                let open = Open { address, port, key: &[], method: Method::Get, worker: 0, service: 0, ties: Ties::NONE };
+                let open = Open {
+                    address,
+                    port,
+                    key: &[],
+                    method: Method::Get,
+                    worker: 0,
+                    service: 0,
+                    ties: Ties::NONE,
+                };
                 let opened = self.instance().open(now, &open);
                 let Some(server) = opened.decision.server else { return Err(Failure::NoServer) };
                 if !self.servers.is_up(server) {

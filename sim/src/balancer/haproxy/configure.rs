@@ -1,5 +1,6 @@
 //! The words behind `balance`.
 
+use super::HaproxyMethod;
 use super::hash::Hash;
 use super::hdr::Hdr;
 use super::lookup::HashOptions;
@@ -8,7 +9,6 @@ use super::rdp_cookie::RdpCookie;
 use super::source::Source;
 use super::uri::{Uri, UriPart};
 use super::url_param::UrlParam;
-use super::HaproxyMethod;
 
 /// Why HAProxy would not accept a `balance`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,7 +78,9 @@ impl HaproxyMethod {
                 };
                 Self::Random(Random::new(options, draws, threads.max(1)))
             }
-            _ => Self::by_name(name).ok_or_else(|| BalanceError::UnknownAlgorithm { name: name.to_owned() })?,
+            _ => {
+                Self::by_name(name).ok_or_else(|| BalanceError::UnknownAlgorithm { name: name.to_owned() })?
+            }
         };
         match words.next() {
             None => Ok(method),
@@ -127,14 +129,14 @@ mod tests {
 
     #[test]
     fn arguments_that_haproxy_refuses_are_refused() {
-        for balance in ["roundrobin 3", "uri deep", "uri len x", "random(0)", "hdr(a) whole", "url_param", ""] {
+        for balance in ["roundrobin 3", "uri deep", "uri len x", "random(0)", "hdr(a) whole", "url_param", ""]
+        {
             assert!(configure(balance).is_err(), "{balance}");
         }
-        assert_eq!(
-            configure("leastcon").expect_err("unknown").to_string(),
-            "no balancer for `leastcon`"
-        );
-        for balance in ["uri whole len 14 depth 2", "random(3)", "rdp-cookie(mstshash)", "url_param u check_post 64"] {
+        assert_eq!(configure("leastcon").expect_err("unknown").to_string(), "no balancer for `leastcon`");
+        for balance in
+            ["uri whole len 14 depth 2", "random(3)", "rdp-cookie(mstshash)", "url_param u check_post 64"]
+        {
             assert!(configure(balance).is_ok(), "{balance}");
         }
     }

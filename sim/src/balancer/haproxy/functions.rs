@@ -28,10 +28,16 @@ impl HashFunction {
     #[inline]
     pub fn hash(self, bytes: &[u8]) -> u32 {
         match self {
-            Self::Sdbm => bytes.iter().fold(0, |h: u32, &byte| h.wrapping_mul(65_599).wrapping_add(byte.into())),
-            Self::Djb2 => bytes.iter().fold(5_381, |h: u32, &byte| h.wrapping_mul(33).wrapping_add(byte.into())),
+            Self::Sdbm => {
+                bytes.iter().fold(0, |h: u32, &byte| h.wrapping_mul(65_599).wrapping_add(byte.into()))
+            }
+            Self::Djb2 => {
+                bytes.iter().fold(5_381, |h: u32, &byte| h.wrapping_mul(33).wrapping_add(byte.into()))
+            }
             Self::Wt6 => wt6(bytes),
-            Self::Crc32 => !bytes.iter().fold(!0, |crc, &byte| CRC_TABLE[(crc as u8 ^ byte) as usize] ^ (crc >> 8)),
+            Self::Crc32 => {
+                !bytes.iter().fold(!0, |crc, &byte| CRC_TABLE[(crc as u8 ^ byte) as usize] ^ (crc >> 8))
+            }
         }
     }
 }

@@ -51,30 +51,22 @@ impl Map {
     /// The next server in turn that has room; `avoid` only if no other has.
     #[inline]
     pub(super) fn next(&mut self, servers: &Servers, avoid: Option<ServerId>) -> Option<ServerId> {
-        if self.table.is_empty() {
-            return None;
-        }
-        if self.next >= self.table.len() {
-            self.next = 0;
-        }
+        // A place behind the end stays there until it is needed: a table that grows meanwhile goes on at it.
+        let start = if self.next < self.table.len() { self.next } else { 0 };
+        let places = (start..self.table.len()).chain(0..start);
         let mut avoided = None;
-        let mut place = self.next;
-        loop {
+        for place in places {
             let server = ServerId(self.table[place]);
-            place = if place + 1 == self.table.len() { 0 } else { place + 1 };
             if servers.has_room(server) {
                 if Some(server) != avoid {
-                    self.next = place;
+                    self.next = place + 1;
                     return Some(server);
                 }
                 avoided = Some((server, place));
             }
-            if place == self.next {
-                break;
-            }
         }
         let (server, place) = avoided?;
-        self.next = place;
+        self.next = place + 1;
         Some(server)
     }
 

@@ -3,9 +3,9 @@
 //! HAProxy 2.6, `src/lb_chash.c` (`chash_queue_dequeue_srv`, `chash_get_server_hash`, `chash_get_next_server`,
 //! `chash_server_is_eligible`).
 
+use super::Servers;
 use super::functions::avalanche;
 use super::servers::Group;
-use super::Servers;
 use crate::ids::ServerId;
 
 /// Distance between the numbers of two servers' first nodes.

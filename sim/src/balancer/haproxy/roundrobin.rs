@@ -117,7 +117,9 @@ impl Group {
 
     /// Puts a server where its next position belongs: in this round, or in the next one.
     fn queue(&mut self, turns: &mut Turns, server: u16) {
-        if turns.next >= self.weight.wrapping_mul(2) || turns.next >= self.weight.wrapping_add(self.weight_next) {
+        if turns.next >= self.weight.wrapping_mul(2)
+            || turns.next >= self.weight.wrapping_add(self.weight_next)
+        {
             turns.next -= self.weight;
             self.queue_by_weight(turns, server, self.fresh ^ 1);
         } else {

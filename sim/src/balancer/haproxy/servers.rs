@@ -93,9 +93,7 @@ enum Scale {
     /// Sixteen units for each.
     Dynamic,
     /// Divided by the greatest common divisor of the configured weights, rounded up; it cannot be changed but to 0 and back.
-    Static {
-        divisor: u32,
-    },
+    Static { divisor: u32 },
 }
 
 /// What a dynamic weight of 1 counts.

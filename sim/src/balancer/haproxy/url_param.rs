@@ -26,9 +26,9 @@ impl UrlParam {
     #[inline]
     pub(super) fn hash(&self, key: &[u8]) -> Option<u32> {
         let query = key.splitn(2, |&byte| byte == b'?').nth(1)?;
-        let value = query.split(|&byte| byte == b'&').find_map(|parameter| {
-            parameter.strip_prefix(&*self.name)?.strip_prefix(b"=")
-        });
+        let value = query
+            .split(|&byte| byte == b'&')
+            .find_map(|parameter| parameter.strip_prefix(&*self.name)?.strip_prefix(b"="));
         value.map(|value| self.lookup.options.hash_type.hash(value))
     }
 }

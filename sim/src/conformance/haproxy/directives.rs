@@ -226,8 +226,7 @@ impl Manifest {
         lines.extend(options.retries.map(|retries| format!("retries {retries}")));
         lines.extend(options.stick.iter().chain(&options.lines).cloned());
         let httpchk = options.check.as_ref().is_some_and(|check| check.httpchk);
-        let flags =
-            [("allbackups", options.allbackups), ("persist", options.persist), ("httpchk", httpchk)];
+        let flags = [("allbackups", options.allbackups), ("persist", options.persist), ("httpchk", httpchk)];
         lines.extend(flags.iter().filter(|(_, set)| *set).map(|(flag, _)| format!("option {flag}")));
         for server in &self.servers {
             let mut line = format!("server {} -", server.name);
@@ -241,9 +240,15 @@ impl Manifest {
             add("maxconn", server.maxconn.map(|maxconn| maxconn.to_string()));
             add("cookie", server.cookie.clone());
             add("backup", server.backup.then(String::new));
-            add("check", options.check.as_ref().map(|check| {
-                format!("inter {} fall {} rise {} {}", check.inter_ms, check.fall, check.rise, check.extra)
-            }));
+            add(
+                "check",
+                options.check.as_ref().map(|check| {
+                    format!(
+                        "inter {} fall {} rise {} {}",
+                        check.inter_ms, check.fall, check.rise, check.extra
+                    )
+                }),
+            );
             lines.push(line);
         }
         lines
@@ -311,7 +316,11 @@ impl Draft {
                 self.sample_cookie = self.sample_cookie.take().or(name.map(|(name, _)| name.to_owned()));
             }
             "server" => self.server(rest)?,
-            "dynamic-cookie-key" | "fullconn" | "default-server" | "use-server" | "load-server-state-from-file" => {
+            "dynamic-cookie-key"
+            | "fullconn"
+            | "default-server"
+            | "use-server"
+            | "load-server-state-from-file" => {
                 return Err(Mistake::NotModelled(format!("`{word}` is not modelled")));
             }
             // Sockets, logs and headers do not bear on decisions.
@@ -382,7 +391,9 @@ impl Draft {
                     }
                 }
                 "addr" | "port" | "check-send-proxy" | "source" => drop(value()?),
-                other => return Err(Mistake::NotModelled(format!("the server option `{other}` is not modelled"))),
+                other => {
+                    return Err(Mistake::NotModelled(format!("the server option `{other}` is not modelled")));
+                }
             }
         }
         line.check = checked.then_some(check);
@@ -479,7 +490,9 @@ fn stick_table(rest: &str) -> Result<StickTableConfig, Mistake> {
                     "ipv6" => StickKey::Ipv6,
                     "string" | "binary" => StickKey::Bytes { len: LEN },
                     other => {
-                        return Err(Mistake::NotModelled(format!("stick tables of {other} are not modelled")));
+                        return Err(Mistake::NotModelled(format!(
+                            "stick tables of {other} are not modelled"
+                        )));
                     }
                 }
             }
@@ -594,7 +607,10 @@ mod tests {
             ("\nserver a - weight x", "haproxy.cfg:2: `x` is no `weight`"),
             ("server a -\nserver a -", "haproxy.cfg:2: two servers are called `a`"),
             ("hash-type consistent md5", "haproxy.cfg: `hash-type` does not know `md5`"),
-            ("server a - weight 999", "haproxy.cfg: server 1: `weight` must be at most 256 in HAProxy, got 999"),
+            (
+                "server a - weight 999",
+                "haproxy.cfg: server 1: `weight` must be at most 256 in HAProxy, got 999",
+            ),
         ] {
             let Err(Refusal::Wrong(got)) = read(lines) else { panic!("{lines}") };
             assert_eq!(got.to_string(), error);

@@ -133,7 +133,29 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// HAProxy was started before the recording began: a server whose first check is missing had passed it.
+    fn pass_missing_checks(&mut self) {
+        let servers = (0..self.modes.len()).map(ServerId::from_index);
+        let first = |server: ServerId| {
+            let is_check = |row: &&Row| matches!(row.event, Event::Check { server: of } if of == server);
+            let recorded = self.rows.iter().find(is_check)?.time;
+            let planned = self.haproxy.first_check(server)?;
+            Some((server, recorded.0 as i64 - planned.0 as i64))
+        };
+        let firsts: Vec<_> = servers.filter_map(first).collect();
+        // One of them stands at its place from the start; those that miss one stand an interval later.
+        let started = firsts.iter().map(|&(_, started)| started).min().unwrap_or_default();
+        for (server, at) in firsts {
+            let inter =
+                self.configuration.haproxy.servers[server.index()].check.map_or(0, |check| check.inter.0);
+            if at - started > inter as i64 / 2 {
+                self.haproxy.check_ended(SimTime::ZERO, server, true);
+            }
+        }
+    }
+
     fn run(mut self) -> (Tally, u64) {
+        self.pass_missing_checks();
         for (index, row) in self.rows.iter().enumerate() {
             self.run_timers_until(row.time);
             match &row.event {
@@ -346,7 +368,10 @@ impl<'a> Replay<'a> {
             t_ms: row.time.0 as f64 / 1e6,
             event: "start".into(),
             recorded: format!("request {conn} on {}", name(server)),
-            modelled: format!("request {conn} {}", modelled.map_or("waits".into(), |s| format!("on {}", name(s)))),
+            modelled: format!(
+                "request {conn} {}",
+                modelled.map_or("waits".into(), |s| format!("on {}", name(s)))
+            ),
         });
     }
 
@@ -367,11 +392,7 @@ impl<'a> Replay<'a> {
             // A retry that found no server is counted by the program, and shows in no try.
             let retries_alike =
                 server.is_none() || recorded.retries.is_none_or(|recorded| recorded == (retries, moved));
-            if server == recorded.server
-                && answer.status == recorded.status
-                && tried_alike
-                && retries_alike
-            {
+            if server == recorded.server && answer.status == recorded.status && tried_alike && retries_alike {
                 self.tally.alike();
                 continue;
             }
@@ -380,7 +401,13 @@ impl<'a> Replay<'a> {
                 row: row.line,
                 t_ms: row.time.0 as f64 / 1e6,
                 event: "open".into(),
-                recorded: describe(names, recorded.server, recorded.tried.as_deref(), recorded.status, recorded.retries),
+                recorded: describe(
+                    names,
+                    recorded.server,
+                    recorded.tried.as_deref(),
+                    recorded.status,
+                    recorded.retries,
+                ),
                 modelled: describe(names, server, Some(&answer.tried), answer.status, Some((retries, moved))),
             });
         }

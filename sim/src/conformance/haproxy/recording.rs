@@ -299,7 +299,7 @@ impl Keys<'_> {
         if let Some(both) = text.strip_prefix(b"sent:") {
             let (sent, set) = split_once(both, b" set:");
             request.sample = sent.to_vec();
-            request.answer_sample = if set.is_empty() { sent.to_vec() } else { set.to_vec() };
+            request.answer_sample = set.to_vec();
             return request;
         }
         let (path, header) = match haproxy.cookie {

@@ -110,8 +110,15 @@ impl Replay {
             .service_of(called)
             .ok_or_else(|| event.error(format!("no service at {} port {}", called.address, called.port)))?;
         let key = self.setup.key_of(service, called);
-        let open =
-            Open { address, port: event.client_port, key: &key, method: Method::Get, worker: 0, service, ties: Ties::NONE };
+        let open = Open {
+            address,
+            port: event.client_port,
+            key: &key,
+            method: Method::Get,
+            worker: 0,
+            service,
+            ties: Ties::NONE,
+        };
         let opened = self.lvs.open(now, &open);
         let server = opened.decision.server;
         let connection =

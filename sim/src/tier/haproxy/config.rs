@@ -373,9 +373,15 @@ mod tests {
             change(&mut config.servers[1]);
             config.check().expect_err("refused").to_string()
         };
-        assert_eq!(broken(|line| line.server.weight = 257), "server 2: `weight` must be at most 256 in HAProxy, got 257");
+        assert_eq!(
+            broken(|line| line.server.weight = 257),
+            "server 2: `weight` must be at most 256 in HAProxy, got 257"
+        );
         assert_eq!(broken(|line| line.server.id = 1), "server 2: `id` 1 is taken by a server before it");
-        assert!(broken(|line| line.check = Some(HaproxyCheck { rise: 0, ..HaproxyCheck::default() })).contains("rise"));
+        assert!(
+            broken(|line| line.check = Some(HaproxyCheck { rise: 0, ..HaproxyCheck::default() }))
+                .contains("rise")
+        );
         assert_eq!(named(CookieMode::Rewrite).check(), Ok(()));
     }
 }

@@ -13,10 +13,7 @@ pub(super) enum Stage {
     /// At its server.
     Trying,
     /// In the queue of its server, or the backend's; with its number in the order of all that ever queued.
-    Queued {
-        server: Option<ServerId>,
-        ticket: u64,
-    },
+    Queued { server: Option<ServerId>, ticket: u64 },
     /// Before a retry.
     Waiting,
 }

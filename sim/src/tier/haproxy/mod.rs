@@ -210,9 +210,8 @@ impl Haproxy {
     pub fn cookie_to_set(&self, id: FlowId) -> Option<ServerId> {
         let flow = self.flows.get(id)?;
         let sets = matches!(self.config.cookie, Some(CookieMode::Insert { .. })) && flow.cookies;
-        flow.target.filter(|server| {
-            sets && !flow.by_cookie && self.config.servers[server.index()].cookie.is_some()
-        })
+        flow.target
+            .filter(|server| sets && !flow.by_cookie && self.config.servers[server.index()].cookie.is_some())
     }
 
     /// Finds a server for a request, or a place in a queue. `None` if no server may be used.

@@ -88,5 +88,13 @@ impl Director {
 }
 
 pub(super) fn open(address: impl Into<IpAddr>, port: u16) -> Open<'static> {
-    Open { address: address.into(), port, key: &[], method: Method::Get, worker: 0, service: 0, ties: Ties::NONE }
+    Open {
+        address: address.into(),
+        port,
+        key: &[],
+        method: Method::Get,
+        worker: 0,
+        service: 0,
+        ties: Ties::NONE,
+    }
 }
