@@ -11,7 +11,8 @@ use crate::{output, stats, tables};
 
 /// Replays recordings of the real programs and compares decision by decision.
 pub fn conformance(conformance: &Conformance) -> Result<Exit, Failure> {
-    let reports = replay_paths(&conformance.recordings).map_err(|error| Failure::usage(error.to_string()))?;
+    let reports =
+        replay_paths(&conformance.recordings).map_err(|error| Failure::usage(error.to_string()))?;
     if conformance.json {
         let json = serde_json::to_string_pretty(&reports)
             .map_err(|error| Failure::internal(format!("the cases cannot be put into JSON: {error}")))?;
@@ -60,11 +61,7 @@ fn print_words(reports: &[CaseReport]) {
                 output::line(&format!(
                     "\n{case}: {matched} of {decisions} decisions matched; the first that differs:\n  \
                      events.csv:{} at {} ms, {}\n  recorded: {}\n  modelled: {}",
-                    difference.row,
-                    difference.t_ms,
-                    difference.event,
-                    difference.recorded,
-                    difference.modelled
+                    difference.row, difference.t_ms, difference.event, difference.recorded, difference.modelled
                 ));
             }
             CaseOutcome::Replayed { .. } => {}
