@@ -11,7 +11,7 @@ Examples:
   evenkeel check scenarios/gate
   evenkeel explain scenarios/logs/blog2016.toml
   evenkeel list metrics
-  evenkeel conformance sim/tests/golden";
+  evenkeel conformance sim/tests/golden/*.tar.zst";
 
 const EXIT_CODES: &str = "\
 Exit codes:

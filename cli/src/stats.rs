@@ -28,7 +28,7 @@ pub fn lines(sizes: &[RunSizes], wall: Duration, threads: usize) -> Vec<String> 
             let per = if count == 0 { 0.0 } else { bytes as f64 / count as f64 };
             format!("  {what}: {} ({}, {per:.0} bytes each)", grouped(count), bytes_in_words(bytes))
         };
-        lines.push("at the end of the largest run:".to_owned());
+        lines.push("tables of the largest run (connections and sessions: most at a time):".to_owned());
         lines.push(each("clients", run.clients, run.client_bytes));
         lines.push(format!("  pending events: {}", bytes_in_words(run.pending_bytes)));
         lines.push(each("connections", run.connections, run.connection_bytes));
@@ -38,7 +38,7 @@ pub fn lines(sizes: &[RunSizes], wall: Duration, threads: usize) -> Vec<String> 
     lines
 }
 
-/// The most memory that the process has held [bytes], where the system tells.
+/// The most memory that the process has held \[bytes\], where the system tells.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

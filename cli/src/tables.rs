@@ -3,10 +3,10 @@
 use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Effects, Style};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use evenkeel_reports::{Align, Cell, Emphasis, TableModel};
 
-/// Width of tables where there is no terminal [characters].
+/// Width of tables where there is no terminal \[characters\].
 const WIDTH: u16 = 120;
 
 /// A table of words, columns told apart by space alone.
@@ -28,6 +28,7 @@ pub fn render(model: &TableModel) -> String {
     for row in &model.rows {
         table.add_row(row.iter().map(cell));
     }
+    keep_whole(&mut table, 0);
     for (index, column) in model.columns.iter().enumerate() {
         if let (Align::Right, Some(column)) = (column.align, table.column_mut(index)) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -48,6 +49,15 @@ fn cell(cell: &Cell) -> String {
     let dimmed = Style::new().effects(Effects::DIMMED);
     let details: String = cell.details.iter().map(|detail| format!("\n{dimmed}{detail}{dimmed:#}")).collect();
     format!("{style}{}{style:#}{details}", cell.text)
+}
+
+/// Keeps the cells of a column in one line each, if they are not too long.
+pub fn keep_whole(table: &mut Table, index: usize) {
+    const LONGEST: u16 = 40;
+    let fits = table.column_max_content_widths().get(index).is_some_and(|&width| width <= LONGEST);
+    if let Some(column) = table.column_mut(index).filter(|_| fits) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
 }
 
 /// What `COLUMNS` says, else the terminal's width, else a fixed one.

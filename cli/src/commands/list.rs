@@ -1,5 +1,6 @@
 //! `evenkeel list`.
 
+use comfy_table::Table;
 use evenkeel_sim::balancer;
 use evenkeel_sim::metrics::catalogue::METRICS;
 use evenkeel_sim::scenario::presets;
@@ -32,14 +33,14 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
         for entry in balancer::entries() {
             table.add_row([entry.scenario_name, entry.summary.trim()]);
         }
-        output::line(&format!("{}\n", table.trim_fmt()));
+        print(table);
     }
     if wanted(Listing::Presets) {
         let mut table = tables::plain(["preset", "of", "what it is", "source"]);
         for preset in presets() {
             table.add_row([preset.name, preset.kind.name(), preset.summary, preset.source]);
         }
-        output::line(&format!("{}\n", table.trim_fmt()));
+        print(table);
     }
     if wanted(Listing::Metrics) {
         let mut table = tables::plain(["metric", "unit", "direction", "what it means", "undefined when"]);
@@ -52,9 +53,14 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
                 metric.undefined.to_owned(),
             ]);
         }
-        output::line(&table.trim_fmt());
+        print(table);
     }
     Ok(Exit::Fine)
+}
+
+fn print(mut table: Table) {
+    tables::keep_whole(&mut table, 0);
+    output::line(&format!("{}\n", table.trim_fmt()));
 }
 
 /// A variant's name as JSON spells it, with spaces.

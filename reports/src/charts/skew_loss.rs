@@ -14,7 +14,7 @@ const NAME: &str = "skew-and-session-loss";
 const TITLE: &str = "Load skew against session loss";
 const SKEW: &str = "load.requests.peak_to_mean";
 const LOSS: &str = "visits.with_loss";
-/// Radius of a mark [px].
+/// Radius of a mark \[px\].
 const RADIUS: f64 = 6.5;
 
 /// A strategy's place.

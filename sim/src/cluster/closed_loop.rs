@@ -44,11 +44,12 @@ impl<'a> Cluster<'a> {
 
     /// How long the user takes after the answer to the current step.
     #[inline]
-    fn think_time(&self, id: ClientId, plan: &VisitPlan) -> SimDuration {
+    fn think_time(&self, id: ClientId) -> SimDuration {
         let draw = self.step_name(id);
+        let law = &self.samplers.visits[self.clients.row(id).population()].think;
         match draw.purpose {
-            Purpose::Relogin => plan.think.duration(&self.streams.relogin, draw.entity, draw.index << 2),
-            _ => plan.think.duration(&self.streams.think, draw.entity, draw.index),
+            Purpose::Relogin => law.duration(&self.streams.relogin, draw.entity, draw.index << 2),
+            _ => law.duration(&self.streams.think, draw.entity, draw.index),
         }
     }
 
@@ -90,7 +91,15 @@ impl<'a> Cluster<'a> {
                 self.clients.row_mut(id).set_connection(Some(connection));
                 let store_time = self.store_time(now, operations, demand);
                 let request = Request::new(now, origin, connection, method, session, demand, store_time);
-                self.send(now, request, address, pending);
+                // The site's first answer to a client in the run brings the cookie.
+                let is_first = row.visit == 1
+                    && match row.step {
+                        Step::Form => row.logins_again == 0,
+                        Step::Click => !plan.login && row.click == 0,
+                        Step::Begin | Step::Post => false,
+                    };
+                let cookie = (!is_first).then_some(u64::from(id.0));
+                self.send(now, request, address, cookie, pending);
             }
             Err(failure) => {
                 self.clients.row_mut(id).set_connection(None);
@@ -101,7 +110,8 @@ impl<'a> Cluster<'a> {
 
     fn begin_visit(&mut self, now: SimTime, id: ClientId, plan: &VisitPlan) {
         let visit = self.clients.row(id).visit + 1;
-        let clicks = plan.clicks.sample(&self.streams.clicks, u64::from(id.0), u64::from(visit));
+        let law = &self.samplers.visits[self.clients.row(id).population()].clicks;
+        let clicks = law.sample(&self.streams.clicks, u64::from(id.0), u64::from(visit));
         let clicks = libm::ceil(clicks).clamp(1.0, f64::from(u16::MAX)) as u16;
         self.recorder.ledger.visits_begun += 1;
         let measured = now >= self.recorder.calendar().measured_from;
@@ -122,17 +132,17 @@ impl<'a> Cluster<'a> {
         match self.clients.row(id).step {
             Step::Begin => unreachable!("nothing was asked"),
             Step::Form => {
-                let epoch = self.servers.epoch(request.server) as u16;
-                let think = self.think_time(id, plan);
+                let epoch = self.servers.epoch(request.server()) as u16;
+                let think = self.think_time(id);
                 let row = self.clients.row_mut(id);
-                row.form_server = request.server;
+                row.form_server = request.server();
                 row.form_epoch = epoch;
                 row.step = Step::Post;
                 self.client_waits(now, id, think, pending);
             }
-            Step::Post => self.login_answered(now, id, plan, request.server, pending),
+            Step::Post => self.login_answered(now, id, plan, request.server(), pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
-            Step::Click => self.click_over(now, id, plan, pending),
+            Step::Click => self.click_over(now, id, pending),
         }
     }
 
@@ -171,7 +181,7 @@ impl<'a> Cluster<'a> {
             counts.created += 1;
             counts.forked += u64::from(forked);
         }
-        let think = self.think_time(id, plan);
+        let think = self.think_time(id);
         let row = self.clients.row_mut(id);
         row.set_logged_in();
         row.step = Step::Click;
@@ -188,9 +198,9 @@ impl<'a> Cluster<'a> {
     ) {
         let slot = request.session.expect("a click of a visit with login carries its session");
         let found =
-            self.find_session(now, slot, request.server, plan.session_idle_timeout, plan.on_unknown_id);
+            self.find_session(now, slot, &request.route, plan.session_idle_timeout, plan.on_unknown_id);
         match found {
-            Lookup::Hit => self.click_over(now, id, plan, pending),
+            Lookup::Hit => self.click_over(now, id, pending),
             Lookup::Expired => {
                 self.sessions.end(slot);
                 self.clients.row_mut(id).set_session(None);
@@ -204,7 +214,7 @@ impl<'a> Cluster<'a> {
                 row.set_had_loss();
                 let losses = u64::from(row.visit) << 8 | u64::from(row.logins_again);
                 if self.streams.leave_on_loss.uniform(u64::from(id.0), losses) < plan.leave_on_loss {
-                    self.end_visit(now, id, plan, false, pending);
+                    self.end_visit(now, id, false, pending);
                 } else {
                     self.log_in_again(now, id, plan, pending);
                 }
@@ -213,18 +223,12 @@ impl<'a> Cluster<'a> {
     }
 
     /// A click has had its answer, or the user has given up on it: the next click, or the end of the visit.
-    fn click_over<Q: PendingEvents>(
-        &mut self,
-        now: SimTime,
-        id: ClientId,
-        plan: &VisitPlan,
-        pending: &mut Scheduler<Q>,
-    ) {
-        let think = self.think_time(id, plan);
+    fn click_over<Q: PendingEvents>(&mut self, now: SimTime, id: ClientId, pending: &mut Scheduler<Q>) {
+        let think = self.think_time(id);
         let row = self.clients.row_mut(id);
         row.click += 1;
         if row.click >= row.clicks {
-            self.end_visit(now, id, plan, true, pending);
+            self.end_visit(now, id, true, pending);
         } else {
             self.client_waits(now, id, think, pending);
         }
@@ -239,14 +243,16 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         if self.clients.row(id).logins_again >= plan.logins_again {
-            return self.end_visit(now, id, plan, false, pending);
+            return self.end_visit(now, id, false, pending);
         }
         let row = self.clients.row_mut(id);
         row.logins_again += 1;
         // The pause before the form is named apart from the pauses after it.
         let index = name(row.visit, u16::from(row.logins_again), Step::Begin) << 2 | 1;
         row.step = Step::Form;
-        let pause = plan.think.duration(&self.streams.relogin, u64::from(id.0), index);
+        let population = row.population();
+        let pause =
+            self.samplers.visits[population].think.duration(&self.streams.relogin, u64::from(id.0), index);
         self.client_waits(now, id, pause, pending);
     }
 
@@ -280,7 +286,7 @@ impl<'a> Cluster<'a> {
                 }
                 self.login_failed(now, id, plan, pending);
             }
-            Step::Click => self.click_over(now, id, plan, pending),
+            Step::Click => self.click_over(now, id, pending),
         }
     }
 
@@ -288,7 +294,6 @@ impl<'a> Cluster<'a> {
         &mut self,
         now: SimTime,
         id: ClientId,
-        plan: &VisitPlan,
         finished: bool,
         pending: &mut Scheduler<Q>,
     ) {
@@ -297,7 +302,11 @@ impl<'a> Cluster<'a> {
             self.sessions.end(slot);
         }
         self.visit_ended(now, row.measured(), finished, row.logged_in(), row.had_loss());
-        let away = plan.away.duration(&self.streams.away, u64::from(id.0), u64::from(row.visit));
+        let away = self.samplers.visits[row.population()].away.duration(
+            &self.streams.away,
+            u64::from(id.0),
+            u64::from(row.visit),
+        );
         let row = self.clients.row_mut(id);
         row.set_session(None);
         row.step = Step::Begin;

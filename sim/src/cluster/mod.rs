@@ -5,9 +5,11 @@
 
 pub mod accounting;
 mod closed_loop;
+mod cookies;
 pub mod event;
 mod evidence;
 mod faults;
+mod observe;
 mod open_loop;
 mod replay;
 mod request;
@@ -19,19 +21,25 @@ mod story;
 
 pub use accounting::AccountingError;
 pub use faults::{FaultCounts, Outage};
-pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, in_service, run};
+pub use observe::{Answer, Observer, StepName, run_observed};
+pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};
+pub use script::TraceLine;
 
 use crate::backend::servers::Servers;
 use crate::engine::queue::PendingEvents;
-use crate::engine::{Model, Scheduler, SimTime, Stream};
+use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
 use crate::health::active::TcpChecker;
-use crate::ids::StreamId;
+use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
-use crate::scenario::{Scenario, Strategy, Vary};
+use crate::scenario::{Scenario, Strategy, Traffic, Vary};
+use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
+use crate::table::Column;
 use crate::tier::Instance;
+use crate::tier::nginx::HashKey;
 
+use cookies::CookieJars;
 use event::Event;
 use open_loop::Source;
 use request::{Connection, Request};
@@ -45,6 +53,7 @@ pub struct Cluster<'a> {
     scenario: &'a Scenario,
     strategy: &'a Strategy,
     streams: Streams,
+    samplers: Samplers,
     /// Tiers, front to back.
     tiers: Vec<Tier>,
     servers: Servers,
@@ -72,10 +81,55 @@ struct Tier {
     remembers: bool,
     /// Worker processes of each instance.
     workers: u16,
+    /// What a request's hash key is, for methods that have one.
+    hash_key: Option<HashKey>,
+    /// The cookies that it gave to browsers, if it gives any.
+    cookies: Option<CookieJars>,
     /// Weights with which servers are added to the table.
     weights: Vec<u32>,
     /// One check per server; empty without active checks.
     checkers: Vec<TcpChecker>,
+}
+
+/// The laws that are drawn from at every click, made ready for drawing.
+#[derive(Debug)]
+struct Samplers {
+    /// By population; of no use for Poisson sources.
+    visits: Column<PopulationId, VisitSamplers>,
+    /// Service demand.
+    demand: Column<ServerId, Sampler>,
+    /// Latency of the shared session store.
+    store: Sampler,
+}
+
+#[derive(Debug)]
+struct VisitSamplers {
+    clicks: Sampler,
+    think: Sampler,
+    away: Sampler,
+}
+
+impl Samplers {
+    fn new(scenario: &Scenario, strategy: &Strategy) -> Self {
+        let none = Distribution::Constant(0.0);
+        let visits = scenario
+            .populations
+            .iter()
+            .map(|population| {
+                let (clicks, think, away) = match &population.traffic {
+                    Traffic::ClosedLoop(plan) => (&plan.clicks, &plan.think, &plan.away),
+                    Traffic::Poisson { .. } => (&none, &none, &none),
+                };
+                VisitSamplers { clicks: clicks.sampler(), think: think.sampler(), away: away.sampler() }
+            })
+            .collect();
+        let demand = scenario.servers.iter().map(|server| server.capacity.service.sampler()).collect();
+        let store = match &strategy.session {
+            SessionPlan::Local => none.sampler(),
+            SessionPlan::Shared { latency } => latency.sampler(),
+        };
+        Self { visits: Column::from_vec(visits), demand: Column::from_vec(demand), store }
+    }
 }
 
 /// The streams of random numbers that a run draws from.
@@ -93,6 +147,7 @@ struct Streams {
     log_demand: Stream,
     connection: Stream,
     clock: Stream,
+    balancer: Stream,
     addresses: Stream,
     users: Stream,
 }
@@ -118,6 +173,7 @@ impl Streams {
             log_demand: stream(behaviour, StreamId::ReplayDemand),
             connection: stream(behaviour, StreamId::ClientPort),
             clock: stream(behaviour, StreamId::ClockPhase),
+            balancer: stream(behaviour, StreamId::Balancer),
             addresses: stream(population, StreamId::Addresses),
             users: stream(population, StreamId::UsersPerAddress),
         }

@@ -2,6 +2,7 @@
 
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::{ClientId, ConnectionId, ServerId};
+use crate::session::sessions::Cut;
 use crate::tier::{FlowId, Method, Reason};
 
 /// Who sent a request, and so who gets its answer.
@@ -43,14 +44,24 @@ pub struct Request {
     pub connection: ConnectionId,
     /// The session that it belongs to.
     pub session: Option<u32>,
-    /// The server that has it, or had it last.
-    pub server: ServerId,
+    /// Tells that session from later ones in its slot.
+    pub session_generation: u32,
+    /// Where it went last, and why: the evidence if its session turns out to be lost.
+    pub route: Cut,
     /// Whether its answer creates the session of its visit (log replay).
     pub begins_session: bool,
     /// Whether a server has it.
     pub in_server: bool,
     /// Its method.
     pub method: Method,
+}
+
+impl Request {
+    /// The server that has it, or had it last.
+    #[inline(always)]
+    pub fn server(&self) -> ServerId {
+        self.route.to
+    }
 }
 
 /// The name of a draw of service demand.

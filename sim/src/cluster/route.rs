@@ -9,10 +9,12 @@ use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ConnectionId, RequestId, ServerId};
+use crate::metrics::LossCause;
 use crate::metrics::recorder::Failure;
 use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
+use crate::tier::nginx::KeyText;
 use crate::tier::{
     Decision, FlowId, Forwarded, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then, Ties,
 };
@@ -42,7 +44,8 @@ impl Request {
             origin,
             connection,
             session,
-            server: ServerId(0),
+            session_generation: 0,
+            route: Cut { at: now, to: ServerId(0), reason: Reason::NoneUsable, cause: LossCause::NoAffinity },
             begins_session: false,
             in_server: false,
             method,
@@ -159,15 +162,18 @@ impl Cluster<'_> {
         Ok(ConnectionId(self.connections.insert(row)))
     }
 
-    /// Sends a request on its connection.
+    /// Sends a request on its connection. Its row can be read until another request is sent. `cookie` is the visitor's
+    /// number, if the site has given it a cookie and it keeps cookies.
     #[inline]
     pub(super) fn send<Q: PendingEvents>(
         &mut self,
         now: SimTime,
-        request: Request,
+        mut request: Request,
         address: IpAddr,
+        cookie: Option<u64>,
         pending: &mut Scheduler<Q>,
-    ) {
+    ) -> RequestId {
+        request.session_generation = request.session.map_or(0, |slot| self.sessions.get(slot).generation);
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
         let id = RequestId(self.requests.insert(request));
@@ -178,20 +184,25 @@ impl Cluster<'_> {
                 self.attempt(now, id, decision, pending);
             }
             Layer::Request => {
+                let key = self.tiers[0].hash_key.map_or(KeyText::EMPTY, |key| key.evaluate(address, cookie));
+                // A browser that keeps no cookies has no number either.
+                let jars = self.tiers[0].cookies.as_mut().filter(|_| cookie.is_some());
+                let ties = Ties { cookie: jars.and_then(|jars| jars.server(request.origin)), ..Ties::NONE };
                 let open = Open {
                     address,
                     port: connection.port,
-                    key: &[],
+                    key: key.as_bytes(),
                     method,
                     worker: connection.worker,
                     service: 0,
-                    ties: Ties::NONE,
+                    ties,
                 };
                 let opened = self.instance().open(now, &open);
                 self.requests.get_mut(id.0).flow = opened.flow;
                 self.attempt(now, id, opened.decision, pending);
             }
         }
+        id
     }
 
     /// Carries out a decision, and those that follow as long as servers refuse.
@@ -208,11 +219,16 @@ impl Cluster<'_> {
             let Some(server) = decision.server else {
                 return self.give_up(now, id, Failure::NoServer, pending);
             };
-            let request = *self.requests.get(id.0);
-            if let Some(slot) = request.session {
-                let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers);
-                let cut = Cut { at: now, to: server, reason: decision.reason, cause };
-                self.sessions.routed(slot, &self.servers, cut);
+            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers);
+            let route = Cut { at: now, to: server, reason: decision.reason, cause };
+            let request = self.requests.get_mut(id.0);
+            request.route = route;
+            let (flow, session, generation) = (request.flow, request.session, request.session_generation);
+            // A session of a log's client may have ended while a retry was under way.
+            if let Some(slot) = session
+                && self.sessions.get(slot).generation == generation
+            {
+                self.sessions.routed(slot, &self.servers, route);
             }
             if let Some(counts) = self.recorder.at(now) {
                 counts.retried += u64::from(decision.attempt > 1);
@@ -226,7 +242,7 @@ impl Cluster<'_> {
             if layer == Layer::Connection {
                 return self.give_up(now, id, failure, pending);
             }
-            match self.instance().attempt_ended(now, request.flow, outcome) {
+            match self.instance().attempt_ended(now, flow, outcome) {
                 Then::Retry(next) => decision = next,
                 Then::Wait(delay) => return self.wait_before_retry(now, id, delay, pending),
                 Then::Done { .. } => return self.give_up(now, id, failure, pending),
@@ -259,7 +275,6 @@ impl Cluster<'_> {
             }
         };
         let request = self.requests.get_mut(id.0);
-        request.server = server;
         request.entered = now;
         request.due = due;
         request.in_server = true;
@@ -278,20 +293,22 @@ impl Cluster<'_> {
             Purpose::LogLine => &self.streams.log_demand,
         };
         let index = if draw.purpose == Purpose::Relogin { draw.index << 2 | 2 } else { draw.index };
-        self.scenario.servers[server.index()].capacity.service.duration(stream, draw.entity, index)
+        self.samplers.demand[server].duration(stream, draw.entity, index)
     }
 
     /// Time that a worker will wait for the session store, and counts the operations.
     #[inline]
     pub(super) fn store_time(&mut self, now: SimTime, operations: u64, draw: Draw) -> SimDuration {
-        let SessionPlan::Shared { latency } = &self.strategy.session else { return SimDuration::ZERO };
+        if self.strategy.session == SessionPlan::Local {
+            return SimDuration::ZERO;
+        }
         if let Some(counts) = self.recorder.at(now) {
             counts.store_operations += operations;
         }
         let purpose = draw.purpose as u64;
         (0..operations).fold(SimDuration::ZERO, |sum, operation| {
             let index = draw.index << 4 | purpose << 2 | operation;
-            sum + latency.duration(&self.streams.store_latency, draw.entity, index)
+            sum + self.samplers.store.duration(&self.streams.store_latency, draw.entity, index)
         })
     }
 
@@ -307,7 +324,7 @@ impl Cluster<'_> {
         if request.due != now || !request.in_server {
             return;
         }
-        let server = request.server;
+        let server = request.server();
         if let Some((next, due)) = self.servers.worker_done(now, server) {
             self.requests.get_mut(next.0).due = due;
             pending.at(due, Event::ServiceDone(next).word());
@@ -343,6 +360,7 @@ impl Cluster<'_> {
         self.recorder.left(now, request.entered);
         match self.layer() {
             Layer::Request => {
+                self.take_cookie(&request);
                 self.instance().attempt_ended(now, request.flow, Outcome::Status(200));
             }
             Layer::Connection => {
@@ -362,6 +380,18 @@ impl Cluster<'_> {
             Origin::Poisson => self.close_connection(now, request.connection),
             Origin::Log { source, client } => self.log_answered(now, source, client, &request, pending),
             Origin::Script(_) => {}
+        }
+    }
+
+    /// The answer to a request brings the browser a cookie, if the instance sets one.
+    #[inline]
+    fn take_cookie(&mut self, request: &Request) {
+        let tier = &mut self.tiers[0];
+        if let Some(jars) = &mut tier.cookies
+            && let Instance::HaProxy(haproxy) = &tier.instances[0]
+            && let Some(server) = haproxy.cookie_to_set(request.flow)
+        {
+            jars.set(request.origin, server);
         }
     }
 
@@ -434,6 +464,10 @@ impl Cluster<'_> {
         }
         match request.origin {
             Origin::Poisson => self.close_if_open(now, request.connection),
+            // An error page is an answer, too, where the connection has survived.
+            Origin::Log { source, client } if self.connections.get(request.connection.0).open => {
+                self.rest_log_connection(now, source, client, request.connection, pending);
+            }
             Origin::Client(_) | Origin::Log { .. } | Origin::Script(_) => {}
         }
         self.request_failed(now, request.origin, failure, pending);
@@ -535,7 +569,7 @@ impl Cluster<'_> {
         self.forget_connection(id);
     }
 
-    fn close_if_open(&mut self, now: SimTime, id: ConnectionId) {
+    pub(super) fn close_if_open(&mut self, now: SimTime, id: ConnectionId) {
         if self.connections.get(id.0).open {
             self.close_connection(now, id);
         }

@@ -3,17 +3,17 @@
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
+use super::cookies::CookieJars;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::open_loop::{PoissonSource, Source};
 use super::replay::LogReplay;
-use super::script::Script;
+use super::script::{Script, TraceLine};
 use super::slots::Slots;
 use super::story::Stories;
-use super::{Cluster, Streams, Tier};
+use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
-use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
-use crate::experiment::summary::TraceLine;
+use crate::engine::{Ladder, SimDuration, SimTime, Simulation};
 use crate::health::active::TcpChecker;
 use crate::ids::{ClientId, ServerId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
@@ -22,8 +22,7 @@ use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
 use crate::session::sessions::Sessions;
-use crate::table::Column;
-use crate::tier::{Instance, KernelClock, Lvs, Nginx};
+use crate::tier::{Haproxy, Instance, KernelClock, Lvs, Nginx};
 
 /// Which run of an experiment.
 #[derive(Clone, Copy, Debug)]
@@ -53,34 +52,32 @@ pub struct RunOutcome {
     pub trace: Vec<TraceLine>,
     /// Losses, told.
     pub stories: Vec<String>,
-    /// Visits that were under way at the end and are in no ratio.
-    pub visits_open: u64,
     /// What the run took.
     pub sizes: RunSizes,
 }
 
-/// What a run took: events, and entities with their bytes when it ended.
+/// What a run took: events, and the entities that it held with the bytes of their tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunSizes {
     /// Events handled.
     pub events: u64,
     /// Requests issued.
     pub requests: u64,
-    /// Clients.
+    /// Clients, those of logs among them.
     pub clients: u64,
     /// Bytes of their rows.
     pub client_bytes: u64,
     /// Bytes of the pending-event set.
     pub pending_bytes: u64,
-    /// Connections open at the end.
+    /// Most connections open at a time.
     pub connections: u64,
     /// Bytes of the tables of connections and requests.
     pub connection_bytes: u64,
-    /// Sessions alive at the end.
+    /// Most sessions alive at a time.
     pub sessions: u64,
     /// Bytes of their table.
     pub session_bytes: u64,
-    /// Persistence templates at the end.
+    /// Persistence templates when the run ended.
     pub templates: u64,
     /// Bytes of the balancer's tables.
     pub balancer_bytes: u64,
@@ -151,9 +148,9 @@ pub fn run(setup: &RunSetup<'_>, progress: &dyn Fn(f64)) -> Result<RunOutcome, R
     finish(simulation, &calendar)
 }
 
-type RunSimulation<'a> = Simulation<Cluster<'a>, Ladder>;
+pub(super) type RunSimulation<'a> = Simulation<Cluster<'a>, Ladder>;
 
-fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Calendar), RunError> {
+pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Calendar), RunError> {
     let RunSetup { scenario, replication, logs, .. } = *setup;
     let strategy = &scenario.strategies[setup.strategy];
     let streams = Streams::new(scenario, replication);
@@ -197,11 +194,22 @@ fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Calendar), RunE
         scenario,
         strategy,
         streams,
+        samplers: Samplers::new(scenario, strategy),
         tiers: strategy
             .tiers
             .iter()
             .enumerate()
-            .map(|(number, plan)| build_tier(plan, number as u64, scenario.servers.len(), &streams.clock))
+            .map(|(number, plan)| {
+                let mut tier = build_tier(plan, number as u64, scenario.servers.len(), &streams);
+                if gives_cookies(plan) {
+                    let of_log = |source: &Source<'_>| match source {
+                        Source::Log(replay) => replay.clients(),
+                        Source::Poisson(_) => 0,
+                    };
+                    tier.cookies = Some(CookieJars::new(clients.len(), sources.iter().map(of_log)));
+                }
+                tier
+            })
             .collect(),
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
@@ -221,11 +229,20 @@ fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Calendar), RunE
     Ok((simulation, calendar))
 }
 
-fn build_tier(plan: &TierPlan, number: u64, servers: usize, clock: &Stream) -> Tier {
+fn gives_cookies(plan: &TierPlan) -> bool {
+    matches!(&plan.program, Program::HaProxy(config) if config.cookie.is_some())
+}
+
+fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier {
+    let clock = &streams.clock;
+    let mut hash_key = None;
     let (instance, remembers, workers, weights) = match &plan.program {
         Program::Nginx(config) => {
             let mut config = config.clone();
             config.clock_phase = SimDuration(clock.below(1_000_000_000, number, 0));
+            config.draws = streams.balancer;
+            config.instance = number;
+            hash_key = config.method.hashes_key().then_some(config.hash_key);
             let workers = config.workers;
             (Instance::Nginx(Nginx::new(config)), false, workers, Vec::new())
         }
@@ -241,9 +258,15 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, clock: &Stream) -> T
             let remembers = config.services[0].persistence_timeout.is_some();
             (Instance::Lvs(Lvs::new(config)), remembers, 1, weights)
         }
+        Program::HaProxy(config) => {
+            let mut config = config.clone();
+            config.clock_phase = SimDuration(clock.below(1_000_000, number, 0));
+            let remembers = config.cookie.is_some() || config.stick.is_some();
+            (Instance::HaProxy(Haproxy::new(config)), remembers, 1, Vec::new())
+        }
     };
     let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);
-    Tier { instances: vec![instance], remembers, workers, weights, checkers }
+    Tier { instances: vec![instance], remembers, workers, hash_key, cookies: None, weights, checkers }
 }
 
 /// Puts the first event of everything that acts by itself.
@@ -278,6 +301,8 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     for (index, fault) in scenario.faults.iter().enumerate() {
         pending.at(from + fault.at, Event::FaultBegins(index as u32).word());
     }
+    schedule_haproxy_checks(simulation);
+    let Simulation { model, pending, .. } = simulation;
     if let Some(check) = model.strategy.tiers[0].tcp_check {
         for server in 0..scenario.servers.len() {
             let phase = model.streams.clock.below(check.delay_loop.0.max(1), 1 << 32 | server as u64, 0);
@@ -286,7 +311,22 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     }
 }
 
-fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutcome, RunError> {
+/// HAProxy starts its checks by a plan of its own, from the moment at which it was started.
+fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
+    let Simulation { model, pending, .. } = simulation;
+    let clock = model.streams.clock;
+    let servers = model.scenario.servers.len();
+    let Instance::HaProxy(haproxy) = model.instance() else { return };
+    for server in (0..servers).map(ServerId::from_index) {
+        let inter = haproxy.config().servers[server.index()].check.map(|check| check.inter);
+        if let (Some(first), Some(inter)) = (haproxy.first_check(server), inter) {
+            let started = SimDuration(clock.below(inter.0, 1 << 32, 0));
+            pending.at(first + started, Event::Check(server).word());
+        }
+    }
+}
+
+pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutcome, RunError> {
     let events = simulation.handled();
     let pending_bytes = simulation.pending.bytes() as u64;
     let mut cluster = simulation.model;
@@ -310,6 +350,16 @@ fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutco
         .filter(|request| request.in_server);
     let (in_servers, in_servers_time_ns) = inside
         .fold((0, 0), |(n, time), request| (n + 1, time + u128::from(calendar.end.since(request.entered).0)));
+    let measured_open =
+        cluster.clients.rows().iter().filter(|row| row.step != Step::Begin && row.measured()).count() as u64
+            + cluster
+                .sources
+                .iter()
+                .map(|source| match source {
+                    Source::Log(replay) => replay.visiting_measured(),
+                    Source::Poisson(_) => 0,
+                })
+                .sum::<u64>();
     let visiting = cluster.clients.rows().iter().filter(|row| row.step != Step::Begin).count() as u64
         + cluster
             .sources
@@ -326,28 +376,29 @@ fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutco
         in_servers_time_ns,
     };
     let tables = cluster.instance().table_sizes();
-    let log_bytes: usize = cluster
+    let (log_clients, log_bytes) = cluster
         .sources
         .iter()
         .map(|source| match source {
-            Source::Log(replay) => replay.bytes(),
-            Source::Poisson(_) => 0,
+            Source::Log(replay) => (replay.clients(), replay.bytes()),
+            Source::Poisson(_) => (0, 0),
         })
-        .sum();
+        .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));
+    let jar_bytes = cluster.tiers[0].cookies.as_ref().map_or(0, CookieJars::bytes);
     let sizes = RunSizes {
         events,
         requests: cluster.recorder.ledger.requests_issued,
-        clients: cluster.clients.len() as u64,
-        client_bytes: (cluster.clients.bytes() + log_bytes) as u64,
+        clients: (cluster.clients.len() + log_clients) as u64,
+        client_bytes: (cluster.clients.bytes() + log_bytes + jar_bytes) as u64,
         pending_bytes,
-        connections: cluster.connections.len() as u64,
+        connections: u64::from(cluster.connections.slots()),
         connection_bytes: (cluster.connections.bytes() + cluster.requests.bytes()) as u64,
-        sessions: cluster.sessions.len() as u64,
+        sessions: cluster.sessions.slots() as u64,
         session_bytes: cluster.sessions.bytes() as u64,
         templates: tables.affinity_entries,
         balancer_bytes: tables.bytes,
     };
-    let counts = cluster.recorder.close(calendar.end);
+    let counts = cluster.recorder.close(calendar.end, measured_open);
     accounting::check(&counts.ledger, &under_way)?;
     Ok(RunOutcome {
         counts,
@@ -355,25 +406,6 @@ fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutco
         faults: cluster.faults,
         trace: cluster.script.trace,
         stories: cluster.stories.told,
-        visits_open: visiting,
         sizes,
     })
-}
-
-/// Time that each server was in service within `from..until`, as a share of that time.
-pub fn in_service(
-    outages: &[Outage],
-    servers: usize,
-    from: SimTime,
-    until: SimTime,
-) -> Column<ServerId, f64> {
-    let whole = until.since(from).as_secs_f64();
-    let mut shares = Column::filled(1.0, servers);
-    for outage in outages {
-        let down = outage.until.min(until).since(outage.from.max(from)).as_secs_f64();
-        if whole > 0.0 {
-            shares[outage.server] -= down / whole;
-        }
-    }
-    shares
 }

@@ -2,16 +2,34 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
 use super::Cluster;
 use super::evidence;
 use super::request::{Draw, Origin, Purpose, Request};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::experiment::summary::TraceLine;
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::scenario::{ClosedBy, ConnectionRules, ScriptedClient};
 use crate::tier::{Instance, Method, Reason};
+
+/// A step of a scripted client.
+#[derive(Clone, Debug, Serialize)]
+pub struct TraceLine {
+    /// When, from the end of the warm-up [s].
+    pub at_s: f64,
+    /// Which client.
+    pub client: String,
+    /// What it did: `open`, `close`.
+    pub event: String,
+    /// The server, or `none`.
+    pub server: String,
+    /// Why the connection went there, in a few words.
+    pub reason: String,
+    /// What the balancer knew at that time: the template's remaining time, active and inactive connections per server.
+    pub state: String,
+}
 
 /// The scripted clients of a run.
 #[derive(Debug, Default)]
@@ -104,11 +122,16 @@ impl<'a> Cluster<'a> {
                 let demand = Draw { entity: name.0, index: 0, purpose: Purpose::Arrival };
                 let none = SimDuration::ZERO;
                 let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
-                let row = *self.connections.get(connection.0);
-                let reason = self.trace_reason(row.reason, remembered);
-                let server = self.scenario.servers[row.server.index()].name.clone();
-                self.trace(now, &step, "open", server, reason, state);
-                self.send(now, request, address, pending);
+                let id = self.send(now, request, address, None, pending);
+                let request = *self.requests.get(id.0);
+                self.connections.get_mut(connection.0).server = request.server();
+                let reason = self.trace_reason(request.route.reason, remembered);
+                let server = if request.in_server {
+                    &self.scenario.servers[request.server().index()].name
+                } else {
+                    "none"
+                };
+                self.trace(now, &step, "open", server.to_owned(), reason, state);
             }
             Err(failure) => {
                 let reason = match failure {
@@ -139,7 +162,7 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// What the balancer knows just before a step.
+    /// What the balancer knows now.
     fn balancer_state(&mut self, now: SimTime, client: &ScriptedClient) -> String {
         let servers = &self.scenario.servers;
         let remembers = self.tiers[0].remembers;

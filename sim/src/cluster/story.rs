@@ -7,7 +7,7 @@ use super::{Cluster, evidence};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::{ClientId, ServerId};
 use crate::scenario::FaultKind;
-use crate::session::sessions::Lookup;
+use crate::session::sessions::{Cut, Lookup};
 use crate::session::{OnUnknownId, SessionPlan};
 
 /// The first losses of a run, told.
@@ -25,15 +25,15 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         slot: u32,
-        server: ServerId,
+        route: &Cut,
         idle_timeout: SimDuration,
         on_unknown_id: OnUnknownId,
     ) -> Lookup {
         let found = match self.strategy.session {
             SessionPlan::Local => {
-                self.sessions.look_up(now, slot, server, &self.servers, idle_timeout, on_unknown_id)
+                self.sessions.look_up(now, slot, route, &self.servers, idle_timeout, on_unknown_id)
             }
-            SessionPlan::Shared { .. } => self.sessions.look_up_shared(now, slot, server, idle_timeout),
+            SessionPlan::Shared { .. } => self.sessions.look_up_shared(now, slot, route.to, idle_timeout),
         };
         if let Some(counts) = self.recorder.at(now) {
             counts.session_needed += 1;
@@ -149,7 +149,7 @@ impl Cluster<'_> {
         story.push_str(&format!(
             "; at {} {} did not find the session: {}",
             clock(now),
-            name(request.server),
+            name(request.server()),
             cause.name()
         ));
         self.stories.told.push(story);

@@ -3,9 +3,12 @@
 //! A recording is a folder, the *case*: `case.json` says what was configured, `events.csv` what happened and what the
 //! program decided. A case is replayed by driving a tier instance with its inputs and comparing every decision.
 
+mod exceptions;
 pub mod haproxy;
 pub mod ipvs;
 pub mod nginx;
+
+pub use exceptions::{EXCEPTIONS, Exception};
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -33,10 +36,19 @@ pub struct CaseReport {
 }
 
 impl CaseReport {
-    /// Whether the case speaks against the model: a decision differs, or the case cannot be read.
+    /// The known exception that is all that differs, if that is so.
+    pub fn exception(&self) -> Option<&'static Exception> {
+        exceptions::explains(self)
+    }
+
+    /// Whether the case speaks against the model: a decision differs that is no known exception, or the case cannot be
+    /// read.
     pub fn failed(&self) -> bool {
         match &self.outcome {
-            CaseOutcome::Replayed { decisions, matched, .. } => matched < decisions,
+            CaseOutcome::Replayed { decisions, matched, .. } => {
+                matched < decisions && self.exception().is_none()
+            }
+            CaseOutcome::Distribution { passed, .. } => !passed,
             CaseOutcome::Skipped { .. } => false,
             CaseOutcome::Unreadable { .. } => true,
         }
@@ -54,6 +66,25 @@ pub enum CaseOutcome {
         matched: u64,
         /// The first that it did not.
         first_difference: Option<Difference>,
+    },
+    /// The program decides by chance, so the whole case was compared with replays by the model's own chance.
+    Distribution {
+        /// Decisions in the recording. None of them was compared by itself.
+        decisions: u64,
+        /// Replays by the model.
+        replays: u64,
+        /// Counts that were compared.
+        statistics: u64,
+        /// How far the recording is from the mean of all, itself among them, in standard deviations: the largest of all
+        /// counts. Cannot be above the root of `replays`.
+        z_max: f64,
+        /// Share of the recording and the replays together that are at least as far out as the recording: the chance that
+        /// such a recording is so far out if the model is right.
+        p_value: f64,
+        /// The p value at or below which the case fails.
+        level: f64,
+        /// Whether the p value is above the level.
+        passed: bool,
     },
     /// The case needs something that is not modelled.
     Skipped {
@@ -361,6 +392,8 @@ pub struct Total {
     pub matched: u64,
     /// Cases that were skipped.
     pub skipped: u64,
+    /// Cases of which the distribution was compared; their decisions are not among those above.
+    pub distributions: u64,
     /// Cases that failed ([`CaseReport::failed`]).
     pub failed: u64,
 }
@@ -375,6 +408,7 @@ impl Total {
                 self.matched += matched;
             }
             CaseOutcome::Skipped { .. } => self.skipped += 1,
+            CaseOutcome::Distribution { .. } => self.distributions += 1,
             CaseOutcome::Unreadable { .. } => {}
         }
     }

@@ -79,7 +79,8 @@ pub enum Distribution {
 }
 
 impl Distribution {
-    /// The law made ready to draw from. Worth keeping where draws are many: a lognormal one is twice as fast.
+    /// The law made ready to draw from. Worth keeping where draws are many, since what follows
+    /// from the parameters is computed here.
     pub fn sampler(&self) -> Sampler {
         Sampler::new(self)
     }

@@ -33,7 +33,9 @@ fn philox<const ROUNDS: u32>(mut key: u64, counter: [u64; 2]) -> [u64; 2] {
 /// A uniform number in (0, 1) from 64 random bits: the middle of one of 2^52 equal intervals.
 #[inline(always)]
 fn open_unit(bits: u64) -> f64 {
-    ((bits >> 12) as f64 + 0.5) * (1.0 / (1u64 << 52) as f64)
+    // A number in [1, 2) with these bits for its mantissa, less 1: exact. The instruction that converts integers keeps
+    // part of its register's former contents on x86, which made every draw wait for the one before.
+    (f64::from_bits(1.0f64.to_bits() | (bits >> 12)) - 1.0) + 0.5 / (1u64 << 52) as f64
 }
 
 /// One stream of a replication: a key. Copying it is free; drawing leaves no trace in it.

@@ -65,6 +65,11 @@ impl<M: Model, Q: PendingEvents> Simulation<M, Q> {
         self.handled
     }
 
+    /// The same simulation with its model put into, or taken out of, another one.
+    pub fn map_model<N: Model>(self, map: impl FnOnce(M) -> N) -> Simulation<N, Q> {
+        Simulation { model: map(self.model), pending: self.pending, handled: self.handled }
+    }
+
     /// Handles events until the next one is at or after `horizon`, or none is left.
     pub fn run_until(&mut self, horizon: SimTime) {
         while let Some((time, word)) = self.pending.queue.pop_before(horizon.0) {

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+pub use crate::cluster::TraceLine;
 use crate::metrics::{Direction, LossCause, Phase, Unit};
 
 /// Version of the shape of `summary.json`.
@@ -176,23 +177,6 @@ pub struct Series {
     pub requests_per_s: Vec<Vec<f64>>,
     /// For each server, busy share of its workers in each bin.
     pub utilisation: Vec<Vec<f64>>,
-}
-
-/// A step of a scripted client.
-#[derive(Clone, Debug, Serialize)]
-pub struct TraceLine {
-    /// When, from the end of the warm-up [s].
-    pub at_s: f64,
-    /// Which client.
-    pub client: String,
-    /// What it did: `open`, `close`.
-    pub event: String,
-    /// The server, or `none`.
-    pub server: String,
-    /// Why the connection went there, in a few words.
-    pub reason: String,
-    /// What the balancer knew at that time: the template's remaining time, active and inactive connections per server.
-    pub state: String,
 }
 
 /// What an expectation came to.

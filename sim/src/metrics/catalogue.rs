@@ -125,6 +125,7 @@ metrics! {
     "visits.with_loss", Ratio, LowerIsBetter, Ratio, "share of logged-in visits that lost their session at least once", "no visit logged in";
     "visits.abandoned", Ratio, LowerIsBetter, Ratio, "share of visits that the user gave up", "no visit ended";
     "visits.finished", Count, Neutral, Mean, "visits that ran to their end", "never";
+    "visits.open", Count, Neutral, Mean, "visits under way when the run ended; they are in no ratio", "phases other than all";
     "session.lost", Ratio, LowerIsBetter, Ratio, "sessions lost per session created", "no session created";
     "session.created", Count, Neutral, Mean, "sessions created", "never";
     "session.expired", Count, Neutral, Mean, "sessions that idled longer than the application allows; no loss", "never";

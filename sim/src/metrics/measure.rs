@@ -107,6 +107,7 @@ pub fn values(counts: &Counts, fleet: &Fleet, phase: Phase) -> Vec<Option<f64>> 
         shares: fleet.shares(from, until),
         windows: judged_windows(counts, fleet, phase).iter().map(|window| window.peak_to_mean).collect(),
         counts: &phase_counts,
+        visits_open: (phase == Phase::All).then_some(counts.visits_open),
         fleet,
     };
     METRICS.iter().map(|metric| sheet.value(metric.name)).collect()
@@ -118,6 +119,7 @@ struct Sheet<'a> {
     shares: Vec<f64>,
     windows: Vec<f64>,
     counts: &'a PhaseCounts,
+    visits_open: Option<u64>,
     fleet: &'a Fleet,
 }
 
@@ -143,6 +145,7 @@ impl Sheet<'_> {
             "visits.with_loss" => ratio(c.with_loss, c.logged_in),
             "visits.abandoned" => ratio(c.abandoned, c.finished + c.abandoned),
             "visits.finished" => Some(c.finished as f64),
+            "visits.open" => self.visits_open.map(|visits| visits as f64),
             "session.lost" => ratio(c.losses(), c.created),
             "session.created" => Some(c.created as f64),
             "session.expired" => Some(c.expired as f64),
@@ -293,7 +296,7 @@ mod tests {
             counts.finished += 1;
             counts.logged_in += 1;
         }
-        let counts = recorder.close(at(100));
+        let counts = recorder.close(at(100), 0);
         for (metric, value) in METRICS.iter().zip(values(&counts, &fleet(Vec::new()), Phase::All)) {
             assert!(value.is_some_and(f64::is_finite), "{}: {value:?}", metric.name);
         }
@@ -317,7 +320,7 @@ mod tests {
         for i in 0..1_200_u64 {
             recorder.accepted(SimTime::from_millis(i * 1000 / 12), ServerId((i % 2) as u16));
         }
-        let counts = recorder.close(at(100));
+        let counts = recorder.close(at(100), 0);
         let windows = judged_windows(&counts, &fleet(Vec::new()), Phase::Before);
         let bounds: Vec<_> = windows.iter().map(|w| (w.from, w.until)).collect();
         assert_eq!(bounds, [(at(0), at(20)), (at(20), at(40))]);

@@ -82,7 +82,7 @@ pub struct PhaseCounts {
     pub requests: Vec<u64>,
     /// Connections opened to each server.
     pub connections: Vec<u64>,
-    /// Busy time of each server's workers [ns].
+    /// Busy time of each server's workers \[ns\].
     pub busy_ns: Vec<u64>,
     /// Requests answered.
     pub served: u64,
@@ -198,9 +198,9 @@ pub struct Ledger {
     pub station_arrivals: u64,
     /// Requests that left a server, served or cut off.
     pub station_departures: u64,
-    /// Sum over requests that left a server of the time that they spent there [ns].
+    /// Sum over requests that left a server of the time that they spent there \[ns\].
     pub station_time_ns: u128,
-    /// Sum over servers of the integral over time of the requests present [ns].
+    /// Sum over servers of the integral over time of the requests present \[ns\].
     pub station_area_ns: u128,
 }
 
@@ -212,14 +212,43 @@ struct Station {
     busy: u32,
 }
 
+/// The stretch of time, within one window and one phase, in which the last event lay: most events lie in the same one as
+/// the event before.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    from: SimTime,
+    until: SimTime,
+    window: usize,
+    phase: usize,
+}
+
+impl Stretch {
+    /// The stretch around a time; `None` outside the measured part.
+    fn around(calendar: &Calendar, now: SimTime) -> Option<Self> {
+        let phase = calendar.phase_at(now)?;
+        let window = (now.since(calendar.measured_from).0 / calendar.window.0) as usize;
+        let start = calendar.measured_from + calendar.window * window as u64;
+        let begins = [calendar.measured_from, calendar.faults_from, calendar.faults_until][phase];
+        let ends = [calendar.faults_from, calendar.faults_until, calendar.end][phase];
+        Some(Self { from: start.max(begins), until: (start + calendar.window).min(ends), window, phase })
+    }
+
+    #[inline(always)]
+    fn holds(&self, time: SimTime) -> bool {
+        self.from <= time && time < self.until
+    }
+}
+
 /// The counters of one run while it goes on.
 #[derive(Debug)]
 pub struct Recorder {
     calendar: Calendar,
+    /// Where the last event lay.
+    stretch: Stretch,
     phases: [PhaseCounts; 3],
     /// Accepted tries by window and server.
     window_requests: Vec<u32>,
-    /// Busy time by window and server [ns].
+    /// Busy time by window and server \[ns\].
     window_busy_ns: Vec<u64>,
     stations: Column<ServerId, Station>,
     /// From time zero.
@@ -232,6 +261,7 @@ impl Recorder {
         let cells = calendar.windows() * servers;
         Self {
             calendar,
+            stretch: Stretch { from: SimTime::NEVER, until: SimTime::ZERO, window: 0, phase: 0 },
             phases: std::array::from_fn(|_| PhaseCounts::new(servers)),
             window_requests: vec![0; cells],
             window_busy_ns: vec![0; cells],
@@ -248,7 +278,17 @@ impl Recorder {
     /// The counters of the phase at `now`, or `None` outside the measured part.
     #[inline(always)]
     pub fn at(&mut self, now: SimTime) -> Option<&mut PhaseCounts> {
-        self.calendar.phase_at(now).map(|phase| &mut self.phases[phase])
+        let stretch = self.stretch(now)?;
+        Some(&mut self.phases[stretch.phase])
+    }
+
+    /// The stretch in which a time lies; `None` outside the measured part.
+    #[inline(always)]
+    fn stretch(&mut self, now: SimTime) -> Option<Stretch> {
+        if !self.stretch.holds(now) {
+            self.stretch = Stretch::around(&self.calendar, now)?;
+        }
+        Some(self.stretch)
     }
 
     /// A server accepted a try.
@@ -256,9 +296,8 @@ impl Recorder {
     pub fn accepted(&mut self, now: SimTime, server: ServerId) {
         self.ledger.station_arrivals += 1;
         let servers = self.stations.len();
-        if let Some(phase) = self.calendar.phase_at(now) {
+        if let Some(Stretch { phase, window, .. }) = self.stretch(now) {
             self.phases[phase].requests[server.index()] += 1;
-            let window = (now.since(self.calendar.measured_from).0 / self.calendar.window.0) as usize;
             self.window_requests[window * servers + server.index()] += 1;
         }
     }
@@ -285,15 +324,11 @@ impl Recorder {
     #[inline]
     fn add_busy(&mut self, server: ServerId, from: SimTime, to: SimTime, workers: u64) {
         let servers = self.stations.len();
-        let start = self.calendar.measured_from;
-        let mut from = from.max(start);
+        let mut from = from.max(self.calendar.measured_from);
         let to = to.min(self.calendar.end);
         while from < to {
-            let Some(phase) = self.calendar.phase_at(from) else { return };
-            let window = (from.since(start).0 / self.calendar.window.0) as usize;
-            let window_end = start + self.calendar.window * (window as u64 + 1);
-            let phase_end = [self.calendar.faults_from, self.calendar.faults_until, self.calendar.end][phase];
-            let until = to.min(window_end).min(phase_end);
+            let Some(Stretch { phase, window, until, .. }) = self.stretch(from) else { return };
+            let until = to.min(until);
             let busy = until.since(from).0 * workers;
             self.phases[phase].busy_ns[server.index()] += busy;
             self.window_busy_ns[window * servers + server.index()] += busy;
@@ -301,8 +336,8 @@ impl Recorder {
         }
     }
 
-    /// Ends the run: brings every server's account up to `end`.
-    pub fn close(mut self, end: SimTime) -> Counts {
+    /// Ends the run: brings every server's account up to `end`. `visits_open` visits begun after the warm-up go on.
+    pub fn close(mut self, end: SimTime, visits_open: u64) -> Counts {
         for server in 0..self.stations.len() {
             let server = ServerId::from_index(server);
             let Station { present, busy, .. } = self.stations[server];
@@ -315,6 +350,7 @@ impl Recorder {
             window_requests: self.window_requests,
             window_busy_ns: self.window_busy_ns,
             ledger: self.ledger,
+            visits_open,
         }
     }
 }
@@ -329,10 +365,12 @@ pub struct Counts {
     phases: [PhaseCounts; 3],
     /// Accepted tries; length = windows × servers.
     pub window_requests: Vec<u32>,
-    /// Busy time [ns]; length = windows × servers.
+    /// Busy time \[ns\]; length = windows × servers.
     pub window_busy_ns: Vec<u64>,
     /// From time zero.
     pub ledger: Ledger,
+    /// Visits, begun after the warm-up, that were under way at the end: censored, in no ratio.
+    pub visits_open: u64,
 }
 
 impl Counts {
@@ -377,7 +415,7 @@ mod tests {
         let s = ServerId(0);
         recorder.level(at(90), s, 3, 2);
         recorder.level(at(145), s, 0, 0);
-        let counts = recorder.close(at(200));
+        let counts = recorder.close(at(200), 0);
         let secs = |ns: u64| ns / 1_000_000_000;
         assert_eq!(secs(counts.phase(Phase::Before).busy_ns[0]), 2 * 25);
         assert_eq!(secs(counts.phase(Phase::During).busy_ns[0]), 2 * 15);
@@ -394,7 +432,7 @@ mod tests {
         recorder.accepted(at(100), ServerId(0));
         recorder.accepted(at(199), ServerId(0));
         assert!(recorder.at(at(99)).is_none() && recorder.at(at(200)).is_none());
-        let counts = recorder.close(at(200));
+        let counts = recorder.close(at(200), 0);
         assert_eq!(counts.ledger.station_arrivals, 3);
         assert_eq!(counts.phase(Phase::All).requests, [2]);
         assert_eq!(counts.window_requests, [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]);

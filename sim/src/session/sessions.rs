@@ -2,10 +2,10 @@
 
 use super::OnUnknownId;
 use crate::backend::servers::Servers;
+use crate::balancer::Reason;
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 use crate::metrics::LossCause;
-use crate::tier::Reason;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -36,6 +36,8 @@ pub struct Session {
     pub last_hit: SimTime,
     /// Evidence of the first departure from home.
     pub first_cut: Option<Cut>,
+    /// Tells the session from others that had the slot before.
+    pub generation: u32,
     /// Older copies under the same id, on other servers.
     copies: u32,
 }
@@ -71,6 +73,8 @@ pub struct Sessions {
     free: Vec<u32>,
     copies: Vec<OldCopy>,
     free_copies: Vec<u32>,
+    /// Sessions ever created, modulo 2^32.
+    created: u32,
 }
 
 impl Sessions {
@@ -82,8 +86,10 @@ impl Sessions {
             created: now,
             last_hit: now,
             first_cut: None,
+            generation: self.created,
             copies: NONE,
         };
+        self.created = self.created.wrapping_add(1);
         match self.free.pop() {
             Some(slot) => {
                 self.rows[slot as usize] = row;
@@ -147,6 +153,11 @@ impl Sessions {
         self.len() == 0
     }
 
+    /// Most sessions that were alive at a time.
+    pub fn slots(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Bytes of the tables.
     pub fn bytes(&self) -> usize {
         self.rows.capacity() * size_of::<Session>() + self.copies.capacity() * size_of::<OldCopy>()
@@ -164,16 +175,19 @@ impl Sessions {
         }
     }
 
-    /// A request looks for its session in `server`'s memory.
+    /// A request that was routed as `route` says looks for its session in the memory of the server that it reached.
+    ///
+    /// `route` is the evidence where the session has none: another request of it may have regained home meanwhile.
     pub fn look_up(
         &mut self,
         now: SimTime,
         slot: u32,
-        server: ServerId,
+        route: &Cut,
         servers: &Servers,
         idle_timeout: SimDuration,
         on_unknown_id: OnUnknownId,
     ) -> Lookup {
+        let server = route.to;
         let row = self.rows[slot as usize];
         if now.since(row.last_hit) > idle_timeout {
             return Lookup::Expired;
@@ -186,11 +200,10 @@ impl Sessions {
             return Lookup::Hit;
         }
         let destroyed_at = servers.memory_lost_at(row.home, row.home_epoch);
-        let cause = match (destroyed_at, row.first_cut) {
-            (Some(destroyed), Some(cut)) if destroyed > cut.at => cut.cause,
-            (Some(_), _) => LossCause::ServerLost,
-            (None, Some(cut)) => cut.cause,
-            (None, None) => unreachable!("a request that left home was routed without evidence"),
+        let departure = row.first_cut.as_ref().unwrap_or(route);
+        let cause = match destroyed_at {
+            Some(destroyed) if destroyed <= departure.at => LossCause::ServerLost,
+            _ => departure.cause,
         };
         Lookup::Lost { cause, destroyed_at }
     }
@@ -319,13 +332,27 @@ mod tests {
         sessions.routed(s, &servers, cut(at(10), B, LossCause::AffinityExpired));
         servers.crash(at(20), A);
         sessions.routed(s, &servers, cut(at(30), B, LossCause::Spilled));
-        let lost = sessions.look_up(at(30), s, B, &servers, IDLE, OnUnknownId::NewId);
+        let lost = sessions.look_up(
+            at(30),
+            s,
+            &cut(at(30), B, LossCause::Spilled),
+            &servers,
+            IDLE,
+            OnUnknownId::NewId,
+        );
         assert_eq!(lost, Lookup::Lost { cause: LossCause::AffinityExpired, destroyed_at: Some(at(20)) });
 
         let t = sessions.create(at(0), B, &servers);
         servers.crash(at(40), B);
         sessions.routed(t, &servers, cut(at(50), A, LossCause::Spilled));
-        let lost = sessions.look_up(at(50), t, A, &servers, IDLE, OnUnknownId::NewId);
+        let lost = sessions.look_up(
+            at(50),
+            t,
+            &cut(at(50), A, LossCause::Spilled),
+            &servers,
+            IDLE,
+            OnUnknownId::NewId,
+        );
         assert_eq!(lost, Lookup::Lost { cause: LossCause::ServerLost, destroyed_at: Some(at(40)) });
     }
 
@@ -339,7 +366,14 @@ mod tests {
         assert_eq!(sessions.get(s).first_cut, None);
         servers.crash(at(12), A);
         sessions.routed(s, &servers, cut(at(13), A, LossCause::Spilled));
-        let lost = sessions.look_up(at(13), s, A, &servers, IDLE, OnUnknownId::NewId);
+        let lost = sessions.look_up(
+            at(13),
+            s,
+            &cut(at(13), A, LossCause::Spilled),
+            &servers,
+            IDLE,
+            OnUnknownId::NewId,
+        );
         assert_eq!(lost, Lookup::Lost { cause: LossCause::ServerLost, destroyed_at: Some(at(12)) });
     }
 
@@ -348,8 +382,28 @@ mod tests {
         let servers = two_servers();
         let mut sessions = Sessions::default();
         let s = sessions.create(at(0), A, &servers);
-        assert_eq!(sessions.look_up(at(1800), s, A, &servers, IDLE, OnUnknownId::NewId), Lookup::Hit);
-        assert_eq!(sessions.look_up(at(3601), s, A, &servers, IDLE, OnUnknownId::NewId), Lookup::Expired);
+        assert_eq!(
+            sessions.look_up(
+                at(1800),
+                s,
+                &cut(at(1800), A, LossCause::Spilled),
+                &servers,
+                IDLE,
+                OnUnknownId::NewId
+            ),
+            Lookup::Hit
+        );
+        assert_eq!(
+            sessions.look_up(
+                at(3601),
+                s,
+                &cut(at(3601), A, LossCause::Spilled),
+                &servers,
+                IDLE,
+                OnUnknownId::NewId
+            ),
+            Lookup::Expired
+        );
     }
 
     #[test]
@@ -358,11 +412,28 @@ mod tests {
         let mut sessions = Sessions::default();
         let s = sessions.create(at(0), A, &servers);
         sessions.routed(s, &servers, cut(at(5), B, LossCause::NoAffinity));
-        let miss = sessions.look_up(at(5), s, B, &servers, IDLE, OnUnknownId::AdoptId);
+        let miss = sessions.look_up(
+            at(5),
+            s,
+            &cut(at(5), B, LossCause::Spilled),
+            &servers,
+            IDLE,
+            OnUnknownId::AdoptId,
+        );
         assert!(matches!(miss, Lookup::Lost { cause: LossCause::NoAffinity, .. }));
         assert!(sessions.take_over(at(6), s, B, &servers, IDLE), "the copy on A lives: a fork");
         sessions.routed(s, &servers, cut(at(7), A, LossCause::NoAffinity));
-        assert_eq!(sessions.look_up(at(7), s, A, &servers, IDLE, OnUnknownId::AdoptId), Lookup::Hit);
+        assert_eq!(
+            sessions.look_up(
+                at(7),
+                s,
+                &cut(at(7), A, LossCause::Spilled),
+                &servers,
+                IDLE,
+                OnUnknownId::AdoptId
+            ),
+            Lookup::Hit
+        );
         assert_eq!(sessions.get(s).home, A);
         sessions.end(s);
         assert!(sessions.is_empty());
@@ -374,7 +445,14 @@ mod tests {
         let mut sessions = Sessions::default();
         let s = sessions.create(at(0), A, &servers);
         sessions.routed(s, &servers, cut(at(5), B, LossCause::NoAffinity));
-        let miss = sessions.look_up(at(5), s, B, &servers, IDLE, OnUnknownId::NewId);
+        let miss = sessions.look_up(
+            at(5),
+            s,
+            &cut(at(5), B, LossCause::Spilled),
+            &servers,
+            IDLE,
+            OnUnknownId::NewId,
+        );
         assert_eq!(miss, Lookup::Lost { cause: LossCause::NoAffinity, destroyed_at: None });
     }
 }

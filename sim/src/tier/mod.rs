@@ -177,6 +177,10 @@ pub struct Opened {
 
 /// One tier instance of any program.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a run has one instance or few, and a box would cost each request a load"
+)]
 pub enum Instance {
     /// An nginx.
     Nginx(Nginx),

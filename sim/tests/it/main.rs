@@ -1,3 +1,10 @@
 //! Tests of the library as its users see it.
 
+mod accounting;
+mod common_random_numbers;
+mod conformance;
+mod replay;
 mod scenario;
+mod support;
+mod theory;
+mod tidy;

@@ -107,7 +107,8 @@ impl HaproxyMethod {
         }
     }
 
-    fn hash_options(&self) -> Option<&HashOptions> {
+    /// `hash-type` and `hash-balance-factor`, if the algorithm hashes a key.
+    pub fn hash_options(&self) -> Option<&HashOptions> {
         let lookup = match self {
             Self::Source(source) => &source.lookup,
             Self::Uri(uri) => &uri.lookup,

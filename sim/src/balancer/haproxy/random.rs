@@ -38,6 +38,16 @@ impl Random {
         }
     }
 
+    /// Draws for each request.
+    pub fn draws(&self) -> u32 {
+        self.draws
+    }
+
+    /// `hash-balance-factor` [percent]; 0 is none.
+    pub fn balance_factor(&self) -> u32 {
+        self.balance_factor
+    }
+
     /// Marsaglia's xorshift with 32 bits.
     #[inline]
     fn draw(&mut self, thread: u16) -> u32 {

@@ -318,6 +318,13 @@ impl Servers {
         self.in_group(server.index())
     }
 
+    /// Whether any request holds a place or waits.
+    #[cfg(test)]
+    pub(crate) fn any_in_flight(&self) -> bool {
+        let busy = |record: &Record| record.served + record.queued > 0;
+        self.served + self.queued > 0 || self.records.iter().any(busy)
+    }
+
     /// Requests in the backend's queue.
     pub fn queued(&self) -> u32 {
         self.queued

@@ -8,6 +8,8 @@
 
 mod directives;
 mod recording;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 

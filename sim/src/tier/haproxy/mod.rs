@@ -13,6 +13,8 @@ mod config;
 mod flows;
 mod queues;
 mod stick;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 

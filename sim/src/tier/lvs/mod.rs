@@ -24,7 +24,9 @@ pub use director::{ConnectionView, Lvs, Rejoined};
 pub use persistence::TemplateView;
 pub use state::TcpState;
 
-use crate::balancer::lvs::LvsScheduler;
+use std::net::SocketAddr;
+
+use crate::balancer::lvs::{LvsScheduler, SchedulerFlags};
 use crate::engine::SimDuration;
 
 use super::{FlowId, Forwarded, Open, Opened, Segment, TableSizes};
@@ -49,6 +51,8 @@ pub struct LvsConfig {
 pub struct LvsService {
     /// The scheduler (`-s`).
     pub scheduler: LvsScheduler,
+    /// The scheduler's flags (`-b`).
+    pub scheduler_flags: SchedulerFlags,
     /// `-p`, or `None` without persistence.
     pub persistence_timeout: Option<SimDuration>,
     /// `-M` for IPv4: number of leading bits of the client's address that are one client.
@@ -76,6 +80,8 @@ pub enum TemplateScope {
 /// One real server of a virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LvsServer {
+    /// `-r`. Only `mh` makes a difference of it; unspecified (0.0.0.0) where it is not known.
+    pub address: SocketAddr,
     /// `-w`; 0 takes no new clients.
     pub weight: u32,
     /// `-x`; 0 is no limit.
@@ -143,9 +149,9 @@ impl Default for LvsSysctl {
 /// The kernel's timer clock: timers fire at ticks and are rounded up by the timer wheel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelClock {
-    /// Ticks a second (`CONFIG_HZ`).
+    /// Ticks a second (`CONFIG_HZ`); 1 to 10 000, other values count as the nearest of these.
     pub hz: u32,
-    /// The tick counter (`jiffies`) at time zero.
+    /// The tick counter (`jiffies`) at time zero, before a tick at that very moment; its low 60 bits count.
     pub jiffies_at_zero: u64,
     /// Time from time zero to the next tick; less than one tick.
     pub tick_phase: SimDuration,

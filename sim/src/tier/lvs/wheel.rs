@@ -25,10 +25,17 @@ const TICKS_MAX: u32 = (63 << (3 * (LEVELS as u32 - 1))) - (1 << (3 * (LEVELS as
 pub(super) const UNARMED: u8 = 0x0F;
 
 impl KernelClock {
+    /// The clock with its values cut to what the arithmetic can hold: 1 to 10 000 ticks a second, and 60 bits of
+    /// counter, of which the wheel uses 30.
+    pub(super) fn bounded(self) -> Self {
+        let (hz, jiffies_at_zero) = (self.hz.clamp(1, 10_000), self.jiffies_at_zero % (1 << 60));
+        Self { hz, jiffies_at_zero, ..self }
+    }
+
     /// The tick counter at `time`.
     pub(super) fn jiffies(&self, time: SimTime) -> u64 {
         const SECOND: u64 = 1_000_000_000;
-        let hz = u64::from(self.hz.max(1));
+        let hz = u64::from(self.hz);
         let passed = match time.0.checked_sub(self.tick_phase.0) {
             // Whole seconds apart, so that no product overflows.
             Some(since) => (since / SECOND) * hz + (since % SECOND) * hz / SECOND + 1,
@@ -40,7 +47,7 @@ impl KernelClock {
     /// The next time at which the counter changes, after `time`, whose counter is `jiffies`.
     pub(super) fn next_tick(&self, jiffies: u64) -> SimTime {
         const SECOND: u64 = 1_000_000_000;
-        let hz = u64::from(self.hz.max(1));
+        let hz = u64::from(self.hz);
         let ticks = jiffies - self.jiffies_at_zero;
         let nanos = (ticks / hz).saturating_mul(SECOND).saturating_add(((ticks % hz) * SECOND).div_ceil(hz));
         SimTime(nanos.saturating_add(self.tick_phase.0))
@@ -49,7 +56,7 @@ impl KernelClock {
     /// A timeout in ticks, rounded up, at most what the wheel can hold.
     pub(super) fn ticks(&self, timeout: SimDuration) -> u32 {
         const SECOND: u64 = 1_000_000_000;
-        let hz = u64::from(self.hz.max(1));
+        let hz = u64::from(self.hz);
         let whole = (timeout.0 / SECOND).saturating_mul(hz);
         let ticks = whole.saturating_add((timeout.0 % SECOND * hz).div_ceil(SECOND));
         ticks.min(u64::from(TICKS_MAX) - 1) as u32
@@ -57,7 +64,7 @@ impl KernelClock {
 
     /// The length of `ticks`.
     pub(super) fn duration(&self, ticks: u32) -> SimDuration {
-        SimDuration(u64::from(ticks) * 1_000_000_000 / u64::from(self.hz.max(1)))
+        SimDuration(u64::from(ticks) * 1_000_000_000 / u64::from(self.hz))
     }
 }
 
@@ -298,6 +305,21 @@ mod tests {
             assert_eq!(clock.jiffies(SimTime::from_millis(ms)), jiffies, "at {ms} ms");
         }
         assert_eq!(clock.next_tick(101), SimTime::from_millis(7));
+    }
+
+    #[test]
+    fn extreme_clocks_overflow_nothing() {
+        for (hz, jiffies_at_zero) in [(0, 0), (u32::MAX, u64::MAX), (1_000, u64::MAX)] {
+            for tick_phase in [SimDuration::ZERO, SimDuration::MAX] {
+                let clock = KernelClock { hz, jiffies_at_zero, tick_phase }.bounded();
+                let last = clock.jiffies(SimTime::NEVER);
+                assert!(
+                    last >= clock.jiffies_at_zero
+                        && clock.next_tick(last) >= clock.next_tick(clock.jiffies_at_zero)
+                );
+                assert!(clock.ticks(SimDuration::MAX) < TICKS_MAX);
+            }
+        }
     }
 
     proptest! {

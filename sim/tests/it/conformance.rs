@@ -1,0 +1,160 @@
+//! The recordings of the real programs, replayed through the tier instances that the simulation runs.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use evenkeel_sim::conformance::{CaseOutcome, CaseReport, Totals, replay_paths};
+
+const PROGRAMS: [&str; 3] = ["haproxy", "ipvs", "nginx"];
+
+/// Least that must be replayed of each (program, algorithm): cases, decisions. What is modelled grows; it may not shrink.
+const FLOORS: [(&str, &str, u64, u64); 11] = [
+    ("haproxy", "first", 2, 3_036),
+    ("haproxy", "hdr(X-User)", 2, 8_000),
+    ("haproxy", "leastconn", 5, 9_482),
+    ("haproxy", "random(2)", 1, 4_001),
+    ("haproxy", "roundrobin", 26, 43_000),
+    ("haproxy", "source", 20, 170_000),
+    ("haproxy", "uri", 14, 51_000),
+    ("ipvs", "rr", 11, 7_072),
+    ("ipvs", "wlc", 30, 18_254),
+    ("nginx", "ip_hash", 19, 143_579),
+    ("nginx", "round_robin", 36, 33_271),
+];
+
+/// Recorded cases of each program, in the order of [`PROGRAMS`].
+const CASES: [usize; 3] = [87, 121, 88];
+
+fn archive(program: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{program}.tar.zst"))
+}
+
+fn replay(path: PathBuf) -> Vec<CaseReport> {
+    replay_paths(&[path]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn every_decision_of_the_real_programs_is_taken_alike_or_its_case_skipped_for_a_stated_reason() {
+    // Goal: the model decides as the programs did. Method: replay all recordings, decision by decision; what is not
+    // modelled must say so, and what is modelled today must stay so.
+    for (program, cases) in PROGRAMS.into_iter().zip(CASES) {
+        let reports = replay(archive(program));
+        assert_eq!(reports.len(), cases, "{program}: cases were lost");
+        for report in &reports {
+            assert_eq!(report.program, program, "{}", report.case);
+            match &report.outcome {
+                CaseOutcome::Replayed { decisions, matched, first_difference } => {
+                    assert!(*decisions > 0, "{}: replayed without a decision", report.case);
+                    let excepted = u64::from(report.exception().is_some());
+                    assert_eq!(matched + excepted, *decisions, "{}: {first_difference:?}", report.case);
+                }
+                CaseOutcome::Distribution { passed, p_value, .. } => {
+                    assert!(*passed, "{}: the recording is too far out, p = {p_value}", report.case);
+                }
+                CaseOutcome::Skipped { reason } => {
+                    assert!(reason.len() > 10, "{}: skipped without a reason: `{reason}`", report.case);
+                }
+                CaseOutcome::Unreadable { error } => panic!("{}: {error}", report.case),
+            }
+        }
+        let totals = Totals::of(&reports);
+        for (_, algorithm, cases, decisions) in FLOORS.into_iter().filter(|floor| floor.0 == program) {
+            let total = totals.rows[&(program.to_owned(), algorithm.to_owned())];
+            assert!(total.cases - total.skipped >= cases, "{algorithm}: {total:?}");
+            assert!(total.matched >= decisions, "{algorithm}: {total:?}");
+        }
+    }
+}
+
+#[test]
+fn only_cases_of_two_directors_are_skipped_among_the_schedulers_that_are_modelled() {
+    // Goal: no case of a modelled algorithm is skipped by accident.
+    for program in PROGRAMS {
+        let modelled =
+            |report: &&CaseReport| FLOORS.iter().any(|f| f.0 == program && f.1 == report.algorithm);
+        for report in replay(archive(program)).iter().filter(modelled) {
+            if let CaseOutcome::Skipped { reason } = &report.outcome {
+                assert!(reason.starts_with("two directors"), "{}: {reason}", report.case);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_skipped_case_counts_neither_as_replayed_nor_as_matched() {
+    for program in PROGRAMS {
+        let reports = replay(archive(program));
+        let mut skipped: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut decisions: BTreeMap<&str, u64> = BTreeMap::new();
+        for report in &reports {
+            match &report.outcome {
+                CaseOutcome::Skipped { .. } => *skipped.entry(&report.algorithm).or_default() += 1,
+                CaseOutcome::Replayed { decisions: n, .. } => {
+                    *decisions.entry(&report.algorithm).or_default() += n;
+                }
+                CaseOutcome::Distribution { .. } | CaseOutcome::Unreadable { .. } => {}
+            }
+        }
+        for ((_, algorithm), total) in &Totals::of(&reports).rows {
+            assert_eq!(total.skipped, skipped.get(algorithm.as_str()).copied().unwrap_or(0), "{algorithm}");
+            assert_eq!(
+                total.decisions,
+                decisions.get(algorithm.as_str()).copied().unwrap_or(0),
+                "{algorithm}"
+            );
+        }
+    }
+}
+
+/// The columns of `events.csv` that say which server the program chose, by name.
+const SERVERS_CHOSEN: [&str; 2] = ["server", "tried"];
+
+/// Writes the case `name` of a program's archive beneath `folder`, with the server of the `nth` open changed to another
+/// one of the case; returns the line that was changed, from 1.
+fn tamper(program: &str, name: &str, nth: usize, folder: &Path) -> u64 {
+    let archive = File::open(archive(program)).expect("an archive");
+    let mut archive = tar::Archive::new(zstd::Decoder::new(archive).expect("zstd"));
+    archive.unpack(folder).expect("unpacked");
+    let events = folder.join(program).join(name).join("events.csv");
+    let text = fs::read_to_string(&events).expect("events");
+    let mut lines: Vec<Vec<String>> =
+        text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect();
+    let columns: Vec<usize> =
+        (0..lines[0].len()).filter(|&column| SERVERS_CHOSEN.contains(&lines[0][column].as_str())).collect();
+    let is_open = |line: &Vec<String>| line[1] == "open" && !line[columns[0]].is_empty();
+    let at = (0..lines.len()).filter(|&at| is_open(&lines[at])).nth(nth).expect("so many opens");
+    let recorded = lines[at][columns[0]].clone();
+    let other = lines
+        .iter()
+        .filter(|line| is_open(line))
+        .map(|line| line[columns[0]].clone())
+        .find(|server| *server != recorded)
+        .expect("another server");
+    for &column in &columns {
+        lines[at][column].clone_from(&other);
+    }
+    let tampered: Vec<String> = lines.iter().map(|line| line.join(",")).collect();
+    fs::write(&events, tampered.join("\n") + "\n").expect("written");
+    at as u64 + 1
+}
+
+#[test]
+fn one_tampered_decision_is_found_at_its_line() {
+    // Goal: the comparison sees a single wrong decision. Method: change one recorded server among hundreds. The hash and
+    // the scheduler's state do not depend on what was recorded, so exactly that row must differ.
+    for (program, name, nth) in
+        [("nginx", "iphash_v4_3eq", 100), ("ipvs", "sched-rr-equal", 57), ("haproxy", "source-map-w5", 1_000)]
+    {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let line = tamper(program, name, nth, folder.path());
+        let reports = replay(folder.path().join(program).join(name));
+        let CaseOutcome::Replayed { decisions, matched, first_difference } = &reports[0].outcome else {
+            panic!("{name}: {:?}", reports[0].outcome)
+        };
+        let difference = first_difference.as_ref().unwrap_or_else(|| panic!("{name}: nothing was found"));
+        assert_eq!((decisions - matched, difference.row), (1, line), "{name}: {difference:?}");
+        assert_ne!(difference.recorded, difference.modelled, "{name}");
+        assert!(reports[0].failed() && !Totals::of(&reports).passed(), "{name}");
+    }
+}

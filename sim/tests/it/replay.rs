@@ -1,0 +1,122 @@
+//! A real access log, replayed in full: every line is accounted for, and nginx's `ip_hash` sends it where nginx would.
+
+use std::sync::LazyLock;
+
+use evenkeel_sim::cluster::{self, RunOutcome, RunSetup};
+use evenkeel_sim::experiment::{carry_out, prepare_logs};
+use evenkeel_sim::metrics::Phase;
+use evenkeel_sim::metrics::recorder::PhaseCounts;
+use evenkeel_sim::population::replay::{PreparedLog, VisitTracker};
+use evenkeel_sim::scenario::{Loaded, Overrides, load};
+use evenkeel_sim::session::SessionPlan;
+
+use crate::support::repository;
+
+/// Lines of the log, none of which is malformed.
+const LINES: u64 = 206_860;
+
+/// The scenario as it is in the repository, and its log, prepared once.
+static BLOG: LazyLock<(Loaded, Vec<PreparedLog>)> = LazyLock::new(|| {
+    let loaded = load(repository("scenarios/logs/blog2016.toml"), &Overrides::NONE)
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let logs = prepare_logs(&loaded.scenario, &loaded.folder).unwrap_or_else(|error| panic!("{error}"));
+    (loaded, logs)
+});
+
+fn strategy_called(loaded: &Loaded, name: &str) -> usize {
+    loaded.scenario.strategies.iter().position(|strategy| strategy.name == name).expect("a strategy")
+}
+
+fn run(loaded: &Loaded, strategy: usize) -> RunOutcome {
+    let setup = RunSetup { scenario: &loaded.scenario, strategy, replication: 0, logs: &BLOG.1, stories: 0 };
+    cluster::run(&setup, &|_| ()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn shares(counts: &PhaseCounts) -> Vec<f64> {
+    let total: u64 = counts.requests.iter().sum();
+    counts.requests.iter().map(|&requests| requests as f64 / total as f64).collect()
+}
+
+#[test]
+fn nginx_ip_hash_splits_the_blog_s_requests_as_its_formula_says() {
+    // Goal: the whole way of a replayed line (parser, population, tier, server, recorder) loses and misroutes nothing.
+    // Method: a full run with three equal servers; the shares were computed apart from the simulator, with the formula of
+    // ngx_http_upstream_ip_hash_module.c over the log's addresses.
+    let (loaded, _) = &*BLOG;
+    let outcome = run(loaded, strategy_called(loaded, "nginx ip_hash"));
+    let found = shares(&outcome.counts.phase(Phase::All));
+    for (found, expected) in found.iter().zip([0.2918, 0.4661, 0.2421]) {
+        assert!((found - expected).abs() < 0.000_05, "{found:.6} instead of {expected}");
+    }
+}
+
+#[test]
+fn every_line_of_the_log_is_a_request_that_is_served_under_every_strategy() {
+    let (loaded, logs) = &*BLOG;
+    assert_eq!(logs[0].requests(), LINES);
+    for (strategy, plan) in loaded.scenario.strategies.iter().enumerate() {
+        let outcome = run(loaded, strategy);
+        let ledger = outcome.counts.ledger;
+        assert_eq!(ledger.requests_issued, LINES, "{}", plan.name);
+        assert_eq!(ledger.requests_served, LINES, "{}: the servers are never full", plan.name);
+        assert_eq!(outcome.counts.phase(Phase::All).requests.iter().sum::<u64>(), LINES, "{}", plan.name);
+        assert_eq!(ledger.visits_begun, visits(&logs[0], |_| true), "{}", plan.name);
+    }
+}
+
+/// Visits of the log, counted apart from the simulator, in which some request satisfies `counts` (its place among the
+/// records).
+fn visits(log: &PreparedLog, counts: impl Fn(usize) -> bool) -> u64 {
+    let mut tracker = VisitTracker::new(log.clients().len(), 30 * 60);
+    let mut counted = vec![false; log.clients().len()];
+    let mut visits = 0;
+    for (place, request) in log.records().enumerate() {
+        let record = request.expect("a record").record;
+        let counted = &mut counted[record.client as usize];
+        *counted &= tracker.observe(record.client, record.second).click > 0;
+        if !*counted && counts(place) {
+            *counted = true;
+            visits += 1;
+        }
+    }
+    visits
+}
+
+#[test]
+fn bots_and_static_objects_carry_no_session() {
+    // Goal: crawlers are nobody's users. Method: with a store that loses nothing, each visit of a person that asks for a
+    // page creates one session; count those visits in the log itself. Bots' visits, were they counted, would be more.
+    let (loaded, logs) = &*BLOG;
+    let log = &logs[0];
+    let records: Vec<_> = log.records().map(|request| request.expect("a record").record).collect();
+    let page = |place: usize| !records[place].flags.static_object() && !records[place].flags.bot_path();
+    let person = |place: usize| !log.clients()[records[place].client as usize].is_bot();
+    let of_people = visits(log, |place| page(place) && person(place));
+    let of_all = visits(log, page);
+    assert!(of_all > of_people + 1_000, "bots are many in this log: {of_all} {of_people}");
+
+    let mut loaded = loaded.clone();
+    let law = loaded.scenario.servers[0].capacity.service.clone();
+    for strategy in &mut loaded.scenario.strategies {
+        strategy.session = SessionPlan::Shared { latency: law.clone() };
+    }
+    let outcome = run(&loaded, strategy_called(&loaded, "nginx round robin"));
+    let counts = outcome.counts.phase(Phase::All);
+    assert_eq!(counts.losses(), 0);
+    assert_eq!(counts.created - counts.expired, of_people);
+    let with_session = (0..records.len()).filter(|&place| page(place) && person(place)).count() as u64;
+    assert!(counts.session_needed <= with_session - of_people, "{} of {with_session}", counts.session_needed);
+    assert!(counts.session_needed > (with_session - of_people) / 2, "{}", counts.session_needed);
+}
+
+#[test]
+fn one_thread_and_two_find_the_same() {
+    let (loaded, logs) = &*BLOG;
+    let summary = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        let found =
+            pool.install(|| carry_out(loaded, logs, 3, &|_| ())).unwrap_or_else(|error| panic!("{error}"));
+        serde_json::to_string(&found.summary).expect("JSON")
+    };
+    assert!(summary(1) == summary(2), "the summary depends on the number of threads");
+}
