@@ -1,7 +1,9 @@
 //! The cookies that an HAProxy gave to browsers: which server each of them names.
 
-use super::request::Origin;
+use super::Cluster;
+use super::request::{Origin, Request};
 use crate::ids::ServerId;
+use crate::tier::Instance;
 
 /// Stands for no cookie.
 const NONE: u16 = u16::MAX;
@@ -47,6 +49,20 @@ impl CookieJars {
     pub fn bytes(&self) -> usize {
         let jars = self.clients.capacity() + self.logs.iter().map(Vec::capacity).sum::<usize>();
         jars * size_of::<u16>()
+    }
+}
+
+impl Cluster<'_> {
+    /// The answer to a request brings the browser a cookie, if the instance sets one.
+    #[inline]
+    pub(super) fn take_cookie(&mut self, request: &Request) {
+        let tier = &mut self.tiers[0];
+        if let Some(jars) = &mut tier.cookies
+            && let Instance::HaProxy(haproxy) = &tier.instances[0]
+            && let Some(server) = haproxy.cookie_to_set(request.flow)
+        {
+            jars.set(request.origin, server);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod observe;
 mod open_loop;
 mod replay;
 mod request;
+mod retry;
 mod route;
 mod run;
 mod script;

@@ -207,7 +207,7 @@ impl Cluster<'_> {
 
     /// Carries out a decision, and those that follow as long as servers refuse.
     #[inline]
-    fn attempt<Q: PendingEvents>(
+    pub(super) fn attempt<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
@@ -383,18 +383,6 @@ impl Cluster<'_> {
         }
     }
 
-    /// The answer to a request brings the browser a cookie, if the instance sets one.
-    #[inline]
-    fn take_cookie(&mut self, request: &Request) {
-        let tier = &mut self.tiers[0];
-        if let Some(jars) = &mut tier.cookies
-            && let Instance::HaProxy(haproxy) = &tier.instances[0]
-            && let Some(server) = haproxy.cookie_to_set(request.flow)
-        {
-            jars.set(request.origin, server);
-        }
-    }
-
     /// A request that its server's death cut off: another try, or its end.
     pub(super) fn cut_off<Q: PendingEvents>(
         &mut self,
@@ -417,40 +405,8 @@ impl Cluster<'_> {
         }
     }
 
-    /// The instance lets some time pass before it tries again.
-    fn wait_before_retry<Q: PendingEvents>(
-        &mut self,
-        now: SimTime,
-        id: RequestId,
-        delay: SimDuration,
-        pending: &mut Scheduler<Q>,
-    ) {
-        let due = now + delay;
-        self.requests.get_mut(id.0).due = due;
-        pending.at(due, Event::Retry(id).word());
-    }
-
-    /// A wait before a retry is over, unless the announcement is out of date.
-    pub(super) fn retry<Q: PendingEvents>(
-        &mut self,
-        now: SimTime,
-        id: RequestId,
-        pending: &mut Scheduler<Q>,
-    ) {
-        let request = *self.requests.get(id.0);
-        if request.due != now || request.in_server {
-            return;
-        }
-        self.requests.get_mut(id.0).due = SimTime::NEVER;
-        match self.instance().resume(now, request.flow) {
-            Then::Retry(decision) => self.attempt(now, id, decision, pending),
-            Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
-            Then::Done { .. } => self.give_up(now, id, Failure::NoServer, pending),
-        }
-    }
-
     /// A request ends without an answer.
-    fn give_up<Q: PendingEvents>(
+    pub(super) fn give_up<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,

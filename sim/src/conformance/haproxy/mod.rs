@@ -7,6 +7,7 @@
 //! what HAProxy logged of a server's state is compared too, as is each start of a request that was queued.
 
 mod directives;
+mod manifest;
 mod recording;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,8 @@ use super::{Case, CaseError, CaseOutcome, Difference, Tally};
 use crate::engine::SimTime;
 use crate::ids::ServerId;
 use crate::tier::{Decision, FlowId, Haproxy, Method, Open, Outcome, Reason, Then, Ties};
-use directives::{Configuration, Manifest};
+use directives::Configuration;
+use manifest::Manifest;
 use recording::{Event, Mode, Request, Row, Weight};
 
 /// What the client gets for want of a server.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::directives::{Configuration, Manifest};
+use super::directives::Configuration;
+use super::manifest::Manifest;
 use crate::balancer::haproxy::Admin;
 use crate::conformance::{Case, CaseError};
 use crate::engine::{SimDuration, SimTime};
