@@ -11,7 +11,7 @@ Examples:
   evenkeel check scenarios/gate
   evenkeel explain scenarios/logs/blog2016.toml
   evenkeel list metrics
-  evenkeel conformance sim/tests/golden/*.tar.zst";
+  evenkeel conformance sim/tests/golden";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -186,7 +186,7 @@ pub enum Listing {
 /// Arguments of `conformance`.
 #[derive(Debug, Args)]
 pub struct Conformance {
-    /// Recorded cases: their folders, folders of such, or `.tar.zst` archives of them.
+    /// Recorded cases: their folders, `.tar.zst` archives of them, or folders of either.
     #[arg(required = true, value_name = "DIR")]
     pub recordings: Vec<PathBuf>,
 

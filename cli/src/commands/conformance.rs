@@ -33,8 +33,16 @@ pub fn conformance(conformance: &Conformance) -> Result<Exit, Failure> {
 
 fn print_words(reports: &[CaseReport]) {
     let totals = Totals::of(reports);
-    let mut table =
-        tables::plain(["program", "algorithm", "cases", "skipped", "failed", "decisions", "matched"]);
+    let mut table = tables::plain([
+        "program",
+        "algorithm",
+        "cases",
+        "skipped",
+        "failed",
+        "by law",
+        "decisions",
+        "matched",
+    ]);
     for ((program, algorithm), total) in &totals.rows {
         table.add_row([
             program.clone(),
@@ -42,11 +50,12 @@ fn print_words(reports: &[CaseReport]) {
             total.cases.to_string(),
             total.skipped.to_string(),
             total.failed.to_string(),
+            total.distributions.to_string(),
             stats::grouped(total.decisions),
             stats::grouped(total.matched),
         ]);
     }
-    for column in 2..7 {
+    for column in 2..8 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -73,20 +82,11 @@ fn print_words(reports: &[CaseReport]) {
                 }
             }
             CaseOutcome::Replayed { .. } => {}
-            CaseOutcome::Distribution {
-                decisions,
-                replays,
-                statistics,
-                z_max,
-                p_value,
-                level,
-                passed,
-                ..
-            } => {
+            CaseOutcome::Distribution { decisions, replays, statistics, z_max, p_value, level, passed } => {
                 let verdict = if *passed { "as by chance" } else { "NOT as by chance" };
                 output::line(&format!(
-                    "\n{case}: {} random decisions, {verdict}: the furthest of {statistics} counts is {z_max:.2} standard \
-                     deviations out, p = {p_value:.2} among {replays} replays, level {level}",
+                    "\n{case}: {} random decisions, {verdict}: the furthest of {statistics} counts is \
+                     {z_max:.2} standard deviations out, p = {p_value:.2} among {replays} replays, level {level}",
                     stats::grouped(*decisions)
                 ));
             }

@@ -14,7 +14,7 @@ const FAILS: &str = "[[expect]]\nstrategy = \"local\"\nmetric = \"visits.with_lo
 fn a_run_prints_a_table_writes_a_folder_and_ends_with_0() {
     let place = Place::with_small("");
     let ran = place.run(&["run", "small.toml"]).ends_with(0);
-    for word in ["small", "shared", "local", "crash of web2", "response time"] {
+    for word in ["small", "shared", "local", "crash of web2", "load skew"] {
         assert!(ran.stdout.contains(word), "`{word}` is not in\n{}", ran.stdout);
     }
     assert!(ran.stderr.contains("seed 5"), "{}", ran.stderr);

@@ -379,7 +379,7 @@ impl Cluster<'_> {
             Origin::Client(client) => self.client_answered(now, client, &request, pending),
             Origin::Poisson => self.close_connection(now, request.connection),
             Origin::Log { source, client } => self.log_answered(now, source, client, &request, pending),
-            Origin::Script(_) => {}
+            Origin::Script(connection) => self.script_answered(now, connection),
         }
     }
 
@@ -424,7 +424,8 @@ impl Cluster<'_> {
             Origin::Log { source, client } if self.connections.get(request.connection.0).open => {
                 self.rest_log_connection(now, source, client, request.connection, pending);
             }
-            Origin::Client(_) | Origin::Log { .. } | Origin::Script(_) => {}
+            Origin::Script(connection) => self.script_answered(now, connection),
+            Origin::Client(_) | Origin::Log { .. } => {}
         }
         self.request_failed(now, request.origin, failure, pending);
     }

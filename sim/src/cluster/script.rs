@@ -17,7 +17,7 @@ use crate::tier::{Instance, Method, Reason};
 /// A step of a scripted client.
 #[derive(Clone, Debug, Serialize)]
 pub struct TraceLine {
-    /// When, from the end of the warm-up [s].
+    /// When, from the end of the warm-up \[s\].
     pub at_s: f64,
     /// Which client.
     pub client: String,
@@ -38,6 +38,8 @@ pub(super) struct Script<'a> {
     pub steps: Vec<Step<'a>>,
     /// By scripted connection: the connection while it is open.
     connections: Vec<Option<ConnectionId>>,
+    /// By scripted connection: the step that closes it, while that waits for an answer.
+    overdue: Vec<Option<Step<'a>>>,
     /// What happened.
     pub trace: Vec<TraceLine>,
 }
@@ -77,7 +79,12 @@ impl<'a> Script<'a> {
             }
         }
         steps.sort_by_key(|step| (step.at, step.opens));
-        Self { steps, connections: vec![None; connection as usize], trace: Vec::new() }
+        Self {
+            steps,
+            connections: vec![None; connection as usize],
+            overdue: vec![None; connection as usize],
+            trace: Vec::new(),
+        }
     }
 }
 
@@ -98,14 +105,32 @@ impl<'a> Cluster<'a> {
         let step = self.script.steps[index as usize];
         if step.opens {
             self.open_scripted(now, step, pending);
-        } else if let Some(connection) = self.script.connections[step.connection as usize].take() {
-            let row = *self.connections.get(connection.0);
-            if row.open && row.owner == Origin::Script(step.connection) {
-                self.close_connection(now, connection);
-                let state = self.balancer_state(now, step.client);
-                let server = self.scenario.servers[row.server.index()].name.clone();
-                self.trace(now, &step, "close", server, "the client closes".to_owned(), state);
-            }
+        } else {
+            self.close_scripted(now, step);
+        }
+    }
+
+    /// A scripted client closes its connection, or will when its answer has come.
+    fn close_scripted(&mut self, now: SimTime, step: Step<'a>) {
+        let Some(connection) = self.script.connections[step.connection as usize] else { return };
+        let row = *self.connections.get(connection.0);
+        if !row.open || row.owner != Origin::Script(step.connection) {
+            return;
+        }
+        if row.in_use {
+            self.script.overdue[step.connection as usize] = Some(step);
+            return;
+        }
+        self.close_connection(now, connection);
+        let state = self.balancer_state(now, step.client);
+        let server = self.scenario.servers[row.server.index()].name.clone();
+        self.trace(now, &step, "close", server, "the client closes".to_owned(), state);
+    }
+
+    /// The request of a scripted connection has ended.
+    pub(super) fn script_answered(&mut self, now: SimTime, connection: u32) {
+        if let Some(step) = self.script.overdue[connection as usize].take() {
+            self.close_scripted(now, step);
         }
     }
 

@@ -48,7 +48,7 @@ impl Dice {
     }
 }
 
-/// Length of the measured part of every case [s].
+/// Length of the measured part of every case \[s\].
 const DURATION: u64 = 300;
 
 /// The balancers that need no options, which all but those that hash a configured key do.
@@ -57,7 +57,7 @@ fn balancers() -> Vec<(&'static str, &'static str)> {
         let text = format!(
             "title = \"t\"\nduration = \"1s\"\n[[scripted_client]]\nname = \"c\"\naddress = \"1.2.3.4\"\n\
              connections = [{{ at = \"0s\", hold = \"0s\" }}]\n[cluster]\n\
-             servers = [{{ name = \"a\", address = \"b:1\" }}]\ncapacity = {{ workers = 1, service = \"1s\" }}\n\
+             servers = [{{ name = \"a\", address = \"10.0.0.1:80\" }}]\ncapacity = {{ workers = 1, service = \"1s\" }}\n\
              [[strategy]]\nname = \"s\"\nsession = {{ local = {{}} }}\nbalancer = {{ {balancer} = {{}} }}\n"
         );
         parse("x.toml", &text, &Overrides::NONE).is_ok()
@@ -405,4 +405,30 @@ fn the_books_of_every_random_site_balance() {
     let total = |pick: fn(&(u64, u64, u64, u64)) -> u64| lost.iter().map(pick).sum::<u64>();
     let sums = (total(|seen| seen.0), total(|seen| seen.1), total(|seen| seen.2), total(|seen| seen.3));
     assert!(sums.0 > 10_000 && sums.1 > 10_000 && sums.2 > 10_000 && sums.3 > 100, "{sums:?}");
+}
+
+#[test]
+fn a_scripted_client_closes_no_sooner_than_its_answer_has_come() {
+    // Goal: no connection is given to another client while a request is under way on it. Method: a client who would close
+    // after a second, at a server that takes five.
+    let text = r#"
+title = "slow"
+duration = "1min"
+[[scripted_client]]
+name = "probe"
+address = "192.168.1.100"
+connections = [{ at = "1s", hold = "1s" }, { at = "20s", hold = "9s" }]
+[cluster]
+servers = [{ name = "a", address = "10.0.0.1:80" }]
+capacity = { workers = 1, service = "5s" }
+[[strategy]]
+name = "only"
+balancer = { lvs.wlc = {} }
+session = { local = {} }
+"#;
+    let loaded = parse("slow.toml", text, &Overrides::NONE).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let setup = RunSetup { scenario: &loaded.scenario, strategy: 0, replication: 0, logs: &[], stories: 0 };
+    let outcome = cluster::run(&setup, &|_| ()).unwrap_or_else(|error| panic!("{error}"));
+    let trace: Vec<_> = outcome.trace.iter().map(|line| (line.at_s, line.event.as_str())).collect();
+    assert_eq!(trace, [(1.0, "open"), (6.0, "close"), (20.0, "open"), (29.0, "close")]);
 }

@@ -9,14 +9,21 @@ use evenkeel_sim::conformance::{CaseOutcome, CaseReport, Totals, replay_paths};
 const PROGRAMS: [&str; 3] = ["haproxy", "ipvs", "nginx"];
 
 /// Least that must be replayed of each (program, algorithm): cases, decisions. What is modelled grows; it may not shrink.
-const FLOORS: [(&str, &str, u64, u64); 11] = [
+const FLOORS: [(&str, &str, u64, u64); 18] = [
     ("haproxy", "first", 2, 3_036),
     ("haproxy", "hdr(X-User)", 2, 8_000),
     ("haproxy", "leastconn", 5, 9_482),
+    ("haproxy", "random", 1, 4_006),
+    ("haproxy", "random(1)", 1, 10_000),
     ("haproxy", "random(2)", 1, 4_001),
-    ("haproxy", "roundrobin", 26, 43_000),
-    ("haproxy", "source", 20, 170_000),
-    ("haproxy", "uri", 14, 51_000),
+    ("haproxy", "rdp-cookie(mstshash)", 1, 1_500),
+    ("haproxy", "roundrobin", 29, 44_098),
+    ("haproxy", "source", 24, 179_506),
+    ("haproxy", "static-rr", 4, 5_840),
+    ("haproxy", "uri", 13, 48_546),
+    ("haproxy", "uri len 14 depth 2", 1, 3_000),
+    ("haproxy", "uri whole", 1, 5_000),
+    ("haproxy", "url_param uid", 2, 8_000),
     ("ipvs", "rr", 11, 7_072),
     ("ipvs", "wlc", 30, 18_254),
     ("nginx", "ip_hash", 19, 143_579),

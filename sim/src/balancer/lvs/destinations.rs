@@ -12,7 +12,7 @@ use crate::ids::ServerId;
 const HEAD: u32 = u32::MAX;
 
 /// The largest weight: `ipvsadm -w` takes 0 to 65535. Larger ones count as this, so that products stay in 64 bits.
-const WEIGHT_MAX: u32 = 65_535;
+pub(super) const WEIGHT_MAX: u32 = 65_535;
 
 /// One real server, in the list or removed from it. A removed server keeps its record, as the kernel's does in the
 /// trash while connections refer to it: adding it again brings back its counters.

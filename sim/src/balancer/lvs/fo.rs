@@ -1,8 +1,7 @@
 //! Weighted fail-over, as `ip_vs_fo.c` in Linux 6.1 does it.
 
-use std::cmp::Ordering;
-
-use super::{Destination, Least, Rank};
+use super::destinations::WEIGHT_MAX;
+use super::{Destination, Least, Rank, Score};
 
 /// The scheduler `fo`: the largest weight, the first in the list among equals.
 pub type LvsFo = Least<LargestWeight>;
@@ -13,8 +12,8 @@ pub struct LargestWeight {}
 
 impl Rank for LargestWeight {
     #[inline]
-    fn compare(left: &Destination, right: &Destination) -> Ordering {
-        right.weight.cmp(&left.weight)
+    fn score(record: &Destination) -> Option<Score> {
+        record.usable().then(|| Score::whole(u64::from(WEIGHT_MAX - record.weight)))
     }
 }
 

@@ -4,14 +4,13 @@
 //! That sets shrink is known from the source only. Not modelled: the sweeps that forget addresses which nobody has called
 //! for 24 hours, or for 6 minutes when there are more than 16384.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::lblc::{is_overloaded, schedule};
 use super::least::first_least;
 use super::wlc::OverheadByWeight;
-use super::{Destination, Destinations, Rank, SchedulerRequest};
+use super::{Destination, Destinations, SchedulerRequest, Score};
 use crate::balancer::{Balancer, Reason};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
@@ -81,9 +80,12 @@ impl ServerSet {
     /// Takes out the first of the most loaded (`ip_vs_dest_set_max`); servers of weight 0 stay.
     fn shrink(&mut self, servers: &Destinations, now: SimTime) {
         let weighted = self.records(servers).filter(|(_, record)| record.weight > 0);
-        let most = weighted.reduce(|most, other| match OverheadByWeight::compare(most.1, other.1) {
-            Ordering::Less => other,
-            Ordering::Equal | Ordering::Greater => most,
+        let scored = weighted.map(|(server, record)| {
+            (server, Score { numerator: record.overhead(), denominator: record.weight })
+        });
+        let most = scored.reduce(|most, other| {
+            let (less, _) = most.1.is_less_or_equal(other.1);
+            if less { other } else { most }
         });
         if let Some((most, _)) = most {
             self.servers.retain(|&server| server != most);

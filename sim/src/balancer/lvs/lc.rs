@@ -1,8 +1,6 @@
 //! Least connection, as `ip_vs_lc.c` in Linux 6.1 does it: of the weights, only 0 makes a difference.
 
-use std::cmp::Ordering;
-
-use super::{Destination, Least, Rank};
+use super::{Destination, Least, Rank, Score};
 
 /// The scheduler `lc`: the least `256 active + inactive`, the first in the list among equals.
 pub type LvsLc = Least<Overhead>;
@@ -13,8 +11,8 @@ pub struct Overhead {}
 
 impl Rank for Overhead {
     #[inline]
-    fn compare(left: &Destination, right: &Destination) -> Ordering {
-        left.overhead().cmp(&right.overhead())
+    fn score(record: &Destination) -> Option<Score> {
+        record.usable().then(|| Score::whole(record.overhead()))
     }
 }
 

@@ -1,10 +1,9 @@
 //! The schedulers that take the first server in the list with the least of something.
 //!
-//! The kernel looks at every server for every connection. So does this up to [`SCANNED_MAX`] servers. Above, the
-//! servers are the leaves of a knockout tree in list order, in which the left one wins a tie: the winner is the one that
-//! the scan would find, and what changes of a server is played again on the way from its leaf to the root only.
+//! The kernel looks at every server for every connection. Here the servers are the leaves of a knockout tree in list
+//! order, in which the left one wins a tie: so the winner is the one that the kernel's scan finds, and what changes of a
+//! server is played again on the way from its leaf to the root only. Up to [`SCANNED_MAX`] servers there is a scan too.
 
-use std::cmp::Ordering;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
@@ -13,20 +12,41 @@ use crate::balancer::{Balancer, Reason};
 use crate::ids::ServerId;
 
 /// Up to how many servers a scan is faster than the tree.
-const SCANNED_MAX: usize = 24;
+const SCANNED_MAX: usize = 8;
 
 /// What a scheduler takes the least of.
 pub trait Rank: Clone + Debug + Default {
-    /// Whether the server may be chosen at all: a weight other than 0 and no threshold in the way, unless the scheduler
-    /// asks for more. Never true without a weight.
-    #[inline]
-    fn is_candidate(record: &Destination) -> bool {
-        record.usable()
+    /// The score of a server that may be chosen: one with a weight and no threshold in the way, unless the scheduler
+    /// asks for more. `None` for others.
+    fn score(record: &Destination) -> Option<Score>;
+}
+
+/// A fraction, of which the least is the best.
+#[derive(Clone, Copy, Debug)]
+pub struct Score {
+    /// Less than 2^47, so that products stay in 64 bits.
+    pub numerator: u64,
+    /// 1 to 65535.
+    pub denominator: u32,
+}
+
+/// The worst score, worse than every fraction: nobody's.
+const WORST: Score = Score { numerator: 1, denominator: 0 };
+
+impl Score {
+    /// A whole number.
+    pub fn whole(numerator: u64) -> Self {
+        Self { numerator, denominator: 1 }
     }
 
-    /// Compares two candidates; the lesser is better. A total order but for ties, so that the result of a knockout
-    /// does not depend on who meets whom.
-    fn compare(left: &Destination, right: &Destination) -> Ordering;
+    /// Whether it is less, and whether it is equal: cross-multiplied, as in the kernel, so that there is no division and
+    /// no rounding.
+    #[inline]
+    pub(super) fn is_less_or_equal(self, other: Self) -> (bool, bool) {
+        let (own, others) =
+            (self.numerator * u64::from(other.denominator), other.numerator * u64::from(self.denominator));
+        (own < others, own == others)
+    }
 }
 
 /// The first of the least by `R`, and whether the order decided among equals.
@@ -34,14 +54,13 @@ pub trait Rank: Clone + Debug + Default {
 pub(super) fn first_least<'a, R: Rank>(
     records: impl Iterator<Item = (ServerId, &'a Destination)>,
 ) -> Option<(ServerId, bool)> {
-    let mut candidates = records.filter(|(_, record)| R::is_candidate(record));
-    let (mut least, mut least_record) = candidates.next()?;
+    let mut candidates = records.filter_map(|(server, record)| Some((server, R::score(record)?)));
+    let (mut least, mut least_score) = candidates.next()?;
     let mut tie = false;
-    for (server, record) in candidates {
-        match R::compare(record, least_record) {
-            Ordering::Less => (least, least_record, tie) = (server, record, false),
-            Ordering::Equal => tie = true,
-            Ordering::Greater => {}
+    for (server, score) in candidates {
+        match score.is_less_or_equal(least_score) {
+            (true, _) => (least, least_score, tie) = (server, score, false),
+            (false, equal) => tie |= equal,
         }
     }
     Some((least, tie))
@@ -80,16 +99,44 @@ impl<R: Rank> Balancer for Least<R> {
     }
 }
 
-/// Who won a match of the tree.
+/// Who won a match of the tree: four to a cache line, and both sides of a match in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Winner {
-    /// `None` where no server of this part of the list may be chosen.
-    server: Option<ServerId>,
+    /// The score's numerator; [`WORST`]'s where no server of this part of the list may be chosen.
+    numerator: u64,
+    /// The score's denominator.
+    denominator: u32,
+    server: ServerId,
     /// Whether another one of this part is its equal.
     tie: bool,
 }
 
-const NOBODY: Winner = Winner { server: None, tie: false };
+const _: () = assert!(size_of::<Winner>() == 16);
+
+const NOBODY: Winner = Winner::new(ServerId(0), WORST);
+
+impl Winner {
+    const fn new(server: ServerId, score: Score) -> Self {
+        Self { numerator: score.numerator, denominator: score.denominator, server, tie: false }
+    }
+
+    #[inline]
+    fn of<R: Rank>(server: ServerId, record: &Destination) -> Self {
+        Self::new(server, R::score(record).unwrap_or(WORST))
+    }
+
+    #[inline]
+    fn score(self) -> Score {
+        Score { numerator: self.numerator, denominator: self.denominator }
+    }
+
+    #[inline]
+    fn against(self, right: Self) -> Self {
+        let (less, equal) = right.score().is_less_or_equal(self.score());
+        let winner = if less { right } else { self };
+        Self { tie: winner.tie | equal, ..winner }
+    }
+}
 
 /// The knockout tree.
 #[derive(Clone, Debug)]
@@ -110,6 +157,7 @@ impl Default for Tree {
 }
 
 impl Tree {
+    #[inline]
     fn first_least<R: Rank>(&mut self, servers: &mut Destinations) -> Option<(ServerId, bool)> {
         if self.stale {
             self.build::<R>(servers);
@@ -117,8 +165,8 @@ impl Tree {
         while let Some(server) = servers.pop_changed() {
             self.replay::<R>(servers, server);
         }
-        let Winner { server, tie } = self.winners[1];
-        server.map(|server| (server, tie))
+        let Winner { denominator, server, tie, .. } = self.winners[1];
+        (denominator != 0).then_some((server, tie))
     }
 
     fn build<R: Rank>(&mut self, servers: &mut Destinations) {
@@ -133,41 +181,26 @@ impl Tree {
                 self.leaves.resize(server.index() + 1, 0);
             }
             self.leaves[server.index()] = leaf as u32;
-            self.winners[leaf].server = R::is_candidate(record).then_some(server);
+            self.winners[leaf] = Winner::of::<R>(server, record);
         }
         for node in (1..half).rev() {
-            self.winners[node] = self.play::<R>(servers, node);
+            self.winners[node] = self.winners[2 * node].against(self.winners[2 * node + 1]);
         }
     }
 
-    /// Plays the matches of `server` again, up to one that neither is won by it nor was.
-    fn replay<R: Rank>(&mut self, servers: &Destinations, server: ServerId) {
-        let Some(&leaf) = self.leaves.get(server.index()).filter(|&&leaf| leaf != 0) else { return };
-        let mut node = leaf as usize;
-        let candidate = servers.get(server).is_some_and(R::is_candidate);
-        self.winners[node].server = candidate.then_some(server);
-        while node > 1 {
-            node /= 2;
-            let winner = self.play::<R>(servers, node);
-            let before = std::mem::replace(&mut self.winners[node], winner);
-            if before == winner && winner.server != Some(server) {
-                break;
-            }
-        }
-    }
-
+    /// Plays the matches of `server` again, up to the first that ends as before.
     #[inline]
-    fn play<R: Rank>(&self, servers: &Destinations, node: usize) -> Winner {
-        let (left, right) = (self.winners[2 * node], self.winners[2 * node + 1]);
-        let record = |winner: Winner| winner.server.and_then(|server| servers.get(server));
-        match (record(left), record(right)) {
-            (Some(left_record), Some(right_record)) => match R::compare(left_record, right_record) {
-                Ordering::Less => left,
-                Ordering::Equal => Winner { tie: true, ..left },
-                Ordering::Greater => right,
-            },
-            (Some(_), None) => left,
-            (None, _) => right,
+    fn replay<R: Rank>(&mut self, servers: &Destinations, server: ServerId) {
+        let (Some(&leaf), Some(record)) = (self.leaves.get(server.index()), servers.get(server)) else {
+            return;
+        };
+        let mut node = leaf as usize;
+        let mut winner = Winner::of::<R>(server, record);
+        // Place 0 is that of removed servers, whose connections end too: nobody has a match there.
+        while node > 0 && self.winners[node] != winner {
+            self.winners[node] = winner;
+            node /= 2;
+            winner = self.winners[2 * node].against(self.winners[2 * node + 1]);
         }
     }
 }

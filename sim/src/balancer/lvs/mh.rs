@@ -66,7 +66,7 @@ fn populate(servers: &Destinations, slots: &mut Vec<ServerId>) {
     // A server that was added with weight 0 takes no part.
     let claim = |(server, weight): (ServerId, u32)| Claim {
         server,
-        turns: (weight / divisor >> shift).max(1),
+        turns: ((weight / divisor) >> shift).max(1),
         wanted: siphash_1_3(servers.address_sum(server), KEY_FIRST) % SLOTS,
         stride: siphash_1_3(servers.address_sum(server), KEY_STRIDE) % (SLOTS - 1) + 1,
     };

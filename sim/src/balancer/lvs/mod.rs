@@ -11,7 +11,7 @@ mod least;
 mod properties;
 
 pub use destinations::{Destination, Destinations};
-pub use least::{Least, Rank};
+pub use least::{Least, Rank, Score};
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,9 +1,7 @@
 //! Never queue, as `ip_vs_nq.c` in Linux 6.1 does it.
 
-use std::cmp::Ordering;
-
 use super::sed::ExpectedDelay;
-use super::{Destination, Least, Rank};
+use super::{Destination, Least, Rank, Score};
 
 /// The scheduler `nq`: the first server in the list without an active connection, whatever its weight, else as `sed`.
 pub type LvsNq = Least<IdleFirst>;
@@ -14,13 +12,10 @@ pub struct IdleFirst {}
 
 impl Rank for IdleFirst {
     #[inline]
-    fn compare(left: &Destination, right: &Destination) -> Ordering {
-        match (left.active, right.active) {
-            (0, 0) => Ordering::Equal,
-            (0, _) => Ordering::Less,
-            (_, 0) => Ordering::Greater,
-            _ => ExpectedDelay::compare(left, right),
-        }
+    fn score(record: &Destination) -> Option<Score> {
+        let by_delay = ExpectedDelay::score(record)?;
+        // Less than any delay.
+        Some(if record.active == 0 { Score::whole(0) } else { by_delay })
     }
 }
 

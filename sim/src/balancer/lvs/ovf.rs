@@ -1,9 +1,7 @@
 //! Overflow, as `ip_vs_ovf.c` in Linux 6.1 does it.
 
-use std::cmp::Ordering;
-
 use super::fo::LargestWeight;
-use super::{Destination, Least, Rank};
+use super::{Destination, Least, Rank, Score};
 
 /// The scheduler `ovf`: the largest weight among the servers with at most as many active connections as their weight,
 /// the first in the list among equals. So a server gets one connection more than its weight, and when all are full,
@@ -16,13 +14,8 @@ pub struct LargestWeightWithRoom {}
 
 impl Rank for LargestWeightWithRoom {
     #[inline]
-    fn is_candidate(record: &Destination) -> bool {
-        record.usable() && record.active <= record.weight
-    }
-
-    #[inline]
-    fn compare(left: &Destination, right: &Destination) -> Ordering {
-        LargestWeight::compare(left, right)
+    fn score(record: &Destination) -> Option<Score> {
+        if record.active <= record.weight { LargestWeight::score(record) } else { None }
     }
 }
 

@@ -113,9 +113,9 @@ impl Service {
         Some(picked)
     }
 
-    /// Whether this pick was one that the rule allows.
-    fn allows(&self, server: ServerId, weight_at_pick: &BTreeMap<ServerId, (u32, bool)>) -> bool {
-        let Some(&(weight, overloaded)) = weight_at_pick.get(&server) else { return false };
+    /// Whether the rule allows `server` to be picked; `listed` has weight and overload of each.
+    fn allows(&self, server: ServerId, listed: &BTreeMap<ServerId, (u32, bool)>) -> bool {
+        let Some(&(weight, overloaded)) = listed.get(&server) else { return false };
         // `lblc` does not look at thresholds of the server that an address is at (`ip_vs_lblc_schedule`).
         weight > 0 && (!overloaded || self.scheduler.name() == "lblc")
     }
@@ -164,7 +164,7 @@ proptest! {
 
     #[test]
     fn the_tree_finds_what_a_scan_of_the_list_finds(
-        weights in prop::collection::vec(0_u32..4, 25..80),
+        weights in prop::collection::vec(0_u32..4, 9..80),
         steps in prop::collection::vec(step(80), 1..300),
     ) {
         /// What the rule says, looked up the slow way.
@@ -220,7 +220,7 @@ proptest! {
             for _ in 0..10 * total {
                 service.apply(Step::Pick { client: 1, port: 1, called: 1 });
             }
-            // Each ratio of connections to weight is within one connection of every other's.
+            // No server could take one from another and have fewer for its weight, so all are this near.
             for (server, record) in service.servers.iter() {
                 let (active, fair) = (i64::from(record.active), 10 * i64::from(weights[server.index()]));
                 prop_assert!((active - fair).abs() <= i64::from(weights[server.index()]) + 1, "{name}");
@@ -246,8 +246,7 @@ fn hashed_shares_follow_weights() {
     }
 }
 
-/// Clients whose server stays when one of `count` goes, by `scheduler`: the share that had to move is 1/count, and
-/// what moved beyond is returned.
+/// The share of clients that move although their server stays, when one of `count` servers goes.
 fn moved_needlessly(name: &str, count: usize) -> f64 {
     const CLIENTS: u32 = 50_000;
     let mut scheduler = LvsScheduler::by_name(name).expect("a catalogue entry");
@@ -272,14 +271,29 @@ fn moved_needlessly(name: &str, count: usize) -> f64 {
     moved as f64 / f64::from(CLIENTS)
 }
 
-/// The Maglev paper (section 5.3, figure 12) finds that a table of 65537 slots for 1000 backends, 65 slots each, moves
-/// a few percent of the others' slots when some go; 4093 slots for 64 servers are as dense. Round-robin tables move
-/// nearly everything behind the gap: all but 1 in n.
+/// Shares of the 256 slots of `dh` and `sh` with equal weights that change hands needlessly: place `i` of the table
+/// belongs to place `i mod n` of the list, and then to place `i mod (n - 1)` of a list with a gap at `gap`.
+fn round_robin_moves(count: usize, gap: usize) -> f64 {
+    let moved = (0..256_usize).filter(|slot| {
+        let (before, after) = (slot % count, slot % (count - 1));
+        before != gap && before != after + usize::from(after >= gap)
+    });
+    moved.count() as f64 / 256.0
+}
+
+/// The Maglev paper (section 5.3, figure 12) finds that a table with about 65 slots for each server moves a few
+/// percent of the slots of servers that stay; the 4093 slots are as many for 64 servers, and more for fewer. Tables that
+/// are dealt out in turn move nearly everything. Tolerance for the latter: 50 000 clients on 256 slots, 0.22 %
+/// standard error at most, and more than four of them.
 #[test]
 fn removing_a_server_moves_little_with_mh_and_nearly_all_with_sh_and_dh() {
     for count in [4, 16, 64] {
-        assert!(moved_needlessly("mh", count) < 0.05, "mh, {count} servers");
-        assert!(moved_needlessly("sh", count) > 0.5, "sh, {count} servers");
-        assert!(moved_needlessly("dh", count) > 0.5, "dh, {count} servers");
+        let moved = ["mh", "sh", "dh"].map(|name| moved_needlessly(name, count));
+        assert!(moved[0] < 0.03, "mh, {count} servers: {moved:?}");
+        // The server in the middle of the ids is at the middle of the reversed list.
+        let expected = round_robin_moves(count, count - 1 - count / 2);
+        for moved in &moved[1..] {
+            assert!((moved - expected).abs() < 0.01, "{count} servers: {moved} for {expected}");
+        }
     }
 }

@@ -1,8 +1,6 @@
 //! Shortest expected delay, as `ip_vs_sed.c` in Linux 6.1 does it.
 
-use std::cmp::Ordering;
-
-use super::{Destination, Least, Rank};
+use super::{Destination, Least, Rank, Score};
 
 /// The scheduler `sed`: the least `(active + 1) / weight`, the first in the list among equals. Inactive connections do
 /// not count.
@@ -14,9 +12,9 @@ pub struct ExpectedDelay {}
 
 impl Rank for ExpectedDelay {
     #[inline]
-    fn compare(left: &Destination, right: &Destination) -> Ordering {
-        let (left_next, right_next) = (u64::from(left.active) + 1, u64::from(right.active) + 1);
-        (left_next * u64::from(right.weight)).cmp(&(right_next * u64::from(left.weight)))
+    fn score(record: &Destination) -> Option<Score> {
+        let score = Score { numerator: u64::from(record.active) + 1, denominator: record.weight };
+        record.usable().then_some(score)
     }
 }
 

@@ -1,8 +1,6 @@
 //! Weighted least connection, as `ip_vs_wlc.c` in Linux 6.1 does it.
 
-use std::cmp::Ordering;
-
-use super::{Destination, Least, Rank};
+use super::{Destination, Least, Rank, Score};
 
 /// The scheduler `wlc`: the least `(256 active + inactive) / weight`, the first in the list among equals.
 pub type LvsWlc = Least<OverheadByWeight>;
@@ -13,9 +11,9 @@ pub struct OverheadByWeight {}
 
 impl Rank for OverheadByWeight {
     #[inline]
-    fn compare(left: &Destination, right: &Destination) -> Ordering {
-        // Cross-multiplied, as there, so that there is no division and no rounding.
-        (left.overhead() * u64::from(right.weight)).cmp(&(right.overhead() * u64::from(left.weight)))
+    fn score(record: &Destination) -> Option<Score> {
+        let score = Score { numerator: record.overhead(), denominator: record.weight };
+        record.usable().then_some(score)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::balancer::haproxy::{HaproxyMethod, HashOptions, HashType};
 use super::manifest::Manifest;
+use crate::balancer::haproxy::{HaproxyMethod, HashOptions, HashType};
 use crate::conformance::{Case, CaseError};
 use crate::engine::SimDuration;
 use crate::health::HaproxyCheck;

@@ -7,7 +7,7 @@
 //! end of a try, as nginx runs its timers after it has read what came in.
 //!
 //! The random methods draw from a generator that the recording does not know, so their cases are compared as a whole: see
-//! [`distribution`].
+//! `distribution.rs`.
 
 mod distribution;
 mod recording;

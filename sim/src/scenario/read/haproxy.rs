@@ -219,3 +219,68 @@ fn line(
     line.server.disabled = disabled?;
     Some(line)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::{Overrides, Program, parse};
+    use crate::tier::HaproxyConfig;
+
+    fn text(balancer: &str) -> String {
+        format!(
+            "title = \"t\"\nduration = \"1s\"\n[[scripted_client]]\nname = \"c\"\naddress = \"1.2.3.4\"\n\
+             connections = [{{ at = \"0s\", hold = \"0s\" }}]\n[cluster]\n\
+             servers = [{{ name = \"a\", address = \"b:1\" }}, {{ name = \"c\", address = \"d:1\" }}]\n\
+             capacity = {{ workers = 1, service = \"1s\" }}\n\
+             [[strategy]]\nname = \"s\"\nsession = {{ local = {{}} }}\nbalancer = {balancer}\n"
+        )
+    }
+
+    fn read(text: &str) -> Result<(HaproxyConfig, String), String> {
+        let loaded = parse("x.toml", text, &Overrides::NONE).map_err(|mistakes| mistakes.to_string())?;
+        let resolved = loaded.resolved.to_string();
+        match &loaded.scenario.strategies[0].tiers[0].program {
+            Program::HaProxy(config) => Ok((config.clone(), resolved)),
+            Program::Nginx(_) | Program::Lvs(_) => panic!("HAProxy was asked for"),
+        }
+    }
+
+    #[test]
+    fn every_option_survives_being_explained() {
+        for balancer in [
+            "{ haproxy.source = { hash-type = \"consistent wt6 avalanche\", hash-balance-factor = 125 } }",
+            "{ haproxy.random = { draws = 3, retries = 5, redispatch = 2, persist = true } }",
+            "{ haproxy.static-rr = { cookie = \"insert\", redispatch = true, timeout_connect = \"200ms\" } }",
+            "{ haproxy.first = { allbackups = true, servers = { c = { backup = true, weight = 7, id = 9 } } } }",
+            "{ haproxy.leastconn = { stick-table = { size = 9, expire = \"5s\", type = \"ipv6\", nopurge = true } } }",
+            "{ haproxy.roundrobin = { check = { inter = \"1s\", fastinter = \"200ms\", rise = 3, fall = 4 } } }",
+        ] {
+            let (config, explained) = read(&text(balancer)).unwrap_or_else(|error| panic!("{error}"));
+            let (again, same) = read(&explained).unwrap_or_else(|error| panic!("{error}\n{explained}"));
+            assert_eq!(format!("{again:?}"), format!("{config:?}"), "{explained}");
+            assert_eq!(same, explained);
+        }
+    }
+
+    #[test]
+    fn mistakes_name_the_limit_or_the_place_where_an_option_belongs() {
+        for (options, message) in [
+            (
+                "roundrobin = { hash-type = \"consistent\" }",
+                "`hash-type` has no meaning with `haproxy.roundrobin`",
+            ),
+            ("source = { hash-type = \"consistent md5\" }", "`hash-type` does not know `md5`"),
+            ("source = { hash-balance-factor = 90 }", "`hash-balance-factor` must be 0 or above 100, got 90"),
+            ("leastconn = { draws = 2 }", "`draws` has no meaning with `haproxy.leastconn`"),
+            ("leastconn = { maxconn = 2 }", "`maxconn` is not modelled in scenarios yet"),
+            ("first = { servers = { a = { weight = 257 } } }", "`weight` must be at most 256, got 257"),
+            ("first = { servers = { c = { id = 1 } } }", "server 2: `id` 1 is taken by a server before it"),
+            ("first = { check = { rise = 0 } }", "`rise` must be at least 1, got 0"),
+            ("first = { stick-table = { size = 0, expire = \"1s\" } }", "`size` must be at least 1, got 0"),
+            ("first = { max_fails = 1 }", "unknown key `max_fails`"),
+            ("url_param = {}", "`haproxy.url_param` is not modelled in scenarios yet"),
+        ] {
+            let error = read(&text(&format!("{{ haproxy.{options} }}"))).expect_err(options);
+            assert!(error.contains(message), "{options}: {error}");
+        }
+    }
+}

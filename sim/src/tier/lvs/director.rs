@@ -573,6 +573,56 @@ mod tests {
     }
 
     #[test]
+    fn a_director_that_takes_over_begins_its_rounds_as_one_that_saw_the_servers_being_added() {
+        let mut settings = config("wrr", 3, None);
+        for (server, weight) in settings.services[0].servers.iter_mut().zip([3, 2, 4]) {
+            server.weight = weight;
+        }
+        let mut director = Director::new(settings);
+        let mut turn =
+            |from| (from..from + 9).map(|port| director.connect(CLIENT, port).1).collect::<Vec<_>>();
+        let first = turn(1);
+        assert_eq!(first, [2, 1, 0, 2, 2, 0, 2, 1, 0]);
+        turn(10);
+        director.connect(CLIENT, 100);
+        director.lvs.lose_tables(director.now);
+        let again: Vec<u16> = (1..=9).map(|port| director.connect(CLIENT, port).1).collect();
+        assert_eq!(again, first);
+    }
+
+    #[test]
+    fn bytes_are_those_of_entries_and_addresses_and_stay_when_they_end() {
+        let mut director = Director::new(config("wlc", 2, None));
+        let empty = director.sizes().bytes;
+        for port in 1..=1_000 {
+            director.connect(CLIENT, port);
+        }
+        let of_entries = director.sizes().bytes - empty;
+        assert_eq!(of_entries, 1_000 * 36, "an entry and its generation");
+        for client in 1..=1_000 {
+            director.connect([0x2001, 0xdb8, 0, 0, 0, 0, 0, client], 1);
+        }
+        let full = director.sizes().bytes;
+        assert!(full - empty >= 2_000 * 36 + 1_000 * 32, "and 32 for an IPv6 address");
+        director.wait(2_000);
+        assert_eq!(director.sizes().flows, 0);
+        assert!(director.sizes().bytes >= full, "the room is kept");
+    }
+
+    #[test]
+    fn hashing_tells_why_it_left_the_first_choice_and_follows_the_service_s_flags() {
+        let mut settings = config("sh", 3, None);
+        settings.services[0].scheduler_flags.fallback = true;
+        let mut director = Director::new(settings);
+        let home = director.syn(CLIENT, 1).decision;
+        assert_eq!(home.reason, Reason::Hashed);
+        director.lvs.set_weight(director.now, home.server.unwrap(), 0);
+        let away = director.syn(CLIENT, 2).decision;
+        assert_eq!(away.reason, Reason::Rehashed(Skipped::OutOfService));
+        assert_ne!(away.server, home.server);
+    }
+
+    #[test]
     fn ports_of_a_service_for_all_ports_are_different_connections() {
         let mut settings = config("rr", 3, Some(60));
         settings.services[0].template_scope = TemplateScope::AllPorts;
