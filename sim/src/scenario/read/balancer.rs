@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Names;
 use super::cluster::{ReadServer, WEIGHT_MAX};
+use super::haproxy::haproxy;
 use crate::balancer::lvs::{LvsScheduler, SchedulerFlags};
 use crate::balancer::nginx::NginxMethod;
 use crate::balancer::{CatalogueEntry, entries};
@@ -140,6 +141,11 @@ fn configure(
     names: &Names,
     servers: Option<&[ReadServer]>,
 ) -> Option<Program> {
+    if entry.program == "haproxy" {
+        let program = haproxy(&mut options, entry.name, names, servers).map(Program::HaProxy);
+        options.finish();
+        return program;
+    }
     let is_nginx = entry.program == "nginx";
     refuse_foreign(&mut options, is_nginx, entry.scenario_name);
     let why = |key: &str| format!("`{key}` has no meaning with `{}`", entry.scenario_name);
@@ -169,7 +175,7 @@ fn refuse_foreign(section: &mut Section<'_>, is_nginx: bool, balancer: &str) {
 }
 
 /// The per-server options under `servers`, by the servers' places.
-fn per_server<'a>(options: &mut Section<'a>, names: &Names) -> Option<Vec<(usize, Item<'a>)>> {
+pub(super) fn per_server<'a>(options: &mut Section<'a>, names: &Names) -> Option<Vec<(usize, Item<'a>)>> {
     options.optional("servers", Vec::new(), |item| {
         let mut section = item.section("a table by the servers' names, such as { web2 = { weight = 2 } }")?;
         let found: Vec<_> =

@@ -4,6 +4,7 @@
 
 mod balancer;
 mod cluster;
+mod haproxy;
 mod strategy;
 mod traffic;
 
