@@ -57,7 +57,7 @@ fn bad_usage_ends_with_2_and_says_what_to_do() {
         (&["run", "absent.toml"][..], "absent.toml"),
         (&["run"], "<SCENARIO>"),
         (&["walk", "small.toml"], "walk"),
-        (&["run", "small.toml", "--threads", "0"], "`--threads` must be at least 1, got 0"),
+        (&["run", "small.toml", "--threads", "0"], "`--threads` must be from 1 to 1024, got 0"),
         (&["run", "small.toml", "--set", "strategy.0.nmae=x"], "nmae"),
         (&["run", "small.toml", "--set", "replications"], "replications"),
         (&["check", "empty"], "no scenario"),
