@@ -4,10 +4,15 @@
 //! module, the variant of the program's enum and the name that scenarios use (`lvs.wlc`); the scenario parser,
 //! `evenkeel list`, the property tests and the benches loop over [`CATALOGUE`].
 
+pub mod envoy;
 pub mod lvs;
+pub mod modern;
 pub mod nginx;
+mod options;
 
 use crate::ids::ServerId;
+
+pub use options::{OptionVisitor, is_prime};
 
 /// Chooses one server among those that a tier instance keeps.
 ///
@@ -25,6 +30,12 @@ pub trait Balancer {
 
     /// The set of servers or their weights changed.
     fn servers_changed(&mut self, _servers: &Self::Servers) {}
+
+    /// A try of `request` has ended, as the servers' table knows by now. Only layer 7 proxies say so.
+    fn ended(&mut self, _servers: &Self::Servers, _request: &Self::Request) {}
+
+    /// Shows the algorithm's own options to `visitor`, which may change them. To be used before servers are known.
+    fn options(&mut self, _visitor: &mut dyn OptionVisitor) {}
 }
 
 /// Why a decision fell as it did: the evidence from which the cause of a session's loss is told.
@@ -63,6 +74,8 @@ pub enum Skipped {
     OutOfService,
     /// Too many tries at the hash: the program fell back to round robin.
     TriesExhausted,
+    /// It may be used, but the table that pointed at it was built anew because others left or came back.
+    TableRebuilt,
 }
 
 /// One line of the catalogue, for listings.
@@ -133,6 +146,15 @@ macro_rules! catalogue {
             fn servers_changed(&mut self, servers: &$servers) {
                 match self { $( Self::$type(balancer) => balancer.servers_changed(servers), )+ }
             }
+
+            #[inline]
+            fn ended(&mut self, servers: &$servers, request: &$request) {
+                match self { $( Self::$type(balancer) => balancer.ended(servers, request), )+ }
+            }
+
+            fn options(&mut self, visitor: &mut dyn $crate::balancer::OptionVisitor) {
+                match self { $( Self::$type(balancer) => balancer.options(visitor), )+ }
+            }
         }
     };
 }
@@ -140,5 +162,9 @@ pub(crate) use catalogue;
 
 /// Every algorithm, by program.
 pub fn entries() -> impl Iterator<Item = &'static CatalogueEntry> {
-    nginx::NginxMethod::ENTRIES.iter().chain(lvs::LvsScheduler::ENTRIES)
+    nginx::NginxMethod::ENTRIES
+        .iter()
+        .chain(lvs::LvsScheduler::ENTRIES)
+        .chain(modern::ModernMethod::ENTRIES)
+        .chain(envoy::EnvoyMethod::ENTRIES)
 }

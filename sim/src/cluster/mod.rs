@@ -139,6 +139,7 @@ struct Streams {
     log_demand: Stream,
     connection: Stream,
     clock: Stream,
+    balancer: Stream,
     addresses: Stream,
     users: Stream,
 }
@@ -164,6 +165,7 @@ impl Streams {
             log_demand: stream(behaviour, StreamId::ReplayDemand),
             connection: stream(behaviour, StreamId::ClientPort),
             clock: stream(behaviour, StreamId::ClockPhase),
+            balancer: stream(behaviour, StreamId::Balancer),
             addresses: stream(population, StreamId::Addresses),
             users: stream(population, StreamId::UsersPerAddress),
         }

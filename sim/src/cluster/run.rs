@@ -12,7 +12,7 @@ use super::slots::Slots;
 use super::story::Stories;
 use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
-use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
+use crate::engine::{Ladder, SimDuration, SimTime, Simulation};
 use crate::experiment::summary::TraceLine;
 use crate::health::active::TcpChecker;
 use crate::ids::{ClientId, ServerId};
@@ -22,7 +22,8 @@ use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
 use crate::session::sessions::Sessions;
-use crate::tier::{Instance, KernelClock, Lvs, Nginx};
+use crate::tier::proxy::ProxyDraws;
+use crate::tier::{Instance, KernelClock, Lvs, Nginx, Proxy};
 
 /// Which run of an experiment.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +200,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             .tiers
             .iter()
             .enumerate()
-            .map(|(number, plan)| build_tier(plan, number as u64, scenario.servers.len(), &streams.clock))
+            .map(|(number, plan)| build_tier(plan, number as u64, scenario.servers.len(), &streams))
             .collect(),
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
@@ -219,7 +220,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     Ok((simulation, calendar))
 }
 
-fn build_tier(plan: &TierPlan, number: u64, servers: usize, clock: &Stream) -> Tier {
+fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier {
+    let clock = &streams.clock;
     let (instance, remembers, workers, weights) = match &plan.program {
         Program::Nginx(config) => {
             let mut config = config.clone();
@@ -238,6 +240,12 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, clock: &Stream) -> T
             let weights = config.services[0].servers.iter().map(|server| server.weight).collect();
             let remembers = config.services[0].persistence_timeout.is_some();
             (Instance::Lvs(Lvs::new(config)), remembers, 1, weights)
+        }
+        Program::Proxy(config) => {
+            let weights = config.servers.iter().map(|server| server.weight).collect();
+            // The only instance of its tier: number 0.
+            let draws = ProxyDraws { stream: streams.balancer, entity: number << 32 };
+            (Instance::Proxy(Proxy::new(config.clone(), draws)), false, 1, weights)
         }
     };
     let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);
@@ -284,10 +292,7 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     }
 }
 
-pub(super) fn finish(
-    simulation: RunSimulation<'_>,
-    calendar: &Calendar,
-) -> Result<RunOutcome, RunError> {
+pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutcome, RunError> {
     let events = simulation.handled();
     let pending_bytes = simulation.pending.bytes() as u64;
     let mut cluster = simulation.model;

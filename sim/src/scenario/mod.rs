@@ -20,7 +20,7 @@ use crate::ids::ServerId;
 use crate::metrics::{MetricId, Phase};
 use crate::population::AddressPlan;
 use crate::session::{OnUnknownId, SessionPlan};
-use crate::tier::{LvsConfig, NginxConfig};
+use crate::tier::{LvsConfig, NginxConfig, ProxyConfig};
 
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
 pub use explain::{Resolved, canonical};
@@ -248,6 +248,8 @@ pub enum Program {
     Nginx(NginxConfig),
     /// An IPVS director.
     Lvs(LvsConfig),
+    /// A layer 7 proxy of no particular program.
+    Proxy(ProxyConfig),
 }
 
 /// keepalived 2.2.7 `TCP_CHECK` of each real server.

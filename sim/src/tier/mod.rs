@@ -6,6 +6,7 @@
 
 pub mod lvs;
 pub mod nginx;
+pub mod proxy;
 
 use std::net::IpAddr;
 
@@ -15,6 +16,7 @@ use crate::ids::ServerId;
 pub use crate::balancer::{Reason, Skipped};
 pub use lvs::{KernelClock, Lvs, LvsConfig};
 pub use nginx::{Nginx, NginxConfig};
+pub use proxy::{Proxy, ProxyConfig};
 
 /// What the opening of a flow (a connection for LVS, a request for nginx) shows to an instance.
 #[derive(Clone, Copy, Debug)]
@@ -146,13 +148,15 @@ pub enum Instance {
     Nginx(Nginx),
     /// An IPVS director.
     Lvs(Lvs),
+    /// A layer 7 proxy of no particular program.
+    Proxy(Proxy),
 }
 
 impl Instance {
     /// Whether it decides for each connection or for each request.
     pub fn layer(&self) -> Layer {
         match self {
-            Self::Nginx(_) => Layer::Request,
+            Self::Nginx(_) | Self::Proxy(_) => Layer::Request,
             Self::Lvs(_) => Layer::Connection,
         }
     }
@@ -163,6 +167,7 @@ impl Instance {
         match self {
             Self::Nginx(nginx) => nginx.open(now, open),
             Self::Lvs(lvs) => lvs.open(now, open),
+            Self::Proxy(proxy) => proxy.open(now, open),
         }
     }
 
@@ -171,6 +176,7 @@ impl Instance {
     pub fn attempt_ended(&mut self, now: SimTime, flow: FlowId, outcome: Outcome) -> Then {
         match self {
             Self::Nginx(nginx) => nginx.attempt_ended(now, flow, outcome),
+            Self::Proxy(proxy) => proxy.attempt_ended(now, flow, outcome),
             Self::Lvs(_) => unreachable!("a layer 4 instance sees segments, not attempts"),
         }
     }
@@ -179,6 +185,7 @@ impl Instance {
     pub fn abort(&mut self, now: SimTime, flow: FlowId) {
         match self {
             Self::Nginx(nginx) => nginx.abort(now, flow),
+            Self::Proxy(proxy) => proxy.abort(flow),
             Self::Lvs(_) => unreachable!("a layer 4 instance sees segments, not requests"),
         }
     }
@@ -187,7 +194,9 @@ impl Instance {
     #[inline]
     pub fn segment(&mut self, now: SimTime, flow: FlowId, segment: Segment) -> Forwarded {
         match self {
-            Self::Nginx(_) => unreachable!("a layer 7 instance sees requests, not segments"),
+            Self::Nginx(_) | Self::Proxy(_) => {
+                unreachable!("a layer 7 instance sees requests, not segments")
+            }
             Self::Lvs(lvs) => lvs.segment(now, flow, segment),
         }
     }
@@ -198,6 +207,7 @@ impl Instance {
         match self {
             Self::Nginx(_) => {}
             Self::Lvs(lvs) => lvs.set_weight(now, server, weight),
+            Self::Proxy(proxy) => proxy.set_weight(server, weight),
         }
     }
 
@@ -206,6 +216,7 @@ impl Instance {
         match self {
             Self::Nginx(_) => {}
             Self::Lvs(lvs) => lvs.remove_server(now, server),
+            Self::Proxy(proxy) => proxy.remove_server(server),
         }
     }
 
@@ -214,6 +225,7 @@ impl Instance {
         match self {
             Self::Nginx(_) => {}
             Self::Lvs(lvs) => lvs.add_server(now, server, weight),
+            Self::Proxy(proxy) => proxy.add_server(server, weight),
         }
     }
 
@@ -222,6 +234,7 @@ impl Instance {
         match self {
             Self::Nginx(nginx) => nginx.table_sizes(),
             Self::Lvs(lvs) => lvs.table_sizes(),
+            Self::Proxy(proxy) => proxy.table_sizes(),
         }
     }
 }

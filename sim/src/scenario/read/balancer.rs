@@ -4,6 +4,7 @@
 
 use super::Names;
 use super::cluster::{ReadServer, WEIGHT_MAX};
+use super::proxy::proxy;
 use crate::balancer::lvs::LvsScheduler;
 use crate::balancer::nginx::NginxMethod;
 use crate::balancer::{CatalogueEntry, entries};
@@ -15,6 +16,7 @@ use crate::tier::lvs::{
     Forwarding, KernelClock, LvsConfig, LvsServer, LvsService, LvsSysctl, LvsTimeouts, TemplateScope,
 };
 use crate::tier::nginx::{NextUpstream, NginxConfig, NginxServer};
+use crate::tier::proxy::ProxyMethod;
 
 /// Options that only one of the programs has, for a better answer than "unknown key".
 const NGINX_ONLY: &[&str] = &[
@@ -128,6 +130,11 @@ fn configure(
     names: &Names,
     servers: Option<&[ReadServer]>,
 ) -> Option<Program> {
+    if let Some(method) = ProxyMethod::by_name(entry.program, entry.name) {
+        let program = proxy(&mut options, method, names, servers).map(Program::Proxy);
+        options.finish();
+        return program;
+    }
     let is_nginx = entry.program == "nginx";
     refuse_foreign(&mut options, is_nginx, entry.scenario_name);
     let why = |key: &str| format!("`{key}` has no meaning with `{}`", entry.scenario_name);
@@ -152,7 +159,7 @@ fn refuse_foreign(section: &mut Section<'_>, is_nginx: bool, balancer: &str) {
 }
 
 /// The per-server options under `servers`, by the servers' places.
-fn per_server<'a>(options: &mut Section<'a>, names: &Names) -> Option<Vec<(usize, Item<'a>)>> {
+pub(super) fn per_server<'a>(options: &mut Section<'a>, names: &Names) -> Option<Vec<(usize, Item<'a>)>> {
     options.optional("servers", Vec::new(), |item| {
         let mut section = item.section("a table by the servers' names, such as { web2 = { weight = 2 } }")?;
         let found: Vec<_> =
