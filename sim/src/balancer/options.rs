@@ -16,8 +16,8 @@ pub trait OptionVisitor {
     /// A number from `min` to `max`.
     fn number(&mut self, name: &'static str, value: &mut f64, min: f64, max: f64);
 
-    /// A time above zero.
-    fn duration(&mut self, name: &'static str, value: &mut SimDuration);
+    /// A time of at least `min`.
+    fn duration(&mut self, name: &'static str, value: &mut SimDuration, min: SimDuration);
 
     /// Yes or no.
     fn flag(&mut self, name: &'static str, value: &mut bool);

@@ -395,7 +395,7 @@ impl OptionVisitor for Document {
         self.line(name, format!("{value:?}"));
     }
 
-    fn duration(&mut self, name: &'static str, value: &mut SimDuration) {
+    fn duration(&mut self, name: &'static str, value: &mut SimDuration, _min: SimDuration) {
         self.line(name, duration(*value));
     }
 

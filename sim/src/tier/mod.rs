@@ -143,6 +143,10 @@ pub struct Opened {
 
 /// One tier instance of any program.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one a tier, and a box would stand before every request"
+)]
 pub enum Instance {
     /// An nginx.
     Nginx(Nginx),
@@ -207,7 +211,7 @@ impl Instance {
         match self {
             Self::Nginx(_) => {}
             Self::Lvs(lvs) => lvs.set_weight(now, server, weight),
-            Self::Proxy(proxy) => proxy.set_weight(server, weight),
+            Self::Proxy(proxy) => proxy.set_weight(now, server, weight),
         }
     }
 
@@ -216,7 +220,7 @@ impl Instance {
         match self {
             Self::Nginx(_) => {}
             Self::Lvs(lvs) => lvs.remove_server(now, server),
-            Self::Proxy(proxy) => proxy.remove_server(server),
+            Self::Proxy(proxy) => proxy.remove_server(now, server),
         }
     }
 
@@ -225,7 +229,7 @@ impl Instance {
         match self {
             Self::Nginx(_) => {}
             Self::Lvs(lvs) => lvs.add_server(now, server, weight),
-            Self::Proxy(proxy) => proxy.add_server(server, weight),
+            Self::Proxy(proxy) => proxy.add_server(now, server, weight),
         }
     }
 

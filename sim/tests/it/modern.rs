@@ -45,7 +45,7 @@ impl OptionVisitor for Set {
         }
     }
     fn number(&mut self, _: &'static str, _: &mut f64, _: f64, _: f64) {}
-    fn duration(&mut self, _: &'static str, _: &mut SimDuration) {}
+    fn duration(&mut self, _: &'static str, _: &mut SimDuration, _: SimDuration) {}
     fn flag(&mut self, _: &'static str, _: &mut bool) {}
 }
 
@@ -103,7 +103,7 @@ fn maglev_tables_are_even_and_move_as_little_as_tabled() {
             let even = size / backends as u32;
             assert_eq!((least, most), (Some(&even), Some(&(even + 1))), "{n} backends, {m} entries");
             let gone = ServerId::from_index(draw as usize % backends);
-            servers.set_weight(gone, 0);
+            servers.set_weight(SimTime::ZERO, gone, 0);
             method.servers_changed(&servers);
             let changed = before.iter().zip(table_of(&method)).filter(|(before, after)| *before != after);
             let others = changed.clone().filter(|(before, _)| **before != gone).count();
@@ -231,7 +231,7 @@ fn supermarket(balancer: &str, load: f64) -> String {
         let _ = writeln!(servers, "  {{ name = \"s{server}\", address = \"10.0.0.{server}:80\" }},");
     }
     format!(
-        "title = \"supermarket\"\nduration = \"1000s\"\nwarmup = \"100s\"\nseed = 3\nreplications = 4\n\
+        "title = \"supermarket\"\nduration = \"1000s\"\nwarmup = \"100s\"\nseed = 3\nreplications = 6\n\
          [[population]]\nname = \"p\"\nclients = 1000\naddress = {{ preset = \"direct\" }}\n\
          arrivals = {{ poisson = {{ rate = {rate:?} }} }}\n\
          [cluster]\nservers = [\n{servers}]\n\
@@ -242,10 +242,10 @@ fn supermarket(balancer: &str, load: f64) -> String {
 }
 
 /// Theory: the supermarket model (Mitzenmacher 2001) at n = 100, whole runs through the scenario and the cluster. The table
-/// is a simulation of 10 long replications. Ours are four of 1,000 service times after 100 to settle, in which
-/// the slowest, one choice at 0.7, forgets its empty start (relaxation time 38). Four replications make the standard
-/// error itself uncertain: five of it are a t-interval of 98.5 %, so 1 % of the value is added, a tenth of what one choice
-/// more would change.
+/// is a simulation of 10 long replications. Ours are six of 1,000 service times after 100 to settle, in which
+/// the slowest, one choice at 0.7, forgets its empty start (relaxation time 38). Six replications make the standard
+/// error itself uncertain (five of it are a t-interval of 99.6 %), so 1 % of the value is added. In all it must be below
+/// 12 %, since one choice more or fewer changes each of these values by 18 % at least.
 #[test]
 fn the_least_loaded_of_d_answers_as_fast_as_tabled() {
     let table = Table::read("power_of_d");
@@ -271,8 +271,7 @@ fn the_least_loaded_of_d_answers_as_fast_as_tabled() {
         let value = table.value(&keys, column);
         let (mean, own) = mean_and_error(&means);
         let width = 5.0 * own.hypot(table.value(&keys, error)) + 0.01 * value;
-        let widest = if d == "1" { 0.1 } else { 0.06 };
-        assert!(width < widest * value, "{balancer} at {load}: the comparison is only good to {width}");
+        assert!(width < 0.12 * value, "{balancer} at {load}: the comparison is only good to {width}");
         assert!((mean - value).abs() < width, "{balancer} at {load}: {mean} against {value}");
     }
 }
@@ -303,7 +302,10 @@ fn options_are_read_and_explained_with_their_defaults() {
         ("{ modern.bounded_load = { factor = 2 } }", &["points = 160", "factor = 2.0"]),
         ("{ modern.power_of_d = { replacement = true } }", &["d = 2", "replacement = true"]),
         ("{ modern.peak_ewma = { decay = \"5s\" } }", &["decay = \"5s\"", "default_rtt = \"1s\""]),
-        ("{ envoy.least_request = {} }", &["choice_count = 2", "active_request_bias = 1.0"]),
+        (
+            "{ envoy.least_request = {} }",
+            &["choice_count = 2", "active_request_bias = 1.0", "slow_start_window = \"0s\""],
+        ),
         (
             "{ modern.random = { ejection_time = \"1min\", servers = { b = { weight = 0 } } } }",
             &["ejection_time = \"1min\"", "servers.a = { weight = 1 }", "servers.b = { weight = 0 }"],
@@ -340,6 +342,7 @@ fn options_that_cannot_be_are_refused_with_a_remedy() {
         ("{ modern.power_of_d = { d = 0 } }", "`d` must be at least 1, got 0", ""),
         ("{ modern.bounded_load = { factor = 0.9 } }", "`factor` must be at least 1, got 0.9", ""),
         ("{ modern.random = { max_tries = 9 } }", "`max_tries` must be at most 8, got 9", ""),
+        ("{ modern.peak_ewma = { decay = \"0s\" } }", "`decay` must be at least 1ms, got \"0s\"", ""),
         ("{ modern.jump = { ejection_time = \"0s\" } }", "`ejection_time` must be", ""),
         (
             "{ envoy.ring_hash = { minimum_ring_size = 100, maximum_ring_size = 50 } }",

@@ -8,13 +8,19 @@
 //!
 //! Departures: a retry passes over servers tried in the request, as Envoy does with the host predicate
 //! `previous_hosts`; the schedule begins with everyone due after `1 / weight` in order of configuration, where Envoy first
-//! makes a random number of picks; `selection_method` is always `N_CHOICES`; slow start is not modelled.
+//! makes a random number of picks; `selection_method` is always `N_CHOICES`.
+//!
+//! Slow start (`source/extensions/load_balancing_policies/common/load_balancer_impl.cc`, `applySlowStartFactor` and
+//! `noHostsAreInSlowStart`): for `slow_start_window` after it came back, a server's weight is multiplied by the share of
+//! the window that has gone by to the power `1 / aggression`, at least by `min_weight_percent`; and the schedule is used for
+//! equal weights, too, until the servers change again. Departure: servers that were there from the start need none.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use crate::balancer::modern::{ProxyRequest, ProxyServers};
 use crate::balancer::{Balancer, OptionVisitor, Reason};
+use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 
 /// Choices at most.
@@ -27,13 +33,41 @@ pub struct LeastRequest {
     choice_count: u32,
     /// How much requests in flight count when weights differ; 0 makes it plain weighted round robin.
     active_request_bias: f64,
-    /// Empty while all weights are equal.
+    slow_start: SlowStart,
+    /// Empty while all weights are equal and nobody starts slowly.
     schedule: Schedule,
+}
+
+/// How a server that came back gets its share (`slow_start_config`).
+#[derive(Clone, Copy, Debug)]
+struct SlowStart {
+    /// How long it takes; zero is off.
+    window: SimDuration,
+    /// Above 1 the share grows fast at first, below 1 slowly.
+    aggression: f64,
+    /// Share at the least [percent].
+    min_weight_percent: f64,
+}
+
+impl SlowStart {
+    /// What a server's weight is multiplied by.
+    #[inline]
+    fn factor(&self, servers: &ProxyServers, server: ServerId, now: SimTime) -> f64 {
+        let Some(since) = servers.back_since(server) else { return 1.0 };
+        let age = now.since(since);
+        if age >= self.window {
+            return 1.0;
+        }
+        let share = age.0.max(1_000_000) as f64 / self.window.0 as f64;
+        let share = if self.aggression == 1.0 { share } else { libm::pow(share, 1.0 / self.aggression) };
+        share.max(self.min_weight_percent / 100.0).min(1.0)
+    }
 }
 
 impl Default for LeastRequest {
     fn default() -> Self {
-        Self { choice_count: 2, active_request_bias: 1.0, schedule: Schedule::default() }
+        let slow_start = SlowStart { window: SimDuration::ZERO, aggression: 1.0, min_weight_percent: 10.0 };
+        Self { choice_count: 2, active_request_bias: 1.0, slow_start, schedule: Schedule::default() }
     }
 }
 
@@ -97,16 +131,21 @@ impl Schedule {
     }
 }
 
-/// A server's weight for the schedule (`hostWeight`).
-#[inline]
-fn host_weight(servers: &ProxyServers, server: ServerId, bias: f64) -> f64 {
-    let (weight, active) = (f64::from(servers.weight(server)), f64::from(servers.in_flight(server)) + 1.0);
-    if bias == 1.0 {
-        weight / active
-    } else if bias == 0.0 {
-        weight
-    } else {
-        weight / libm::pow(active, bias)
+impl LeastRequest {
+    /// A server's weight for the schedule (`hostWeight`).
+    #[inline]
+    fn host_weight(&self, servers: &ProxyServers, server: ServerId, now: SimTime) -> f64 {
+        let (weight, active) =
+            (f64::from(servers.weight(server)), f64::from(servers.in_flight(server)) + 1.0);
+        let bias = self.active_request_bias;
+        let dynamic = if bias == 1.0 {
+            weight / active
+        } else if bias == 0.0 {
+            weight
+        } else {
+            weight / libm::pow(active, bias)
+        };
+        dynamic * self.slow_start.factor(servers, server, now)
     }
 }
 
@@ -119,7 +158,8 @@ impl Balancer for LeastRequest {
         request.reason = Reason::Scheduled { tie: false };
         for _ in 0..self.schedule.turns.len() {
             let server = self.schedule.next()?;
-            self.schedule.add(server, host_weight(servers, server, self.active_request_bias));
+            let weight = self.host_weight(servers, server, request.now);
+            self.schedule.add(server, weight);
             if !request.tried().contains(&server) {
                 return Some(server);
             }
@@ -129,7 +169,7 @@ impl Balancer for LeastRequest {
         let mut best: Option<ServerId> = None;
         for _ in 0..self.choice_count {
             let at = (u128::from(draws.bits()) * usable.len() as u128) >> 64;
-            let Some(&server) = usable.get(at as usize) else { return None };
+            let server = *usable.get(at as usize)?;
             let fewer = |best| servers.in_flight(server) < servers.in_flight(best);
             if !request.tried().contains(&server) && best.is_none_or(fewer) {
                 best = Some(server);
@@ -140,11 +180,14 @@ impl Balancer for LeastRequest {
 
     fn servers_changed(&mut self, servers: &ProxyServers) {
         self.schedule.clear();
-        let weight = |&server| servers.weight(server);
-        let usable = servers.usable();
-        if usable.windows(2).any(|pair| weight(&pair[0]) != weight(&pair[1])) {
+        let (usable, now) = (servers.usable(), servers.changed());
+        let unequal = usable.windows(2).any(|pair| servers.weight(pair[0]) != servers.weight(pair[1]));
+        let starts =
+            |&server| servers.back_since(server).is_some_and(|at| now.since(at) < self.slow_start.window);
+        if unequal || usable.iter().any(starts) {
             for &server in usable {
-                self.schedule.add(server, host_weight(servers, server, self.active_request_bias));
+                let weight = self.host_weight(servers, server, now);
+                self.schedule.add(server, weight);
             }
         }
     }
@@ -152,6 +195,10 @@ impl Balancer for LeastRequest {
     fn options(&mut self, visitor: &mut dyn OptionVisitor) {
         visitor.whole("choice_count", &mut self.choice_count, 2, CHOICES_MAX);
         visitor.number("active_request_bias", &mut self.active_request_bias, 0.0, 100.0);
+        let slow_start = &mut self.slow_start;
+        visitor.duration("slow_start_window", &mut slow_start.window, SimDuration::ZERO);
+        visitor.number("aggression", &mut slow_start.aggression, 0.01, 100.0);
+        visitor.number("min_weight_percent", &mut slow_start.min_weight_percent, 0.01, 100.0);
     }
 }
 
@@ -181,6 +228,34 @@ mod tests {
         for bias in [0.0, 0.5, 1.0] {
             let picked = picks(bias, false, 600);
             assert!(picked.iter().zip([100_u32, 200, 300]).all(|(p, expected)| p.abs_diff(expected) <= 1));
+        }
+    }
+
+    #[test]
+    fn a_server_that_came_back_grows_into_its_share() {
+        let mut servers = table_of((0..4).map(|i| (format!("s{i}:1"), 1)));
+        let slow_start =
+            SlowStart { window: SimDuration::from_secs(100), aggression: 1.0, min_weight_percent: 10.0 };
+        let mut balancer = LeastRequest { slow_start, active_request_bias: 0.0, ..LeastRequest::default() };
+        balancer.servers_changed(&servers);
+        for removed in [true, false] {
+            servers.set_removed(SimTime::ZERO, ServerId(2), removed);
+            balancer.servers_changed(&servers);
+        }
+        let mut share_at = |second: u64| {
+            let mut picked = 0;
+            for number in 0..1_000 {
+                let mut request = numbered(number);
+                request.set_clock(SimTime::from_millis(1_000 * second));
+                picked += u32::from(balancer.pick(&mut servers, &mut request) == Some(ServerId(2)));
+            }
+            f64::from(picked) / 1_000.0
+        };
+        // Of a total of 3 and the server's factor: 0.1 at least, 0.5 in the middle, 1 at the end. A turn that was given
+        // out before the time was set shows as a few picks.
+        for (second, factor) in [(1, 0.1), (50, 0.5), (100, 1.0), (1_000, 1.0)] {
+            let (share, expected) = (share_at(second), factor / (3.0 + factor));
+            assert!((share - expected).abs() < 0.006, "{second} s: {share} against {expected}");
         }
     }
 

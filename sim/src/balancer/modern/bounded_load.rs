@@ -33,12 +33,27 @@ impl Default for BoundedLoad {
     }
 }
 
-/// Whether one more request would be too many for a server.
-#[inline]
-fn is_full(servers: &ProxyServers, server: ServerId, factor: f64) -> bool {
-    let in_all = (servers.in_flight_total() + 1) as f64;
-    let fair = in_all * f64::from(servers.weight(server)) / servers.usable_weight() as f64;
-    f64::from(servers.in_flight(server)) + 1.0 > (factor * fair).ceil()
+/// What a request finds: how full a server may be.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    /// The factor times all requests in flight, this one among them.
+    in_all: f64,
+    usable_weight: f64,
+}
+
+impl Bound {
+    #[inline]
+    fn now(servers: &ProxyServers, factor: f64) -> Self {
+        let in_all = factor * (servers.in_flight_total() + 1) as f64;
+        Self { in_all, usable_weight: servers.usable_weight() as f64 }
+    }
+
+    /// Whether one more request would be too many for a server.
+    #[inline]
+    fn is_reached(self, servers: &ProxyServers, server: ServerId) -> bool {
+        let most = (self.in_all * f64::from(servers.weight(server)) / self.usable_weight).ceil();
+        f64::from(servers.in_flight(server)) + 1.0 > most
+    }
 }
 
 impl Balancer for BoundedLoad {
@@ -48,14 +63,19 @@ impl Balancer for BoundedLoad {
     #[inline]
     fn pick(&mut self, servers: &mut ProxyServers, request: &mut ProxyRequest) -> Option<ServerId> {
         let ring = self.rings.present()?;
-        let factor = self.factor;
+        let bound = Bound::now(servers, self.factor);
+        let first = ring.owner(request.key)?;
+        if request.tries() == 0 && servers.is_as_configured() && !bound.is_reached(servers, first) {
+            request.reason = Reason::Hashed;
+            return Some(first);
+        }
         let mut last_full = None;
         let free = ring.walk(request.key).find(|&server| {
             // Neighbouring points often have the same owner.
             if last_full == Some(server) || request.tried().contains(&server) {
                 return false;
             }
-            let full = is_full(servers, server, factor);
+            let full = bound.is_reached(servers, server);
             last_full = full.then_some(server);
             !full
         });
@@ -64,7 +84,7 @@ impl Balancer for BoundedLoad {
         let home = self.rings.configured()?.owner(request.key);
         request.reason = match servers.reason_of_hash(home, server, request) {
             Reason::Rehashed(Skipped::TableRebuilt)
-                if home.is_some_and(|home| is_full(servers, home, factor)) =>
+                if home.is_some_and(|home| bound.is_reached(servers, home)) =>
             {
                 Reason::Rehashed(Skipped::Full)
             }
@@ -98,12 +118,13 @@ mod tests {
             let mut spilled = 0;
             for placed in 1..=500_u64 {
                 // Two clients send everything: without the bound, two servers would get it.
-                let mut request = request(1 + (placed % 2) << 60);
+                let mut request = request((1 + placed % 2) << 60);
                 let server = balancer.pick(&mut servers, &mut request).expect("all are usable");
                 spilled += u64::from(request.reason == Reason::Rehashed(Skipped::Full));
                 servers.begin_try(&mut request, server);
-                let share = f64::from(servers.weight(server)) / servers.usable_weight() as f64;
-                let bound = (factor * placed as f64 * share).ceil();
+                let weights = f64::from(servers.weight(server)) / servers.usable_weight() as f64;
+                // The small part is for rounding where the share is a whole number.
+                let bound = (factor * placed as f64 * weights + 1e-9).ceil();
                 assert!(f64::from(servers.in_flight(server)) <= bound, "{server:?} at {placed}");
             }
             assert!(spilled > 0, "{factor}");

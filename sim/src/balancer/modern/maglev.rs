@@ -139,6 +139,7 @@ mod tests {
     use super::super::properties::{request, table_of};
     use super::*;
     use crate::balancer::Skipped;
+    use crate::engine::SimTime;
 
     fn claimant(server: u16, offset: u64, skip: u64) -> Claimant {
         Claimant { server: ServerId(server), next: offset, skip, weight: 1, target: 0 }
@@ -180,7 +181,7 @@ mod tests {
         let mut maglev = Maglev { table_size: 251, ..Maglev::default() };
         maglev.servers_changed(&servers);
         let before = owners(maglev.table());
-        servers.set_weight(ServerId(2), 0);
+        servers.set_weight(SimTime::ZERO, ServerId(2), 0);
         maglev.servers_changed(&servers);
         let mut moved = 0;
         for key in 0..251 {

@@ -41,6 +41,8 @@ super::catalogue! {
         power_of_d::PowerOfD,
         /// The cheaper of two random servers: response time, quick to rise and slow to fall, times requests in flight.
         peak_ewma::PeakEwma,
+        /// Prequal: the fastest of the servers probed lately that are not crowded.
+        prequal::Prequal,
     }
 }
 

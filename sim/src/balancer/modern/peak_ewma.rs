@@ -103,8 +103,9 @@ impl Balancer for PeakEwma {
     }
 
     fn options(&mut self, visitor: &mut dyn OptionVisitor) {
-        visitor.duration("decay", &mut self.decay);
-        visitor.duration("default_rtt", &mut self.default_rtt);
+        let shortest = SimDuration::from_millis(1);
+        visitor.duration("decay", &mut self.decay, shortest);
+        visitor.duration("default_rtt", &mut self.default_rtt, shortest);
     }
 }
 

@@ -51,7 +51,7 @@ impl Any {
     }
 
     fn is_hash(&self) -> bool {
-        !["random", "power_of_d", "peak_ewma", "least_request"].contains(&self.name())
+        !["random", "power_of_d", "peak_ewma", "prequal", "least_request"].contains(&self.name())
     }
 
     fn pick(&mut self, servers: &mut ProxyServers, request: &mut ProxyRequest) -> Option<ServerId> {
@@ -135,11 +135,11 @@ fn play(mut method: Any, weights: &[u32], steps: &[Step]) -> Vec<(Option<ServerI
                 servers.abort_try(&open.swap_remove(which % open.len()));
             }
             Step::Weight { server, weight } => {
-                servers.set_weight(ServerId(server), weight);
+                servers.set_weight(now, ServerId(server), weight);
                 method.servers_changed(&servers);
             }
             Step::Removed { server, removed } => {
-                servers.set_removed(ServerId(server), removed);
+                servers.set_removed(now, ServerId(server), removed);
                 method.servers_changed(&servers);
             }
             Step::Wait { seconds } => now = now + SimDuration::from_secs(seconds),
@@ -208,11 +208,12 @@ fn a_client_stays_where_its_hash_points_while_nothing_changes() {
 }
 
 /// Shares of 60,000 clients on servers of weights 1, 2, 3 and 4. The tolerances are five standard deviations: of the
-/// sampling of clients, and for rings of a share, `sqrt((n - 1) / (n k + 1))` with k points per unit of weight.
+/// sampling of clients, and for rings of a share, `sqrt((n - 1) / (n k + 1))` with k points per unit of weight. Prequal does
+/// not claim it: three of four servers are probed, whatever their weights.
 #[test]
 fn shares_follow_the_weights() {
     const CLIENTS: u64 = 60_000;
-    for mut method in Any::all() {
+    for mut method in Any::all().into_iter().filter(|method| method.name() != "prequal") {
         let mut servers = table_of((1..5).map(|weight| (format!("w{weight}.example:80"), weight)));
         method.servers_changed(&servers);
         let mut counts = [0_u64; 4];
@@ -250,7 +251,7 @@ fn a_server_that_leaves_takes_its_own_clients_along_and_hardly_any_others() {
         method.servers_changed(&servers);
         let before = homes(&mut method, &mut servers, CLIENTS);
         for gone in [ServerId(0), ServerId(4), ServerId(9)] {
-            servers.set_removed(gone, true);
+            servers.set_removed(SimTime::ZERO, gone, true);
             method.servers_changed(&servers);
             let mut others_moved = 0;
             for (key, &home) in before.iter().enumerate() {
@@ -265,7 +266,7 @@ fn a_server_that_leaves_takes_its_own_clients_along_and_hardly_any_others() {
             }
             let share = f64::from(others_moved) / CLIENTS as f64;
             assert!(share <= most, "{name}: {share}");
-            servers.set_removed(gone, false);
+            servers.set_removed(SimTime::ZERO, gone, false);
             method.servers_changed(&servers);
             assert_eq!(homes(&mut method, &mut servers, CLIENTS), before, "{name}");
         }

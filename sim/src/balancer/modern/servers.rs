@@ -50,6 +50,8 @@ pub struct ProxyServers {
     next_return: SimTime,
     /// Whether every server that was configured with a weight is usable, with that weight.
     as_configured: bool,
+    /// When the set of usable servers or a weight last changed.
+    changed: SimTime,
     ejection: Ejection,
     /// Random numbers; with `entity` the name of this proxy among them.
     stream: Stream,
@@ -70,6 +72,8 @@ struct Row {
     removed: bool,
     /// Why no request may use it.
     out: Option<Skipped>,
+    /// When it came back last; `None` if it was never out.
+    back_since: Option<SimTime>,
 }
 
 /// What a proxy knows of one request, from its first try to its last.
@@ -81,6 +85,8 @@ pub struct ProxyRequest {
     pub(in crate::balancer) now: SimTime,
     /// When the try under way began.
     began: SimTime,
+    /// Requests in flight that it found at its server.
+    found: u32,
     /// The proxy's number of the request: a name for draws.
     decision: u64,
     tried: [ServerId; TRIES_MAX as usize],
@@ -96,6 +102,7 @@ impl ProxyRequest {
             key,
             now,
             began: now,
+            found: 0,
             decision,
             tried: [ServerId(0); TRIES_MAX as usize],
             tries: 0,
@@ -127,6 +134,12 @@ impl ProxyRequest {
         &self.tried[..self.tries.into()]
     }
 
+    /// Requests in flight that the try under way found at its server.
+    #[inline]
+    pub fn found(&self) -> u32 {
+        self.found
+    }
+
     /// Time since the try under way began.
     #[inline]
     pub fn elapsed(&self) -> SimDuration {
@@ -145,7 +158,8 @@ impl ProxyServers {
             failures: 0,
             ejected_until: SimTime::ZERO,
             removed: false,
-            out: None,
+            out: (server.weight == 0).then_some(Skipped::OutOfService),
+            back_since: None,
         };
         let mut table = Self {
             rows: servers.iter().map(row).collect(),
@@ -155,11 +169,12 @@ impl ProxyServers {
             in_flight: 0,
             next_return: SimTime::NEVER,
             as_configured: true,
+            changed: SimTime::ZERO,
             ejection,
             stream,
             entity,
         };
-        table.refresh();
+        table.refresh(SimTime::ZERO);
         table
     }
 
@@ -206,6 +221,18 @@ impl ProxyServers {
     /// Host and port.
     pub fn address(&self, server: ServerId) -> &str {
         &self.addresses[server.index()]
+    }
+
+    /// When the server came back last; `None` if it was never out.
+    #[inline]
+    pub fn back_since(&self, server: ServerId) -> Option<SimTime> {
+        self.rows[server.index()].back_since
+    }
+
+    /// When the set of usable servers or a weight last changed.
+    #[inline]
+    pub fn changed(&self) -> SimTime {
+        self.changed
     }
 
     /// Requests in flight at a server.
@@ -280,7 +307,9 @@ impl ProxyServers {
             request.tries += 1;
         }
         request.began = request.now;
-        self.rows[server.index()].in_flight += 1;
+        let row = &mut self.rows[server.index()];
+        request.found = row.in_flight;
+        row.in_flight += 1;
         self.in_flight += 1;
     }
 
@@ -303,7 +332,7 @@ impl ProxyServers {
         }
         row.failures = 0;
         row.ejected_until = request.now + self.ejection.time;
-        self.refresh();
+        self.refresh(request.now);
         true
     }
 
@@ -328,34 +357,36 @@ impl ProxyServers {
                 row.failures = 0;
             }
         }
-        self.refresh();
+        self.refresh(now);
         true
     }
 
-    /// Changes a server's weight; 0 takes it out. A server that is not configured is none of this table's.
-    pub fn set_weight(&mut self, server: ServerId, weight: u32) {
+    /// Changes a server's weight at `now`; 0 takes it out. A server that is not configured is none of this table's.
+    pub fn set_weight(&mut self, now: SimTime, server: ServerId, weight: u32) {
         if let Some(row) = self.rows.get_mut(server.index()) {
             row.weight = weight;
-            self.refresh();
+            self.refresh(now);
         }
     }
 
-    /// Takes a server out, or puts it back, as a health check does.
-    pub fn set_removed(&mut self, server: ServerId, removed: bool) {
+    /// Takes a server out at `now`, or puts it back, as a health check does.
+    pub fn set_removed(&mut self, now: SimTime, server: ServerId, removed: bool) {
         if let Some(row) = self.rows.get_mut(server.index()) {
             row.removed = removed;
-            self.refresh();
+            self.refresh(now);
         }
     }
 
     /// Works out anew what follows from the rows.
-    fn refresh(&mut self) {
+    fn refresh(&mut self, now: SimTime) {
+        self.changed = now;
         self.usable.clear();
         self.usable_weight = 0;
         self.next_return = SimTime::NEVER;
         self.as_configured = true;
         for (index, row) in self.rows.iter_mut().enumerate() {
             let ejected = row.ejected_until != SimTime::ZERO;
+            let was_out = row.out.is_some();
             row.out = match row {
                 Row { weight: 0, .. } | Row { removed: true, .. } => Some(Skipped::OutOfService),
                 _ if ejected => Some(Skipped::Unhealthy),
@@ -363,6 +394,9 @@ impl ProxyServers {
             };
             if ejected {
                 self.next_return = self.next_return.min(row.ejected_until);
+            }
+            if was_out && row.out.is_none() {
+                row.back_since = Some(now);
             }
             if row.out.is_none() {
                 self.usable.push(ServerId::from_index(index));

@@ -94,8 +94,15 @@ impl OptionVisitor for Reader<'_, '_> {
         });
     }
 
-    fn duration(&mut self, name: &'static str, value: &mut SimDuration) {
-        self.set(name, value, |item| item.duration_above_zero());
+    fn duration(&mut self, name: &'static str, value: &mut SimDuration, min: SimDuration) {
+        self.set(name, value, |item| {
+            let duration = item.duration()?;
+            if duration < min {
+                item.error(format!("`{name}` must be at least {min}, got {}", item.got()));
+                return None;
+            }
+            Some(duration)
+        });
     }
 
     fn flag(&mut self, name: &'static str, value: &mut bool) {

@@ -114,21 +114,21 @@ impl Proxy {
     }
 
     /// Changes a server's weight; 0 takes it out for new requests.
-    pub fn set_weight(&mut self, server: ServerId, weight: u32) {
-        self.servers.set_weight(server, weight);
+    pub fn set_weight(&mut self, now: SimTime, server: ServerId, weight: u32) {
+        self.servers.set_weight(now, server, weight);
         self.method.servers_changed(&self.servers);
     }
 
     /// Takes a server out, as a failed health check does.
-    pub fn remove_server(&mut self, server: ServerId) {
-        self.servers.set_removed(server, true);
+    pub fn remove_server(&mut self, now: SimTime, server: ServerId) {
+        self.servers.set_removed(now, server, true);
         self.method.servers_changed(&self.servers);
     }
 
     /// Puts back a server that was taken out, with a weight.
-    pub fn add_server(&mut self, server: ServerId, weight: u32) {
-        self.servers.set_removed(server, false);
-        self.set_weight(server, weight);
+    pub fn add_server(&mut self, now: SimTime, server: ServerId, weight: u32) {
+        self.servers.set_removed(now, server, false);
+        self.set_weight(now, server, weight);
     }
 
     /// Requests in flight, and what they and the table of servers occupy. It remembers no client.
@@ -306,11 +306,11 @@ mod tests {
     fn when_all_are_out_the_proxy_answers_itself() {
         let mut proxy = proxy("random", 2);
         for server in 0..2 {
-            proxy.remove_server(ServerId(server));
+            proxy.remove_server(at(1), ServerId(server));
         }
         let opened = proxy.open(at(1), &GET);
         assert_eq!((opened.decision.server, opened.decision.reason), (None, Reason::NoneUsable));
-        proxy.add_server(ServerId(1), 1);
+        proxy.add_server(at(1), ServerId(1), 1);
         assert_eq!(proxy.open(at(1), &GET).decision.server, Some(ServerId(1)));
         assert_eq!(proxy.table_sizes().flows, 1);
     }
