@@ -66,7 +66,7 @@ pub type Candidate<'a> = (&'a str, Box<dyn FnMut() -> Round + 'a>);
 /// What a round did in the timed part.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
-    /// CPU time [s].
+    /// CPU time \[s\].
     pub seconds: f64,
     /// Operations in that time.
     pub operations: u64,

@@ -186,7 +186,7 @@ pub enum Listing {
 /// Arguments of `conformance`.
 #[derive(Debug, Args)]
 pub struct Conformance {
-    /// Recorded cases: their folders, folders of such, or `.tar.zst` archives of them.
+    /// Recorded cases: their folders, `.tar.zst` archives of them, or folders of either.
     #[arg(required = true, value_name = "DIR")]
     pub recordings: Vec<PathBuf>,
 

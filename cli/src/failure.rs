@@ -42,7 +42,9 @@ impl Failure {
     pub fn internal(message: String) -> Self {
         Self {
             exit: Exit::Internal,
-            message: format!("{message}\n  this is a fault in Evenkeel: please report it with the scenario and the command"),
+            message: format!(
+                "{message}\n  this is a fault in Evenkeel: please report it with the scenario and the command"
+            ),
         }
     }
 }

@@ -38,7 +38,7 @@ pub fn lines(sizes: &[RunSizes], wall: Duration, threads: usize) -> Vec<String> 
     lines
 }
 
-/// The most memory that the process has held [bytes], where the system tells.
+/// The most memory that the process has held \[bytes\], where the system tells.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Effects, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use evenkeel_reports::{Align, Cell, Emphasis, TableModel};
 
-/// Width of tables where there is no terminal [characters].
+/// Width of tables where there is no terminal \[characters\].
 const WIDTH: u16 = 120;
 
 /// A table of words, columns told apart by space alone.
@@ -54,9 +54,8 @@ fn cell(cell: &Cell) -> String {
 /// Keeps the cells of a column in one line each, if they are not too long.
 pub fn keep_whole(table: &mut Table, index: usize) {
     const LONGEST: u16 = 40;
-    if let Some(column) = table.column_mut(index)
-        && column.max_content_width() <= LONGEST
-    {
+    let fits = table.column_max_content_widths().get(index).is_some_and(|&width| width <= LONGEST);
+    if let Some(column) = table.column_mut(index).filter(|_| fits) {
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
 }

@@ -74,7 +74,7 @@ fn bare(clients: usize, requests: u64) -> Round {
             let InService { arrived, client, server } = slots[slot as usize];
             let took = (now - arrived) | 32;
             let octave = 63 - took.leading_zeros() as usize;
-            histogram[(octave - 5) * 32 + (took >> (octave - 5)) as usize & 2047] += 1;
+            histogram[((octave - 5) * 32 + (took >> (octave - 5)) as usize) & 2047] += 1;
             if let Some((arrived, client)) = queues[server].pop_front() {
                 slots[slot as usize] = InService { arrived, client, server };
                 pending.push(now + delay(SERVICE_NS), slot | DEPARTURE);

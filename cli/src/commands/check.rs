@@ -85,7 +85,10 @@ fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             let before = files.len();
             collect(path, &mut files)?;
             if files.len() == before {
-                return Err(Failure::usage(format!("{}: no scenario (`*.toml`) in this folder", path.display())));
+                return Err(Failure::usage(format!(
+                    "{}: no scenario (`*.toml`) in this folder",
+                    path.display()
+                )));
             }
         } else {
             files.push(path.clone());
@@ -97,8 +100,10 @@ fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let unreadable = |error| Failure::usage(format!("{}: cannot read the folder: {error}", folder.display()));
     let entries = std::fs::read_dir(folder).map_err(unreadable)?;
-    let mut paths =
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(unreadable)?;
     paths.sort();
     for path in paths {
         if path.is_dir() {

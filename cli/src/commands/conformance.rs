@@ -11,8 +11,7 @@ use crate::{output, stats, tables};
 
 /// Replays recordings of the real programs and compares decision by decision.
 pub fn conformance(conformance: &Conformance) -> Result<Exit, Failure> {
-    let reports =
-        replay_paths(&conformance.recordings).map_err(|error| Failure::usage(error.to_string()))?;
+    let reports = replay_paths(&conformance.recordings).map_err(|error| Failure::usage(error.to_string()))?;
     if conformance.json {
         let json = serde_json::to_string_pretty(&reports)
             .map_err(|error| Failure::internal(format!("the cases cannot be put into JSON: {error}")))?;
@@ -20,7 +19,9 @@ pub fn conformance(conformance: &Conformance) -> Result<Exit, Failure> {
     } else {
         print_words(&reports);
     }
-    let replayed = reports.iter().any(|report| matches!(report.outcome, CaseOutcome::Replayed { .. }));
+    let replayed = reports.iter().any(|report| {
+        matches!(report.outcome, CaseOutcome::Replayed { .. } | CaseOutcome::Distribution { .. })
+    });
     Ok(if reports.iter().any(CaseReport::failed) {
         Exit::Gate
     } else if replayed {
@@ -32,8 +33,16 @@ pub fn conformance(conformance: &Conformance) -> Result<Exit, Failure> {
 
 fn print_words(reports: &[CaseReport]) {
     let totals = Totals::of(reports);
-    let mut table =
-        tables::plain(["program", "algorithm", "cases", "skipped", "failed", "decisions", "matched"]);
+    let mut table = tables::plain([
+        "program",
+        "algorithm",
+        "cases",
+        "skipped",
+        "failed",
+        "by law",
+        "decisions",
+        "matched",
+    ]);
     for ((program, algorithm), total) in &totals.rows {
         table.add_row([
             program.clone(),
@@ -41,11 +50,12 @@ fn print_words(reports: &[CaseReport]) {
             total.cases.to_string(),
             total.skipped.to_string(),
             total.failed.to_string(),
+            total.distributions.to_string(),
             stats::grouped(total.decisions),
             stats::grouped(total.matched),
         ]);
     }
-    for column in 2..7 {
+    for column in 2..8 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -61,10 +71,22 @@ fn print_words(reports: &[CaseReport]) {
                 output::line(&format!(
                     "\n{case}: {matched} of {decisions} decisions matched; the first that differs:\n  \
                      events.csv:{} at {} ms, {}\n  recorded: {}\n  modelled: {}",
-                    difference.row, difference.t_ms, difference.event, difference.recorded, difference.modelled
+                    difference.row,
+                    difference.t_ms,
+                    difference.event,
+                    difference.recorded,
+                    difference.modelled
                 ));
             }
             CaseOutcome::Replayed { .. } => {}
+            CaseOutcome::Distribution { decisions, replays, statistics, z_max, p_value, level, passed } => {
+                let verdict = if *passed { "as by chance" } else { "NOT as by chance" };
+                output::line(&format!(
+                    "\n{case}: {} random decisions, {verdict}: the furthest of {statistics} counts is \
+                     {z_max:.2} standard deviations out, p = {p_value:.2} among {replays} replays, level {level}",
+                    stats::grouped(*decisions)
+                ));
+            }
         }
     }
     for (reason, cases) in skipped {

@@ -50,7 +50,11 @@ fn carry_out(
         pool.install(|| experiment::carry_out(loaded, &logs, stories, &|share| progress.at(share)));
     progress.finish();
     let findings = findings.map_err(|error: ExperimentError| {
-        if error.is_internal() { Failure::internal(error.to_string()) } else { Failure::usage(error.to_string()) }
+        if error.is_internal() {
+            Failure::internal(error.to_string())
+        } else {
+            Failure::usage(error.to_string())
+        }
     })?;
     Ok((findings, start.elapsed()))
 }

@@ -3,7 +3,7 @@
 use super::canvas::{Anchor, Canvas, Paint, Point, Stroke, Weight};
 use super::{SMALL, TEXT};
 
-/// A rectangle that data is drawn in [px].
+/// A rectangle that data is drawn in \[px\].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plot {
     pub(super) left: f64,
@@ -37,7 +37,7 @@ impl Axis {
         Self { low: first * step, high: last * step, logarithmic: false, ticks }
     }
 
-    /// An axis of time from 0 to `end_s` [s], labelled in seconds, minutes or hours.
+    /// An axis of time from 0 to `end_s` \[s\], labelled in seconds, minutes or hours.
     pub(super) fn time(end_s: f64, wanted: usize) -> Self {
         const STEPS_S: [f64; 19] = [
             0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0,
@@ -122,7 +122,7 @@ impl Plot {
         );
     }
 
-    /// Names the axes; `offset` is how far left of the plot the vertical name stands [px].
+    /// Names the axes; `offset` is how far left of the plot the vertical name stands \[px\].
     pub(super) fn names(&self, canvas: &mut Canvas, x: &str, y: &str, offset: f64) {
         let below = (self.left + self.width / 2.0, self.top + self.height + 42.0);
         canvas.text(below, x, TEXT, Weight::Regular, Paint::Ink, Anchor::Middle);

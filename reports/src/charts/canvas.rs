@@ -12,7 +12,7 @@ const FONT: &str = "Evenkeel Sans";
 /// Height of a line, ascent to descent, in ems: (1854 + 434) / 2048 in the font's `hhea` table. Plotters takes sizes in these.
 pub(crate) const LINE_EM: f64 = 1.117_187_5;
 
-/// A point [px], from the upper left.
+/// A point \[px\], from the upper left.
 pub(crate) type Point = (f64, f64);
 
 /// A colour by what it is for, so that a page may choose others in the dark.
@@ -79,7 +79,7 @@ impl Paint {
     }
 }
 
-/// Lengths of dashes and gaps [px]; none for a solid line.
+/// Lengths of dashes and gaps \[px\]; none for a solid line.
 pub(crate) type Dash = &'static [f64];
 
 /// Patterns that tell lines apart without their colour.
@@ -91,7 +91,7 @@ const DASHES: [Dash; 6] =
 pub(crate) struct Stroke {
     /// Colour.
     pub(crate) paint: Paint,
-    /// Width [px].
+    /// Width \[px\].
     pub(crate) width: f64,
     /// Pattern.
     pub(crate) dash: Dash,
@@ -164,7 +164,7 @@ pub(crate) struct Canvas {
 }
 
 impl Canvas {
-    /// An empty canvas [px].
+    /// An empty canvas \[px\].
     pub(crate) fn new(width: f64, height: f64) -> Self {
         let mut canvas = Self { width, height, shapes: Vec::new() };
         canvas.rect((0.0, 0.0), (width, height), Paint::Surface, 1.0);
@@ -272,7 +272,7 @@ pub(crate) fn font(size: f64, weight: Weight) -> FontDesc<'static> {
     FontDesc::new(FontFamily::Name(FONT), size * LINE_EM, style)
 }
 
-/// Width of `text` [px].
+/// Width of `text` \[px\].
 pub(crate) fn text_width(text: &str, size: f64, weight: Weight) -> f64 {
     // Plotters measures in whole pixels; measuring large letters makes that exact enough. Half an em is a fair guess for the
     // impossible case of a broken font.
@@ -281,7 +281,7 @@ pub(crate) fn text_width(text: &str, size: f64, weight: Weight) -> f64 {
     measured.map_or(0.5 * text.chars().count() as f64, |(_, (width, _))| f64::from(width) / LARGE) * size
 }
 
-/// `text`, cut with an ellipsis if it is wider than `room` [px].
+/// `text`, cut with an ellipsis if it is wider than `room` \[px\].
 pub(crate) fn fit(text: &str, room: f64, size: f64, weight: Weight) -> String {
     if text_width(text, size, weight) <= room {
         return text.to_owned();

@@ -16,7 +16,7 @@ const NAME: &str = "response-time";
 const TITLE: &str = "Response time";
 /// Least share that the tail shows.
 const LEAST_SHARE: f64 = 1e-5;
-/// Where the plots begin: after their first mark the others follow at this distance [px].
+/// Where the plots begin: after their first mark the others follow at this distance \[px\].
 const MARKS: f64 = 110.0;
 
 /// A strategy's distribution: (milliseconds, share of answers at most that).

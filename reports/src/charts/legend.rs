@@ -14,14 +14,14 @@ pub(super) enum Sample {
     Box(Paint, f64),
 }
 
-/// Height of a row [px].
+/// Height of a row \[px\].
 const ROW: f64 = 24.0;
-/// Width of a sample [px].
+/// Width of a sample \[px\].
 const SAMPLE: f64 = 34.0;
-/// Space between sample and name, and a third of that between entries [px].
+/// Space between sample and name, and a third of that between entries \[px\].
 const GAP: f64 = 8.0;
 
-/// Draws entries in rows from `(left, top)` on, within `room` [px]; returns their height.
+/// Draws entries in rows from `(left, top)` on, within `room` \[px\]; returns their height.
 pub(super) fn draw(
     canvas: &mut Canvas,
     (left, top): (f64, f64),

@@ -16,7 +16,7 @@ const NAME: &str = "load-over-time";
 const TITLE: &str = "Load of each server over time";
 /// Most servers that get a line each.
 const MOST_LINES: usize = 8;
-/// Room for the labels of the vertical axis, and its name in the first column [px].
+/// Room for the labels of the vertical axis, and its name in the first column \[px\].
 const LABELS: f64 = 46.0;
 const AXIS_NAME: f64 = 26.0;
 /// Pixels of the plot to a drawn point: finer detail than this is noise.

@@ -13,9 +13,9 @@ use crate::lookup;
 /// The chart's name.
 const NAME: &str = "losses-by-cause";
 const TITLE: &str = "Sessions lost, by cause";
-/// Room for the strategies' names [px].
+/// Room for the strategies' names \[px\].
 const NAMES: f64 = 236.0;
-/// Height of a bar, and of its row [px].
+/// Height of a bar, and of its row \[px\].
 const BAR: f64 = 30.0;
 const ROW: f64 = 48.0;
 

@@ -19,13 +19,13 @@ use canvas::{Anchor, Canvas, Paint, Weight};
 
 pub use png::ChartError;
 
-/// Width of every chart [px].
+/// Width of every chart \[px\].
 const WIDTH: f64 = 1000.0;
-/// Space left of and right of everything [px].
+/// Space left of and right of everything \[px\].
 const MARGIN: f64 = 24.0;
-/// Size of most text [px].
+/// Size of most text \[px\].
 const TEXT: f64 = 14.0;
-/// Size of the least important text [px].
+/// Size of the least important text \[px\].
 const SMALL: f64 = 12.5;
 
 /// A chart.

@@ -14,7 +14,7 @@ const NAME: &str = "skew-and-session-loss";
 const TITLE: &str = "Load skew against session loss";
 const SKEW: &str = "load.requests.peak_to_mean";
 const LOSS: &str = "visits.with_loss";
-/// Radius of a mark [px].
+/// Radius of a mark \[px\].
 const RADIUS: f64 = 6.5;
 
 /// A strategy's place.
@@ -59,7 +59,8 @@ pub(super) fn chart(summary: &Summary) -> Chart {
     let chance = spots.iter().filter_map(|spot| spot.noise_floor).fold(1.0, f64::max) - 1.0;
     let right = (right + 0.12 * (right - left)).max(1.0 + 3.0 * chance).max(1.005);
     let x = Axis::linear(left, right, 6, "");
-    let y = Axis::linear(0.0, (high * 1.08).max(0.1), 5, " %");
+    // A share ends at 100 %.
+    let y = Axis::linear(0.0, (high * 1.08).clamp(0.1, 100.0), 5, " %");
     draw_chance(&mut canvas, plot, &x, &spots);
     plot.grid(&mut canvas, &x, &y, true);
     plot.names(

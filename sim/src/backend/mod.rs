@@ -9,7 +9,7 @@ use crate::engine::Distribution;
 pub struct Capacity {
     /// In which order work is done.
     pub discipline: Discipline,
-    /// Service demand of a request [s].
+    /// Service demand of a request \[s\].
     pub service: Distribution,
 }
 

@@ -55,7 +55,7 @@ struct Server {
 /// request that comes when it stands at `v` with demand `d` is done when it stands at `v + d`.
 #[derive(Debug, Default)]
 struct SharedProcessor {
-    /// Service that a request present from the start would have got [2^-32 ns].
+    /// Service that a request present from the start would have got \[2^-32 ns\].
     attained: u128,
     updated: SimTime,
     /// Requests present by the attained service at which they are done.
@@ -70,10 +70,9 @@ const FRACTION_BITS: u32 = 32;
 impl SharedProcessor {
     fn advance(&mut self, now: SimTime, cores: u32) {
         let present = self.present.len() as u128;
-        if present > 0 {
-            let elapsed = u128::from(now.since(self.updated).0) << FRACTION_BITS;
-            self.attained += elapsed * u128::from(cores).min(present) / present;
-        }
+        let elapsed = u128::from(now.since(self.updated).0) << FRACTION_BITS;
+        // With nobody present there is nobody to attain anything.
+        self.attained += (elapsed * u128::from(cores).min(present)).checked_div(present).unwrap_or(0);
         self.updated = now;
     }
 

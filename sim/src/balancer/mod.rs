@@ -2,7 +2,7 @@
 //!
 //! A balancer is one file under its program's folder and one line of the `catalogue!` below. The line makes the
 //! module, the variant of the program's enum and the name that scenarios use (`lvs.wlc`); the scenario parser,
-//! `evenkeel list`, the property tests and the benches loop over [`CATALOGUE`].
+//! `evenkeel list` and the replay of recordings go by the catalogue ([`entries`]).
 
 pub mod envoy;
 pub mod lvs;

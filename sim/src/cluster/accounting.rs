@@ -27,7 +27,7 @@ pub struct UnderWay {
     pub requests: u64,
     /// Requests in servers.
     pub in_servers: u64,
-    /// Time that these have spent there so far [ns].
+    /// Time that these have spent there so far \[ns\].
     pub in_servers_time_ns: u128,
 }
 

@@ -91,7 +91,15 @@ impl<'a> Cluster<'a> {
                 self.clients.row_mut(id).set_connection(Some(connection));
                 let store_time = self.store_time(now, operations, demand);
                 let request = Request::new(now, origin, connection, method, session, demand, store_time);
-                self.send(now, request, address, pending);
+                // The site's first answer to a client in the run brings the cookie.
+                let is_first = row.visit == 1
+                    && match row.step {
+                        Step::Form => row.logins_again == 0,
+                        Step::Click => !plan.login && row.click == 0,
+                        Step::Begin | Step::Post => false,
+                    };
+                let cookie = (!is_first).then_some(u64::from(id.0));
+                self.send(now, request, address, cookie, pending);
             }
             Err(failure) => {
                 self.clients.row_mut(id).set_connection(None);

@@ -33,7 +33,7 @@ pub fn in_words(reason: Reason) -> &'static str {
         Reason::Scheduled { tie: true } => {
             "tie-break: others are equally loaded, the order of the list decides"
         }
-        Reason::Hashed => "the address hashes there",
+        Reason::Hashed => "the address or key hashes there",
         Reason::Rehashed(skipped) | Reason::AffinityUnusable(skipped) => match skipped {
             Skipped::Tried => "the first choice had just failed",
             Skipped::Unhealthy => "the first choice counts as failed",

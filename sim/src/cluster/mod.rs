@@ -22,6 +22,7 @@ pub use accounting::AccountingError;
 pub use faults::{FaultCounts, Outage};
 pub use observe::{Answer, Observer, StepName, run_observed};
 pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};
+pub use script::TraceLine;
 
 use crate::backend::servers::Servers;
 use crate::engine::queue::PendingEvents;
@@ -35,6 +36,7 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::table::Column;
 use crate::tier::Instance;
+use crate::tier::nginx::HashKey;
 
 use event::Event;
 use open_loop::Source;
@@ -77,6 +79,8 @@ struct Tier {
     remembers: bool,
     /// Worker processes of each instance.
     workers: u16,
+    /// What a request's hash key is, for methods that have one.
+    hash_key: Option<HashKey>,
     /// Weights with which servers are added to the table.
     weights: Vec<u32>,
     /// One check per server; empty without active checks.

@@ -3,10 +3,10 @@
 //! The observer stands between the event loop and the model and only reads, so a run that is not observed pays nothing,
 //! not even a branch, and one that is observed takes the same course.
 
+use super::Cluster;
 use super::event::Event;
 use super::request::Origin;
 use super::run::{RunError, RunOutcome, RunSetup, build, finish};
-use super::Cluster;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Model, Scheduler, SimDuration, SimTime};
 use crate::ids::{ClientId, ServerId};

@@ -22,7 +22,7 @@ pub(super) enum Source<'a> {
 /// Poisson arrivals. The n-th arrival's gap and client are named (source; n).
 #[derive(Debug)]
 pub(super) struct PoissonSource<'a> {
-    /// Mean time between arrivals [s].
+    /// Mean time between arrivals \[s\].
     pub gap_mean: f64,
     /// The population's clients.
     pub first_client: ClientId,
@@ -73,7 +73,8 @@ impl Cluster<'_> {
                     Draw { entity: 1 << 40 | u64::from(source), index: number, purpose: Purpose::Arrival };
                 let none = SimDuration::ZERO;
                 let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
-                self.send(now, request, address, pending);
+                // Who sends single requests has been here before.
+                self.send(now, request, address, Some(u64::from(client.0)), pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }

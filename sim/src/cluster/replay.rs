@@ -49,6 +49,8 @@ struct LogClientRow {
     had_loss: bool,
     /// Whether the visit began after the warm-up.
     measured: bool,
+    /// Whether the site has answered the client before, so that it has a cookie, if it keeps cookies.
+    known: bool,
 }
 
 impl<'a> LogReplay<'a> {
@@ -63,6 +65,7 @@ impl<'a> LogReplay<'a> {
             logged_in: false,
             had_loss: false,
             measured: false,
+            known: false,
         };
         let gap = u32::try_from(plan.visit_gap.0 / 1_000_000_000).unwrap_or(u32::MAX);
         let mut replay = Self {
@@ -162,6 +165,7 @@ impl<'a> Cluster<'a> {
         row.latest = now;
         row.port_counter = row.port_counter.wrapping_add(1);
         let (connection, port_counter) = (row.connection, row.port_counter);
+        let known = std::mem::replace(&mut row.known, true);
         let session = (with_session && row.session != NONE).then_some(row.session);
         let begins_session = with_session && !row.logged_in;
         row.logged_in |= with_session;
@@ -169,8 +173,13 @@ impl<'a> Cluster<'a> {
         let method = if record.method == LogMethod::Post { Method::Post } else { Method::Get };
         let origin = Origin::Log { source: source as u16, client: record.client };
         self.recorder.ledger.requests_issued += 1;
-        let kept = self.idle_log_connection(now, connection);
-        let connection = match self.reuse_connection(now, kept, method) {
+        let kept = self.idle_log_connection(now, origin, connection);
+        let reused = self.reuse_connection(now, kept, method);
+        if let (Some(gone), Ok(None) | Err(_)) = (kept, &reused) {
+            // Its slot will be another client's.
+            self.forget_log_connection(source as u16, record.client, gone);
+        }
+        let connection = match reused {
             Ok(Some(connection)) => Ok(connection),
             Ok(None) => {
                 // A port of the client's own; clients behind one address draw theirs apart.
@@ -193,20 +202,24 @@ impl<'a> Cluster<'a> {
                 let store_time = self.store_time(now, operations, demand);
                 let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
                 request.begins_session = begins_session;
-                request.session_generation = session.map_or(0, |slot| self.sessions.get(slot).generation);
-                self.send(now, request, log_client.address, pending);
+                // Robots keep no cookies; others have one after their first line of the log.
+                let has_cookie = known && !log_client.is_bot();
+                let visitor = 1 << 63 | u64::from(source) << 32 | u64::from(record.client);
+                let cookie = has_cookie.then_some(visitor);
+                self.send(now, request, log_client.address, cookie, pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }
     }
 
     /// The client's connection if it is open and idle; one that has idled too long is closed.
-    fn idle_log_connection(&mut self, now: SimTime, slot: u32) -> Option<ConnectionId> {
+    fn idle_log_connection(&mut self, now: SimTime, owner: Origin, slot: u32) -> Option<ConnectionId> {
         if slot == NONE {
             return None;
         }
         let row = *self.connections.get(slot);
-        if !row.open || row.in_use {
+        debug_assert!(row.open && row.owner == owner, "a client's connection is open and its own");
+        if row.in_use {
             return None;
         }
         if row.idle_until <= now {
@@ -238,10 +251,10 @@ impl<'a> Cluster<'a> {
         request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
+        self.rest_log_connection(now, source, client, request.connection, pending);
         let replay = self.log(u32::from(source));
         let plan = replay.plan;
         let row = replay.rows[client as usize];
-        self.settle_log_connection(now, source, client, request.connection, pending);
         // A session that ended while the request was under way (the visit went over to the next) is not looked for.
         if let Some(slot) = request.session
             && row.session == slot
@@ -278,21 +291,23 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// After a request of a log: its connection is kept if it is the client's own, and closed if it was a further one.
-    pub(super) fn settle_log_connection<Q: PendingEvents>(
+    /// A connection has brought an answer: it idles if it is the client's first, else it has done what it was opened for.
+    pub(super) fn rest_log_connection<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         source: u16,
         client: u32,
-        connection: ConnectionId,
+        id: ConnectionId,
         pending: &mut Scheduler<Q>,
     ) {
         let replay = self.log(u32::from(source));
-        let (plan, own) = (replay.plan, replay.rows[client as usize].connection);
-        if own != connection.0 {
-            self.close_if_open(now, connection);
-        } else if !self.keep_alive(now, connection, &plan.connection, None, pending) {
-            self.forget_log_connection(source, client, connection);
+        let plan = replay.plan;
+        if replay.rows[client as usize].connection == id.0 {
+            if !self.keep_alive(now, id, &plan.connection, None, pending) {
+                self.forget_log_connection(source, client, id);
+            }
+        } else if self.connections.get(id.0).open {
+            self.close_connection(now, id);
         }
     }
 

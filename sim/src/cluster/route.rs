@@ -14,6 +14,7 @@ use crate::metrics::recorder::Failure;
 use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
+use crate::tier::nginx::KeyText;
 use crate::tier::{
     Decision, FlowId, Forwarded, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then,
 };
@@ -153,15 +154,18 @@ impl Cluster<'_> {
         Ok(ConnectionId(self.connections.insert(row)))
     }
 
-    /// Sends a request on its connection. Its row can be read until another request is sent.
+    /// Sends a request on its connection. Its row can be read until another request is sent. `cookie` is the visitor's
+    /// number, if the site has given it a cookie and it keeps cookies.
     #[inline]
     pub(super) fn send<Q: PendingEvents>(
         &mut self,
         now: SimTime,
-        request: Request,
+        mut request: Request,
         address: IpAddr,
+        cookie: Option<u64>,
         pending: &mut Scheduler<Q>,
     ) -> RequestId {
+        request.session_generation = request.session.map_or(0, |slot| self.sessions.get(slot).generation);
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
         let id = RequestId(self.requests.insert(request));
@@ -172,10 +176,11 @@ impl Cluster<'_> {
                 self.attempt(now, id, decision, pending);
             }
             Layer::Request => {
+                let key = self.tiers[0].hash_key.map_or(KeyText::EMPTY, |key| key.evaluate(address, cookie));
                 let open = Open {
                     address,
                     port: connection.port,
-                    key: &[],
+                    key: key.as_bytes(),
                     method,
                     worker: connection.worker,
                     service: 0,
@@ -206,8 +211,11 @@ impl Cluster<'_> {
             let route = Cut { at: now, to: server, reason: decision.reason, cause };
             let request = self.requests.get_mut(id.0);
             request.route = route;
-            let (flow, session) = (request.flow, request.session);
-            if let Some(slot) = session {
+            let (flow, session, generation) = (request.flow, request.session, request.session_generation);
+            // A session of a log's client may have ended while a retry was under way.
+            if let Some(slot) = session
+                && self.sessions.get(slot).generation == generation
+            {
                 self.sessions.routed(slot, &self.servers, route);
             }
             if let Some(counts) = self.recorder.at(now) {
@@ -357,7 +365,7 @@ impl Cluster<'_> {
             Origin::Client(client) => self.client_answered(now, client, &request, pending),
             Origin::Poisson => self.close_connection(now, request.connection),
             Origin::Log { source, client } => self.log_answered(now, source, client, &request, pending),
-            Origin::Script(_) => {}
+            Origin::Script(connection) => self.script_answered(now, connection),
         }
     }
 
@@ -397,10 +405,12 @@ impl Cluster<'_> {
         }
         match request.origin {
             Origin::Poisson => self.close_if_open(now, request.connection),
-            Origin::Log { source, client } => {
-                self.settle_log_connection(now, source, client, request.connection, pending);
+            // An error page is an answer, too, where the connection has survived.
+            Origin::Log { source, client } if self.connections.get(request.connection.0).open => {
+                self.rest_log_connection(now, source, client, request.connection, pending);
             }
-            Origin::Client(_) | Origin::Script(_) => {}
+            Origin::Script(connection) => self.script_answered(now, connection),
+            Origin::Client(_) | Origin::Log { .. } => {}
         }
         self.request_failed(now, request.origin, failure, pending);
     }

@@ -7,13 +7,12 @@ use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::open_loop::{PoissonSource, Source};
 use super::replay::LogReplay;
-use super::script::Script;
+use super::script::{Script, TraceLine};
 use super::slots::Slots;
 use super::story::Stories;
 use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
 use crate::engine::{Ladder, SimDuration, SimTime, Simulation};
-use crate::experiment::summary::TraceLine;
 use crate::health::active::TcpChecker;
 use crate::ids::{ClientId, ServerId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
@@ -222,10 +221,14 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
 
 fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier {
     let clock = &streams.clock;
+    let mut hash_key = None;
     let (instance, remembers, workers, weights) = match &plan.program {
         Program::Nginx(config) => {
             let mut config = config.clone();
             config.clock_phase = SimDuration(clock.below(1_000_000_000, number, 0));
+            config.draws = streams.balancer;
+            config.instance = number;
+            hash_key = config.method.hashes_key().then_some(config.hash_key);
             let workers = config.workers;
             (Instance::Nginx(Nginx::new(config)), false, workers, Vec::new())
         }
@@ -249,7 +252,7 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -
         }
     };
     let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);
-    Tier { instances: vec![instance], remembers, workers, weights, checkers }
+    Tier { instances: vec![instance], remembers, workers, hash_key, weights, checkers }
 }
 
 /// Puts the first event of everything that acts by itself.

@@ -2,16 +2,34 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
 use super::Cluster;
 use super::evidence;
 use super::request::{Draw, Origin, Purpose, Request};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::experiment::summary::TraceLine;
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::scenario::{ClosedBy, ConnectionRules, ScriptedClient};
 use crate::tier::{Instance, Method, Reason};
+
+/// A step of a scripted client.
+#[derive(Clone, Debug, Serialize)]
+pub struct TraceLine {
+    /// When, from the end of the warm-up \[s\].
+    pub at_s: f64,
+    /// Which client.
+    pub client: String,
+    /// What it did: `open`, `close`.
+    pub event: String,
+    /// The server, or `none`.
+    pub server: String,
+    /// Why the connection went there, in a few words.
+    pub reason: String,
+    /// What the balancer knew at that time: the template's remaining time, active and inactive connections per server.
+    pub state: String,
+}
 
 /// The scripted clients of a run.
 #[derive(Debug, Default)]
@@ -20,6 +38,8 @@ pub(super) struct Script<'a> {
     pub steps: Vec<Step<'a>>,
     /// By scripted connection: the connection while it is open.
     connections: Vec<Option<ConnectionId>>,
+    /// By scripted connection: the step that closes it, while that waits for an answer.
+    overdue: Vec<Option<Step<'a>>>,
     /// What happened.
     pub trace: Vec<TraceLine>,
 }
@@ -59,7 +79,12 @@ impl<'a> Script<'a> {
             }
         }
         steps.sort_by_key(|step| (step.at, step.opens));
-        Self { steps, connections: vec![None; connection as usize], trace: Vec::new() }
+        Self {
+            steps,
+            connections: vec![None; connection as usize],
+            overdue: vec![None; connection as usize],
+            trace: Vec::new(),
+        }
     }
 }
 
@@ -80,14 +105,32 @@ impl<'a> Cluster<'a> {
         let step = self.script.steps[index as usize];
         if step.opens {
             self.open_scripted(now, step, pending);
-        } else if let Some(connection) = self.script.connections[step.connection as usize].take() {
-            let row = *self.connections.get(connection.0);
-            if row.open && row.owner == Origin::Script(step.connection) {
-                self.close_connection(now, connection);
-                let state = self.balancer_state(now, step.client);
-                let server = self.scenario.servers[row.server.index()].name.clone();
-                self.trace(now, &step, "close", server, "the client closes".to_owned(), state);
-            }
+        } else {
+            self.close_scripted(now, step);
+        }
+    }
+
+    /// A scripted client closes its connection, or will when its answer has come.
+    fn close_scripted(&mut self, now: SimTime, step: Step<'a>) {
+        let Some(connection) = self.script.connections[step.connection as usize] else { return };
+        let row = *self.connections.get(connection.0);
+        if !row.open || row.owner != Origin::Script(step.connection) {
+            return;
+        }
+        if row.in_use {
+            self.script.overdue[step.connection as usize] = Some(step);
+            return;
+        }
+        self.close_connection(now, connection);
+        let state = self.balancer_state(now, step.client);
+        let server = self.scenario.servers[row.server.index()].name.clone();
+        self.trace(now, &step, "close", server, "the client closes".to_owned(), state);
+    }
+
+    /// The request of a scripted connection has ended.
+    pub(super) fn script_answered(&mut self, now: SimTime, connection: u32) {
+        if let Some(step) = self.script.overdue[connection as usize].take() {
+            self.close_scripted(now, step);
         }
     }
 
@@ -104,7 +147,7 @@ impl<'a> Cluster<'a> {
                 let demand = Draw { entity: name.0, index: 0, purpose: Purpose::Arrival };
                 let none = SimDuration::ZERO;
                 let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
-                let id = self.send(now, request, address, pending);
+                let id = self.send(now, request, address, None, pending);
                 let request = *self.requests.get(id.0);
                 self.connections.get_mut(connection.0).server = request.server();
                 let reason = self.trace_reason(request.route.reason, remembered);

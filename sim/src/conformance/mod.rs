@@ -36,6 +36,7 @@ impl CaseReport {
     pub fn failed(&self) -> bool {
         match &self.outcome {
             CaseOutcome::Replayed { decisions, matched, .. } => matched < decisions,
+            CaseOutcome::Distribution { passed, .. } => !passed,
             CaseOutcome::Skipped { .. } => false,
             CaseOutcome::Unreadable { .. } => true,
         }
@@ -53,6 +54,25 @@ pub enum CaseOutcome {
         matched: u64,
         /// The first that it did not.
         first_difference: Option<Difference>,
+    },
+    /// The program decides by chance, so the whole case was compared with replays by the model's own chance.
+    Distribution {
+        /// Decisions in the recording. None of them was compared by itself.
+        decisions: u64,
+        /// Replays by the model.
+        replays: u64,
+        /// Counts that were compared.
+        statistics: u64,
+        /// How far the recording is from the mean of all, itself among them, in standard deviations: the largest of all
+        /// counts. Cannot be above the root of `replays`.
+        z_max: f64,
+        /// Share of the recording and the replays together that are at least as far out as the recording: the chance that
+        /// such a recording is so far out if the model is right.
+        p_value: f64,
+        /// The p value at or below which the case fails.
+        level: f64,
+        /// Whether the p value is above the level.
+        passed: bool,
     },
     /// The case needs something that is not modelled.
     Skipped {
@@ -276,16 +296,18 @@ fn find_cases(path: &Path) -> Result<Vec<Case>, ConformanceError> {
     let unreadable = |source| ConformanceError::Unreadable { path: path.to_owned(), source };
     let mut cases = Vec::new();
     if fs::metadata(path).map_err(unreadable)?.is_dir() {
-        walk(path, &mut |folder| {
-            let name = case_name(folder.strip_prefix(path).unwrap_or(folder), path);
-            cases.push(Case { name, files: CaseFiles::Folder(folder.to_owned()) });
-        })?;
-    } else if path.as_os_str().as_encoded_bytes().ends_with(b".tar.zst") {
-        for (folder, files) in unpack(path).map_err(unreadable)? {
-            if files.contains_key(MANIFEST) {
-                cases.push(Case { name: case_name(&folder, path), files: CaseFiles::Memory(files) });
+        let mut found = Vec::new();
+        walk(path, &mut found)?;
+        for place in found {
+            if is_archive(&place) {
+                cases.extend(cases_in(&place)?);
+            } else {
+                let name = case_name(place.strip_prefix(path).unwrap_or(&place), path);
+                cases.push(Case { name, files: CaseFiles::Folder(place) });
             }
         }
+    } else if is_archive(path) {
+        cases = cases_in(path)?;
     } else {
         return Err(ConformanceError::NotRecordings { path: path.to_owned() });
     }
@@ -296,17 +318,35 @@ fn find_cases(path: &Path) -> Result<Vec<Case>, ConformanceError> {
     Ok(cases)
 }
 
-/// Calls `found` for every folder at or beneath `folder` that is a case. Symbolic links are not followed: they could
-/// lead back.
-fn walk(folder: &Path, found: &mut impl FnMut(&Path)) -> Result<(), ConformanceError> {
+/// Whether a file is an archive of recordings, by its name.
+fn is_archive(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b".tar.zst")
+}
+
+/// The cases of an archive.
+fn cases_in(archive: &Path) -> Result<Vec<Case>, ConformanceError> {
+    let unreadable = |source| ConformanceError::Unreadable { path: archive.to_owned(), source };
+    let folders = unpack(archive).map_err(unreadable)?;
+    let with_manifest = folders.into_iter().filter(|(_, files)| files.contains_key(MANIFEST));
+    Ok(with_manifest
+        .map(|(folder, files)| Case { name: case_name(&folder, archive), files: CaseFiles::Memory(files) })
+        .collect())
+}
+
+/// Collects every folder at or beneath `folder` that is a case, and every archive. Symbolic links are not followed: they
+/// could lead back.
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), ConformanceError> {
     let unreadable = |source| ConformanceError::Unreadable { path: folder.to_owned(), source };
     if folder.join(MANIFEST).is_file() {
-        found(folder);
+        found.push(folder.to_owned());
     }
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
-        if entry.file_type().map_err(unreadable)?.is_dir() {
-            walk(&entry.path(), found)?;
+        let (path, kind) = (entry.path(), entry.file_type().map_err(unreadable)?);
+        if kind.is_dir() {
+            walk(&path, found)?;
+        } else if kind.is_file() && is_archive(&path) {
+            found.push(path);
         }
     }
     Ok(())
@@ -359,6 +399,8 @@ pub struct Total {
     pub matched: u64,
     /// Cases that were skipped.
     pub skipped: u64,
+    /// Cases of which the distribution was compared; their decisions are not among those above.
+    pub distributions: u64,
     /// Cases that failed ([`CaseReport::failed`]).
     pub failed: u64,
 }
@@ -373,6 +415,7 @@ impl Total {
                 self.matched += matched;
             }
             CaseOutcome::Skipped { .. } => self.skipped += 1,
+            CaseOutcome::Distribution { .. } => self.distributions += 1,
             CaseOutcome::Unreadable { .. } => {}
         }
     }

@@ -19,7 +19,7 @@ pub struct Impact {
     pub requests_failed: u64,
     /// Highest utilisation of any server in any window from its start until load was even again (or the end).
     pub peak_utilisation: f64,
-    /// Time from its end until load was even again [s].
+    /// Time from its end until load was even again \[s\].
     pub even_again_s: Option<f64>,
 }
 

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+pub use crate::cluster::TraceLine;
 use crate::metrics::{Direction, LossCause, Phase, Unit};
 
 /// Version of the shape of `summary.json`.
@@ -27,11 +28,11 @@ pub struct Summary {
     pub replications: u32,
     /// What changed between replications: `population`, `behaviour`, or `nothing` (a replayed log: no intervals).
     pub vary: String,
-    /// Warm-up before measurement [s].
+    /// Warm-up before measurement \[s\].
     pub warmup_s: f64,
-    /// Length of the measured part [s].
+    /// Length of the measured part \[s\].
     pub duration_s: f64,
-    /// Length of a load window [s].
+    /// Length of a load window \[s\].
     pub window_s: f64,
     /// The servers.
     pub servers: Vec<ServerLine>,
@@ -63,9 +64,9 @@ pub struct ServerLine {
 pub struct FaultLine {
     /// What happens, such as `crash of web2`.
     pub what: String,
-    /// When, from the end of the warm-up [s].
+    /// When, from the end of the warm-up \[s\].
     pub at_s: f64,
-    /// When it is over, from the end of the warm-up [s].
+    /// When it is over, from the end of the warm-up \[s\].
     pub until_s: f64,
 }
 
@@ -161,7 +162,7 @@ pub struct FaultImpact {
     pub requests_failed: Estimate,
     /// Highest utilisation of any server in any window from its start to the time of evenness (or the end).
     pub peak_utilisation: Estimate,
-    /// Time from its end until load was even again [s]; `None` when it never was within the run in any replication.
+    /// Time from its end until load was even again \[s\]; `None` when it never was within the run in any replication.
     pub even_again_s: Option<Estimate>,
     /// Replications in which load did not become even again before the run ended.
     pub never_even: u32,
@@ -170,29 +171,12 @@ pub struct FaultImpact {
 /// Load over time, mean over replications.
 #[derive(Clone, Debug, Serialize)]
 pub struct Series {
-    /// Width of a bin [s].
+    /// Width of a bin \[s\].
     pub bin_s: f64,
     /// For each server, requests a second in each bin, from the end of the warm-up.
     pub requests_per_s: Vec<Vec<f64>>,
     /// For each server, busy share of its workers in each bin.
     pub utilisation: Vec<Vec<f64>>,
-}
-
-/// A step of a scripted client.
-#[derive(Clone, Debug, Serialize)]
-pub struct TraceLine {
-    /// When, from the end of the warm-up [s].
-    pub at_s: f64,
-    /// Which client.
-    pub client: String,
-    /// What it did: `open`, `close`.
-    pub event: String,
-    /// The server, or `none`.
-    pub server: String,
-    /// Why the connection went there, in a few words.
-    pub reason: String,
-    /// What the balancer knew at that time: the template's remaining time, active and inactive connections per server.
-    pub state: String,
 }
 
 /// What an expectation came to.

@@ -4,7 +4,19 @@
 //! A refused connection fails at once. Servers that stay silent (each try then lasts `connect_timeout`) do not occur yet.
 
 use crate::engine::SimDuration;
-use crate::scenario::TcpCheck;
+
+/// The options of `TCP_CHECK`, the same for each real server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TcpCheck {
+    /// `delay_loop`: time between checks.
+    pub delay_loop: SimDuration,
+    /// `connect_timeout`.
+    pub connect_timeout: SimDuration,
+    /// `retry`: further checks before a server is taken out.
+    pub retry: u32,
+    /// `delay_before_retry`.
+    pub delay_before_retry: SimDuration,
+}
 
 /// The check of one server.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ const BUCKETS: usize = (64 - OCTAVE_BITS as usize) * PER_OCTAVE;
 pub struct Histogram {
     counts: Vec<u64>,
     total: u64,
-    /// Sum of all durations [ns].
+    /// Sum of all durations \[ns\].
     sum: u128,
     max: u64,
 }
@@ -48,22 +48,22 @@ impl Histogram {
         self.total
     }
 
-    /// Sum of all durations [ns].
+    /// Sum of all durations \[ns\].
     pub fn sum_ns(&self) -> u128 {
         self.sum
     }
 
-    /// Mean [s]; `None` when empty.
+    /// Mean \[s\]; `None` when empty.
     pub fn mean(&self) -> Option<f64> {
         (self.total > 0).then(|| self.sum as f64 / self.total as f64 / 1e9)
     }
 
-    /// Longest duration [s]; `None` when empty.
+    /// Longest duration \[s\]; `None` when empty.
     pub fn max(&self) -> Option<f64> {
         (self.total > 0).then(|| self.max as f64 / 1e9)
     }
 
-    /// The quantile `q` in 0..=1 [s], interpolated within its bucket; `None` when empty. It is off by less than 1/64 of its
+    /// The quantile `q` in 0..=1 \[s\], interpolated within its bucket; `None` when empty. It is off by less than 1/64 of its
     /// value.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         if self.total == 0 {
@@ -113,7 +113,7 @@ fn bucket(value: u64) -> usize {
     index.min(BUCKETS - 1)
 }
 
-/// Lower and upper bound of a bucket [ns].
+/// Lower and upper bound of a bucket \[ns\].
 fn bounds(index: usize) -> (f64, f64) {
     if index < 2 * PER_OCTAVE {
         return (index as f64, index as f64 + 1.0);

@@ -82,7 +82,7 @@ pub struct PhaseCounts {
     pub requests: Vec<u64>,
     /// Connections opened to each server.
     pub connections: Vec<u64>,
-    /// Busy time of each server's workers [ns].
+    /// Busy time of each server's workers \[ns\].
     pub busy_ns: Vec<u64>,
     /// Requests answered.
     pub served: u64,
@@ -198,9 +198,9 @@ pub struct Ledger {
     pub station_arrivals: u64,
     /// Requests that left a server, served or cut off.
     pub station_departures: u64,
-    /// Sum over requests that left a server of the time that they spent there [ns].
+    /// Sum over requests that left a server of the time that they spent there \[ns\].
     pub station_time_ns: u128,
-    /// Sum over servers of the integral over time of the requests present [ns].
+    /// Sum over servers of the integral over time of the requests present \[ns\].
     pub station_area_ns: u128,
 }
 
@@ -248,7 +248,7 @@ pub struct Recorder {
     phases: [PhaseCounts; 3],
     /// Accepted tries by window and server.
     window_requests: Vec<u32>,
-    /// Busy time by window and server [ns].
+    /// Busy time by window and server \[ns\].
     window_busy_ns: Vec<u64>,
     stations: Column<ServerId, Station>,
     /// From time zero.
@@ -365,7 +365,7 @@ pub struct Counts {
     phases: [PhaseCounts; 3],
     /// Accepted tries; length = windows × servers.
     pub window_requests: Vec<u32>,
-    /// Busy time [ns]; length = windows × servers.
+    /// Busy time \[ns\]; length = windows × servers.
     pub window_busy_ns: Vec<u64>,
     /// From time zero.
     pub ledger: Ledger,

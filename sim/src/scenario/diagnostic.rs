@@ -114,7 +114,7 @@ impl Span {
     }
 }
 
-/// A source's text and the starts of its lines [bytes].
+/// A source's text and the starts of its lines \[bytes\].
 #[derive(Debug)]
 struct Text {
     name: String,

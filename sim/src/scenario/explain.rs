@@ -5,12 +5,13 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use crate::backend::{Capacity, Discipline};
+use crate::balancer::lvs::SchedulerFlags;
 use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::SimDuration;
 use crate::population::{AddressPlan, UsersPerAddress};
 use crate::session::{OnUnknownId, SessionPlan};
 use crate::tier::lvs::{Forwarding, LvsConfig};
-use crate::tier::nginx::{NextUpstream, NginxConfig};
+use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig};
 use crate::tier::proxy::ProxyConfig;
 
 use super::presets::{self, PresetEntry, PresetKind};
@@ -309,6 +310,11 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario) {
 }
 
 fn show_nginx(d: &mut Document, config: &NginxConfig, scenario: &Scenario) {
+    if config.method.hashes_key()
+        && let Some((name, _)) = HashKey::NAMES.iter().find(|(_, key)| *key == config.hash_key)
+    {
+        d.line("key", text(name));
+    }
     d.line("proxy_next_upstream", text(&next_upstream(config.next_upstream)));
     d.line("proxy_next_upstream_tries", config.next_upstream_tries);
     d.line("proxy_next_upstream_timeout", duration(config.next_upstream_timeout));
@@ -342,6 +348,11 @@ fn next_upstream(next: NextUpstream) -> String {
 fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario) {
     let timeouts = config.timeouts;
     for service in &config.services {
+        let scheduler = service.scheduler.name();
+        if !SchedulerFlags::names(scheduler).is_empty() {
+            let flags: Vec<_> = service.scheduler_flags.set_names(scheduler).map(text).collect();
+            d.line("flags", format!("[{}]", flags.join(", ")));
+        }
         d.line("persistence_timeout", or_none(service.persistence_timeout, duration));
         if service.persistence_timeout.is_some() {
             let (v4, v6) = (service.persistence_prefix_v4, service.persistence_prefix_v6);

@@ -10,7 +10,7 @@ use super::overrides::Overrides;
 use super::read::{self, Read};
 use super::tree;
 
-/// Largest scenario file that is read [bytes]: far above what anyone writes, far below what fills a memory.
+/// Largest scenario file that is read \[bytes\]: far above what anyone writes, far below what fills a memory.
 const FILE_MAX: usize = 4 << 20;
 
 /// A scenario that was read.

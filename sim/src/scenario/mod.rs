@@ -22,6 +22,7 @@ use crate::population::AddressPlan;
 use crate::session::{OnUnknownId, SessionPlan};
 use crate::tier::{LvsConfig, NginxConfig, ProxyConfig};
 
+pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
 pub use explain::{Resolved, canonical};
 pub use load::{Loaded, load, parse};
@@ -102,9 +103,9 @@ pub enum Traffic {
 pub struct VisitPlan {
     /// Clicks after the login (of the whole visit if there is none), rounded up to a whole number of at least 1.
     pub clicks: Distribution,
-    /// Time from an answer to the next click [s].
+    /// Time from an answer to the next click \[s\].
     pub think: Distribution,
-    /// Time from the end of a visit to the start of the next [s].
+    /// Time from the end of a visit to the start of the next \[s\].
     pub away: Distribution,
     /// Whether the visit begins with a login: the form (GET) and the credentials (POST).
     pub login: bool,
@@ -241,7 +242,7 @@ pub struct TierPlan {
     pub tcp_check: Option<TcpCheck>,
 }
 
-/// The program of a tier. Clock phases in it are drawn per replication.
+/// The program of a tier. Clock phases in it, and the stream of its own draws, are set per replication.
 #[derive(Clone, Debug)]
 pub enum Program {
     /// An nginx.
@@ -250,19 +251,6 @@ pub enum Program {
     Lvs(LvsConfig),
     /// A layer 7 proxy of no particular program.
     Proxy(ProxyConfig),
-}
-
-/// keepalived 2.2.7 `TCP_CHECK` of each real server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TcpCheck {
-    /// `delay_loop`: time between checks.
-    pub delay_loop: SimDuration,
-    /// `connect_timeout`.
-    pub connect_timeout: SimDuration,
-    /// `retry`: further checks before a server is taken out.
-    pub retry: u32,
-    /// `delay_before_retry`.
-    pub delay_before_retry: SimDuration,
 }
 
 /// A limit on a metric.

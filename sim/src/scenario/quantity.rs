@@ -11,7 +11,7 @@ const LONGEST: SimDuration = SimDuration::from_secs(36_525 * 86_400);
 /// print as the duration they were read from.
 const LONGEST_IN_LAW: SimDuration = SimDuration::from_secs(100 * 86_400);
 
-/// Units of durations, longest first [ns]. `m` and `min` are both a minute, since programs write the first and
+/// Units of durations, longest first \[ns\]. `m` and `min` are both a minute, since programs write the first and
 /// readers understand the second.
 const UNITS: [(&str, u64); 9] = [
     ("d", 86_400_000_000_000),
@@ -143,7 +143,7 @@ impl Item<'_> {
         Some(duration)
     }
 
-    /// A quantity as a parameter of a law: a duration [s], or a number.
+    /// A quantity as a parameter of a law: a duration \[s\], or a number.
     fn parameter(&self, quantity: Quantity, above_zero: bool) -> Option<f64> {
         let time = match (quantity, above_zero) {
             (Quantity::Time, true) => self.duration_above_zero()?,

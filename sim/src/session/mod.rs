@@ -11,7 +11,7 @@ pub enum SessionPlan {
     Local,
     /// In a store that all servers share.
     Shared {
-        /// Time that a server's worker waits for one operation (a read, or a write) [s].
+        /// Time that a server's worker waits for one operation (a read, or a write) \[s\].
         latency: Distribution,
     },
 }

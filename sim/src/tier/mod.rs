@@ -143,9 +143,9 @@ pub struct Opened {
 
 /// One tier instance of any program.
 #[derive(Debug)]
-#[allow(
+#[expect(
     clippy::large_enum_variant,
-    reason = "there is one a tier, and a box would stand before every request"
+    reason = "a run has one instance or few, and a box would cost each request a load"
 )]
 pub enum Instance {
     /// An nginx.

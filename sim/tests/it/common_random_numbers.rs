@@ -162,5 +162,8 @@ fn watching_a_run_does_not_change_it() {
     let watched = run_observed(&setup, &mut Diary::default()).expect("a run");
     let alone = evenkeel_sim::cluster::run(&setup, &|_| ()).expect("a run");
     assert_eq!(watched.counts.ledger, alone.counts.ledger);
-    assert_eq!((watched.sizes.events, watched.counts.visits_open), (alone.sizes.events, alone.counts.visits_open));
+    assert_eq!(
+        (watched.sizes.events, watched.counts.visits_open),
+        (alone.sizes.events, alone.counts.visits_open)
+    );
 }

@@ -114,7 +114,8 @@ fn one_thread_and_two_find_the_same() {
     let (loaded, logs) = &*BLOG;
     let summary = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        let found = pool.install(|| carry_out(loaded, logs, 3, &|_| ())).unwrap_or_else(|error| panic!("{error}"));
+        let found =
+            pool.install(|| carry_out(loaded, logs, 3, &|_| ())).unwrap_or_else(|error| panic!("{error}"));
         serde_json::to_string(&found.summary).expect("JSON")
     };
     assert!(summary(1) == summary(2), "the summary depends on the number of threads");

@@ -1,7 +1,9 @@
 //! Scenario files: what is read, what is said about mistakes, and what `explain` prints.
 
+mod lvs;
 mod mistakes;
 mod mutants;
+mod nginx;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -167,7 +169,7 @@ fn balancers_are_written_in_three_ways_that_mean_the_same() {
             let text = format!(
                 "title = \"t\"\nduration = \"1s\"\n[[scripted_client]]\nname = \"c\"\naddress = \"1.2.3.4\"\n\
                  connections = [{{ at = \"0s\", hold = \"0s\" }}]\n[cluster]\n\
-                 servers = [{{ name = \"a\", address = \"b:1\" }}]\ncapacity = {{ workers = 1, service = \"1s\" }}\n\
+                 servers = [{{ name = \"a\", address = \"10.0.0.1:80\" }}]\ncapacity = {{ workers = 1, service = \"1s\" }}\n\
                  [[strategy]]\nname = \"s\"\nsession = {{ local = {{}} }}\nbalancer = {balancer}\n"
             );
             canonical(&read(&text).unwrap_or_else(|mistakes| panic!("{mistakes}")).resolved)
@@ -223,7 +225,7 @@ fn a_server_overrides_the_capacity_of_the_cluster_field_by_field() {
 #[test]
 fn logs_alone_vary_in_nothing_and_run_once() {
     let text = "title = \"t\"\n[[log]]\nname = \"l\"\nfiles = [\"a\", \"/b\"]\n[cluster]\n\
-                servers = [{ name = \"a\", address = \"b:1\" }]\ncapacity = { workers = 1, service = \"1s\" }\n\
+                servers = [{ name = \"a\", address = \"10.0.0.1:80\" }]\ncapacity = { workers = 1, service = \"1s\" }\n\
                 [[strategy]]\nname = \"s\"\nsession = { local = {} }\nbalancer = \"nginx.ip_hash\"\n";
     let scenario = read(text).unwrap().scenario;
     assert_eq!((scenario.replications, scenario.duration), (1, None));

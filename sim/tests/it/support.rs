@@ -53,7 +53,10 @@ impl Table {
     /// The value in `column` of the only row in which each of `keys` has its value.
     pub fn value(&self, keys: &[(&str, &str)], column: &str) -> f64 {
         let place = |name: &str| {
-            self.columns.iter().position(|column| column == name).unwrap_or_else(|| panic!("no column {name}"))
+            self.columns
+                .iter()
+                .position(|column| column == name)
+                .unwrap_or_else(|| panic!("no column {name}"))
         };
         let found: Vec<_> = self
             .rows

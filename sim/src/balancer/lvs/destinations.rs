@@ -3,13 +3,16 @@
 //! Source: Linux 6.1, `ip_vs_ctl.c` (`__ip_vs_update_dest`, `__ip_vs_unlink_dest`, `ip_vs_add_dest`) and `ip_vs_conn.c`
 //! (`ip_vs_bind_dest`, `ip_vs_unbind_dest`).
 
+use std::net::SocketAddr;
+
+use super::hashing::fold;
 use crate::ids::ServerId;
 
 /// No neighbour in the list: the list's head.
 const HEAD: u32 = u32::MAX;
 
 /// The largest weight: `ipvsadm -w` takes 0 to 65535. Larger ones count as this, so that products stay in 64 bits.
-const WEIGHT_MAX: u32 = 65_535;
+pub(super) const WEIGHT_MAX: u32 = 65_535;
 
 /// One real server, in the list or removed from it. A removed server keeps its record, as the kernel's does in the
 /// trash while connections refer to it: adding it again brings back its counters.
@@ -32,6 +35,8 @@ pub struct Destination {
     pub overloaded: bool,
     /// Whether it is in the list (`IP_VS_DEST_F_AVAILABLE`).
     pub listed: bool,
+    /// Whether it is among the changed ones ([`Destinations::pop_changed`]).
+    changed: bool,
     /// The server before it in the list; after its removal, the one before it then.
     previous: u32,
     next: u32,
@@ -62,6 +67,11 @@ impl Destination {
 pub struct Destinations {
     /// Records by server, listed or not; length = highest server id + 1.
     records: Vec<Destination>,
+    /// What `mh` hashes of each server, by server: see [`Destinations::set_address`]; length = highest server whose
+    /// address is known + 1.
+    address_sums: Vec<u32>,
+    /// Servers whose counters have changed since a scheduler asked, each once.
+    changed: Vec<ServerId>,
     first: u32,
     last: u32,
     listed: usize,
@@ -69,7 +79,14 @@ pub struct Destinations {
 
 impl Default for Destinations {
     fn default() -> Self {
-        Self { records: Vec::new(), first: HEAD, last: HEAD, listed: 0 }
+        Self {
+            records: Vec::new(),
+            address_sums: Vec::new(),
+            changed: Vec::new(),
+            first: HEAD,
+            last: HEAD,
+            listed: 0,
+        }
     }
 }
 
@@ -91,11 +108,14 @@ impl Destinations {
             lower_threshold: 0,
             overloaded: false,
             listed: false,
+            changed: false,
             previous: HEAD,
             next: HEAD,
         };
         if self.records.len() <= server.index() {
             self.records.resize(server.index() + 1, absent);
+            // Room for every server, so that no connection makes the list grow.
+            self.changed.reserve(self.records.len() - self.changed.len());
         }
         let first = self.first;
         let record = &mut self.records[server.index()];
@@ -121,6 +141,41 @@ impl Destinations {
         self.first = id;
         self.listed += 1;
         true
+    }
+
+    /// Gives `server` its address and port, whose sum `mh` hashes; 0 without. An IPv6 address counts as the
+    /// exclusive or of its four words.
+    pub fn set_address(&mut self, server: ServerId, address: SocketAddr) {
+        if self.address_sums.len() <= server.index() {
+            self.address_sums.resize(server.index() + 1, 0);
+        }
+        self.address_sums[server.index()] = fold(address.ip()).wrapping_add(address.port().into());
+    }
+
+    /// See [`Destinations::set_address`].
+    pub(super) fn address_sum(&self, server: ServerId) -> u32 {
+        self.address_sums.get(server.index()).copied().unwrap_or(0)
+    }
+
+    /// A server whose counters have changed since this was asked last, for a scheduler that keeps its servers in order
+    /// of them. Changes of the list and of weights are told otherwise
+    /// ([`crate::balancer::Balancer::servers_changed`]).
+    #[inline]
+    pub(super) fn pop_changed(&mut self) -> Option<ServerId> {
+        let server = self.changed.pop()?;
+        self.records[server.index()].changed = false;
+        Some(server)
+    }
+
+    /// The record of `server`, whose counters are about to change.
+    #[inline]
+    fn record_changing(&mut self, server: ServerId) -> &mut Destination {
+        let record = &mut self.records[server.index()];
+        if !record.changed {
+            record.changed = true;
+            self.changed.push(server);
+        }
+        record
     }
 
     /// Takes `server` out of the list (`ipvsadm -d`). Returns whether it was listed.
@@ -201,7 +256,7 @@ impl Destinations {
     /// A connection was bound to `server`: `ip_vs_bind_dest`.
     #[inline]
     pub(crate) fn bind(&mut self, server: ServerId, active: bool) {
-        let record = &mut self.records[server.index()];
+        let record = self.record_changing(server);
         *record.counter(active) += 1;
         if record.upper_threshold != 0 && record.total() >= u64::from(record.upper_threshold) {
             record.overloaded = true;
@@ -211,7 +266,7 @@ impl Destinations {
     /// A connection of `server` moved from or to the active states.
     #[inline]
     pub(crate) fn shift(&mut self, server: ServerId, to_active: bool) {
-        let record = &mut self.records[server.index()];
+        let record = self.record_changing(server);
         *record.counter(!to_active) -= 1;
         *record.counter(to_active) += 1;
     }
@@ -219,7 +274,7 @@ impl Destinations {
     /// A connection of `server` has ended: `ip_vs_unbind_dest`.
     #[inline]
     pub(crate) fn unbind(&mut self, server: ServerId, active: bool) {
-        *self.records[server.index()].counter(active) -= 1;
+        *self.record_changing(server).counter(active) -= 1;
         self.relax(server);
     }
 
@@ -227,8 +282,8 @@ impl Destinations {
     /// a template ends.
     #[inline]
     pub(crate) fn relax(&mut self, server: ServerId) {
-        let record = &mut self.records[server.index()];
-        if record.overloaded {
+        if self.records[server.index()].overloaded {
+            let record = self.record_changing(server);
             let total = record.total();
             record.overloaded = if record.lower_threshold != 0 {
                 total >= u64::from(record.lower_threshold)

@@ -3,18 +3,84 @@
 //! Source: Linux 6.1, `net/netfilter/ipvs/` (`ip_vs_ctl.c` for the list, `ip_vs_<scheduler>.c` for each scheduler).
 
 mod destinations;
+#[cfg(test)]
+mod fixture;
+mod hashing;
+mod least;
+#[cfg(test)]
+mod properties;
 
 pub use destinations::{Destination, Destinations};
+pub use least::{Least, Rank, Score};
 
 use std::net::{IpAddr, Ipv4Addr};
+
+use super::Reason;
+use crate::engine::SimTime;
 
 super::catalogue! {
     /// LVS schedulers, named as in `ipvsadm -s`.
     lvs: LvsScheduler<Servers = Destinations, Request = SchedulerRequest> {
         /// Round robin over the servers in list order.
         rr::LvsRr,
+        /// Weighted round robin: rounds over the servers whose weight reaches a threshold that falls step by step.
+        wrr::LvsWrr,
+        /// Least connection: 256 times the active plus the inactive connections.
+        lc::LvsLc,
         /// Weighted least connection: 256 times the active plus the inactive connections, over the weight.
         wlc::LvsWlc,
+        /// Shortest expected delay: one more than the active connections, over the weight.
+        sed::LvsSed,
+        /// Never queue: the first server without an active connection, else the shortest expected delay.
+        nq::LvsNq,
+        /// Weighted fail-over: the largest weight takes everything.
+        fo::LvsFo,
+        /// Overflow: the largest weight takes as many active connections as its weight says, then the next one.
+        ovf::LvsOvf,
+        /// Destination hashing: one server for each address that is called, so a single one behind one address.
+        dh::LvsDh,
+        /// Source hashing: one server for each client address, from a table of 256 slots shared out by weight.
+        sh::LvsSh,
+        /// Maglev hashing: one server for each client address, from a table of 4093 slots that changes little.
+        mh::LvsMh,
+        /// Locality-based least connection: an address that is called stays at its server until that is overloaded.
+        lblc::LvsLblc,
+        /// Locality-based least connection with replication: an address that is called keeps a set of servers.
+        lblcr::LvsLblcr,
+    }
+}
+
+/// `ipvsadm -b`: what a hashing scheduler does beyond its rule. `sh` and `mh` alone have such flags, each under its
+/// own name; in the kernel both are the same two bits of the service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchedulerFlags {
+    /// `sh-fallback`, `mh-fallback`: a client whose server may not be used is hashed to another one.
+    pub fallback: bool,
+    /// `sh-port`, `mh-port`: the client's port is hashed with its address, so connections of one client spread.
+    pub port: bool,
+}
+
+impl SchedulerFlags {
+    /// The flags that the scheduler called `name` has, as `ipvsadm` spells them.
+    pub fn names(name: &str) -> &'static [&'static str] {
+        match name {
+            "sh" => &["sh-fallback", "sh-port"],
+            "mh" => &["mh-fallback", "mh-port"],
+            _ => &[],
+        }
+    }
+
+    /// Sets the flag that the scheduler called `name` spells `flag`. Returns whether it has such a flag.
+    pub fn set(&mut self, name: &str, flag: &str) -> bool {
+        let Some(place) = Self::names(name).iter().position(|own| *own == flag) else { return false };
+        *[&mut self.fallback, &mut self.port][place] = true;
+        true
+    }
+
+    /// The flags that are set, as the scheduler called `name` spells them.
+    pub fn set_names(self, name: &str) -> impl Iterator<Item = &'static str> {
+        let set = [self.fallback, self.port];
+        Self::names(name).iter().zip(set).filter(|(_, set)| *set).map(|(flag, _)| *flag)
     }
 }
 
@@ -27,13 +93,33 @@ pub struct SchedulerRequest {
     pub source_port: u16,
     /// The address that the client called: the service's, or one of several behind a firewall mark.
     pub destination: IpAddr,
-    /// Set by the scheduler: whether another server had equal standing and the order of the list decided.
-    pub tie: bool,
+    /// The flags of the service.
+    pub flags: SchedulerFlags,
+    /// The time.
+    pub now: SimTime,
+    /// Set by the scheduler: why this server, or why none.
+    pub reason: Reason,
 }
 
 impl SchedulerRequest {
-    /// A connection from `source` to a service of one address, which is unspecified here (0.0.0.0).
+    /// A connection from `source` at time zero to a service without flags and of one address, which is unspecified
+    /// here (0.0.0.0).
     pub fn new(source: IpAddr, source_port: u16) -> Self {
-        Self { source, source_port, destination: IpAddr::V4(Ipv4Addr::UNSPECIFIED), tie: false }
+        Self {
+            source,
+            source_port,
+            destination: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            flags: SchedulerFlags::default(),
+            now: SimTime::ZERO,
+            reason: Reason::NoneUsable,
+        }
     }
+}
+
+/// The greatest common divisor; that of 0 and a number is the number.
+fn gcd(mut left: u32, mut right: u32) -> u32 {
+    while right != 0 {
+        (left, right) = (right, left % right);
+    }
+    left
 }

@@ -1,7 +1,7 @@
 //! Round robin, as `ip_vs_rr.c` in Linux 6.1 does it: weights other than 0 make no difference.
 
 use super::{Destinations, SchedulerRequest};
-use crate::balancer::Balancer;
+use crate::balancer::{Balancer, Reason};
 use crate::ids::ServerId;
 
 /// The scheduler `rr`.
@@ -20,12 +20,13 @@ impl Balancer for LvsRr {
 
     #[inline]
     fn pick(&mut self, servers: &mut Destinations, request: &mut SchedulerRequest) -> Option<ServerId> {
-        request.tie = false;
+        request.reason = Reason::NoneUsable;
         // One round: what lies behind the last one, then the list from its head up to and with the last one.
         let rest = servers.after(self.last);
         let again = servers.iter().take(if self.last.is_some() { servers.len() } else { 0 });
         let (server, _) = rest.chain(again).find(|(_, record)| record.usable())?;
         self.last = Some(server);
+        request.reason = Reason::Scheduled { tie: false };
         Some(server)
     }
 

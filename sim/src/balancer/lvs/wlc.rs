@@ -1,54 +1,31 @@
 //! Weighted least connection, as `ip_vs_wlc.c` in Linux 6.1 does it.
 
-use super::{Destinations, SchedulerRequest};
-use crate::balancer::Balancer;
-use crate::ids::ServerId;
+use super::{Destination, Least, Rank, Score};
 
 /// The scheduler `wlc`: the least `(256 active + inactive) / weight`, the first in the list among equals.
+pub type LvsWlc = Least<OverheadByWeight>;
+
+/// `(256 active + inactive) / weight`.
 #[derive(Clone, Debug, Default)]
-pub struct LvsWlc {}
+pub struct OverheadByWeight {}
 
-impl Balancer for LvsWlc {
-    type Servers = Destinations;
-    type Request = SchedulerRequest;
-
+impl Rank for OverheadByWeight {
     #[inline]
-    fn pick(&mut self, servers: &mut Destinations, request: &mut SchedulerRequest) -> Option<ServerId> {
-        request.tie = false;
-        let mut usable = servers.iter().filter(|(_, record)| record.usable());
-        let (mut least, record) = usable.next()?;
-        let (mut least_overhead, mut least_weight) = (record.overhead(), u64::from(record.weight));
-        for (server, record) in usable {
-            let (overhead, weight) = (record.overhead(), u64::from(record.weight));
-            // Cross-multiplied, as there, so that there is no division and no rounding.
-            let (ours, theirs) = (least_overhead * weight, overhead * least_weight);
-            if ours > theirs {
-                (least, least_overhead, least_weight) = (server, overhead, weight);
-                request.tie = false;
-            } else if ours == theirs {
-                request.tie = true;
-            }
-        }
-        Some(least)
+    fn score(record: &Destination) -> Option<Score> {
+        let score = Score { numerator: record.overhead(), denominator: record.weight };
+        record.usable().then_some(score)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Destinations;
+    use super::super::fixture::{self, list};
     use super::*;
-
-    fn list(weights: &[u32]) -> Destinations {
-        let mut list = Destinations::new();
-        for (index, &weight) in weights.iter().enumerate() {
-            list.add(ServerId::from_index(index), weight, 0, 0);
-        }
-        list
-    }
+    use crate::ids::ServerId;
 
     fn pick(list: &mut Destinations) -> (Option<u16>, bool) {
-        let mut request = SchedulerRequest::new([10, 0, 0, 1].into(), 1024);
-        let server = LvsWlc::default().pick(list, &mut request).map(|server| server.0);
-        (server, request.tie)
+        fixture::pick(&mut LvsWlc::default(), list)
     }
 
     #[test]

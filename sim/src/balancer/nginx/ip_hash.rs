@@ -8,22 +8,20 @@
 
 use std::net::IpAddr;
 
-use super::round_robin::RoundRobin;
+use super::round_robin::{MISSES_MAX, RoundRobin, round_robin_instead};
 use super::{Peers, RequestState};
-use crate::balancer::{Balancer, Reason, Skipped};
+use crate::balancer::{Balancer, Reason};
 use crate::ids::ServerId;
 
 /// Where the chain starts.
 const SEED: u32 = 89;
 const FACTOR: u32 = 113;
 const MODULUS: u32 = 6_271;
-/// Unusable servers that the hash may point at, over all tries of a request.
-const REHASHES_MAX: u32 = 20;
 
 /// The hash of the client's network.
 ///
 /// Reasons: [`Reason::Hashed`] when the first server that the request hashes to is picked; [`Reason::Rehashed`] later, with
-/// why that *first* server was passed over, so also on every try after the first; [`Skipped::TriesExhausted`] whenever
+/// why that *first* server was passed over, so also on every try after the first; [`Skipped::TriesExhausted`](crate::balancer::Skipped) whenever
 /// round robin decided in the end. With a single server nothing is hashed, and the reason is round robin's.
 #[derive(Clone, Debug, Default)]
 pub struct IpHash {}
@@ -37,11 +35,11 @@ impl Balancer for IpHash {
         if peers.is_single() {
             return RoundRobin {}.pick(peers, request);
         }
-        if request.rehashes > REHASHES_MAX {
+        if request.misses > MISSES_MAX {
             return round_robin_instead(peers, request);
         }
         let step = Step::of(request.address);
-        let mut hash = request.hash.unwrap_or(SEED);
+        let mut hash = request.go_on_from(SEED);
         loop {
             hash = step.after(hash);
             let peer = peers.primary_of(hash);
@@ -51,19 +49,12 @@ impl Balancer for IpHash {
                 return Some(peers.take(peer, request));
             };
             request.first_skip.get_or_insert(skipped);
-            request.rehashes += 1;
-            if request.rehashes > REHASHES_MAX {
+            request.misses += 1;
+            if request.misses > MISSES_MAX {
                 return round_robin_instead(peers, request);
             }
         }
     }
-}
-
-#[cold]
-fn round_robin_instead(peers: &mut Peers, request: &mut RequestState) -> Option<ServerId> {
-    let server = RoundRobin {}.pick(peers, request);
-    request.reason = Reason::Rehashed(Skipped::TriesExhausted);
-    server
 }
 
 /// What all bytes of a network together do to the hash. Since every step is taken modulo 6,271, so can be the whole:
@@ -119,6 +110,7 @@ const fn power(exponent: u32) -> u32 {
 mod tests {
     use super::super::NginxServer;
     use super::*;
+    use crate::balancer::Skipped;
     use proptest::prelude::*;
     use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -190,6 +182,18 @@ mod tests {
         let host = |host| first_pick(&mut peers, Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host)).0;
         let picks: Vec<_> = (0..16).map(host).collect();
         assert!(picks.iter().any(|&pick| pick != picks[0]), "hosts of one /64 must not all share a server");
+    }
+
+    #[test]
+    fn a_second_try_is_never_told_as_the_first_choice() {
+        for net in 0..50 {
+            let mut peers = Peers::new(&vec![NginxServer::default(); 3]);
+            let mut request = begin(&mut peers, [10, 1, net, 3]);
+            IpHash {}.pick(&mut peers, &mut request);
+            peers.end_try(&mut request, true);
+            IpHash {}.pick(&mut peers, &mut request);
+            assert_eq!(request.reason(), Reason::Rehashed(Skipped::Tried), "10.1.{net}.3");
+        }
     }
 
     #[test]

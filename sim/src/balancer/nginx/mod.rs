@@ -5,7 +5,12 @@
 //! change, is the same for all methods and is written there. A method finds what it must remember from one try to the
 //! next in the [`RequestState`].
 
+mod crc32;
+#[cfg(test)]
+mod fixture;
 mod peers;
+#[cfg(test)]
+mod properties;
 mod request;
 mod wide;
 
@@ -19,5 +24,40 @@ super::catalogue! {
         round_robin::RoundRobin,
         /// One client network, one server: a hash of the address, then of the hash.
         ip_hash::IpHash,
+        /// One key, one server: a hash of the key, then of the key again with a number before it.
+        hash::Hash,
+        /// One key, one server: the next point on a ring, so that few keys move when servers come and go.
+        hash_consistent::HashConsistent,
+        /// Fewest open requests for the weight; round robin among equals.
+        least_conn::LeastConn,
+        /// A server drawn by weight.
+        random::Random,
+        /// The less loaded of two servers drawn by weight (`random two least_conn`).
+        random_two::RandomTwo,
+    }
+}
+
+impl NginxMethod {
+    /// Whether nginx takes `backup` servers with the method; it refuses to start otherwise (`NGX_HTTP_UPSTREAM_BACKUP` among
+    /// the flags that a method's directive sets).
+    pub fn takes_backup(&self) -> bool {
+        match self {
+            Self::RoundRobin(_) | Self::LeastConn(_) => true,
+            Self::IpHash(_)
+            | Self::Hash(_)
+            | Self::HashConsistent(_)
+            | Self::Random(_)
+            | Self::RandomTwo(_) => false,
+        }
+    }
+
+    /// Whether the method hashes a configured key.
+    pub fn hashes_key(&self) -> bool {
+        matches!(self, Self::Hash(_) | Self::HashConsistent(_))
+    }
+
+    /// Whether two runs may differ by the method's own chance.
+    pub fn is_random(&self) -> bool {
+        matches!(self, Self::Random(_) | Self::RandomTwo(_))
     }
 }

@@ -1,12 +1,16 @@
 //! The table of peers: who may be used, and what a pick and the end of an attempt change.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use super::RequestState;
+use super::crc32::Suffix;
 use super::wide::WideSets;
 use crate::balancer::{Reason, Skipped};
+use crate::engine::Stream;
 use crate::health::{PassiveRule, PassiveWindow};
-use crate::ids::ServerId;
+use crate::ids::{ServerId, StreamId};
 
 /// One `server` line of an upstream.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +27,21 @@ pub struct NginxServer {
     pub down: bool,
     /// `backup`.
     pub backup: bool,
+    /// Host and port as written, such as `10.0.0.1:80`. Only the consistent hash reads it: its points come from the text.
+    pub address: String,
 }
 
 impl Default for NginxServer {
     fn default() -> Self {
-        Self { weight: 1, max_fails: 1, fail_timeout_s: 10, max_conns: 0, down: false, backup: false }
+        Self {
+            weight: 1,
+            max_fails: 1,
+            fail_timeout_s: 10,
+            max_conns: 0,
+            down: false,
+            backup: false,
+            address: String::new(),
+        }
     }
 }
 
@@ -49,6 +63,22 @@ struct Peer {
     down: bool,
 }
 
+/// How busy a peer is for its weight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    conns: u32,
+    weight: u32,
+}
+
+impl Load {
+    /// Compares attempts under way over weight, by cross products as nginx does.
+    #[inline]
+    pub(super) fn compare(self, other: Self) -> Ordering {
+        let product = |conns: u32, weight: u32| u64::from(conns) * u64::from(weight);
+        product(self.conns, other.weight).cmp(&product(other.conns, self.weight))
+    }
+}
+
 /// The peers of one upstream as one worker knows them, or all workers if they share a `zone`
 /// (`ngx_http_upstream_rr_peers_t`).
 #[derive(Clone, Debug)]
@@ -65,6 +95,12 @@ pub struct Peers {
     tries: u32,
     /// Tried sets, if there are more than 64 peers.
     wide: Option<WideSets>,
+    /// The texts of the primaries.
+    texts: Box<[Box<str>]>,
+    /// What the random methods draw from.
+    draws: Stream,
+    /// The instance's number, which names its draws.
+    instance: u64,
 }
 
 impl Peers {
@@ -96,8 +132,18 @@ impl Peers {
             single: peers.len() == 1,
             tries: peers.iter().filter(|peer| !peer.down).count() as u32,
             wide: (peers.len() > 64).then(|| WideSets::new(peers.len())),
+            texts: in_group(false).map(|(_, server)| server.address.as_str().into()).collect(),
+            draws: Stream::new(0, 0, StreamId::Balancer),
+            instance: 0,
             peers,
         }
+    }
+
+    /// Says what the random methods draw from: their draws are named by `instance`, which must be the balancer's own among
+    /// all that share the stream, and by the request ([`RequestState::set_number`]).
+    pub fn set_draws(&mut self, draws: Stream, instance: u64) {
+        self.draws = draws;
+        self.instance = instance;
     }
 
     /// A request from `address` that has not tried any peer yet. It must be ended by [`Peers::finish`].
@@ -108,7 +154,11 @@ impl Peers {
             now_s: 0,
             tried: self.wide.as_mut().map_or(0, WideSets::acquire),
             hash: None,
-            rehashes: 0,
+            hashes: 0,
+            misses: 0,
+            key: Suffix::EMPTY,
+            number: 0,
+            draws: 0,
             tries: self.tries,
             current: 0,
             on_backups: false,
@@ -149,6 +199,36 @@ impl Peers {
     #[inline]
     pub(super) fn is_single(&self) -> bool {
         self.single
+    }
+
+    /// The primaries' texts in the configuration, in order.
+    pub(super) fn texts(&self) -> &[Box<str>] {
+        &self.texts
+    }
+
+    /// The primaries' weights, in order.
+    pub(super) fn weights(&self) -> impl Iterator<Item = u32> {
+        self.peers[..self.primaries].iter().map(|peer| peer.weight)
+    }
+
+    /// The peers of the group that `request` is in: the primaries, or the backups once it has turned to them.
+    #[inline]
+    pub(super) fn group(&self, request: &RequestState) -> Range<usize> {
+        if request.on_backups { self.primaries..self.peers.len() } else { 0..self.primaries }
+    }
+
+    /// How busy `peer` is.
+    #[inline]
+    pub(super) fn load(&self, peer: usize) -> Load {
+        self.peers[peer].load()
+    }
+
+    /// A primary at random, each with a chance in proportion to its weight, `down` ones too.
+    #[inline]
+    pub(super) fn draw_primary(&self, request: &mut RequestState) -> usize {
+        let name = request.number << RequestState::DRAW_BITS | u64::from(request.draws);
+        request.draws += 1;
+        self.shares.owner_of(self.draws.below(self.shares.total(), self.instance, name))
     }
 
     /// The primary that `hash` falls to when each has a share of `hash % total weight` as long as its weight, in order.
@@ -200,15 +280,26 @@ impl Peers {
     }
 
     /// One round of the smooth weighted round robin (`ngx_http_upstream_get_peer`) among the usable peers of the group
-    /// that `request` is in: each gains its effective weight, which recovers by 1, and the first of those with most
-    /// credit is the choice and pays for all. `None` if no peer is usable.
+    /// that `request` is in. `None` if no peer is usable.
     #[inline]
     pub(super) fn smooth_round(&mut self, request: &RequestState) -> Option<usize> {
-        let group = if request.on_backups { self.primaries..self.peers.len() } else { 0..self.primaries };
+        self.smooth_among(request, self.group(request), |_| true)
+    }
+
+    /// One round of the smooth weighted round robin among those of `candidates` that are usable and whose load is
+    /// `eligible`: each gains its effective weight, which recovers by 1, and the first of those with most credit is the
+    /// choice and pays for all. `None` if there is none.
+    #[inline]
+    pub(super) fn smooth_among(
+        &mut self,
+        request: &RequestState,
+        candidates: impl Iterator<Item = usize>,
+        eligible: impl Fn(Load) -> bool,
+    ) -> Option<usize> {
         let mut best: Option<(usize, i64)> = None;
         let mut total = 0;
-        for index in group {
-            if self.passed_over(index, request).is_some() {
+        for index in candidates {
+            if self.passed_over(index, request).is_some() || !eligible(self.load(index)) {
                 continue;
             }
             let peer = &mut self.peers[index];
@@ -231,6 +322,18 @@ impl Peers {
         can
     }
 
+    /// Number of peers, backups among them.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// What a peer gains in a round of the smooth round robin now.
+    #[cfg(test)]
+    pub(super) fn effective_weight(&self, peer: usize) -> u32 {
+        self.peers[peer].effective_weight
+    }
+
     /// Bytes that the table occupies.
     pub(crate) fn bytes(&self) -> usize {
         self.peers.capacity() * size_of::<Peer>()
@@ -240,6 +343,11 @@ impl Peers {
 }
 
 impl Peer {
+    #[inline]
+    fn load(&self) -> Load {
+        Load { conns: self.conns, weight: self.weight }
+    }
+
     #[inline]
     fn is_full(&self) -> bool {
         self.max_conns != 0 && self.conns >= self.max_conns
@@ -293,10 +401,25 @@ impl Shares {
                 let remainder = (u128::from(fraction) * owners.len() as u128) >> 64;
                 owners[remainder as usize].into()
             }
-            Self::Sums { sums } => {
-                let share = u64::from(hash) % sums.last().copied().unwrap_or(1);
-                sums.partition_point(|&sum| sum <= share)
-            }
+            Self::Sums { .. } => self.owner_of(u64::from(hash) % self.total()),
+        }
+    }
+
+    /// The owner of a unit of weight, which is below the total.
+    #[inline]
+    fn owner_of(&self, share: u64) -> usize {
+        match self {
+            Self::Table { owners, .. } => owners[share as usize].into(),
+            Self::Sums { sums } => sums.partition_point(|&sum| sum <= share),
+        }
+    }
+
+    /// The sum of the weights, at least 1.
+    #[inline]
+    fn total(&self) -> u64 {
+        match self {
+            Self::Table { owners, .. } => owners.len() as u64,
+            Self::Sums { sums } => sums.last().copied().unwrap_or(1),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::crc32::Suffix;
 use crate::balancer::{Reason, Skipped};
 
 /// What a method knows of one request, from its first try to its last. It belongs to the [`super::Peers`] that began
@@ -14,10 +15,18 @@ pub struct RequestState {
     pub(super) now_s: u64,
     /// Peers that this request has tried: one bit each, or a handle of [`super::wide::WideSets`].
     pub(super) tried: u64,
-    /// Where the chain of hashes stands; `None` before its first step.
+    /// Number of the request among all of its instance, which names its random draws.
+    pub(super) number: u64,
+    /// Random draws so far.
+    pub(super) draws: u32,
+    /// The hash key, as far as a hash needs it; the empty string without one.
+    pub(super) key: Suffix,
+    /// Where the chain of hashes, or the place on the ring, stands; `None` before its first step.
     pub(super) hash: Option<u32>,
-    /// How often the hash pointed at a peer that could not be used, over all tries.
-    pub(super) rehashes: u32,
+    /// How often the key was hashed so far.
+    pub(super) hashes: u32,
+    /// How often the method pointed at a peer that could not be used, over all tries.
+    pub(super) misses: u32,
     /// Tries left, the one under way included (`ngx_peer_connection_t.tries`).
     pub(super) tries: u32,
     /// The peer of the try under way.
@@ -31,6 +40,32 @@ pub struct RequestState {
 }
 
 impl RequestState {
+    /// Bits of a draw's name that count the draws of one request: more than a request can make, which is one for each of at
+    /// most 65,535 tries and 21 in vain.
+    pub(super) const DRAW_BITS: u32 = 20;
+
+    /// Says what the configured hash key evaluates to. The key itself is not kept.
+    #[inline]
+    pub fn set_key(&mut self, key: &[u8]) {
+        self.key = Suffix::of(key);
+    }
+
+    /// Numbers the request among all of its instance. Requests of one number draw alike, so each needs its own if the
+    /// method is a random one; at most 2^44.
+    #[inline]
+    pub fn set_number(&mut self, number: u64) {
+        self.number = number;
+    }
+
+    /// Where the chain of hashes stands, or `start` before its first step. Another try is not the first choice, even if the
+    /// chain does not come by the server that was tried before.
+    #[inline]
+    pub(super) fn go_on_from(&mut self, start: u32) -> u32 {
+        let Some(hash) = self.hash else { return start };
+        self.first_skip.get_or_insert(Skipped::Tried);
+        hash
+    }
+
     /// Says what nginx's clock shows, in whole seconds; to be called before each pick and each end of an attempt.
     #[inline]
     pub fn set_clock(&mut self, now_s: u64) {

@@ -3,8 +3,20 @@
 //! nginx 1.22.1, `ngx_http_upstream_get_round_robin_peer` in `src/http/ngx_http_upstream_round_robin.c`.
 
 use super::{Peers, RequestState};
-use crate::balancer::{Balancer, Reason};
+use crate::balancer::{Balancer, Reason, Skipped};
 use crate::ids::ServerId;
+
+/// How often, over all tries of a request, a method may point at a server that cannot be used. Past it the request is round
+/// robin's. In nginx it is the 20 of `hp->tries > 20`, `rp->tries > 20` and `iphp->tries > 20`.
+pub(super) const MISSES_MAX: u32 = 20;
+
+/// Round robin for a request whose hash has missed too often.
+#[cold]
+pub(super) fn round_robin_instead(peers: &mut Peers, request: &mut RequestState) -> Option<ServerId> {
+    let server = RoundRobin {}.pick(peers, request);
+    request.reason = Reason::Rehashed(Skipped::TriesExhausted);
+    server
+}
 
 /// Smooth weighted round robin among the usable primaries; when there is none, among the usable backups.
 ///

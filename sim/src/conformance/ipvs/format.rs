@@ -1,7 +1,7 @@
 //! The files of a recording as they are written.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
 
@@ -15,6 +15,8 @@ pub(super) const EVENTS: &str = "events.csv";
 #[derive(Debug, Deserialize)]
 pub(super) struct Manifest {
     pub scheduler: Option<String>,
+    #[serde(default)]
+    pub scheduler_flags: Vec<String>,
     pub persistence_s: Option<u64>,
     pub persistence_netmask: Option<String>,
     #[serde(default)]
@@ -49,6 +51,8 @@ impl Default for Timeouts {
 #[derive(Debug, Deserialize)]
 pub(super) struct Server {
     pub name: String,
+    /// Address and port.
+    pub addr: Option<SocketAddr>,
     pub weight: u32,
     #[serde(default)]
     pub upper_threshold: u32,

@@ -1,8 +1,8 @@
 //! The director that a recording describes, and which of its services a client calls.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::balancer::lvs::LvsScheduler;
+use crate::balancer::lvs::{LvsScheduler, SchedulerFlags};
 use crate::conformance::CaseError;
 use crate::engine::SimDuration;
 use crate::tier::lvs::{
@@ -10,6 +10,9 @@ use crate::tier::lvs::{
 };
 
 use super::format::{KernelTimer, MANIFEST, Manifest, Service};
+
+/// The address of a server of which the recording gives none.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// What is called: an address and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +124,7 @@ impl Setup {
         let only = [Service {
             service: format!("-t {}", manifest.vip),
             scheduler: manifest.scheduler.clone().unwrap_or_default(),
-            flags: Vec::new(),
+            flags: manifest.scheduler_flags.clone(),
             persistence_s: manifest.persistence_s,
             netmask: manifest.persistence_netmask.clone(),
         }];
@@ -130,6 +133,8 @@ impl Setup {
             .servers
             .iter()
             .map(|server| LvsServer {
+                // Only `mh` needs it, and says so below.
+                address: server.addr.unwrap_or(UNKNOWN),
                 weight: server.weight,
                 upper_threshold: server.upper_threshold,
                 lower_threshold: server.lower_threshold,
@@ -141,8 +146,14 @@ impl Setup {
             let Some(scheduler) = LvsScheduler::by_name(&service.scheduler) else {
                 return Ok(Err(format!("no balancer for `{}`", service.scheduler)));
             };
-            if let Some(flag) = service.flags.first() {
+            let mut scheduler_flags = SchedulerFlags::default();
+            if let Some(flag) =
+                service.flags.iter().find(|flag| !scheduler_flags.set(&service.scheduler, flag))
+            {
                 return Ok(Err(format!("no option `{flag}` of `{}`", service.scheduler)));
+            }
+            if service.scheduler == "mh" && manifest.servers.iter().any(|server| server.addr.is_none()) {
+                return Ok(Err("no `addr` of the servers: `mh` hashes them".into()));
             }
             if service.service.starts_with("-u ") {
                 return Ok(Err("only TCP services are modelled".into()));
@@ -154,6 +165,7 @@ impl Setup {
                 parse_netmask(netmask).ok_or_else(|| wrong(format!("`netmask`: cannot read `{netmask}`")))?;
             services.push(LvsService {
                 scheduler,
+                scheduler_flags,
                 persistence_timeout: service.persistence_s.map(seconds),
                 persistence_prefix_v4: v4,
                 persistence_prefix_v6: v6,

@@ -5,17 +5,21 @@
 //! says, since that is the servers' and the network's doing: the `close` row for the last try, `attempts.csv` for
 //! those before. What remains ends after the time that the server's state implies. Of equal times a row comes before the
 //! end of a try, as nginx runs its timers after it has read what came in.
+//!
+//! The random methods draw from a generator that the recording does not know, so their cases are compared as a whole: see
+//! `distribution.rs`.
 
+mod distribution;
 mod recording;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::ops::Range;
 
 use super::{Case, CaseError, CaseOutcome, Difference, Tally};
 use crate::balancer::nginx::NginxMethod;
 use crate::engine::SimTime;
 use crate::ids::ServerId;
+use crate::tier::nginx::{HashKey, NginxConfig};
 use crate::tier::{Decision, FlowId, Method, Nginx, Open, Outcome, Then};
 use recording::{Config, Event, KeyKind, Manifest, Mode, Name, Recording, Request, Row};
 
@@ -34,8 +38,8 @@ pub fn replay(case: &Case) -> CaseOutcome {
 
 fn try_replay(case: &Case) -> Result<CaseOutcome, CaseError> {
     let manifest: Manifest = case.manifest()?;
-    let Some(method) = NginxMethod::by_name(&manifest.method) else {
-        return Ok(CaseOutcome::Skipped { reason: format!("no balancer for `{}`", manifest.method) });
+    let Some(method) = NginxMethod::by_name(manifest.method_name()) else {
+        return Ok(CaseOutcome::Skipped { reason: format!("no balancer for `{}`", manifest.method_name()) });
     };
     if manifest.workers > 1 && !manifest.zone && manifest.key_kind != KeyKind::Pid {
         let reason =
@@ -43,7 +47,10 @@ fn try_replay(case: &Case) -> Result<CaseOutcome, CaseError> {
         return Ok(CaseOutcome::Skipped { reason: reason.into() });
     }
     let recording = Recording::read(case, manifest, &method)?;
-    Ok(Replay::new(&recording).run()?.into())
+    if method.is_random() {
+        return distribution::compare(&recording);
+    }
+    Ok(Replay::new(&recording, 0).run()?.compare().into())
 }
 
 /// A request that the model has under way.
@@ -75,6 +82,8 @@ struct Answer {
 struct Replay<'a> {
     recording: &'a Recording,
     nginx: Nginx,
+    /// The instance's number, which names its draws.
+    instance: u64,
     /// The configuration of now.
     config: &'a Config,
     /// What each server does now, by [`Name`].
@@ -93,11 +102,12 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(recording: &'a Recording) -> Self {
+    fn new(recording: &'a Recording, instance: u64) -> Self {
         let config = &recording.configs[0];
         Self {
             recording,
-            nginx: Nginx::new(config.nginx.clone()),
+            nginx: Nginx::new(NginxConfig { instance, ..config.nginx.clone() }),
+            instance,
             config,
             modes: vec![Mode::Up; recording.names.len()],
             workers: BTreeMap::new(),
@@ -110,7 +120,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn run(mut self) -> Result<Tally, CaseError> {
+    /// Carries out the whole recording.
+    fn run(mut self) -> Result<Self, CaseError> {
         let rows = &self.recording.rows;
         for (index, row) in rows.iter().enumerate() {
             self.run_ends_before(row.time);
@@ -125,12 +136,14 @@ impl<'a> Replay<'a> {
                 Event::Behave { server, mode } => self.modes[server.0 as usize] = *mode,
                 Event::Reload { config } => {
                     self.config = &self.recording.configs[*config];
-                    self.nginx.reload(row.time, self.config.nginx.clone());
+                    let config = NginxConfig { instance: self.instance, ..self.config.nginx.clone() };
+                    self.nginx.reload(row.time, config);
                     self.workers.clear();
                 }
             }
         }
-        Ok(self.compare())
+        self.answers.sort_unstable_by_key(|answer| answer.row);
+        Ok(self)
     }
 
     /// A request arrives.
@@ -145,15 +158,18 @@ impl<'a> Replay<'a> {
             KeyKind::Pid => self.worker(*line, key)?,
             _ => 0,
         };
-        let mut octets = [0; 16];
+        let address_key = self.config.nginx.hash_key.evaluate(recorded.client, None);
         let opened = self.nginx.open(
             *time,
             &Open {
                 address: recorded.client,
                 port: 0,
                 key: match self.recording.key_kind {
-                    KeyKind::Hash | KeyKind::None if self.recording.binary_address_key => {
-                        binary(recorded.client, &mut octets)
+                    // No column holds the bytes of an address.
+                    KeyKind::Hash | KeyKind::None
+                        if self.config.nginx.hash_key == HashKey::BinaryRemoteAddr =>
+                    {
+                        address_key.as_bytes()
                     }
                     KeyKind::Hash => key,
                     KeyKind::None | KeyKind::Method | KeyKind::Pid => &[],
@@ -283,9 +299,8 @@ impl<'a> Replay<'a> {
     }
 
     /// Compares what the model did with what nginx did, in the order in which the requests arrived.
-    fn compare(mut self) -> Tally {
+    fn compare(&self) -> Tally {
         let mut tally = Tally::default();
-        self.answers.sort_unstable_by_key(|answer| answer.row);
         for answer in &self.answers {
             let row = &self.recording.rows[answer.row];
             let Event::Open(recorded) = &row.event else { continue };
@@ -329,20 +344,6 @@ impl<'a> Replay<'a> {
         let worker = *self.workers.entry(number).or_insert(next);
         let workers = self.config.nginx.workers;
         if worker < workers { Ok(worker) } else { Err(error("is one process more than there are workers")) }
-    }
-}
-
-/// The address as `$binary_remote_addr` has it.
-fn binary(address: IpAddr, octets: &mut [u8; 16]) -> &[u8] {
-    match address {
-        IpAddr::V4(address) => {
-            octets[..4].copy_from_slice(&address.octets());
-            &octets[..4]
-        }
-        IpAddr::V6(address) => {
-            *octets = address.octets();
-            octets
-        }
     }
 }
 

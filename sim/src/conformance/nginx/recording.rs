@@ -8,9 +8,10 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::balancer::nginx::{NginxMethod, NginxServer};
 use crate::conformance::{Case, CaseError};
-use crate::engine::{SimDuration, SimTime};
+use crate::engine::{SimDuration, SimTime, Stream};
+use crate::ids::StreamId;
 use crate::tier::Outcome;
-use crate::tier::nginx::{NextUpstream, NginxConfig};
+use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig};
 
 const EVENTS: &str = "events.csv";
 const ATTEMPTS: &str = "attempts.csv";
@@ -18,7 +19,7 @@ const ATTEMPTS: &str = "attempts.csv";
 /// `case.json`. What a case does not say is as in an nginx without the directive.
 #[derive(Debug, Deserialize)]
 pub(super) struct Manifest {
-    pub(super) method: String,
+    method: String,
     #[serde(default)]
     options: Options,
     #[serde(default = "one")]
@@ -46,6 +47,21 @@ pub(super) struct Manifest {
 struct Options {
     /// The hash key, as configured.
     key: Option<String>,
+    #[serde(default)]
+    consistent: bool,
+    #[serde(default)]
+    two: bool,
+}
+
+impl Manifest {
+    /// The method's name in the catalogue.
+    pub(super) fn method_name(&self) -> &str {
+        match (self.method.as_str(), &self.options) {
+            ("hash", Options { consistent: true, .. }) => "hash_consistent",
+            ("random", Options { two: true, .. }) => "random_two",
+            (method, _) => method,
+        }
+    }
 }
 
 /// What the key column of `open` holds.
@@ -66,6 +82,8 @@ pub(super) enum KeyKind {
 #[derive(Debug, Deserialize)]
 struct Server {
     name: String,
+    #[serde(default)]
+    addr: String,
     #[serde(default = "one")]
     weight: u32,
     #[serde(default = "one")]
@@ -220,8 +238,6 @@ pub(super) struct Recording {
     /// The configuration at the start, then those of the reloads, in the order of the manifest.
     pub(super) configs: Vec<Config>,
     pub(super) key_kind: KeyKind,
-    /// Whether the hash key is the client's address in binary, which no column holds.
-    pub(super) binary_address_key: bool,
     pub(super) rows: Vec<Row>,
     pub(super) keys: Vec<u8>,
     pub(super) tried: Vec<Name>,
@@ -233,6 +249,10 @@ impl Recording {
     /// Reads what `manifest` describes.
     pub(super) fn read(case: &Case, manifest: Manifest, method: &NginxMethod) -> Result<Self, CaseError> {
         let invalid = |message: String| CaseError::File { file: "case.json".into(), message };
+        let hash_key = match manifest.options.key.as_deref() {
+            Some("$binary_remote_addr") => HashKey::BinaryRemoteAddr,
+            _ => HashKey::default(),
+        };
         let mut names: Vec<String> = Vec::new();
         let mut confs = Vec::new();
         let mut configs = Vec::new();
@@ -252,6 +272,9 @@ impl Recording {
                     read_timeout: manifest.read_timeout,
                     // Recordings begin at a whole second.
                     clock_phase: SimDuration::ZERO,
+                    hash_key,
+                    draws: Stream::new(0, 0, StreamId::Balancer),
+                    instance: 0,
                 },
             };
             for server in servers {
@@ -271,6 +294,7 @@ impl Recording {
                     max_conns: server.max_conns,
                     down: server.down,
                     backup: server.backup,
+                    address: server.addr,
                 });
             }
             config.nginx.check().map_err(|error| invalid(error.to_string()))?;
@@ -281,7 +305,6 @@ impl Recording {
             names,
             configs,
             key_kind: manifest.key_kind,
-            binary_address_key: manifest.options.key.as_deref() == Some("$binary_remote_addr"),
             rows: Vec::new(),
             keys: Vec::new(),
             tried: Vec::new(),

@@ -36,9 +36,9 @@ const RATE_EVENTS_MIN: u64 = 1 << 10;
 pub struct Ladder {
     /// The open fine bucket: entries in descending order, the earliest last.
     run: Vec<u64>,
-    /// Start of the open coarse bucket [ns]: what the times in `run` and `fine` count from.
+    /// Start of the open coarse bucket \[ns\]: what the times in `run` and `fine` count from.
     base: u64,
-    /// Events before this time [ns] go to `run` or `late`, never to a bucket.
+    /// Events before this time \[ns\] go to `run` or `late`, never to a bucket.
     run_end: u64,
     /// Number of the open coarse bucket: its start divided by the width.
     open: u64,

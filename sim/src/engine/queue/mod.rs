@@ -14,9 +14,9 @@ pub use quad_heap::QuadHeap;
 
 /// A set of pending events, taken in the order of (time, word).
 pub trait PendingEvents {
-    /// Adds the event `word` at `time` [ns]. `time` is never before the last event taken.
+    /// Adds the event `word` at `time` \[ns\]. `time` is never before the last event taken.
     fn push(&mut self, time: u64, word: u32);
-    /// Takes the earliest event if its time is before `horizon` [ns]. An event at `u64::MAX` is never taken.
+    /// Takes the earliest event if its time is before `horizon` \[ns\]. An event at `u64::MAX` is never taken.
     fn pop_before(&mut self, horizon: u64) -> Option<(u64, u32)>;
     /// Events pending.
     fn len(&self) -> usize;

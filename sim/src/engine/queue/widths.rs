@@ -16,9 +16,9 @@ const FAR_SHARE: u64 = 256;
 /// The widths of a ladder. They decide its speed and nothing else: the order of events does not depend on them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Widths {
-    /// log2 of a fine bucket's width [ns].
+    /// log2 of a fine bucket's width \[ns\].
     pub(super) fine_shift: u32,
-    /// log2 of a coarse bucket's width [ns], at most 32.
+    /// log2 of a coarse bucket's width \[ns\], at most 32.
     pub(super) coarse_shift: u32,
     /// Coarse buckets, a power of two.
     pub(super) buckets: usize,
@@ -31,7 +31,7 @@ pub(super) fn fine_shift_for(events: u64, elapsed: u64) -> u32 {
     width.max(1).ilog2().min(FINE_SHIFT_MAX)
 }
 
-/// How far ahead events lie: counts by the number of bits of their distance [ns] from the earliest one.
+/// How far ahead events lie: counts by the number of bits of their distance \[ns\] from the earliest one.
 #[derive(Clone, Debug)]
 pub(super) struct Distances([u64; 65]);
 

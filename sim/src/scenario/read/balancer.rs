@@ -2,20 +2,23 @@
 //! defaults: nginx 1.22.1 (`ngx_http_upstream_module`, `ngx_http_proxy_module`), `ipvsadm` 1.31 and `net.ipv4.vs` of
 //! Linux 6.1.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use super::Names;
 use super::cluster::{ReadServer, WEIGHT_MAX};
 use super::proxy::proxy;
-use crate::balancer::lvs::LvsScheduler;
+use crate::balancer::lvs::{LvsScheduler, SchedulerFlags};
 use crate::balancer::nginx::NginxMethod;
 use crate::balancer::{CatalogueEntry, entries};
-use crate::engine::SimDuration;
+use crate::engine::{SimDuration, Stream};
+use crate::ids::StreamId;
 use crate::scenario::Program;
 use crate::scenario::diagnostic::similar;
 use crate::scenario::section::{Item, Section};
 use crate::tier::lvs::{
     Forwarding, KernelClock, LvsConfig, LvsServer, LvsService, LvsSysctl, LvsTimeouts, TemplateScope,
 };
-use crate::tier::nginx::{NextUpstream, NginxConfig, NginxServer};
+use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig, NginxServer};
 use crate::tier::proxy::ProxyMethod;
 
 /// Options that only one of the programs has, for a better answer than "unknown key".
@@ -34,6 +37,7 @@ const NGINX_ONLY: &[&str] = &[
     "backup",
 ];
 const LVS_ONLY: &[&str] = &[
+    "flags",
     "persistence_timeout",
     "persistence_granularity",
     "timeouts",
@@ -45,10 +49,18 @@ const LVS_ONLY: &[&str] = &[
     "u_threshold",
     "l_threshold",
 ];
-/// Options of nginx's `hash` method.
-const HASH_ONLY: &[&str] = &["hash_key", "consistent"];
+/// Parameters of nginx's directives `hash` and `random`; those that make another method of it are balancers of their own.
+const PARAMETERS: &[(&str, &str)] = &[
+    ("key", "only nginx's hash methods have a key: `nginx.hash` and `nginx.hash_consistent`"),
+    ("consistent", "the consistent hash is a balancer of its own: `nginx.hash_consistent`"),
+    ("two", "`random two least_conn` is a balancer of its own: `nginx.random_two`"),
+    (
+        "least_conn",
+        "it is a balancer of its own, `nginx.least_conn`, and part of another, `nginx.random_two`",
+    ),
+];
 
-/// Longest timeout that `ipvsadm` takes: 31 days (`MAX_TIMEOUT`) [s].
+/// Longest timeout that `ipvsadm` takes: 31 days (`MAX_TIMEOUT`) \[s\].
 const IPVSADM_TIMEOUT_MAX: u64 = 31 * 86_400;
 /// Tick rate of Debian's kernel, of which the recordings are [Hz].
 const KERNEL_HZ: u32 = 250;
@@ -138,9 +150,14 @@ fn configure(
     let is_nginx = entry.program == "nginx";
     refuse_foreign(&mut options, is_nginx, entry.scenario_name);
     let why = |key: &str| format!("`{key}` has no meaning with `{}`", entry.scenario_name);
-    options.refuse(HASH_ONLY, why, "it belongs to nginx's `hash` method, which is not modelled yet");
-    let program = if is_nginx {
-        nginx(&mut options, NginxMethod::by_name(entry.name)?, names, servers).map(Program::Nginx)
+    let method = if is_nginx { Some(NginxMethod::by_name(entry.name)?) } else { None };
+    for (parameter, help) in PARAMETERS {
+        if *parameter != "key" || !method.as_ref().is_some_and(NginxMethod::hashes_key) {
+            options.refuse(&[parameter], why, help);
+        }
+    }
+    let program = if let Some(method) = method {
+        nginx(&mut options, method, names, servers).map(Program::Nginx)
     } else {
         lvs(&mut options, LvsScheduler::by_name(entry.name)?, names, servers).map(Program::Lvs)
     };
@@ -176,6 +193,10 @@ fn nginx(
 ) -> Option<NginxConfig> {
     /// nginx's default of `proxy_connect_timeout` and `proxy_read_timeout`.
     const TIMEOUT: SimDuration = SimDuration::from_secs(60);
+    let hash_key = match method.hashes_key() {
+        true => s.optional("key", HashKey::default(), |item| hash_key(&item)),
+        false => Some(HashKey::default()),
+    };
     let common = nginx_limits(s, &NginxServer::default());
     let own = per_server(s, names);
     let next_upstream =
@@ -189,12 +210,11 @@ fn nginx(
         s.optional("worker_processes", 1, |item| item.integer(1, WORKERS_MAX).map(|number| number as u16));
     let zone = s.optional("zone", false, |item| item.boolean());
 
-    let ties_by_hash = method.name() != "round_robin";
     let common = common.unwrap_or_default();
     let own = own?;
     let read = servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
-        nginx_server(s, item, &common, server, ties_by_hash)
+        nginx_server(s, item, &common, server, &method)
     });
     let read: Vec<_> = read.collect();
     let servers = read.into_iter().collect::<Option<Vec<_>>>()?;
@@ -206,8 +226,9 @@ fn nginx(
         );
         return None;
     }
-    Some(NginxConfig {
+    let config = NginxConfig {
         method,
+        hash_key: hash_key?,
         servers,
         workers: workers?,
         zone: zone?,
@@ -217,7 +238,37 @@ fn nginx(
         connect_timeout: connect_timeout?,
         read_timeout: read_timeout?,
         clock_phase: SimDuration::ZERO,
-    })
+        draws: Stream::new(0, 0, StreamId::Balancer),
+        instance: 0,
+    };
+    if let Err(error) = config.check() {
+        s.report().error(s.span(), error.to_string());
+        return None;
+    }
+    Some(config)
+}
+
+/// The key of a hash method: the name of one of nginx's variables, with or without its `$`. nginx has no default; here it is
+/// the client's address.
+fn hash_key(item: &Item<'_>) -> Option<HashKey> {
+    /// Variables that nginx has and a simulated request does not.
+    const WITHOUT_VALUE: [&str; 5] = ["uri", "request_uri", "arg", "http", "host"];
+    let text = item.string()?;
+    let name = text.strip_prefix('$').unwrap_or(text);
+    let kind = name.split_once('_').map_or(name, |(kind, _)| kind);
+    let found =
+        HashKey::NAMES.iter().find(|(known, _)| *known == name || (kind, *known) == ("cookie", "cookie"));
+    if let Some((_, key)) = found {
+        return Some(*key);
+    }
+    if WITHOUT_VALUE.iter().any(|known| *known == name || *known == kind) {
+        let help = "a simulated request shows its client's address and a cookie: \"remote_addr\", \
+                    \"binary_remote_addr\" or \"cookie\"";
+        item.error_with_help(format!("`key` {} is not modelled yet", item.got()), help);
+        return None;
+    }
+    item.unknown("variable", name, HashKey::NAMES.iter().map(|(known, _)| known));
+    None
 }
 
 /// The options of a server that may also be given for all.
@@ -244,7 +295,7 @@ fn nginx_server(
     own: Option<&Item<'_>>,
     common: &NginxServer,
     server: &ReadServer,
-    ties_by_hash: bool,
+    method: &NginxMethod,
 ) -> Option<NginxServer> {
     const ZERO_HELP: &str = "to take a server out, set `down = true`";
     let zero = || "`weight` must be at least 1 in nginx, got 0".to_owned();
@@ -255,8 +306,9 @@ fn nginx_server(
         }
         server.weight
     };
+    let address = server.resolved.as_ref().map_or_else(String::new, |server| server.address.clone());
     let Some(item) = own else {
-        return Some(NginxServer { weight: cluster_weight()?, ..common.clone() });
+        return Some(NginxServer { weight: cluster_weight()?, address, ..common.clone() });
     };
     let mut section = item.section("a table of the server's options")?;
     let s = &mut section;
@@ -275,15 +327,18 @@ fn nginx_server(
     let down = s.optional("down", false, |item| item.boolean());
     let backup = s.optional("backup", false, |item| {
         let backup = item.boolean()?;
-        if backup && ties_by_hash {
-            let help = "nginx refuses it with `ip_hash`; use `nginx.round_robin`, or `down = true`";
+        if backup && !method.takes_backup() {
+            let help = format!(
+                "nginx refuses it with `{}`; use `nginx.round_robin` or `nginx.least_conn`, or `down = true`",
+                method.name()
+            );
             item.error_with_help("the balancing method does not support `backup`".into(), help);
             return None;
         }
         Some(backup)
     });
     section.finish();
-    Some(NginxServer { weight: weight?, down: down?, backup: backup?, ..limits? })
+    Some(NginxServer { weight: weight?, down: down?, backup: backup?, address, ..limits? })
 }
 
 /// `proxy_next_upstream`: its words, in any order, or `off`.
@@ -333,6 +388,8 @@ fn lvs(
     names: &Names,
     servers: Option<&[ReadServer]>,
 ) -> Option<LvsConfig> {
+    let scheduler_flags =
+        s.optional("flags", SchedulerFlags::default(), |item| scheduler_flags(&item, scheduler.name()));
     let persistence_timeout = s.optional("persistence_timeout", None, |item| {
         if item.text() == Some("none") {
             return Some(None);
@@ -366,12 +423,14 @@ fn lvs(
     let own = per_server(s, names)?;
     let read = servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
-        lvs_server(item, server)
+        let address = lvs_address(s, scheduler.name(), server);
+        Some(LvsServer { address: address?, ..lvs_server(item, server)? })
     });
     let read: Vec<_> = read.collect();
     let (persistence_prefix_v4, persistence_prefix_v6) = granularity?;
     let service = LvsService {
         scheduler,
+        scheduler_flags: scheduler_flags?,
         persistence_timeout: persistence_timeout?,
         persistence_prefix_v4,
         persistence_prefix_v6,
@@ -390,6 +449,53 @@ fn lvs(
         },
         clock: KernelClock { hz: KERNEL_HZ, jiffies_at_zero: 0, tick_phase: SimDuration::ZERO },
     })
+}
+
+/// `-b`: the flags of a scheduler, as `ipvsadm` spells them.
+fn scheduler_flags(item: &Item<'_>, scheduler: &str) -> Option<SchedulerFlags> {
+    let known = SchedulerFlags::names(scheduler);
+    if known.is_empty() {
+        let message = format!("`flags` has no meaning with `lvs.{scheduler}`");
+        let help = "only `lvs.sh` and `lvs.mh` have flags; leave it out";
+        item.report().error_with_help(item.key_span, message, help);
+        return None;
+    }
+    let mut flags = SchedulerFlags::default();
+    let elements = item.elements(&format!("an array of flags, such as [\"{}\"]", known[0]))?;
+    let read = elements.iter().map(|item| {
+        let flag = item.string()?;
+        if flags.set(scheduler, flag) {
+            return Some(());
+        }
+        item.unknown("flag", flag, known);
+        None
+    });
+    let read: Vec<_> = read.collect();
+    read.into_iter().collect::<Option<()>>()?;
+    Some(flags)
+}
+
+/// The address of a server whose name alone is known.
+const UNKNOWN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// `-r`, with port 80 where none is written: the web service's own, which `ipvsadm` takes. `mh` alone has to know it.
+fn lvs_address(options: &Section<'_>, scheduler: &str, server: &ReadServer) -> Option<SocketAddr> {
+    // What is wrong with a server that could not be read has been reported.
+    let Some(server) = &server.resolved else { return Some(UNKNOWN_ADDRESS) };
+    let written = &server.address;
+    let address = written.parse().ok().or_else(|| Some(SocketAddr::new(written.parse().ok()?, 80)));
+    if address.is_none() && scheduler == "mh" {
+        options.report().error_with_help(
+            options.span(),
+            format!(
+                "`lvs.mh` hashes the addresses of its servers, and `{}` has only a name: `{written}`",
+                server.name
+            ),
+            "write its IP address in `cluster.servers`",
+        );
+        return None;
+    }
+    Some(address.unwrap_or(UNKNOWN_ADDRESS))
 }
 
 /// `-M`: an IPv4 netmask or `/24`, an IPv6 prefix length as a number, or a table of both.
@@ -437,7 +543,8 @@ fn lvs_timeouts(item: &Item<'_>) -> Option<LvsTimeouts> {
 
 fn lvs_server(own: Option<&Item<'_>>, server: &ReadServer) -> Option<LvsServer> {
     let Some(item) = own else {
-        return Some(LvsServer { weight: server.weight?, upper_threshold: 0, lower_threshold: 0 });
+        let (address, weight) = (UNKNOWN_ADDRESS, server.weight?);
+        return Some(LvsServer { address, weight, upper_threshold: 0, lower_threshold: 0 });
     };
     let mut section = item.section("a table of the server's options")?;
     let s = &mut section;
@@ -459,5 +566,10 @@ fn lvs_server(own: Option<&Item<'_>>, server: &ReadServer) -> Option<LvsServer> 
         Some(lower)
     });
     section.finish();
-    Some(LvsServer { weight: weight?, upper_threshold: upper_threshold?, lower_threshold: lower_threshold? })
+    Some(LvsServer {
+        address: UNKNOWN_ADDRESS,
+        weight: weight?,
+        upper_threshold: upper_threshold?,
+        lower_threshold: lower_threshold?,
+    })
 }

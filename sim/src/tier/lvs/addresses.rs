@@ -98,6 +98,11 @@ impl Addresses {
         self.free.push(place);
     }
 
+    /// Bytes of the addresses and their chains. A row that was used once counts until all are forgotten.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.rows[..]) + size_of_val(&self.chains[..]) + size_of_val(&self.free[..])
+    }
+
     /// Forgets every address.
     pub fn clear(&mut self) {
         *self = Self::default();

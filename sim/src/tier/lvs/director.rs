@@ -19,10 +19,6 @@ use super::{
     FlowId, Forwarded, Forwarding, KernelClock, LvsConfig, LvsSysctl, Open, Opened, Segment, TableSizes,
 };
 
-/// Bytes of one connection or template in the kernel: `struct ip_vs_conn` has 288 on 64 bits (the module says so when
-/// it is loaded), rounded up to cache lines.
-const KERNEL_ENTRY_BYTES: u64 = 320;
-
 /// How long a template lives on when its timer has run out and it still controls connections (`ip_vs_conn_expire`).
 const EXPIRE_LATER: SimDuration = SimDuration::from_secs(60);
 
@@ -133,7 +129,7 @@ impl Lvs {
                 return self.opened(slot, Reason::LiveEntry);
             }
         }
-        self.admit(open, endpoint, TcpState::SynRecv)
+        self.admit(now, open, endpoint, TcpState::SynRecv)
     }
 
     /// Another segment of a connection. [`Forwarded::Reset`] when the flow's entry has expired: with `sloppy_tcp`, see
@@ -167,7 +163,7 @@ impl Lvs {
         let Some(state) = TcpState::of_unknown(segment).filter(|_| self.sysctl.sloppy_tcp) else {
             return unknown;
         };
-        let opened = self.admit(open, endpoint, state);
+        let opened = self.admit(now, open, endpoint, state);
         match opened.decision.server {
             Some(server) => Rejoined { forwarded: Forwarded::To(server), opened: Some(opened) },
             None => Rejoined { forwarded: Forwarded::Dropped, opened: Some(opened) },
@@ -216,17 +212,18 @@ impl Lvs {
         self.addresses.clear();
         self.flush_at = None;
         for service in &mut self.services {
-            service.destinations.forget_connections();
-            service.scheduler = service.config.scheduler.clone();
-            service.scheduler.servers_changed(&service.destinations);
+            service.restart();
         }
     }
 
     /// Connections and templates at the last input; templates that were invalidated or are overdue count until their
-    /// timer fires. Bytes are those of the kernel's own entries, 320 each.
+    /// timer fires. Bytes are those of this simulator: the connection table and the IPv6 addresses interned for it,
+    /// which keep the room of their largest size. The kernel's own entries have 288 bytes on 64 bits
+    /// (`struct ip_vs_conn`; the module says so when it is loaded), 320 in whole cache lines.
     pub fn table_sizes(&self) -> TableSizes {
         let (flows, affinity_entries) = (self.table.connections(), self.table.templates());
-        TableSizes { flows, affinity_entries, bytes: (flows + affinity_entries) * KERNEL_ENTRY_BYTES }
+        let bytes = self.table.bytes() + self.addresses.bytes();
+        TableSizes { flows, affinity_entries, bytes: bytes as u64 }
     }
 
     /// `ActiveConn` and `InActConn` of a server, listed or removed; zeros for one that the service never had.
@@ -287,11 +284,11 @@ impl Lvs {
 
     /// Schedules a connection that has no entry: `ip_vs_schedule`.
     #[inline]
-    fn admit(&mut self, open: &Open<'_>, endpoint: u16, state: TcpState) -> Opened {
+    fn admit(&mut self, now: SimTime, open: &Open<'_>, endpoint: u16, state: TcpState) -> Opened {
         let service = self.endpoints[usize::from(endpoint)].service;
         let (chosen, template) = match self.services[usize::from(service)].persistence_ticks {
-            Some(ticks) => self.schedule_persistent(service, ticks, open),
-            None => (self.services[usize::from(service)].schedule(open), NONE),
+            Some(ticks) => self.schedule_persistent(now, service, ticks, open),
+            None => (self.services[usize::from(service)].schedule(now, open), NONE),
         };
         let Some((server, reason)) = chosen else { return Opened::refused(Reason::NoneUsable) };
         let key = self.acquire(open.address, open.port, endpoint, false);
@@ -454,7 +451,7 @@ mod tests {
         director.lvs.set_weight(director.now, ServerId(0), 0);
         let opened = director.syn(CLIENT, 1);
         assert_eq!((opened.decision.server, opened.decision.reason), (None, Reason::NoneUsable));
-        assert_eq!(director.sizes(), TableSizes::default());
+        assert_eq!(director.sizes().flows, 0);
         let elsewhere = Open { service: 7, ..open(CLIENT, 1) };
         assert_eq!(director.lvs.open(director.now, &elsewhere).decision.server, None);
     }
@@ -573,6 +570,56 @@ mod tests {
         assert_eq!(director.syn(CLIENT, 2).decision.reason, Reason::Scheduled { tie: true });
         director.wait(1_000);
         assert_eq!(director.sizes().flows, 0);
+    }
+
+    #[test]
+    fn a_director_that_takes_over_begins_its_rounds_as_one_that_saw_the_servers_being_added() {
+        let mut settings = config("wrr", 3, None);
+        for (server, weight) in settings.services[0].servers.iter_mut().zip([3, 2, 4]) {
+            server.weight = weight;
+        }
+        let mut director = Director::new(settings);
+        let mut turn =
+            |from| (from..from + 9).map(|port| director.connect(CLIENT, port).1).collect::<Vec<_>>();
+        let first = turn(1);
+        assert_eq!(first, [2, 1, 0, 2, 2, 0, 2, 1, 0]);
+        turn(10);
+        director.connect(CLIENT, 100);
+        director.lvs.lose_tables(director.now);
+        let again: Vec<u16> = (1..=9).map(|port| director.connect(CLIENT, port).1).collect();
+        assert_eq!(again, first);
+    }
+
+    #[test]
+    fn bytes_are_those_of_entries_and_addresses_and_stay_when_they_end() {
+        let mut director = Director::new(config("wlc", 2, None));
+        let empty = director.sizes().bytes;
+        for port in 1..=1_000 {
+            director.connect(CLIENT, port);
+        }
+        let of_entries = director.sizes().bytes - empty;
+        assert_eq!(of_entries, 1_000 * 36, "an entry and its generation");
+        for client in 1..=1_000 {
+            director.connect([0x2001, 0xdb8, 0, 0, 0, 0, 0, client], 1);
+        }
+        let full = director.sizes().bytes;
+        assert!(full - empty >= 2_000 * 36 + 1_000 * 32, "and 32 for an IPv6 address");
+        director.wait(2_000);
+        assert_eq!(director.sizes().flows, 0);
+        assert!(director.sizes().bytes >= full, "the room is kept");
+    }
+
+    #[test]
+    fn hashing_tells_why_it_left_the_first_choice_and_follows_the_service_s_flags() {
+        let mut settings = config("sh", 3, None);
+        settings.services[0].scheduler_flags.fallback = true;
+        let mut director = Director::new(settings);
+        let home = director.syn(CLIENT, 1).decision;
+        assert_eq!(home.reason, Reason::Hashed);
+        director.lvs.set_weight(director.now, home.server.unwrap(), 0);
+        let away = director.syn(CLIENT, 2).decision;
+        assert_eq!(away.reason, Reason::Rehashed(Skipped::OutOfService));
+        assert_ne!(away.server, home.server);
     }
 
     #[test]

@@ -11,15 +11,21 @@ use super::*;
 
 /// One service with servers of equal weight behind a director whose jiffies are 0 at time zero and 4 ms long.
 pub(super) fn config(scheduler: &str, servers: usize, persistence_s: Option<u64>) -> LvsConfig {
-    let server = LvsServer { weight: 1, upper_threshold: 0, lower_threshold: 0 };
+    let server = |index| LvsServer {
+        address: ([192, 0, 2, index as u8 + 1], 80).into(),
+        weight: 1,
+        upper_threshold: 0,
+        lower_threshold: 0,
+    };
     LvsConfig {
         services: vec![LvsService {
             scheduler: LvsScheduler::by_name(scheduler).expect("a scheduler"),
+            scheduler_flags: SchedulerFlags::default(),
             persistence_timeout: persistence_s.map(SimDuration::from_secs),
             persistence_prefix_v4: 32,
             persistence_prefix_v6: 128,
             template_scope: TemplateScope::Port,
-            servers: vec![server; servers],
+            servers: (0..servers).map(server).collect(),
         }],
         forwarding: Forwarding::Nat,
         timeouts: LvsTimeouts::default(),

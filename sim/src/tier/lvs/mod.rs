@@ -24,7 +24,9 @@ pub use director::{ConnectionView, Lvs, Rejoined};
 pub use persistence::TemplateView;
 pub use state::TcpState;
 
-use crate::balancer::lvs::LvsScheduler;
+use std::net::SocketAddr;
+
+use crate::balancer::lvs::{LvsScheduler, SchedulerFlags};
 use crate::engine::SimDuration;
 
 use super::{FlowId, Forwarded, Open, Opened, Segment, TableSizes};
@@ -49,6 +51,8 @@ pub struct LvsConfig {
 pub struct LvsService {
     /// The scheduler (`-s`).
     pub scheduler: LvsScheduler,
+    /// The scheduler's flags (`-b`).
+    pub scheduler_flags: SchedulerFlags,
     /// `-p`, or `None` without persistence.
     pub persistence_timeout: Option<SimDuration>,
     /// `-M` for IPv4: number of leading bits of the client's address that are one client.
@@ -76,6 +80,8 @@ pub enum TemplateScope {
 /// One real server of a virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LvsServer {
+    /// `-r`. Only `mh` makes a difference of it; unspecified (0.0.0.0) where it is not known.
+    pub address: SocketAddr,
     /// `-w`; 0 takes no new clients.
     pub weight: u32,
     /// `-x`; 0 is no limit.

@@ -42,6 +42,7 @@ impl Lvs {
     #[inline]
     pub(super) fn schedule_persistent(
         &mut self,
+        now: SimTime,
         service: u16,
         ticks: u32,
         open: &Open<'_>,
@@ -59,7 +60,7 @@ impl Lvs {
             self.table.hide(slot);
             unusable = true;
         }
-        let Some((server, reason)) = self.services[usize::from(service)].schedule(open) else {
+        let Some((server, reason)) = self.services[usize::from(service)].schedule(now, open) else {
             return (None, NONE);
         };
         let reason = if unusable { Reason::AffinityUnusable(Skipped::OutOfService) } else { reason };
@@ -204,7 +205,7 @@ mod tests {
         assert_eq!(director.connect([0x2001, 0xdb8, 0, 0, 9, 9, 9, 9], 1).1, home);
         assert_ne!(director.connect([0x2001, 0xdb8, 0, 1, 0, 0, 0, 1], 1).1, home);
         director.wait(1_200);
-        assert_eq!(director.sizes().bytes, 0);
+        assert_eq!(director.sizes().affinity_entries, 0);
     }
 
     #[test]

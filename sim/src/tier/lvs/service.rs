@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::balancer::Balancer;
 use crate::balancer::lvs::{Destinations, LvsScheduler, SchedulerRequest};
+use crate::engine::SimTime;
 use crate::ids::ServerId;
 use crate::tier::Reason;
 
-use super::{KernelClock, LvsServer, LvsService, Open, TemplateScope};
+use super::{KernelClock, LvsService, Open, TemplateScope};
 
 /// One virtual service at work.
 #[derive(Debug)]
@@ -39,14 +40,28 @@ impl Service {
 
     /// `ipvsadm -a`, with the thresholds of the configuration.
     pub fn add(&mut self, server: ServerId, weight: u32) {
-        let LvsServer { upper_threshold, lower_threshold, .. } = self
-            .config
-            .servers
-            .get(server.index())
-            .copied()
-            .unwrap_or(LvsServer { weight, upper_threshold: 0, lower_threshold: 0 });
+        let configured = self.config.servers.get(server.index());
+        let (upper_threshold, lower_threshold) =
+            configured.map_or((0, 0), |own| (own.upper_threshold, own.lower_threshold));
+        if let Some(own) = configured {
+            self.destinations.set_address(server, own.address);
+        }
         if self.destinations.add(server, weight, upper_threshold, lower_threshold) {
             self.scheduler.servers_changed(&self.destinations);
+        }
+    }
+
+    /// Another director takes over: no connection counts, and its scheduler has seen the servers of the list being
+    /// added one by one, which `wrr` remembers.
+    pub fn restart(&mut self) {
+        self.destinations.forget_connections();
+        self.scheduler = self.config.scheduler.clone();
+        let listed = self.destinations.iter().map(|(server, record)| (server, record.weight));
+        let listed: Vec<(ServerId, u32)> = listed.collect();
+        let mut growing = Destinations::new();
+        for (server, weight) in listed.into_iter().rev() {
+            growing.add(server, weight, 0, 0);
+            self.scheduler.servers_changed(&growing);
         }
     }
 
@@ -65,16 +80,17 @@ impl Service {
     /// Lets the scheduler choose; `None` if no server may be used. A service of all ports has to be persistent, and
     /// refuses every client if it is not.
     #[inline]
-    pub fn schedule(&mut self, open: &Open<'_>) -> Option<(u16, Reason)> {
+    pub fn schedule(&mut self, now: SimTime, open: &Open<'_>) -> Option<(u16, Reason)> {
         if self.persistence_ticks.is_none() && self.config.template_scope == TemplateScope::AllPorts {
             return None;
         }
-        let mut request = SchedulerRequest::new(open.address, open.port);
+        let flags = self.config.scheduler_flags;
+        let mut request = SchedulerRequest { flags, now, ..SchedulerRequest::new(open.address, open.port) };
         if let Some(called) = Endpoint::called_address(open.key) {
             request.destination = called;
         }
         let server = self.scheduler.pick(&mut self.destinations, &mut request)?;
-        Some((server.0, Reason::Scheduled { tie: request.tie }))
+        Some((server.0, request.reason))
     }
 }
 

@@ -268,6 +268,12 @@ impl Table {
         self.templates
     }
 
+    /// Bytes of the entries, their generations and the chains. A slot that was used once counts for ever, and what the
+    /// allocator keeps in reserve does not.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.entries[..]) + size_of_val(&self.generations[..]) + size_of_val(&self.chains[..])
+    }
+
     /// The slot of the entry with this key.
     #[inline]
     pub fn find(&self, key: Key) -> Option<u32> {

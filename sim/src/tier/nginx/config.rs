@@ -1,14 +1,19 @@
 //! What an nginx is configured with: an `upstream` and the `proxy_*` directives that matter to it.
 
+use super::key::HashKey;
 use crate::balancer::nginx::NginxMethod;
 pub use crate::balancer::nginx::NginxServer;
-use crate::engine::SimDuration;
+use crate::balancer::nginx::hash_consistent::POINTS_PER_WEIGHT;
+use crate::engine::{SimDuration, Stream};
 
 /// An nginx `upstream` with the `proxy_*` directives that matter to it.
 #[derive(Clone, Debug)]
 pub struct NginxConfig {
     /// The balancing method.
     pub method: NginxMethod,
+    /// What the methods `hash` and `hash … consistent` hash; the others do not read it. Whoever drives the instance evaluates
+    /// it, see [`crate::tier::Open::key`].
+    pub hash_key: HashKey,
     /// The `server` lines, in their order; server `i` is [`crate::ids::ServerId`] `i`.
     pub servers: Vec<NginxServer>,
     /// Worker processes.
@@ -27,10 +32,12 @@ pub struct NginxConfig {
     pub read_timeout: SimDuration,
     /// What the wall clock's part below a second shows at time zero. nginx's failure windows count whole seconds.
     pub clock_phase: SimDuration,
+    /// What the random methods draw from.
+    pub draws: Stream,
+    /// The instance's number among all that share `draws`. A draw is named by it and by the request's number in the life of
+    /// the instance, so it depends neither on which worker gets a request nor on a reload.
+    pub instance: u64,
 }
-
-/// Methods that nginx refuses to combine with `backup`.
-const METHODS_WITHOUT_BACKUP: [&str; 3] = ["ip_hash", "hash", "random"];
 
 impl NginxConfig {
     /// Whether nginx would start with this configuration.
@@ -52,9 +59,13 @@ impl NginxConfig {
             if line.weight == 0 {
                 return Err(NginxConfigError::ZeroWeight { server });
             }
-            if line.backup && METHODS_WITHOUT_BACKUP.contains(&method) {
+            if line.backup && !self.method.takes_backup() {
                 return Err(NginxConfigError::BackupRefused { server, method });
             }
+        }
+        let points = self.servers.iter().map(|line| u64::from(line.weight) * POINTS_PER_WEIGHT).sum();
+        if matches!(self.method, NginxMethod::HashConsistent(_)) && points > NginxConfigError::POINTS_MAX {
+            return Err(NginxConfigError::TooManyPoints { points });
         }
         Ok(())
     }
@@ -89,10 +100,23 @@ pub enum NginxConfigError {
         /// The method.
         method: &'static str,
     },
+    /// Weights so large that the ring of the consistent hash would take more memory than it is worth. nginx itself has no
+    /// such limit.
+    #[error(
+        "`hash_consistent` puts 160 points a unit of weight on its ring, and this would be {points}, of at most {}; \
+         divide the weights by a common factor",
+        Self::POINTS_MAX
+    )]
+    TooManyPoints {
+        /// How many there would be.
+        points: u64,
+    },
 }
 
 impl NginxConfigError {
     const SERVERS_MAX: usize = u16::MAX as usize;
+    /// 10 million points, 60 MB.
+    const POINTS_MAX: u64 = 65_536 * POINTS_PER_WEIGHT;
 }
 
 /// The conditions of `proxy_next_upstream`.

@@ -34,7 +34,8 @@ impl Epoch {
         if let Err(error) = config.check() {
             panic!("{error}");
         }
-        let peers = Peers::new(&config.servers);
+        let mut peers = Peers::new(&config.servers);
+        peers.set_draws(config.draws, config.instance);
         let mut method = config.method.clone();
         method.servers_changed(&peers);
         let table = || Table { peers: peers.clone(), method: method.clone() };

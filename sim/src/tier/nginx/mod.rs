@@ -10,6 +10,9 @@
 mod config;
 mod epoch;
 mod flows;
+mod key;
+#[cfg(test)]
+mod properties;
 
 use crate::balancer::{Balancer, Reason};
 use crate::engine::SimTime;
@@ -19,6 +22,7 @@ use epoch::{BAD_GATEWAY, Epoch, Table};
 use flows::{Flow, Flows};
 
 pub use config::{NextUpstream, NginxConfig, NginxConfigError, NginxServer, UnknownCondition};
+pub use key::{HashKey, KeyText};
 
 /// What nginx logs when the client went away.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -34,6 +38,8 @@ pub struct Nginx {
     /// The present configuration.
     current: u32,
     flows: Flows,
+    /// Requests that have arrived.
+    requests: u64,
     no_live_upstreams: u64,
 }
 
@@ -43,7 +49,13 @@ impl Nginx {
     /// # Panics
     /// Panics if nginx would not start: see [`NginxConfig::check`].
     pub fn new(config: NginxConfig) -> Self {
-        Self { epochs: vec![Epoch::new(config)], current: 0, flows: Flows::default(), no_live_upstreams: 0 }
+        Self {
+            epochs: vec![Epoch::new(config)],
+            current: 0,
+            flows: Flows::default(),
+            requests: 0,
+            no_live_upstreams: 0,
+        }
     }
 
     /// `nginx -s reload`: requests from `now` on find new workers, whose state starts from zero; requests in flight finish
@@ -78,6 +90,11 @@ impl Nginx {
         };
         let Table { peers, method } = &mut epoch.tables[table];
         let mut request = peers.begin(open.address);
+        request.set_number(self.requests);
+        self.requests += 1;
+        if !open.key.is_empty() {
+            request.set_key(open.key);
+        }
         if epoch.config.next_upstream_tries != 0 {
             request.limit_tries(epoch.config.next_upstream_tries);
         }
@@ -165,13 +182,12 @@ impl Nginx {
 mod tests {
     use super::*;
     use crate::balancer::nginx::NginxMethod;
-    use crate::engine::SimDuration;
-    use crate::ids::ServerId;
+    use crate::engine::{SimDuration, Stream};
+    use crate::ids::StreamId;
     use crate::tier::Skipped;
-    use proptest::prelude::*;
     use std::net::IpAddr;
 
-    const GET: Open<'static> = Open {
+    pub(super) const GET: Open<'static> = Open {
         address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
         port: 40_000,
         key: &[],
@@ -180,9 +196,9 @@ mod tests {
         service: 0,
     };
     const POST: Open<'static> = Open { method: Method::Post, ..GET };
-    const OK: Outcome = Outcome::Status(200);
+    pub(super) const OK: Outcome = Outcome::Status(200);
 
-    fn config(method: &str, servers: Vec<NginxServer>) -> NginxConfig {
+    pub(super) fn config(method: &str, servers: Vec<NginxServer>) -> NginxConfig {
         NginxConfig {
             method: NginxMethod::by_name(method).expect("in the catalogue"),
             servers,
@@ -194,6 +210,9 @@ mod tests {
             connect_timeout: SimDuration::from_secs(60),
             read_timeout: SimDuration::from_secs(60),
             clock_phase: SimDuration::ZERO,
+            hash_key: HashKey::RemoteAddr,
+            draws: Stream::new(1, 0, StreamId::Balancer),
+            instance: 0,
         }
     }
 
@@ -391,84 +410,52 @@ mod tests {
         assert_eq!(nginx.open(at(1), &GET).decision.reason, Reason::Rehashed(Skipped::Unhealthy));
     }
 
-    fn any_server() -> impl Strategy<Value = NginxServer> {
-        (1u32..9, 0u32..3, 0u64..4, 0u32..3, any::<bool>()).prop_map(
-            |(weight, max_fails, fail_timeout_s, max_conns, down)| NginxServer {
-                weight,
-                max_fails,
-                fail_timeout_s,
-                max_conns,
-                down,
-                backup: false,
-            },
-        )
+    #[test]
+    fn a_key_is_hashed_anew_for_each_try_without_being_kept() {
+        let mut nginx =
+            Nginx::new(config("hash", vec![NginxServer { max_fails: 0, ..NginxServer::default() }; 5]));
+        let mut orders: Vec<Vec<u16>> = (0..30_u8)
+            .map(|key| {
+                let open = Open { key: &[b'k', key], ..GET };
+                let (tried, status) = run(&mut nginx, at(1), &open, |_| Outcome::ConnectRefused);
+                assert_eq!((tried.len(), status), (5, 502));
+                tried
+            })
+            .collect();
+        orders.sort();
+        orders.dedup();
+        assert!(orders.len() > 10, "the order of tries depends on the key: {orders:?}");
     }
 
-    fn any_outcome() -> impl Strategy<Value = Outcome> {
-        prop_oneof![
-            Just(OK),
-            Just(Outcome::Status(503)),
-            Just(Outcome::Status(404)),
-            Just(Outcome::ConnectRefused),
-            Just(Outcome::ConnectTimeout),
-            Just(Outcome::Reset),
-            Just(Outcome::ReadTimeout),
-        ]
+    #[test]
+    fn workers_and_reloads_leave_the_draws_of_random_alone() {
+        let servers = vec![NginxServer::default(); 8];
+        for method in ["random", "random_two"] {
+            let picks = |workers, reload: bool| {
+                let config = NginxConfig { workers, ..config(method, servers.clone()) };
+                let mut nginx = Nginx::new(config.clone());
+                let pick = |request: u16| {
+                    if reload && request == 20 {
+                        nginx.reload(at(1), config.clone());
+                    }
+                    run(&mut nginx, at(1), &Open { worker: request % 4, ..GET }, |_| OK).0[0]
+                };
+                (0..40).map(pick).collect::<Vec<_>>()
+            };
+            let expected = picks(1, false);
+            assert_ne!(expected[..20], expected[20..], "no draw is made twice");
+            assert_eq!(picks(4, false), expected);
+            assert_eq!(picks(1, true), expected);
+        }
     }
 
-    proptest! {
-        /// Any sequence of inputs: no panic, no server that is down or tried already, and books that balance.
-        #[test]
-        fn every_request_ends_and_is_given_back(
-            method in prop_oneof![Just("round_robin"), Just("ip_hash")],
-            servers in prop::collection::vec(any_server(), 1..80),
-            inputs in prop::collection::vec((0u8..8, any::<u32>(), 0u64..2_000, any_outcome()), 1..200),
-            workers in 1u16..4,
-        ) {
-            let next_upstream = "error timeout http_503 http_404".parse().expect("valid");
-            let config = NginxConfig { next_upstream, workers, ..config(method, servers.clone()) };
-            let mut nginx = Nginx::new(config.clone());
-            let mut now = SimTime::ZERO;
-            let mut in_flight: Vec<(FlowId, Vec<ServerId>)> = Vec::new();
-            let mut last_flow = None;
-            for (input, number, millis, outcome) in inputs {
-                now = now + SimDuration::from_millis(millis);
-                let at = number as usize % in_flight.len().max(1);
-                match input {
-                    0..3 => {
-                        let address = IpAddr::from(number.to_be_bytes());
-                        let open = Open { address, worker: number as u16, ..GET };
-                        let opened = nginx.open(now, &open);
-                        if let Some(server) = opened.decision.server {
-                            prop_assert!(!servers[server.index()].down);
-                            prop_assert_ne!(last_flow, Some(opened.flow));
-                            last_flow = Some(opened.flow);
-                            in_flight.push((opened.flow, vec![server]));
-                        } else {
-                            prop_assert_eq!(opened.decision.reason, Reason::NoneUsable);
-                        }
-                    }
-                    3..7 if !in_flight.is_empty() => {
-                        let (flow, tried) = &mut in_flight[at];
-                        match nginx.attempt_ended(now, *flow, outcome) {
-                            Then::Retry(decision) => {
-                                let server = decision.server.expect("a retry names a server");
-                                prop_assert!(!servers[server.index()].down && !tried.contains(&server));
-                                tried.push(server);
-                            }
-                            Then::Done { .. } => drop(in_flight.swap_remove(at)),
-                        }
-                    }
-                    _ if number % 4 == 0 => nginx.reload(now, config.clone()),
-                    _ if !in_flight.is_empty() => nginx.abort(now, in_flight.swap_remove(at).0),
-                    _ => {}
-                }
-                prop_assert_eq!(nginx.table_sizes().flows, in_flight.len() as u64);
-            }
-            for (flow, _) in in_flight {
-                nginx.abort(now, flow);
-            }
-            prop_assert!(nginx.epochs.iter().all(|epoch| epoch.in_flight == 0));
+    #[test]
+    fn least_conn_knows_only_the_connections_of_its_own_worker_without_a_zone() {
+        for (zone, second) in [(true, 1), (false, 0)] {
+            let config = config("least_conn", vec![NginxServer::default(); 2]);
+            let mut nginx = Nginx::new(NginxConfig { workers: 2, zone, ..config });
+            assert_eq!(server(&nginx.open(at(1), &GET)), Some(0));
+            assert_eq!(server(&nginx.open(at(1), &Open { worker: 1, ..GET })), Some(second), "zone {zone}");
         }
     }
 }

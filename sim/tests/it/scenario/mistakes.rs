@@ -416,10 +416,17 @@ fn options_belong_to_their_program() {
     );
     check(
         "max_fails = 3",
-        "hash_key = \"$uri\"",
-        "hash_key",
-        "`hash_key` has no meaning with `nginx.round_robin`",
-        "`hash` method",
+        "key = \"remote_addr\"",
+        "key",
+        "`key` has no meaning with `nginx.round_robin`",
+        "`nginx.hash`",
+    );
+    check(
+        "max_fails = 3",
+        "consistent = true",
+        "consistent",
+        "`consistent` has no meaning with `nginx.round_robin`",
+        "`nginx.hash_consistent`",
     );
     check(
         "session = { local = {} }",
