@@ -77,6 +77,9 @@ fn print_words(reports: &[CaseReport]) {
                     difference.recorded,
                     difference.modelled
                 ));
+                if let Some(exception) = report.exception() {
+                    output::line(&format!("  a known exception: {}", exception.reason));
+                }
             }
             CaseOutcome::Replayed { .. } => {}
             CaseOutcome::Distribution { decisions, replays, statistics, z_max, p_value, level, passed } => {

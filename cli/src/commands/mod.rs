@@ -26,8 +26,11 @@ fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Failure> {
 
 /// A pool of threads.
 fn pool(threads: Option<usize>) -> Result<rayon::ThreadPool, Failure> {
-    if threads == Some(0) {
-        return Err(Failure::usage("`--threads` must be at least 1, got 0"));
+    const THREADS_MAX: usize = 1_024;
+    if let Some(threads) = threads.filter(|threads| !(1..=THREADS_MAX).contains(threads)) {
+        return Err(Failure::usage(format!(
+            "`--threads` must be from 1 to {THREADS_MAX}, got {threads}\n  leave it out for one thread for each core"
+        )));
     }
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads.unwrap_or(0))

@@ -5,6 +5,7 @@
 //! `evenkeel list` and the replay of recordings go by the catalogue ([`entries`]).
 
 pub mod envoy;
+pub mod haproxy;
 pub mod lvs;
 pub mod modern;
 pub mod nginx;
@@ -36,6 +37,9 @@ pub trait Balancer {
 
     /// Shows the algorithm's own options to `visitor`, which may change them. To be used before servers are known.
     fn options(&mut self, _visitor: &mut dyn OptionVisitor) {}
+
+    /// What is in flight on `server` changed. Only for programs whose table of servers says so.
+    fn load_changed(&mut self, _servers: &Self::Servers, _server: ServerId) {}
 }
 
 /// Why a decision fell as it did: the evidence from which the cause of a session's loss is told.
@@ -59,6 +63,8 @@ pub enum Reason {
     AffinityUnusable(Skipped),
     /// No server may be used.
     NoneUsable,
+    /// Every server that may be used is full: the request waits for one.
+    Queued,
 }
 
 /// Why the server that affinity or the hash points at was passed over.
@@ -81,7 +87,7 @@ pub enum Skipped {
 /// One line of the catalogue, for listings.
 #[derive(Clone, Copy, Debug)]
 pub struct CatalogueEntry {
-    /// The program whose rules it follows: `nginx`, `lvs`.
+    /// The program whose rules it follows: `nginx`, `lvs`, `haproxy`.
     pub program: &'static str,
     /// Its name there, as the program's own configuration spells it.
     pub name: &'static str,
@@ -97,7 +103,7 @@ macro_rules! catalogue {
     (
         $(#[$doc:meta])*
         $program:ident: $family:ident<Servers = $servers:ty, Request = $request:ty> {
-            $( $(#[doc = $summary:literal])+ $name:ident::$type:ident, )+
+            $( $(#[doc = $summary:literal])+ $name:ident $(= $spelling:literal)? ::$type:ident, )+
         }
     ) => {
         $(pub mod $name;)+
@@ -113,8 +119,10 @@ macro_rules! catalogue {
             pub const ENTRIES: &'static [$crate::balancer::CatalogueEntry] = &[$(
                 $crate::balancer::CatalogueEntry {
                     program: stringify!($program),
-                    name: stringify!($name),
-                    scenario_name: concat!(stringify!($program), ".", stringify!($name)),
+                    name: $crate::balancer::spelling!($name $($spelling)?),
+                    scenario_name: concat!(
+                        stringify!($program), ".", $crate::balancer::spelling!($name $($spelling)?)
+                    ),
                     summary: concat!($($summary),+),
                 },
             )+];
@@ -123,14 +131,14 @@ macro_rules! catalogue {
             /// is none of that name.
             pub fn by_name(name: &str) -> Option<Self> {
                 match name {
-                    $( stringify!($name) => Some(Self::$type(Default::default())), )+
+                    $( $crate::balancer::spelling!($name $($spelling)?) => Some(Self::$type(Default::default())), )+
                     _ => None,
                 }
             }
 
             /// The algorithm's name in the program's configuration.
             pub fn name(&self) -> &'static str {
-                match self { $( Self::$type(_) => stringify!($name), )+ }
+                match self { $( Self::$type(_) => $crate::balancer::spelling!($name $($spelling)?), )+ }
             }
         }
 
@@ -155,16 +163,33 @@ macro_rules! catalogue {
             fn options(&mut self, visitor: &mut dyn $crate::balancer::OptionVisitor) {
                 match self { $( Self::$type(balancer) => balancer.options(visitor), )+ }
             }
+
+            #[inline]
+            fn load_changed(&mut self, servers: &$servers, server: $crate::ids::ServerId) {
+                match self { $( Self::$type(balancer) => balancer.load_changed(servers, server), )+ }
+            }
         }
     };
 }
 pub(crate) use catalogue;
+
+/// How a program spells an algorithm: as its module is called, unless said otherwise.
+macro_rules! spelling {
+    ($name:ident) => {
+        stringify!($name)
+    };
+    ($name:ident $spelling:literal) => {
+        $spelling
+    };
+}
+pub(crate) use spelling;
 
 /// Every algorithm, by program.
 pub fn entries() -> impl Iterator<Item = &'static CatalogueEntry> {
     nginx::NginxMethod::ENTRIES
         .iter()
         .chain(lvs::LvsScheduler::ENTRIES)
+        .chain(haproxy::HaproxyMethod::ENTRIES)
         .chain(modern::ModernMethod::ENTRIES)
         .chain(envoy::EnvoyMethod::ENTRIES)
 }

@@ -35,6 +35,8 @@ pub enum Event {
     ConnectionIdle(ConnectionId),
     /// A health check of a server is due.
     Check(ServerId),
+    /// A wait before a retry is over.
+    Retry(RequestId),
     /// A client makes its next step.
     ClientActs(ClientId),
     /// An open-loop source (Poisson arrivals, a log) has its next arrival: its place among the sources.
@@ -57,6 +59,7 @@ impl Event {
             Self::SharedServiceDone(server) => (DEPARTURE, u32::from(server.0) | SECOND_KIND),
             Self::ConnectionIdle(connection) => (TIMER, connection.0),
             Self::Check(server) => (TIMER, u32::from(server.0) | SECOND_KIND),
+            Self::Retry(request) => (ARRIVAL, request.0 | SECOND_KIND),
             Self::ClientActs(client) => (ARRIVAL, client.0),
             Self::SourceArrival(source) => (OPEN_ARRIVAL, source),
             Self::ScriptStep(step) => (OPEN_ARRIVAL, step | SECOND_KIND),
@@ -75,7 +78,8 @@ impl Event {
             (DEPARTURE, true) => Self::SharedServiceDone(ServerId(slot as u16)),
             (TIMER, false) => Self::ConnectionIdle(ConnectionId(slot)),
             (TIMER, true) => Self::Check(ServerId(slot as u16)),
-            (ARRIVAL, _) => Self::ClientActs(ClientId(slot)),
+            (ARRIVAL, false) => Self::ClientActs(ClientId(slot)),
+            (ARRIVAL, true) => Self::Retry(RequestId(slot)),
             (_, false) => Self::SourceArrival(slot),
             (_, true) => Self::ScriptStep(slot),
         }
@@ -96,6 +100,7 @@ mod tests {
             Event::ConnectionIdle(ConnectionId(77)),
             Event::Check(ServerId(1)),
             Event::ClientActs(ClientId(MAX_SLOTS)),
+            Event::Retry(RequestId(8)),
             Event::SourceArrival(0),
             Event::ScriptStep(5),
         ];

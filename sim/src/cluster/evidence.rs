@@ -14,7 +14,7 @@ use crate::tier::{Reason, Skipped};
 pub fn departure_cause(reason: Reason, remembers: bool) -> LossCause {
     match reason {
         Reason::Scheduled { .. } if remembers => LossCause::AffinityExpired,
-        Reason::Scheduled { .. } | Reason::NoneUsable => LossCause::NoAffinity,
+        Reason::Scheduled { .. } | Reason::NoneUsable | Reason::Queued => LossCause::NoAffinity,
         Reason::Affinity | Reason::LiveEntry => LossCause::AffinityExpired,
         Reason::Hashed => LossCause::Spilled,
         Reason::Rehashed(skipped) | Reason::AffinityUnusable(skipped) => match skipped {
@@ -45,5 +45,6 @@ pub fn in_words(reason: Reason) -> &'static str {
         Reason::Affinity => "template: the client is remembered",
         Reason::LiveEntry => "live entry: the connection is known",
         Reason::NoneUsable => "no server may be used",
+        Reason::Queued => "all servers are full: the request waits",
     }
 }

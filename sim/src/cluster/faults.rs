@@ -7,7 +7,7 @@ use crate::engine::{Scheduler, SimTime};
 use crate::health::active::Verdict;
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::scenario::FaultKind;
-use crate::tier::{Layer, Segment};
+use crate::tier::{Instance, Layer, Segment};
 
 /// A time during which a server was down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +100,12 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let accepts = self.servers.is_up(server);
+        if let Instance::HaProxy(haproxy) = self.instance() {
+            if let Some(next) = haproxy.check_ended(now, server, accepts) {
+                pending.at(now + next, Event::Check(server).word());
+            }
+            return;
+        }
         let (verdict, next) = self.tiers[0].checkers[server.index()].probe(accepts);
         match verdict {
             Verdict::Unchanged => {}

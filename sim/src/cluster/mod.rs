@@ -5,6 +5,7 @@
 
 pub mod accounting;
 mod closed_loop;
+mod cookies;
 pub mod event;
 mod evidence;
 mod faults;
@@ -12,6 +13,7 @@ mod observe;
 mod open_loop;
 mod replay;
 mod request;
+mod retry;
 mod route;
 mod run;
 mod script;
@@ -38,6 +40,7 @@ use crate::table::Column;
 use crate::tier::Instance;
 use crate::tier::nginx::HashKey;
 
+use cookies::CookieJars;
 use event::Event;
 use open_loop::Source;
 use request::{Connection, Request};
@@ -81,6 +84,8 @@ struct Tier {
     workers: u16,
     /// What a request's hash key is, for methods that have one.
     hash_key: Option<HashKey>,
+    /// The cookies that it gave to browsers, if it gives any.
+    cookies: Option<CookieJars>,
     /// Weights with which servers are added to the table.
     weights: Vec<u32>,
     /// One check per server; empty without active checks.
@@ -185,6 +190,7 @@ impl Model for Cluster<'_> {
             Event::SharedServiceDone(server) => self.shared_service_done(now, server, pending),
             Event::ConnectionIdle(connection) => self.connection_idle(now, connection),
             Event::SourceArrival(source) => self.source_arrival(now, source, pending),
+            Event::Retry(request) => self.retry(now, request, pending),
             Event::Check(server) => self.check(now, server, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
             Event::FaultEnds(fault) => self.fault_ends(now, fault),

@@ -84,6 +84,7 @@ impl<O: Observer> Model for Observed<'_, '_, O> {
             }
             Event::SharedServiceDone(_)
             | Event::ConnectionIdle(_)
+            | Event::Retry(_)
             | Event::SourceArrival(_)
             | Event::Check(_)
             | Event::FaultBegins(_)

@@ -16,7 +16,7 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
 use crate::tier::nginx::KeyText;
 use crate::tier::{
-    Decision, FlowId, Forwarded, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then,
+    Decision, FlowId, Forwarded, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then, Ties,
 };
 
 /// Stands where there is no flow.
@@ -129,7 +129,15 @@ impl Cluster<'_> {
         };
         match self.layer() {
             Layer::Connection => {
-                let open = Open { address, port, key: &[], method: Method::Get, worker: 0, service: 0 };
+                let open = Open {
+                    address,
+                    port,
+                    key: &[],
+                    method: Method::Get,
+                    worker: 0,
+                    service: 0,
+                    ties: Ties::NONE,
+                };
                 let opened = self.instance().open(now, &open);
                 let Some(server) = opened.decision.server else { return Err(Failure::NoServer) };
                 if !self.servers.is_up(server) {
@@ -177,6 +185,9 @@ impl Cluster<'_> {
             }
             Layer::Request => {
                 let key = self.tiers[0].hash_key.map_or(KeyText::EMPTY, |key| key.evaluate(address, cookie));
+                // A browser that keeps no cookies has no number either.
+                let jars = self.tiers[0].cookies.as_mut().filter(|_| cookie.is_some());
+                let ties = Ties { cookie: jars.and_then(|jars| jars.server(request.origin)), ..Ties::NONE };
                 let open = Open {
                     address,
                     port: connection.port,
@@ -184,6 +195,7 @@ impl Cluster<'_> {
                     method,
                     worker: connection.worker,
                     service: 0,
+                    ties,
                 };
                 let opened = self.instance().open(now, &open);
                 self.requests.get_mut(id.0).flow = opened.flow;
@@ -195,7 +207,7 @@ impl Cluster<'_> {
 
     /// Carries out a decision, and those that follow as long as servers refuse.
     #[inline]
-    fn attempt<Q: PendingEvents>(
+    pub(super) fn attempt<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
@@ -232,6 +244,7 @@ impl Cluster<'_> {
             }
             match self.instance().attempt_ended(now, flow, outcome) {
                 Then::Retry(next) => decision = next,
+                Then::Wait(delay) => return self.wait_before_retry(now, id, delay, pending),
                 Then::Done { .. } => return self.give_up(now, id, failure, pending),
             }
         }
@@ -347,6 +360,7 @@ impl Cluster<'_> {
         self.recorder.left(now, request.entered);
         match self.layer() {
             Layer::Request => {
+                self.take_cookie(&request);
                 self.instance().attempt_ended(now, request.flow, Outcome::Status(200));
             }
             Layer::Connection => {
@@ -386,12 +400,13 @@ impl Cluster<'_> {
         }
         match self.instance().attempt_ended(now, flow, Outcome::Reset) {
             Then::Retry(decision) => self.attempt(now, id, decision, pending),
+            Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, Failure::Reset, pending),
         }
     }
 
     /// A request ends without an answer.
-    fn give_up<Q: PendingEvents>(
+    pub(super) fn give_up<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,

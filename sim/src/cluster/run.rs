@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
+use super::cookies::CookieJars;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::open_loop::{PoissonSource, Source};
@@ -22,7 +23,7 @@ use crate::population::replay::PreparedLog;
 use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
 use crate::session::sessions::Sessions;
 use crate::tier::proxy::ProxyDraws;
-use crate::tier::{Instance, KernelClock, Lvs, Nginx, Proxy};
+use crate::tier::{Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy};
 
 /// Which run of an experiment.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +200,17 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             .tiers
             .iter()
             .enumerate()
-            .map(|(number, plan)| build_tier(plan, number as u64, scenario.servers.len(), &streams))
+            .map(|(number, plan)| {
+                let mut tier = build_tier(plan, number as u64, scenario.servers.len(), &streams);
+                if gives_cookies(plan) {
+                    let of_log = |source: &Source<'_>| match source {
+                        Source::Log(replay) => replay.clients(),
+                        Source::Poisson(_) => 0,
+                    };
+                    tier.cookies = Some(CookieJars::new(clients.len(), sources.iter().map(of_log)));
+                }
+                tier
+            })
             .collect(),
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
@@ -217,6 +228,10 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     let mut simulation = Simulation::new(cluster, Ladder::default());
     schedule_beginnings(&mut simulation, &firsts, &calendar);
     Ok((simulation, calendar))
+}
+
+fn gives_cookies(plan: &TierPlan) -> bool {
+    matches!(&plan.program, Program::HaProxy(config) if config.cookie.is_some())
 }
 
 fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier {
@@ -244,6 +259,12 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -
             let remembers = config.services[0].persistence_timeout.is_some();
             (Instance::Lvs(Lvs::new(config)), remembers, 1, weights)
         }
+        Program::HaProxy(config) => {
+            let mut config = config.clone();
+            config.clock_phase = SimDuration(clock.below(1_000_000, number, 0));
+            let remembers = config.cookie.is_some() || config.stick.is_some();
+            (Instance::HaProxy(Haproxy::new(config)), remembers, 1, Vec::new())
+        }
         Program::Proxy(config) => {
             let weights = config.servers.iter().map(|server| server.weight).collect();
             // The only instance of its tier: number 0.
@@ -252,7 +273,7 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -
         }
     };
     let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);
-    Tier { instances: vec![instance], remembers, workers, hash_key, weights, checkers }
+    Tier { instances: vec![instance], remembers, workers, hash_key, cookies: None, weights, checkers }
 }
 
 /// Puts the first event of everything that acts by itself.
@@ -287,10 +308,27 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     for (index, fault) in scenario.faults.iter().enumerate() {
         pending.at(from + fault.at, Event::FaultBegins(index as u32).word());
     }
+    schedule_haproxy_checks(simulation);
+    let Simulation { model, pending, .. } = simulation;
     if let Some(check) = model.strategy.tiers[0].tcp_check {
         for server in 0..scenario.servers.len() {
             let phase = model.streams.clock.below(check.delay_loop.0.max(1), 1 << 32 | server as u64, 0);
             pending.at(SimTime(phase), Event::Check(ServerId::from_index(server)).word());
+        }
+    }
+}
+
+/// HAProxy starts its checks by a plan of its own, from the moment at which it was started.
+fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
+    let Simulation { model, pending, .. } = simulation;
+    let clock = model.streams.clock;
+    let servers = model.scenario.servers.len();
+    let Instance::HaProxy(haproxy) = model.instance() else { return };
+    for server in (0..servers).map(ServerId::from_index) {
+        let inter = haproxy.config().servers[server.index()].check.map(|check| check.inter);
+        if let (Some(first), Some(inter)) = (haproxy.first_check(server), inter) {
+            let started = SimDuration(clock.below(inter.0, 1 << 32, 0));
+            pending.at(first + started, Event::Check(server).word());
         }
     }
 }
@@ -353,11 +391,12 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
             Source::Poisson(_) => (0, 0),
         })
         .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));
+    let jar_bytes = cluster.tiers[0].cookies.as_ref().map_or(0, CookieJars::bytes);
     let sizes = RunSizes {
         events,
         requests: cluster.recorder.ledger.requests_issued,
         clients: (cluster.clients.len() + log_clients) as u64,
-        client_bytes: (cluster.clients.bytes() + log_bytes) as u64,
+        client_bytes: (cluster.clients.bytes() + log_bytes + jar_bytes) as u64,
         pending_bytes,
         connections: u64::from(cluster.connections.slots()),
         connection_bytes: (cluster.connections.bytes() + cluster.requests.bytes()) as u64,

@@ -5,11 +5,14 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use crate::backend::{Capacity, Discipline};
+use crate::balancer::haproxy::{HaproxyMethod, HashFunction, HashType};
 use crate::balancer::lvs::SchedulerFlags;
 use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::SimDuration;
 use crate::population::{AddressPlan, UsersPerAddress};
 use crate::session::{OnUnknownId, SessionPlan};
+use crate::tier::HaproxyConfig;
+use crate::tier::haproxy::StickKey;
 use crate::tier::lvs::{Forwarding, LvsConfig};
 use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig};
 use crate::tier::proxy::ProxyConfig;
@@ -304,6 +307,7 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario) {
         match &tier.program {
             Program::Nginx(config) => show_nginx(d, config, scenario),
             Program::Lvs(config) => show_lvs(d, config, scenario),
+            Program::HaProxy(config) => show_haproxy(d, config, scenario),
             Program::Proxy(config) => show_proxy(d, config, scenario),
         }
     }
@@ -379,6 +383,54 @@ fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario) {
             );
             d.line(&format!("servers.{}", key(&server.name)), value);
         }
+    }
+}
+
+fn show_haproxy(d: &mut Document, config: &HaproxyConfig, scenario: &Scenario) {
+    if let Some(options) = config.method.hash_options() {
+        let HashType { consistent, function, avalanche } = options.hash_type;
+        let name = HashFunction::NAMES.iter().find(|(_, of)| *of == function).map_or("", |(name, _)| name);
+        let words = [if consistent { "consistent" } else { "map-based" }, name];
+        let words = words.into_iter().chain(avalanche.then_some("avalanche"));
+        d.line("hash-type", text(&words.collect::<Vec<_>>().join(" ")));
+        d.line("hash-balance-factor", options.balance_factor);
+    }
+    if let HaproxyMethod::Random(random) = &config.method {
+        d.line("draws", random.draws());
+        d.line("hash-balance-factor", random.balance_factor());
+    }
+    d.line("allbackups", config.allbackups);
+    d.line("retries", config.retries);
+    match config.redispatch {
+        Some(interval) if interval > 0 => d.line("redispatch", interval),
+        redispatch => d.line("redispatch", redispatch.is_some()),
+    }
+    d.line("timeout_connect", duration(config.connect_timeout));
+    d.line("cookie", text(if config.cookie.is_some() { "insert" } else { "none" }));
+    d.line("persist", config.persist);
+    if let Some(stick) = &config.stick {
+        let table = stick.table;
+        let kind = if table.key == StickKey::Ip { "ip" } else { "ipv6" };
+        let (size, expire) = (table.size, duration(table.expire));
+        let value =
+            format!("{{ type = \"{kind}\", size = {size}, expire = {expire}, nopurge = {} }}", table.nopurge);
+        d.line("stick-table", value);
+    }
+    if let Some(check) = config.servers.first().and_then(|line| line.check) {
+        let mut value = format!("{{ inter = {}", duration(check.inter));
+        for (key, time) in [("fastinter", check.fastinter), ("downinter", check.downinter)] {
+            value += &time.map_or_else(String::new, |time| format!(", {key} = {}", duration(time)));
+        }
+        value += &format!(", rise = {}, fall = {} }}", check.rise, check.fall);
+        d.line("check", value);
+    }
+    for (server, line) in scenario.servers.iter().zip(&config.servers) {
+        let options = line.server;
+        let value = format!(
+            "{{ weight = {}, id = {}, backup = {}, disabled = {} }}",
+            options.weight, options.id, options.backup, options.disabled
+        );
+        d.line(&format!("servers.{}", key(&server.name)), value);
     }
 }
 

@@ -1,24 +1,27 @@
-//! A tier instance: one nginx, one IPVS director. It is the unit that is driven, by the simulation and by recorded
+//! A tier instance: one nginx, one IPVS director, one HAProxy. It is the unit that is driven, by the simulation and by recorded
 //! traces alike: affinity, health, retries and the [`crate::balancer::Balancer`] behind one set of inputs.
 //!
 //! Time is an argument of every input and never goes back; the phases of the program's clocks are parameters of its
 //! construction. Every input first does what the program's timers would have done by then.
 
+pub mod haproxy;
 pub mod lvs;
 pub mod nginx;
 pub mod proxy;
 
 use std::net::IpAddr;
 
-use crate::engine::SimTime;
+use crate::balancer::haproxy::Admin;
+use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 
 pub use crate::balancer::{Reason, Skipped};
+pub use haproxy::{Haproxy, HaproxyConfig};
 pub use lvs::{KernelClock, Lvs, LvsConfig};
 pub use nginx::{Nginx, NginxConfig};
 pub use proxy::{Proxy, ProxyConfig};
 
-/// What the opening of a flow (a connection for LVS, a request for nginx) shows to an instance.
+/// What the opening of a flow (a connection for LVS, a request for nginx and HAProxy) shows to an instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Open<'a> {
     /// The source address as the instance sees it.
@@ -33,6 +36,37 @@ pub struct Open<'a> {
     pub worker: u16,
     /// Which virtual service of the instance is addressed, in configuration order; 0 where there is only one.
     pub service: u16,
+    /// What may tie the request to a server; [`Ties::NONE`] for programs that do not look.
+    pub ties: Ties<'a>,
+}
+
+/// What a request carries, besides its address and key, that may tie it to a server. Only HAProxy looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ties<'a> {
+    /// The server that its persistence cookie names ([`HaproxyConfig::server_of_cookie`]); `None` without a cookie, or if
+    /// it names nobody.
+    pub cookie: Option<ServerId>,
+    /// The sample that stick rules look at, where that is not the address; empty if the request lacks it.
+    pub sample: &'a [u8],
+    /// What the configuration says of such a request.
+    pub persistence: Persistence,
+}
+
+impl Ties<'_> {
+    /// Nothing.
+    pub const NONE: Self = Self { cookie: None, sample: &[], persistence: Persistence::Normal };
+}
+
+/// Whether a tie to a server counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Persistence {
+    /// If the server is up.
+    #[default]
+    Normal,
+    /// `force-persist`: even if the server is down.
+    Forced,
+    /// `ignore-persist`: cookies are neither read nor set.
+    Ignored,
 }
 
 /// HTTP methods, as far as balancers tell them apart.
@@ -89,8 +123,10 @@ pub enum Then {
         /// HTTP status that the client gets.
         status: u16,
     },
-    /// Another try.
+    /// Another try, or a wait in a queue ([`Reason::Queued`]).
     Retry(Decision),
+    /// Nothing before this time is over; then [`Instance::resume`].
+    Wait(SimDuration),
 }
 
 /// A change of a TCP connection that an L4 instance sees.
@@ -152,6 +188,8 @@ pub enum Instance {
     Nginx(Nginx),
     /// An IPVS director.
     Lvs(Lvs),
+    /// An HAProxy.
+    HaProxy(Haproxy),
     /// A layer 7 proxy of no particular program.
     Proxy(Proxy),
 }
@@ -160,7 +198,7 @@ impl Instance {
     /// Whether it decides for each connection or for each request.
     pub fn layer(&self) -> Layer {
         match self {
-            Self::Nginx(_) | Self::Proxy(_) => Layer::Request,
+            Self::Nginx(_) | Self::HaProxy(_) | Self::Proxy(_) => Layer::Request,
             Self::Lvs(_) => Layer::Connection,
         }
     }
@@ -171,6 +209,7 @@ impl Instance {
         match self {
             Self::Nginx(nginx) => nginx.open(now, open),
             Self::Lvs(lvs) => lvs.open(now, open),
+            Self::HaProxy(haproxy) => haproxy.open(now, open),
             Self::Proxy(proxy) => proxy.open(now, open),
         }
     }
@@ -182,6 +221,17 @@ impl Instance {
             Self::Nginx(nginx) => nginx.attempt_ended(now, flow, outcome),
             Self::Proxy(proxy) => proxy.attempt_ended(now, flow, outcome),
             Self::Lvs(_) => unreachable!("a layer 4 instance sees segments, not attempts"),
+            Self::HaProxy(haproxy) => haproxy.attempt_ended(now, flow, outcome),
+        }
+    }
+
+    /// The time that [`Then::Wait`] named is over. Only for HAProxy, since no other program waits.
+    pub fn resume(&mut self, now: SimTime, flow: FlowId) -> Then {
+        match self {
+            Self::Nginx(_) | Self::Lvs(_) | Self::Proxy(_) => {
+                unreachable!("only HAProxy waits before a retry")
+            }
+            Self::HaProxy(haproxy) => haproxy.resume(now, flow),
         }
     }
 
@@ -191,6 +241,7 @@ impl Instance {
             Self::Nginx(nginx) => nginx.abort(now, flow),
             Self::Proxy(proxy) => proxy.abort(flow),
             Self::Lvs(_) => unreachable!("a layer 4 instance sees segments, not requests"),
+            Self::HaProxy(haproxy) => haproxy.abort(now, flow),
         }
     }
 
@@ -198,37 +249,45 @@ impl Instance {
     #[inline]
     pub fn segment(&mut self, now: SimTime, flow: FlowId, segment: Segment) -> Forwarded {
         match self {
-            Self::Nginx(_) | Self::Proxy(_) => {
+            Self::Nginx(_) | Self::HaProxy(_) | Self::Proxy(_) => {
                 unreachable!("a layer 7 instance sees requests, not segments")
             }
             Self::Lvs(lvs) => lvs.segment(now, flow, segment),
         }
     }
 
-    /// Changes a server's weight; 0 takes it out for new clients (`ipvsadm -e -w`). No effect on nginx, whose weights
-    /// change only by a reload.
+    /// Changes a server's weight; 0 takes it out for new clients (`ipvsadm -e -w`, `set server … weight`). No effect on
+    /// nginx, whose weights change only by a reload.
     pub fn set_weight(&mut self, now: SimTime, server: ServerId, weight: u32) {
         match self {
             Self::Nginx(_) => {}
             Self::Lvs(lvs) => lvs.set_weight(now, server, weight),
+            Self::HaProxy(haproxy) => {
+                haproxy.set_weight(now, server, weight);
+            }
             Self::Proxy(proxy) => proxy.set_weight(now, server, weight),
         }
     }
 
-    /// Removes a server from the table (`ipvsadm -d`, as keepalived does when a check fails).
+    /// Removes a server from the table (`ipvsadm -d`, as keepalived does when a check fails; `set server … state maint`).
     pub fn remove_server(&mut self, now: SimTime, server: ServerId) {
         match self {
             Self::Nginx(_) => {}
             Self::Lvs(lvs) => lvs.remove_server(now, server),
+            Self::HaProxy(haproxy) => haproxy.set_admin(now, server, Admin::Maint),
             Self::Proxy(proxy) => proxy.remove_server(now, server),
         }
     }
 
-    /// Adds a server, or one that was removed, with a weight (`ipvsadm -a`).
+    /// Adds a server, or one that was removed, with a weight (`ipvsadm -a`; `set server … state ready`).
     pub fn add_server(&mut self, now: SimTime, server: ServerId, weight: u32) {
         match self {
             Self::Nginx(_) => {}
             Self::Lvs(lvs) => lvs.add_server(now, server, weight),
+            Self::HaProxy(haproxy) => {
+                haproxy.set_weight(now, server, weight);
+                haproxy.set_admin(now, server, Admin::Ready);
+            }
             Self::Proxy(proxy) => proxy.add_server(now, server, weight),
         }
     }
@@ -238,6 +297,7 @@ impl Instance {
         match self {
             Self::Nginx(nginx) => nginx.table_sizes(),
             Self::Lvs(lvs) => lvs.table_sizes(),
+            Self::HaProxy(haproxy) => haproxy.table_sizes(),
             Self::Proxy(proxy) => proxy.table_sizes(),
         }
     }

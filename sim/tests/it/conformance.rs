@@ -9,7 +9,21 @@ use evenkeel_sim::conformance::{CaseOutcome, CaseReport, Totals, replay_paths};
 const PROGRAMS: [&str; 3] = ["haproxy", "ipvs", "nginx"];
 
 /// Least that must be replayed of each (program, algorithm): cases, decisions. What is modelled grows; it may not shrink.
-const FLOORS: [(&str, &str, u64, u64); 4] = [
+const FLOORS: [(&str, &str, u64, u64); 18] = [
+    ("haproxy", "first", 2, 3_036),
+    ("haproxy", "hdr(X-User)", 2, 8_000),
+    ("haproxy", "leastconn", 5, 9_482),
+    ("haproxy", "random", 1, 4_006),
+    ("haproxy", "random(1)", 1, 10_000),
+    ("haproxy", "random(2)", 1, 4_001),
+    ("haproxy", "rdp-cookie(mstshash)", 1, 1_500),
+    ("haproxy", "roundrobin", 29, 44_098),
+    ("haproxy", "source", 24, 179_506),
+    ("haproxy", "static-rr", 4, 5_840),
+    ("haproxy", "uri", 13, 48_546),
+    ("haproxy", "uri len 14 depth 2", 1, 3_000),
+    ("haproxy", "uri whole", 1, 5_000),
+    ("haproxy", "url_param uid", 2, 8_000),
     ("ipvs", "rr", 11, 7_072),
     ("ipvs", "wlc", 30, 18_254),
     ("nginx", "ip_hash", 19, 143_579),
@@ -39,7 +53,8 @@ fn every_decision_of_the_real_programs_is_taken_alike_or_its_case_skipped_for_a_
             match &report.outcome {
                 CaseOutcome::Replayed { decisions, matched, first_difference } => {
                     assert!(*decisions > 0, "{}: replayed without a decision", report.case);
-                    assert_eq!(matched, decisions, "{}: {first_difference:?}", report.case);
+                    let excepted = u64::from(report.exception().is_some());
+                    assert_eq!(matched + excepted, *decisions, "{}: {first_difference:?}", report.case);
                 }
                 CaseOutcome::Distribution { passed, p_value, .. } => {
                     assert!(*passed, "{}: the recording is too far out, p = {p_value}", report.case);
@@ -62,7 +77,7 @@ fn every_decision_of_the_real_programs_is_taken_alike_or_its_case_skipped_for_a_
 #[test]
 fn only_cases_of_two_directors_are_skipped_among_the_schedulers_that_are_modelled() {
     // Goal: no case of a modelled algorithm is skipped by accident.
-    for program in ["ipvs", "nginx"] {
+    for program in PROGRAMS {
         let modelled =
             |report: &&CaseReport| FLOORS.iter().any(|f| f.0 == program && f.1 == report.algorithm);
         for report in replay(archive(program)).iter().filter(modelled) {
@@ -135,7 +150,9 @@ fn tamper(program: &str, name: &str, nth: usize, folder: &Path) -> u64 {
 fn one_tampered_decision_is_found_at_its_line() {
     // Goal: the comparison sees a single wrong decision. Method: change one recorded server among hundreds. The hash and
     // the scheduler's state do not depend on what was recorded, so exactly that row must differ.
-    for (program, name, nth) in [("nginx", "iphash_v4_3eq", 100), ("ipvs", "sched-rr-equal", 57)] {
+    for (program, name, nth) in
+        [("nginx", "iphash_v4_3eq", 100), ("ipvs", "sched-rr-equal", 57), ("haproxy", "source-map-w5", 1_000)]
+    {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let line = tamper(program, name, nth, folder.path());
         let reports = replay(folder.path().join(program).join(name));

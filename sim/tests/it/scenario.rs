@@ -165,6 +165,10 @@ fn what_is_explained_reads_back_as_the_same_scenario() {
 fn balancers_are_written_in_three_ways_that_mean_the_same() {
     for entry in balancer::entries() {
         let (program, name) = (entry.program, entry.name);
+        if program == "haproxy" && ["uri", "url_param", "hdr", "rdp-cookie", "hash"].contains(&name) {
+            // Their keys are of requests that the simulation does not have; `mistakes.rs` has the message.
+            continue;
+        }
         let canonical_of = |balancer: String| {
             let text = format!(
                 "title = \"t\"\nduration = \"1s\"\n[[scripted_client]]\nname = \"c\"\naddress = \"1.2.3.4\"\n\

@@ -13,7 +13,7 @@ use evenkeel_sim::metrics::measure::{NoiseCounts, noise_floor};
 use evenkeel_sim::metrics::{MetricId, Phase};
 use evenkeel_sim::scenario::Program;
 use evenkeel_sim::tier::nginx::NginxConfig;
-use evenkeel_sim::tier::{Method, Nginx, Open, Outcome};
+use evenkeel_sim::tier::{Method, Nginx, Open, Outcome, Ties};
 use rayon::prelude::*;
 
 use crate::support::{Table, interval, read, replications};
@@ -356,7 +356,7 @@ session = {{ local = {{}} }}
     ));
     match &loaded.scenario.strategies[0].tiers[0].program {
         Program::Nginx(config) => config.clone(),
-        Program::Lvs(_) | Program::Proxy(_) => panic!("nginx was asked for"),
+        Program::Lvs(_) | Program::HaProxy(_) | Program::Proxy(_) => panic!("nginx was asked for"),
     }
 }
 
@@ -374,8 +374,15 @@ fn nginx_ip_hash_shares_all_networks_as_the_exact_enumeration_does() {
             let mut moved = [0_u64; 3];
             for rest in 0..=0xFFFF_u32 {
                 let address = IpAddr::V4(Ipv4Addr::from(u32::from(first) << 24 | rest << 8 | 1));
-                let open =
-                    Open { address, port: 1_024, key: &[], method: Method::Get, worker: 0, service: 0 };
+                let open = Open {
+                    address,
+                    port: 1_024,
+                    key: &[],
+                    method: Method::Get,
+                    worker: 0,
+                    service: 0,
+                    ties: Ties::NONE,
+                };
                 let chosen = [0, 1, 2].map(|which| {
                     let opened = instances[which].open(SimTime::ZERO, &open);
                     instances[which].attempt_ended(SimTime::ZERO, opened.flow, Outcome::Status(200));

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::conformance::{CaseError, Difference, Tally};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
-use crate::tier::{FlowId, Forwarded, Lvs, Method, Open, Reason, Segment};
+use crate::tier::{FlowId, Forwarded, Lvs, Method, Open, Reason, Segment, Ties};
 
 use super::format::Event;
 use super::services::{Called, Setup};
@@ -110,8 +110,15 @@ impl Replay {
             .service_of(called)
             .ok_or_else(|| event.error(format!("no service at {} port {}", called.address, called.port)))?;
         let key = self.setup.key_of(service, called);
-        let open =
-            Open { address, port: event.client_port, key: &key, method: Method::Get, worker: 0, service };
+        let open = Open {
+            address,
+            port: event.client_port,
+            key: &key,
+            method: Method::Get,
+            worker: 0,
+            service,
+            ties: Ties::NONE,
+        };
         let opened = self.lvs.open(now, &open);
         let server = opened.decision.server;
         let connection =
@@ -207,6 +214,7 @@ impl Replay {
             method: Method::Get,
             worker: 0,
             service: connection.service,
+            ties: Ties::NONE,
         };
         let rejoined = self.lvs.rejoin(now, &open, segment);
         if let Some(opened) = rejoined.opened {

@@ -20,7 +20,7 @@ use crate::balancer::nginx::NginxMethod;
 use crate::engine::SimTime;
 use crate::ids::ServerId;
 use crate::tier::nginx::{HashKey, NginxConfig};
-use crate::tier::{Decision, FlowId, Method, Nginx, Open, Outcome, Then};
+use crate::tier::{Decision, FlowId, Method, Nginx, Open, Outcome, Then, Ties};
 use recording::{Config, Event, KeyKind, Manifest, Mode, Name, Recording, Request, Row};
 
 /// What the client gets for want of a server.
@@ -180,6 +180,7 @@ impl<'a> Replay<'a> {
                 },
                 worker,
                 service: 0,
+                ties: Ties::NONE,
             },
         );
         let tried = self.spare.pop().unwrap_or_default();
@@ -277,6 +278,7 @@ impl<'a> Replay<'a> {
                 self.answer(in_flight.row, in_flight.tried, true, BAD_GATEWAY);
                 None
             }
+            Then::Wait(_) => unreachable!("nginx tries again at once"),
             Then::Done { status } => {
                 let no_live = self.nginx.no_live_upstreams() != no_live;
                 self.answer(in_flight.row, in_flight.tried, no_live, status);

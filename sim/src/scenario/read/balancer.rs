@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Names;
 use super::cluster::{ReadServer, WEIGHT_MAX};
+use super::haproxy::haproxy;
 use super::proxy::proxy;
 use crate::balancer::lvs::{LvsScheduler, SchedulerFlags};
 use crate::balancer::nginx::NginxMethod;
@@ -142,6 +143,11 @@ fn configure(
     names: &Names,
     servers: Option<&[ReadServer]>,
 ) -> Option<Program> {
+    if entry.program == "haproxy" {
+        let program = haproxy(&mut options, entry.name, names, servers).map(Program::HaProxy);
+        options.finish();
+        return program;
+    }
     if let Some(method) = ProxyMethod::by_name(entry.program, entry.name) {
         let program = proxy(&mut options, method, names, servers).map(Program::Proxy);
         options.finish();

@@ -90,18 +90,25 @@ fn tier(
 ) -> Option<(String, TierPlan)> {
     let balancer = section.required("balancer", |item| balancer::balancer(&item, server_names, servers));
     let health = section.take("health");
-    let is_nginx = matches!(balancer, Some((_, Program::Nginx(_))));
-    let tcp_check = match health {
-        None => Some(None),
-        Some(item) if is_nginx => {
-            section.report().error_with_help(
-                item.key_span,
-                "nginx open source has passive checks only, got `health`".into(),
-                "its own are `max_fails` and `fail_timeout`, options of the balancer",
-            );
+    let of_its_own = match &balancer {
+        Some((_, Program::Nginx(_))) => Some((
+            "nginx open source has passive checks only, got `health`",
+            "its own are `max_fails` and `fail_timeout`, options of the balancer",
+        )),
+        Some((_, Program::HaProxy(_))) => Some((
+            "HAProxy watches its servers itself, got `health`",
+            "its own is `check`, an option of the balancer: `check = { inter = \"2s\", fall = 3, rise = 2 }`",
+        )),
+        // The checks of any prober: they take a server out of the table and put it back.
+        Some((_, Program::Lvs(_) | Program::Proxy(_))) | None => None,
+    };
+    let tcp_check = match (health, of_its_own) {
+        (None, _) => Some(None),
+        (Some(item), Some((message, help))) => {
+            section.report().error_with_help(item.key_span, message.into(), help);
             None
         }
-        Some(item) => health_check(&item).map(Some),
+        (Some(item), None) => health_check(&item).map(Some),
     };
     let (name, program) = balancer?;
     Some((name, TierPlan { program, tcp_check: tcp_check? }))

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::balancer::lvs::LvsScheduler;
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
-use crate::tier::Method;
+use crate::tier::{Method, Ties};
 
 use super::*;
 
@@ -94,5 +94,13 @@ impl Director {
 }
 
 pub(super) fn open(address: impl Into<IpAddr>, port: u16) -> Open<'static> {
-    Open { address: address.into(), port, key: &[], method: Method::Get, worker: 0, service: 0 }
+    Open {
+        address: address.into(),
+        port,
+        key: &[],
+        method: Method::Get,
+        worker: 0,
+        service: 0,
+        ties: Ties::NONE,
+    }
 }

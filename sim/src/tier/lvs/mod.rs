@@ -8,6 +8,7 @@
 //! `secure_tcp`; `conn_reuse_mode` beyond 1; conntrack; the sync daemon.
 
 mod addresses;
+mod commands;
 mod director;
 mod expiry;
 #[cfg(test)]
@@ -20,7 +21,8 @@ mod state;
 mod table;
 mod wheel;
 
-pub use director::{ConnectionView, Lvs, Rejoined};
+pub use commands::ConnectionView;
+pub use director::{Lvs, Rejoined};
 pub use persistence::TemplateView;
 pub use state::TcpState;
 

@@ -184,7 +184,7 @@ mod tests {
     use crate::balancer::nginx::NginxMethod;
     use crate::engine::{SimDuration, Stream};
     use crate::ids::StreamId;
-    use crate::tier::Skipped;
+    use crate::tier::{Skipped, Ties};
     use std::net::IpAddr;
 
     pub(super) const GET: Open<'static> = Open {
@@ -194,6 +194,7 @@ mod tests {
         method: Method::Get,
         worker: 0,
         service: 0,
+        ties: Ties::NONE,
     };
     const POST: Open<'static> = Open { method: Method::Post, ..GET };
     pub(super) const OK: Outcome = Outcome::Status(200);
@@ -241,6 +242,7 @@ mod tests {
         loop {
             match nginx.attempt_ended(now, opened.flow, outcome(tried[tried.len() - 1])) {
                 Then::Done { status } => return (tried, status),
+                Then::Wait(_) => unreachable!("nginx tries again at once"),
                 Then::Retry(decision) => {
                     tried.push(decision.server.expect("a retry names a server").0);
                     assert_eq!(usize::from(decision.attempt), tried.len());

@@ -77,6 +77,7 @@ proptest! {
                             tried.push(server);
                         }
                         Then::Done { .. } => drop(in_flight.swap_remove(at)),
+                        Then::Wait(_) => unreachable!("nginx tries again at once"),
                     }
                 }
                 _ if number % 4 == 0 => nginx.reload(now, config.clone()),

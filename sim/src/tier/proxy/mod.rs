@@ -214,7 +214,7 @@ mod tests {
     use super::*;
     use crate::engine::{SimDuration, Stream};
     use crate::ids::StreamId;
-    use crate::tier::Skipped;
+    use crate::tier::{Skipped, Ties};
     use std::net::IpAddr;
 
     const GET: Open<'static> = Open {
@@ -224,6 +224,7 @@ mod tests {
         method: Method::Get,
         worker: 0,
         service: 0,
+        ties: Ties::NONE,
     };
 
     fn proxy(method: &str, servers: usize) -> Proxy {
@@ -255,6 +256,7 @@ mod tests {
             match proxy.attempt_ended(now, opened.flow, outcome(server)) {
                 Then::Done { status } => return (decisions, status),
                 Then::Retry(decision) => decisions.push(decision),
+                Then::Wait(_) => unreachable!("it tries again at once"),
             }
         }
         (decisions, SERVICE_UNAVAILABLE)

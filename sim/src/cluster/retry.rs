@@ -1,0 +1,43 @@
+//! Retries for which an instance takes its time: HAProxy waits before it tries a server again that has refused.
+
+use super::Cluster;
+use super::event::Event;
+use crate::engine::queue::PendingEvents;
+use crate::engine::{Scheduler, SimDuration, SimTime};
+use crate::ids::RequestId;
+use crate::metrics::recorder::Failure;
+use crate::tier::Then;
+
+impl Cluster<'_> {
+    /// The instance lets some time pass before it tries again.
+    pub(super) fn wait_before_retry<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        delay: SimDuration,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let due = now + delay;
+        self.requests.get_mut(id.0).due = due;
+        pending.at(due, Event::Retry(id).word());
+    }
+
+    /// A wait before a retry is over, unless the announcement is out of date.
+    pub(super) fn retry<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let request = *self.requests.get(id.0);
+        if request.due != now || request.in_server {
+            return;
+        }
+        self.requests.get_mut(id.0).due = SimTime::NEVER;
+        match self.instance().resume(now, request.flow) {
+            Then::Retry(decision) => self.attempt(now, id, decision, pending),
+            Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
+            Then::Done { .. } => self.give_up(now, id, Failure::NoServer, pending),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! HAProxy's options, spelled as in `haproxy.cfg` (spaces as `_`), with the limits and defaults of HAProxy 2.6.
+
+use super::Names;
+use super::balancer::per_server;
+use super::cluster::ReadServer;
+use crate::balancer::haproxy::{HaproxyMethod, HashOptions, HashType, WEIGHT_MAX};
+use crate::engine::SimDuration;
+use crate::health::HaproxyCheck;
+use crate::scenario::section::{Item, Section};
+use crate::tier::HaproxyConfig;
+use crate::tier::haproxy::{
+    CookieMode, HaproxyLine, StickConfig, StickKey, StickRule, StickSource, StickTableConfig, StoreAt,
+};
+
+/// Algorithms whose key no simulated request has.
+const KEYED: [&str; 5] = ["uri", "url_param", "hdr", "rdp-cookie", "hash"];
+/// Longest time that HAProxy takes: its timers have 31 bits of milliseconds.
+const TIME_MAX: SimDuration = SimDuration::from_millis(i32::MAX as u64);
+/// Retries at most; more would only drown the run in tries.
+const RETRIES_MAX: u64 = 1_000;
+/// Draws of `random` at most, as in HAProxy.
+const DRAWS_MAX: u64 = 1_000;
+/// Largest `hash-balance-factor`, as in HAProxy [percent].
+const BALANCE_FACTOR_MAX: u64 = 65_535;
+
+/// The configuration of the algorithm called `name`.
+pub(super) fn haproxy(
+    s: &mut Section<'_>,
+    name: &str,
+    names: &Names,
+    servers: Option<&[ReadServer]>,
+) -> Option<HaproxyConfig> {
+    if KEYED.contains(&name) {
+        let message = format!("`haproxy.{name}` is not modelled in scenarios yet");
+        let help = "a simulated request shows its client's address: `haproxy.source` hashes that";
+        s.report().error_with_help(s.span(), message, help);
+        s.entries();
+        return None;
+    }
+    let (hashes, random) = (name == "source", name == "random");
+    let why = |key: &str| format!("`{key}` has no meaning with `haproxy.{name}`");
+    if !hashes {
+        s.refuse(&["hash-type"], why, "only algorithms that hash a key have it: `haproxy.source`");
+    }
+    if !hashes && !random {
+        let help = "it bounds the load on the ring of `haproxy.source` and `haproxy.random`";
+        s.refuse(&["hash-balance-factor"], why, help);
+    }
+    if !random {
+        s.refuse(&["draws"], why, "it is the argument of `random`: `haproxy.random = { draws = 2 }`");
+    }
+    let later = |key: &str| format!("`{key}` is not modelled in scenarios yet");
+    s.refuse(&["maxconn"], later, "queues in the servers are: `queue` of their capacity");
+
+    let hash_type = match hashes {
+        true => s.optional("hash-type", HashType::default(), |item| hash_type(&item)),
+        false => Some(HashType::default()),
+    };
+    let balance_factor = match hashes || random {
+        true => s.optional("hash-balance-factor", 0, |item| balance_factor(&item)),
+        false => Some(0),
+    };
+    let draws = match random {
+        true => s.optional("draws", 2, |item| item.integer(1, DRAWS_MAX)),
+        false => Some(0),
+    };
+    let allbackups = s.optional("allbackups", false, |item| item.boolean());
+    let retries = s.optional("retries", 3, |item| item.integer(0, RETRIES_MAX).map(|n| n as u32));
+    let redispatch = s.optional("redispatch", None, |item| redispatch(&item));
+    let connect_timeout = s.optional("timeout_connect", SimDuration::from_secs(5), |item| time(&item));
+    let cookie = s.optional("cookie", None, |item| {
+        item.one_of(&[("none", None), ("insert", Some(CookieMode::Insert { preserve: false }))])
+    });
+    let persist = s.optional("persist", false, |item| item.boolean());
+    let stick = s.optional("stick-table", None, |item| stick_table(&item).map(Some));
+    let check = s.optional("check", None, |item| check(&item).map(Some));
+    let own = per_server(s, names)?;
+    let (check, cookie) = (check?, cookie?);
+    let read = servers?.iter().enumerate().map(|(place, server)| {
+        let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
+        let mut line = line(s, item, place, server)?;
+        line.check = check;
+        // What names a server in its cookie makes no difference, as long as no other has the same.
+        line.cookie = cookie.map(|_| line.server.id.to_string().into_bytes().into());
+        Some(line)
+    });
+    let read: Vec<_> = read.collect();
+    let servers = read.into_iter().collect::<Option<Vec<_>>>()?;
+    let options = HashOptions { hash_type: hash_type?, balance_factor: balance_factor? };
+    let balance = if random { format!("random({})", draws?) } else { name.to_owned() };
+    let method = HaproxyMethod::configure(&balance, options, 1).ok()?;
+    let config = HaproxyConfig {
+        allbackups: allbackups?,
+        retries: retries?,
+        redispatch: redispatch?,
+        connect_timeout: connect_timeout?,
+        cookie,
+        persist: persist?,
+        stick: stick?,
+        ..HaproxyConfig::new(method, servers)
+    };
+    if let Err(error) = config.check() {
+        s.report().error(s.span(), error.to_string());
+        return None;
+    }
+    Some(config)
+}
+
+fn hash_type(item: &Item<'_>) -> Option<HashType> {
+    match HashType::parse(item.string()?) {
+        Ok(hash_type) => Some(hash_type),
+        Err(error) => {
+            let help = "write `map-based` or `consistent`, then perhaps `sdbm`, `djb2`, `wt6` or `crc32`, then perhaps \
+                        `avalanche`";
+            item.error_with_help(error.to_string(), help);
+            None
+        }
+    }
+}
+
+fn balance_factor(item: &Item<'_>) -> Option<u32> {
+    let factor = item.integer(0, BALANCE_FACTOR_MAX)?;
+    if (1..=100).contains(&factor) {
+        let help = "in percent of the mean: 125 lets a server have a quarter more than its share";
+        item.error_with_help(format!("`{}` must be 0 or above 100, got {factor}", item.key), help);
+        return None;
+    }
+    Some(factor as u32)
+}
+
+/// `true` is `option redispatch` without a number.
+fn redispatch(item: &Item<'_>) -> Option<Option<i32>> {
+    if item.is_integer() {
+        return item.integer(1, RETRIES_MAX).map(|interval| Some(interval as i32));
+    }
+    item.boolean().map(|set| set.then_some(-1))
+}
+
+fn time(item: &Item<'_>) -> Option<SimDuration> {
+    let time = item.duration_above_zero()?;
+    if time < SimDuration::from_millis(1) || time > TIME_MAX {
+        item.error(format!("`{}` must be 1ms to {TIME_MAX} in HAProxy, got {}", item.key, item.got()));
+        return None;
+    }
+    Some(time)
+}
+
+/// `stick-table`, with `stick on src`.
+fn stick_table(item: &Item<'_>) -> Option<StickConfig> {
+    let mut section = item.section("a table such as { size = 100_000, expire = \"30min\" }")?;
+    let key = section.optional("type", StickKey::Ip, |item| {
+        item.one_of(&[("ip", StickKey::Ip), ("ipv6", StickKey::Ipv6)])
+    });
+    let size = section.required("size", |item| item.u32_at_least(1));
+    let expire = section.required("expire", |item| time(&item));
+    let nopurge = section.optional("nopurge", false, |item| item.boolean());
+    section.finish();
+    let table = StickTableConfig { key: key?, size: size?, expire: expire?, nopurge: nopurge? };
+    let rule = StickRule { matches: true, stores: Some(StoreAt::Request), key: StickSource::Address };
+    Some(StickConfig { table, rules: vec![rule] })
+}
+
+fn check(item: &Item<'_>) -> Option<HaproxyCheck> {
+    let mut section = item.section("a table such as { inter = \"2s\", fall = 3, rise = 2 }")?;
+    let s = &mut section;
+    let defaults = HaproxyCheck::default();
+    let inter = s.optional("inter", defaults.inter, |item| time(&item));
+    let [fastinter, downinter] =
+        ["fastinter", "downinter"].map(|key| s.optional(key, None, |item| time(&item).map(Some)));
+    let [rise, fall] = [("rise", defaults.rise), ("fall", defaults.fall)]
+        .map(|(key, default)| s.optional(key, default, |item| item.integer(1, 1_000).map(|n| n as u32)));
+    section.finish();
+    Some(HaproxyCheck {
+        inter: inter?,
+        fastinter: fastinter?,
+        downinter: downinter?,
+        rise: rise?,
+        fall: fall?,
+        ..defaults
+    })
+}
+
+/// One `server` line.
+fn line(
+    options: &Section<'_>,
+    own: Option<&Item<'_>>,
+    place: usize,
+    server: &ReadServer,
+) -> Option<HaproxyLine> {
+    let mut line = HaproxyLine::new(place as u32 + 1);
+    let cluster_weight = || {
+        let weight = server.weight?;
+        if weight > WEIGHT_MAX {
+            let message = format!("`weight` must be at most {WEIGHT_MAX} in HAProxy, got {weight}");
+            options.report().error(server.weight_span, message);
+            return None;
+        }
+        Some(weight)
+    };
+    let Some(item) = own else {
+        line.server.weight = cluster_weight()?;
+        return Some(line);
+    };
+    let mut section = item.section("a table of the server's options")?;
+    let s = &mut section;
+    let weight = match s.take("weight") {
+        Some(item) => item.integer(0, WEIGHT_MAX.into()).map(|weight| weight as u32),
+        None => cluster_weight(),
+    };
+    let later = |key: &str| format!("`{key}` is not modelled in scenarios yet");
+    s.refuse(&["maxconn"], later, "queues in the servers are: `queue` of their capacity");
+    let id = s.optional("id", line.server.id, |item| item.integer(1, i32::MAX as u64).map(|id| id as u32));
+    let backup = s.optional("backup", false, |item| item.boolean());
+    let disabled = s.optional("disabled", false, |item| item.boolean());
+    section.finish();
+    line.server.weight = weight?;
+    line.server.id = id?;
+    line.server.backup = backup?;
+    line.server.disabled = disabled?;
+    Some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::{Overrides, Program, parse};
+    use crate::tier::HaproxyConfig;
+
+    fn text(balancer: &str) -> String {
+        format!(
+            "title = \"t\"\nduration = \"1s\"\n[[scripted_client]]\nname = \"c\"\naddress = \"1.2.3.4\"\n\
+             connections = [{{ at = \"0s\", hold = \"0s\" }}]\n[cluster]\n\
+             servers = [{{ name = \"a\", address = \"b:1\" }}, {{ name = \"c\", address = \"d:1\" }}]\n\
+             capacity = {{ workers = 1, service = \"1s\" }}\n\
+             [[strategy]]\nname = \"s\"\nsession = {{ local = {{}} }}\nbalancer = {balancer}\n"
+        )
+    }
+
+    fn read(text: &str) -> Result<(HaproxyConfig, String), String> {
+        let loaded = parse("x.toml", text, &Overrides::NONE).map_err(|mistakes| mistakes.to_string())?;
+        let resolved = loaded.resolved.to_string();
+        match &loaded.scenario.strategies[0].tiers[0].program {
+            Program::HaProxy(config) => Ok((config.clone(), resolved)),
+            Program::Nginx(_) | Program::Lvs(_) | Program::Proxy(_) => panic!("HAProxy was asked for"),
+        }
+    }
+
+    #[test]
+    fn every_option_survives_being_explained() {
+        for balancer in [
+            "{ haproxy.source = { hash-type = \"consistent wt6 avalanche\", hash-balance-factor = 125 } }",
+            "{ haproxy.random = { draws = 3, retries = 5, redispatch = 2, persist = true } }",
+            "{ haproxy.static-rr = { cookie = \"insert\", redispatch = true, timeout_connect = \"200ms\" } }",
+            "{ haproxy.first = { allbackups = true, servers = { c = { backup = true, weight = 7, id = 9 } } } }",
+            "{ haproxy.leastconn = { stick-table = { size = 9, expire = \"5s\", type = \"ipv6\", nopurge = true } } }",
+            "{ haproxy.roundrobin = { check = { inter = \"1s\", fastinter = \"200ms\", rise = 3, fall = 4 } } }",
+        ] {
+            let (config, explained) = read(&text(balancer)).unwrap_or_else(|error| panic!("{error}"));
+            let (again, same) = read(&explained).unwrap_or_else(|error| panic!("{error}\n{explained}"));
+            assert_eq!(format!("{again:?}"), format!("{config:?}"), "{explained}");
+            assert_eq!(same, explained);
+        }
+    }
+
+    #[test]
+    fn mistakes_name_the_limit_or_the_place_where_an_option_belongs() {
+        for (options, message) in [
+            (
+                "roundrobin = { hash-type = \"consistent\" }",
+                "`hash-type` has no meaning with `haproxy.roundrobin`",
+            ),
+            ("source = { hash-type = \"consistent md5\" }", "`hash-type` does not know `md5`"),
+            ("source = { hash-balance-factor = 90 }", "`hash-balance-factor` must be 0 or above 100, got 90"),
+            ("leastconn = { draws = 2 }", "`draws` has no meaning with `haproxy.leastconn`"),
+            ("leastconn = { maxconn = 2 }", "`maxconn` is not modelled in scenarios yet"),
+            ("first = { servers = { a = { weight = 257 } } }", "`weight` must be at most 256, got 257"),
+            ("first = { servers = { c = { id = 1 } } }", "server 2: `id` 1 is taken by a server before it"),
+            ("first = { check = { rise = 0 } }", "`rise` must be at least 1, got 0"),
+            ("first = { stick-table = { size = 0, expire = \"1s\" } }", "`size` must be at least 1, got 0"),
+            ("first = { max_fails = 1 }", "unknown key `max_fails`"),
+            ("url_param = {}", "`haproxy.url_param` is not modelled in scenarios yet"),
+        ] {
+            let error = read(&text(&format!("{{ haproxy.{options} }}"))).expect_err(options);
+            assert!(error.contains(message), "{options}: {error}");
+        }
+    }
+}

@@ -1,0 +1,564 @@
+//! One HAProxy process with one backend as a tier instance: cookies, stick table, queues, retries and health around the
+//! algorithms of [`crate::balancer::haproxy`].
+//!
+//! Source: HAProxy 2.6, `src/backend.c` (`assign_server`, `assign_server_and_queue`, `back_handle_st_cer`,
+//! `stream_choose_redispatch`), `src/stream.c` (`process_sticking_rules`, `process_store_rules`), `src/http_ana.c`
+//! (cookies, `do_l7_retry`), `src/queue.c`, `src/server.c`. HAProxy is GPL, and what is here describes what it does;
+//! checked against recordings of it ([`crate::conformance::haproxy`]).
+//!
+//! Departures: connections to servers are not kept; a change of state takes effect at once in all threads; `timeout
+//! queue` is the driver's part, who aborts the flow. What the balancers do not model is listed there.
+
+mod config;
+mod flows;
+mod queues;
+mod stick;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use crate::balancer::haproxy::{Admin, HaproxyMethod, HaproxyRequest, Servers};
+use crate::balancer::{Balancer, Reason, Skipped};
+use crate::engine::{SimDuration, SimTime};
+use crate::health::HaproxyHealth;
+use crate::health::haproxy::{Observed, first_check};
+use crate::ids::ServerId;
+
+use super::{Decision, FlowId, Open, Opened, Outcome, Persistence, TableSizes, Then};
+use flows::{Flow, Flows, Stage};
+use queues::Queues;
+use stick::{KeyBytes, StickTable};
+
+pub use config::{
+    CookieMode, HaproxyConfig, HaproxyConfigError, HaproxyLine, HaproxyServer, RetryOn, StickConfig,
+    StickKey, StickRule, StickSource, StickTableConfig, StoreAt, UnknownCondition,
+};
+
+/// What the client gets when no server may be used, or the last connection failed.
+const SERVICE_UNAVAILABLE: u16 = 503;
+/// What the client gets when the server broke off.
+const BAD_GATEWAY: u16 = 502;
+/// What the client gets when the server did not answer in time.
+const GATEWAY_TIMEOUT: u16 = 504;
+/// What stands for the status of a flow that has ended already.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+/// The longest wait before a retry of a refused connection.
+const TURN_AROUND: SimDuration = SimDuration::from_secs(1);
+
+/// One HAProxy with one backend.
+#[derive(Debug)]
+pub struct Haproxy {
+    config: HaproxyConfig,
+    servers: Servers,
+    method: HaproxyMethod,
+    /// Health of the servers that are checked.
+    health: Vec<Option<HaproxyHealth>>,
+    stick: Option<StickTable>,
+    flows: Flows,
+    queues: Queues,
+    /// Requests that left a queue and whose driver does not know yet.
+    started: VecDeque<(FlowId, Decision)>,
+}
+
+impl Haproxy {
+    /// An HAProxy that has just started.
+    ///
+    /// # Panics
+    /// Panics if HAProxy would not start: see [`HaproxyConfig::check`].
+    pub fn new(config: HaproxyConfig) -> Self {
+        if let Err(error) = config.check() {
+            panic!("{error}");
+        }
+        let lines: Vec<_> = config.servers.iter().map(|line| line.server).collect();
+        let servers = Servers::new(&lines, config.method.has_static_weights(), config.allbackups);
+        let mut method = config.method.clone();
+        method.servers_changed(&servers);
+        Self {
+            health: config.servers.iter().map(|line| line.check.map(HaproxyHealth::new)).collect(),
+            stick: config.stick.as_ref().map(|stick| StickTable::new(stick.table)),
+            flows: Flows::default(),
+            queues: Queues::new(servers.len()),
+            started: VecDeque::new(),
+            servers,
+            method,
+            config,
+        }
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &HaproxyConfig {
+        &self.config
+    }
+
+    /// HAProxy's clock, in milliseconds.
+    fn clock_ms(&self, now: SimTime) -> u64 {
+        (now + self.config.clock_phase).0 / 1_000_000
+    }
+
+    /// A request arrives. If no server may be used, the client gets a 503 and there is no flow. If all servers are full,
+    /// the decision names none for [`Reason::Queued`], and the flow starts later ([`Haproxy::next_started`]).
+    pub fn open(&mut self, now: SimTime, open: &Open<'_>) -> Opened {
+        let mut flow = Flow {
+            stage: Stage::Trying,
+            request: HaproxyRequest {
+                key_hash: self.method.key_hash(open.address, open.key),
+                ..HaproxyRequest::new(open.worker)
+            },
+            target: None,
+            assigned: false,
+            direct: false,
+            by_cookie: false,
+            place: None,
+            tie_skipped: None,
+            forced: open.ties.persistence == Persistence::Forced,
+            cookies: self.config.cookie.is_some() && open.ties.persistence != Persistence::Ignored,
+            retries: 0,
+            attempt: 0,
+            stores: None,
+        };
+        if let Some(named) = open.ties.cookie.filter(|_| flow.cookies) {
+            self.follow_cookie(&mut flow, named);
+        }
+        if self.stick.is_some() {
+            self.apply_stick_rules(now, open, &mut flow);
+        }
+        let id = self.flows.insert(flow);
+        match self.route(id) {
+            Some(decision) => Opened { flow: id, decision },
+            None => {
+                self.end(id);
+                Opened { flow: Flows::NONE, decision: NONE_USABLE }
+            }
+        }
+    }
+
+    /// A cookie names a server: the first one of that name that may be used takes the request.
+    fn follow_cookie(&self, flow: &mut Flow, named: ServerId) {
+        let name = &self.config.servers[named.index()].cookie;
+        let mut namesakes = self.config.servers.iter().enumerate().skip(named.index());
+        let usable = namesakes.find_map(|(server, line)| {
+            let server = ServerId::from_index(server);
+            (line.cookie == *name && self.may_follow(flow, server)).then_some(server)
+        });
+        match usable {
+            Some(server) => {
+                flow.tie_to(server);
+                flow.by_cookie = true;
+            }
+            None => flow.tie_skipped = Some(self.why_unusable(named)),
+        }
+    }
+
+    /// Whether a tie to a server counts.
+    fn may_follow(&self, flow: &Flow, server: ServerId) -> bool {
+        self.servers.is_running(server) || self.config.persist || flow.forced
+    }
+
+    fn why_unusable(&self, server: ServerId) -> Skipped {
+        if self.servers.is_up(server) { Skipped::OutOfService } else { Skipped::Unhealthy }
+    }
+
+    /// The rules of the stick table, when a request arrives.
+    fn apply_stick_rules(&mut self, now: SimTime, open: &Open<'_>, flow: &mut Flow) {
+        let now_ms = self.clock_ms(now);
+        let (Some(table), Some(stick)) = (&mut self.stick, &self.config.stick) else { return };
+        let mut room = KeyBytes::default();
+        for rule in &stick.rules {
+            let key = match rule.key {
+                StickSource::Address => table.key_of_address(open.address, &mut room),
+                StickSource::Sample => table.key_of_sample(open.ties.sample),
+            };
+            let Some(key) = key else { continue };
+            // Only the first rule that stores counts, so those behind one that did are left out.
+            if rule.stores == Some(StoreAt::Request) && flow.stores.is_some() {
+                continue;
+            }
+            if rule.matches
+                && let Some(server) = table.find(now_ms, key)
+                && !flow.assigned
+            {
+                let running = self.servers.is_running(server);
+                if running || self.config.persist || flow.forced {
+                    flow.tie_to(server);
+                } else {
+                    let up = self.servers.is_up(server);
+                    flow.tie_skipped = Some(if up { Skipped::OutOfService } else { Skipped::Unhealthy });
+                }
+            }
+            if rule.stores == Some(StoreAt::Request) {
+                flow.stores = table.prepare(now_ms, key);
+            }
+        }
+    }
+
+    /// What the answer of a try that is under way shows to rules that store at the answer; to be told before its end.
+    pub fn answer_sample(&mut self, now: SimTime, id: FlowId, sample: &[u8]) {
+        let now_ms = self.clock_ms(now);
+        let (Some(table), Some(stick)) = (&mut self.stick, &self.config.stick) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let stores = stick.rules.iter().any(|rule| rule.stores == Some(StoreAt::Response));
+        if stores
+            && flow.stores.is_none()
+            && let Some(key) = table.key_of_sample(sample)
+        {
+            flow.stores = table.prepare(now_ms, key);
+        }
+    }
+
+    /// The server whose cookie the answer of a try that is under way will set: with `cookie … insert`, when the server was not
+    /// chosen by the cookie. `None` if it sets none. What `prefix` and `rewrite` do to the application's own cookie follows
+    /// from the server.
+    pub fn cookie_to_set(&self, id: FlowId) -> Option<ServerId> {
+        let flow = self.flows.get(id)?;
+        let sets = matches!(self.config.cookie, Some(CookieMode::Insert { .. })) && flow.cookies;
+        flow.target
+            .filter(|server| sets && !flow.by_cookie && self.config.servers[server.index()].cookie.is_some())
+    }
+
+    /// Finds a server for a request, or a place in a queue. `None` if no server may be used.
+    fn route(&mut self, id: FlowId) -> Option<Decision> {
+        let flow = self.flows.live(id);
+        if !flow.assigned {
+            if !self.servers.any_usable() {
+                return None;
+            }
+            flow.request.avoid = flow.target;
+            match self.method.pick(&mut self.servers, &mut flow.request) {
+                Some(server) => {
+                    flow.target = Some(server);
+                    flow.assigned = true;
+                }
+                None => return Some(self.queue(id, None)),
+            }
+        }
+        let target = flow.target?;
+        if flow.place != Some(target) {
+            if !self.servers.has_room(target) {
+                return Some(self.queue(id, Some(target)));
+            }
+            self.take_place(id, target);
+        }
+        Some(self.start(id, target))
+    }
+
+    /// A try begins.
+    fn start(&mut self, id: FlowId, server: ServerId) -> Decision {
+        let flow = self.flows.live(id);
+        flow.stage = Stage::Trying;
+        flow.attempt = flow.attempt.saturating_add(1);
+        let reason = match flow.tie_skipped {
+            _ if flow.direct => Reason::Affinity,
+            Some(skipped) => Reason::AffinityUnusable(skipped),
+            None => flow.request.reason,
+        };
+        Decision { server: Some(server), reason, attempt: flow.attempt }
+    }
+
+    fn take_place(&mut self, id: FlowId, server: ServerId) {
+        self.flows.live(id).place = Some(server);
+        self.servers.take(server);
+        self.method.load_changed(&self.servers, server);
+    }
+
+    /// A request gives its place back, and whoever waits for it starts.
+    fn give_place_back(&mut self, id: FlowId) {
+        let Some(server) = self.flows.live(id).place.take() else { return };
+        self.servers.give_back(server);
+        self.method.load_changed(&self.servers, server);
+        self.fill(server);
+    }
+
+    /// A request joins the queue of a server, or the backend's.
+    fn queue(&mut self, id: FlowId, server: Option<ServerId>) -> Decision {
+        let ticket = self.queues.join(server, id);
+        self.servers.enqueue(server);
+        let flow = self.flows.live(id);
+        flow.stage = Stage::Queued { server, ticket };
+        Decision { server: None, reason: Reason::Queued, attempt: flow.attempt.saturating_add(1) }
+    }
+
+    /// Requests that wait take the free places of a server, the one that came first among those of its own queue and of the
+    /// backend's.
+    fn fill(&mut self, server: ServerId) {
+        while self.servers.has_free_place(server) {
+            let own = self.queues.first(&self.flows, Some(server));
+            let any = self.queues.first(&self.flows, None);
+            let any = any.filter(|_| self.servers.serves_backend_queue(server));
+            let (queue, id) = match (own, any) {
+                (None, None) => return,
+                (Some((_, id)), None) => (Some(server), id),
+                (None, Some((_, id))) => (None, id),
+                (Some((own, id)), Some((any, _))) if own < any => (Some(server), id),
+                (Some(_), Some((_, id))) => (None, id),
+            };
+            self.servers.dequeue(queue);
+            let flow = self.flows.live(id);
+            flow.target = Some(server);
+            flow.assigned = true;
+            self.take_place(id, server);
+            let decision = self.start(id, server);
+            self.started.push_back((id, decision));
+        }
+    }
+
+    /// The next request that left a queue, and where it goes. After every input, a driver asks until there is none. Without a
+    /// server in the decision the client gets a 503, and the flow has ended.
+    pub fn next_started(&mut self) -> Option<(FlowId, Decision)> {
+        self.started.pop_front()
+    }
+
+    /// A try ended.
+    ///
+    /// The client gets the server's status, 503 when the last connection failed, 502 when the server broke off, 504 when it
+    /// timed out. A flow that has ended already stays ended: 499.
+    pub fn attempt_ended(&mut self, now: SimTime, id: FlowId, outcome: Outcome) -> Then {
+        let Some(flow) = self.flows.get(id) else {
+            return Then::Done { status: CLIENT_CLOSED_REQUEST };
+        };
+        let may_retry = flow.retries < self.config.retries;
+        if let Some(server) = flow.target {
+            self.observe(server, outcome);
+        }
+        let retry_on = &self.config.retry_on;
+        let (status, again) = match outcome {
+            Outcome::Status(status) => (status, retry_on.lists(status)),
+            Outcome::ConnectRefused | Outcome::ConnectTimeout => (SERVICE_UNAVAILABLE, retry_on.conn_failure),
+            Outcome::Reset => (BAD_GATEWAY, retry_on.empty_response),
+            Outcome::ReadTimeout => (GATEWAY_TIMEOUT, retry_on.response_timeout),
+        };
+        if !again || !may_retry {
+            if matches!(outcome, Outcome::Status(_)) {
+                self.store(now, id);
+            }
+            self.end(id);
+            return Then::Done { status };
+        }
+        self.flows.live(id).retries += 1;
+        let moves = self.moves_on(id);
+        if moves {
+            let flow = self.flows.live(id);
+            if flow.direct {
+                flow.tie_skipped = Some(Skipped::Tried);
+            }
+            (flow.direct, flow.by_cookie, flow.assigned) = (false, false, false);
+            self.give_place_back(id);
+        }
+        // The same server would most likely refuse again at once.
+        if outcome == Outcome::ConnectRefused && (!moves || self.servers.actives() <= 1) {
+            self.flows.live(id).stage = Stage::Waiting;
+            let limit = self.config.connect_timeout;
+            return Then::Wait(if limit.is_zero() { TURN_AROUND } else { limit.min(TURN_AROUND) });
+        }
+        self.retry(id)
+    }
+
+    /// The wait before a retry is over. A flow that has ended already stays ended: 499.
+    pub fn resume(&mut self, _now: SimTime, id: FlowId) -> Then {
+        match self.flows.get(id) {
+            Some(flow) if flow.stage == Stage::Waiting => self.retry(id),
+            _ => Then::Done { status: CLIENT_CLOSED_REQUEST },
+        }
+    }
+
+    fn retry(&mut self, id: FlowId) -> Then {
+        match self.route(id) {
+            Some(decision) => Then::Retry(decision),
+            None => {
+                self.end(id);
+                Then::Done { status: SERVICE_UNAVAILABLE }
+            }
+        }
+    }
+
+    /// Whether a retry is balanced anew (`option redispatch`): its server is down by now, or its number says so, or nothing ties
+    /// it and the algorithm would choose another server anyway.
+    fn moves_on(&mut self, id: FlowId) -> bool {
+        let (Some(interval), flow) = (self.config.redispatch, self.flows.live(id)) else { return false };
+        let Some(server) = flow.target else { return false };
+        let turn = match u32::try_from(interval) {
+            Ok(interval) => interval,
+            // From the end: the last retry for -1.
+            Err(_) => (self.config.retries + 1).saturating_sub(interval.unsigned_abs()),
+        };
+        let due = interval != 0 && turn != 0 && flow.retries.is_multiple_of(turn);
+        let free = !flow.direct && self.servers.actives() > 1 && !self.method.hashes();
+        !flow.forced && interval != 0 && (!self.servers.is_running(server) || due || free)
+    }
+
+    /// The stick table learns who answered.
+    fn store(&mut self, now: SimTime, id: FlowId) {
+        let now_ms = self.clock_ms(now);
+        let flow = self.flows.live(id);
+        if let (Some(table), Some(server)) = (&mut self.stick, flow.target)
+            && !self.config.servers[server.index()].non_stick
+            && let Some(pending) = flow.stores.take()
+        {
+            table.store(now_ms, pending, server);
+        }
+    }
+
+    /// A flow ends.
+    fn end(&mut self, id: FlowId) {
+        let flow = self.flows.live(id);
+        if let (Some(table), Some(pending)) = (&mut self.stick, flow.stores.take()) {
+            table.discard(pending);
+        }
+        if let Stage::Queued { server, .. } = flow.stage {
+            self.servers.dequeue(server);
+            flow.stage = Stage::Waiting;
+        }
+        self.give_place_back(id);
+        self.flows.remove(id);
+    }
+
+    /// The client went away, or waited in a queue for too long. A flow that has ended already stays so.
+    pub fn abort(&mut self, _now: SimTime, id: FlowId) {
+        if self.flows.get(id).is_some() {
+            self.end(id);
+        }
+    }
+
+    /// What a try showed of its server.
+    fn observe(&mut self, server: ServerId, outcome: Outcome) {
+        let Some(health) = &mut self.health[server.index()] else { return };
+        match outcome {
+            Outcome::ConnectRefused | Outcome::ConnectTimeout => health.observed(Observed::Connection(false)),
+            Outcome::Status(_) | Outcome::Reset | Outcome::ReadTimeout => {
+                health.observed(Observed::Connection(true));
+                let good = matches!(outcome, Outcome::Status(status) if status < 500);
+                health.observed(Observed::Answer(good));
+            }
+        }
+        self.follow_health(server);
+    }
+
+    /// When the first check of a server takes place; `None` if it is not checked.
+    pub fn first_check(&self, server: ServerId) -> Option<SimTime> {
+        self.config.servers[server.index()].check?;
+        let checks: Vec<_> = self.config.servers.iter().filter_map(|line| line.check).collect();
+        let before = self.config.servers[..server.index()].iter().filter(|line| line.check.is_some());
+        Some(SimTime::ZERO + first_check(&checks, before.count()))
+    }
+
+    /// A check of a server ended. Returns the time to the next one; `None` if it is not checked. No checks take place while
+    /// the server is in maintenance.
+    pub fn check_ended(&mut self, _now: SimTime, server: ServerId, passed: bool) -> Option<SimDuration> {
+        let health = self.health[server.index()].as_mut()?;
+        if self.servers.admin(server) != Admin::Maint {
+            health.checked(passed);
+        }
+        let next = health.interval();
+        self.follow_health(server);
+        Some(next)
+    }
+
+    /// Whether health checks and what was observed hold a server for up.
+    pub fn is_up(&self, server: ServerId) -> bool {
+        self.servers.is_up(server)
+    }
+
+    fn follow_health(&mut self, server: ServerId) {
+        let up = self.health[server.index()].as_ref().is_none_or(HaproxyHealth::is_up);
+        if up != self.servers.is_up(server) {
+            self.servers.set_up(server, up);
+            self.state_changed(server);
+        }
+    }
+
+    /// `set server … weight`, 0 to 256. Says whether HAProxy accepts it: with static-rr and `hash-type map-based` only 0 and
+    /// the configured weight are.
+    pub fn set_weight(&mut self, _now: SimTime, server: ServerId, weight: u32) -> bool {
+        let accepted = self.servers.set_weight(server, weight);
+        self.state_changed(server);
+        accepted
+    }
+
+    /// The weight of the configuration, to which percentages refer.
+    pub fn initial_weight(&self, server: ServerId) -> u32 {
+        self.servers.initial_weight(server)
+    }
+
+    /// `set server … state`. Out of maintenance, a server is up at once.
+    pub fn set_admin(&mut self, _now: SimTime, server: ServerId, admin: Admin) {
+        let before = self.servers.admin(server);
+        self.servers.set_admin(server, admin);
+        if before == Admin::Maint
+            && admin != Admin::Maint
+            && let Some(health) = &mut self.health[server.index()]
+        {
+            health.revived();
+            self.servers.set_up(server, true);
+        }
+        self.state_changed(server);
+    }
+
+    /// What follows from a change of a server: new tables, and other places for those who wait.
+    fn state_changed(&mut self, server: ServerId) {
+        self.method.servers_changed(&self.servers);
+        if !self.servers.is_running(server) {
+            self.redistribute(server);
+        }
+        self.fill(server);
+    }
+
+    /// Those who wait for a server that is gone are balanced anew, unless they must stay with it.
+    fn redistribute(&mut self, server: ServerId) {
+        if self.config.redispatch.is_none_or(|interval| interval == 0) || self.config.persist {
+            return;
+        }
+        let mut stay = VecDeque::new();
+        while let Some((ticket, id)) = self.queues.first(&self.flows, Some(server)) {
+            let flow = self.flows.live(id);
+            flow.stage = Stage::Waiting;
+            if flow.forced {
+                stay.push_back((ticket, id));
+                continue;
+            }
+            if flow.direct {
+                flow.tie_skipped = Some(Skipped::Unhealthy);
+            }
+            (flow.direct, flow.by_cookie, flow.assigned) = (false, false, false);
+            self.servers.dequeue(Some(server));
+            match self.route(id) {
+                Some(decision) if decision.reason == Reason::Queued => {}
+                Some(decision) => self.started.push_back((id, decision)),
+                None => {
+                    self.end(id);
+                    self.started.push_back((id, NONE_USABLE));
+                }
+            }
+        }
+        for (ticket, id) in stay {
+            self.flows.live(id).stage = Stage::Queued { server: Some(server), ticket };
+            self.queues.rejoin(server, ticket, id);
+        }
+    }
+
+    /// Entries of the stick table that had to go before they expired, for want of room.
+    pub fn evictions(&self) -> u64 {
+        self.stick.as_ref().map_or(0, StickTable::evicted)
+    }
+
+    /// Requests in flight, entries of the stick table, and what all tables occupy.
+    pub fn table_sizes(&self) -> TableSizes {
+        let stick = self.stick.as_ref().map_or(0, StickTable::bytes);
+        let bytes = self.flows.bytes() + self.servers.bytes() + self.queues.bytes() + stick;
+        TableSizes {
+            flows: self.flows.len() as u64,
+            affinity_entries: self.stick.as_ref().map_or(0, StickTable::len) as u64,
+            bytes: bytes as u64,
+        }
+    }
+}
+
+/// The decision when no server may be used.
+const NONE_USABLE: Decision = Decision { server: None, reason: Reason::NoneUsable, attempt: 1 };
+
+impl Flow {
+    /// A cookie or an entry of the stick table names the server.
+    fn tie_to(&mut self, server: ServerId) {
+        self.target = Some(server);
+        (self.assigned, self.direct, self.tie_skipped) = (true, true, None);
+    }
+}
