@@ -4,11 +4,16 @@
 //! module, the variant of the program's enum and the name that scenarios use (`lvs.wlc`); the scenario parser,
 //! `evenkeel list` and the replay of recordings go by the catalogue ([`entries`]).
 
+pub mod envoy;
 pub mod haproxy;
 pub mod lvs;
+pub mod modern;
 pub mod nginx;
+mod options;
 
 use crate::ids::ServerId;
+
+pub use options::{OptionVisitor, is_prime};
 
 /// Chooses one server among those that a tier instance keeps.
 ///
@@ -26,6 +31,12 @@ pub trait Balancer {
 
     /// The set of servers or their weights changed.
     fn servers_changed(&mut self, _servers: &Self::Servers) {}
+
+    /// A try of `request` has ended, as the servers' table knows by now. Only layer 7 proxies say so.
+    fn ended(&mut self, _servers: &Self::Servers, _request: &Self::Request) {}
+
+    /// Shows the algorithm's own options to `visitor`, which may change them. To be used before servers are known.
+    fn options(&mut self, _visitor: &mut dyn OptionVisitor) {}
 
     /// What is in flight on `server` changed. Only for programs whose table of servers says so.
     fn load_changed(&mut self, _servers: &Self::Servers, _server: ServerId) {}
@@ -69,6 +80,8 @@ pub enum Skipped {
     OutOfService,
     /// Too many tries at the hash: the program fell back to round robin.
     TriesExhausted,
+    /// It may be used, but the table that pointed at it was built anew because others left or came back.
+    TableRebuilt,
 }
 
 /// One line of the catalogue, for listings.
@@ -143,6 +156,15 @@ macro_rules! catalogue {
             }
 
             #[inline]
+            fn ended(&mut self, servers: &$servers, request: &$request) {
+                match self { $( Self::$type(balancer) => balancer.ended(servers, request), )+ }
+            }
+
+            fn options(&mut self, visitor: &mut dyn $crate::balancer::OptionVisitor) {
+                match self { $( Self::$type(balancer) => balancer.options(visitor), )+ }
+            }
+
+            #[inline]
             fn load_changed(&mut self, servers: &$servers, server: $crate::ids::ServerId) {
                 match self { $( Self::$type(balancer) => balancer.load_changed(servers, server), )+ }
             }
@@ -168,4 +190,6 @@ pub fn entries() -> impl Iterator<Item = &'static CatalogueEntry> {
         .iter()
         .chain(lvs::LvsScheduler::ENTRIES)
         .chain(haproxy::HaproxyMethod::ENTRIES)
+        .chain(modern::ModernMethod::ENTRIES)
+        .chain(envoy::EnvoyMethod::ENTRIES)
 }

@@ -18,7 +18,7 @@ pub fn departure_cause(reason: Reason, remembers: bool) -> LossCause {
         Reason::Affinity | Reason::LiveEntry => LossCause::AffinityExpired,
         Reason::Hashed => LossCause::Spilled,
         Reason::Rehashed(skipped) | Reason::AffinityUnusable(skipped) => match skipped {
-            Skipped::OutOfService => LossCause::Remapped,
+            Skipped::OutOfService | Skipped::TableRebuilt => LossCause::Remapped,
             Skipped::Tried | Skipped::Unhealthy | Skipped::Full | Skipped::TriesExhausted => {
                 LossCause::Spilled
             }
@@ -40,6 +40,7 @@ pub fn in_words(reason: Reason) -> &'static str {
             Skipped::Full => "the first choice is full",
             Skipped::OutOfService => "the first choice is out of service",
             Skipped::TriesExhausted => "too many tries at the hash: round robin",
+            Skipped::TableRebuilt => "the table was built anew, and the address is now another's",
         },
         Reason::Affinity => "template: the client is remembered",
         Reason::LiveEntry => "live entry: the connection is known",

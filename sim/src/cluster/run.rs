@@ -22,7 +22,8 @@ use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
 use crate::session::sessions::Sessions;
-use crate::tier::{Haproxy, Instance, KernelClock, Lvs, Nginx};
+use crate::tier::proxy::ProxyDraws;
+use crate::tier::{Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy};
 
 /// Which run of an experiment.
 #[derive(Clone, Copy, Debug)]
@@ -263,6 +264,12 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -
             config.clock_phase = SimDuration(clock.below(1_000_000, number, 0));
             let remembers = config.cookie.is_some() || config.stick.is_some();
             (Instance::HaProxy(Haproxy::new(config)), remembers, 1, Vec::new())
+        }
+        Program::Proxy(config) => {
+            let weights = config.servers.iter().map(|server| server.weight).collect();
+            // The only instance of its tier: number 0.
+            let draws = ProxyDraws { stream: streams.balancer, entity: number << 32 };
+            (Instance::Proxy(Proxy::new(config.clone(), draws)), false, 1, weights)
         }
     };
     let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);

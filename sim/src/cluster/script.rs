@@ -174,7 +174,7 @@ impl<'a> Cluster<'a> {
         let remembers = self.tiers[0].remembers;
         match self.instance() {
             Instance::Lvs(lvs) if remembers => Some(lvs.template_of(now, 0, client.address).is_some()),
-            Instance::Lvs(_) | Instance::Nginx(_) | Instance::HaProxy(_) => None,
+            Instance::Lvs(_) | Instance::Nginx(_) | Instance::HaProxy(_) | Instance::Proxy(_) => None,
         }
     }
 

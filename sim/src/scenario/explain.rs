@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::backend::{Capacity, Discipline};
 use crate::balancer::haproxy::{HaproxyMethod, HashFunction, HashType};
 use crate::balancer::lvs::SchedulerFlags;
+use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::SimDuration;
 use crate::population::{AddressPlan, UsersPerAddress};
 use crate::session::{OnUnknownId, SessionPlan};
@@ -14,6 +15,7 @@ use crate::tier::HaproxyConfig;
 use crate::tier::haproxy::StickKey;
 use crate::tier::lvs::{Forwarding, LvsConfig};
 use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig};
+use crate::tier::proxy::ProxyConfig;
 
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
@@ -306,6 +308,7 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario) {
             Program::Nginx(config) => show_nginx(d, config, scenario),
             Program::Lvs(config) => show_lvs(d, config, scenario),
             Program::HaProxy(config) => show_haproxy(d, config, scenario),
+            Program::Proxy(config) => show_proxy(d, config, scenario),
         }
     }
 }
@@ -428,6 +431,39 @@ fn show_haproxy(d: &mut Document, config: &HaproxyConfig, scenario: &Scenario) {
             options.weight, options.id, options.backup, options.disabled
         );
         d.line(&format!("servers.{}", key(&server.name)), value);
+    }
+}
+
+fn show_proxy(d: &mut Document, config: &ProxyConfig, scenario: &Scenario) {
+    // Options are shown to be changed, so what is shown is a copy.
+    config.method.clone().options(d);
+    d.line("max_tries", config.max_tries);
+    d.line("ejection_failures", config.ejection.failures);
+    d.line("ejection_time", duration(config.ejection.time));
+    for (server, options) in scenario.servers.iter().zip(&config.servers) {
+        d.line(&format!("servers.{}", key(&server.name)), format!("{{ weight = {} }}", options.weight));
+    }
+}
+
+impl OptionVisitor for Document {
+    fn whole(&mut self, name: &'static str, value: &mut u32, _min: u32, _max: u32) {
+        self.line(name, *value);
+    }
+
+    fn prime(&mut self, name: &'static str, value: &mut u32, _max: u32) {
+        self.line(name, *value);
+    }
+
+    fn number(&mut self, name: &'static str, value: &mut f64, _min: f64, _max: f64) {
+        self.line(name, format!("{value:?}"));
+    }
+
+    fn duration(&mut self, name: &'static str, value: &mut SimDuration, _min: SimDuration) {
+        self.line(name, duration(*value));
+    }
+
+    fn flag(&mut self, name: &'static str, value: &mut bool) {
+        self.line(name, *value);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::ids::ServerId;
 use crate::metrics::{MetricId, Phase};
 use crate::population::AddressPlan;
 use crate::session::{OnUnknownId, SessionPlan};
-use crate::tier::{HaproxyConfig, LvsConfig, NginxConfig};
+use crate::tier::{HaproxyConfig, LvsConfig, NginxConfig, ProxyConfig};
 
 pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
@@ -251,6 +251,8 @@ pub enum Program {
     Lvs(LvsConfig),
     /// An HAProxy.
     HaProxy(HaproxyConfig),
+    /// A layer 7 proxy of no particular program.
+    Proxy(ProxyConfig),
 }
 
 /// A limit on a metric.

@@ -7,6 +7,7 @@
 pub mod haproxy;
 pub mod lvs;
 pub mod nginx;
+pub mod proxy;
 
 use std::net::IpAddr;
 
@@ -18,6 +19,7 @@ pub use crate::balancer::{Reason, Skipped};
 pub use haproxy::{Haproxy, HaproxyConfig};
 pub use lvs::{KernelClock, Lvs, LvsConfig};
 pub use nginx::{Nginx, NginxConfig};
+pub use proxy::{Proxy, ProxyConfig};
 
 /// What the opening of a flow (a connection for LVS, a request for nginx and HAProxy) shows to an instance.
 #[derive(Clone, Copy, Debug)]
@@ -188,13 +190,15 @@ pub enum Instance {
     Lvs(Lvs),
     /// An HAProxy.
     HaProxy(Haproxy),
+    /// A layer 7 proxy of no particular program.
+    Proxy(Proxy),
 }
 
 impl Instance {
     /// Whether it decides for each connection or for each request.
     pub fn layer(&self) -> Layer {
         match self {
-            Self::Nginx(_) | Self::HaProxy(_) => Layer::Request,
+            Self::Nginx(_) | Self::HaProxy(_) | Self::Proxy(_) => Layer::Request,
             Self::Lvs(_) => Layer::Connection,
         }
     }
@@ -206,6 +210,7 @@ impl Instance {
             Self::Nginx(nginx) => nginx.open(now, open),
             Self::Lvs(lvs) => lvs.open(now, open),
             Self::HaProxy(haproxy) => haproxy.open(now, open),
+            Self::Proxy(proxy) => proxy.open(now, open),
         }
     }
 
@@ -214,6 +219,7 @@ impl Instance {
     pub fn attempt_ended(&mut self, now: SimTime, flow: FlowId, outcome: Outcome) -> Then {
         match self {
             Self::Nginx(nginx) => nginx.attempt_ended(now, flow, outcome),
+            Self::Proxy(proxy) => proxy.attempt_ended(now, flow, outcome),
             Self::Lvs(_) => unreachable!("a layer 4 instance sees segments, not attempts"),
             Self::HaProxy(haproxy) => haproxy.attempt_ended(now, flow, outcome),
         }
@@ -222,7 +228,9 @@ impl Instance {
     /// The time that [`Then::Wait`] named is over. Only for HAProxy, since no other program waits.
     pub fn resume(&mut self, now: SimTime, flow: FlowId) -> Then {
         match self {
-            Self::Nginx(_) | Self::Lvs(_) => unreachable!("only HAProxy waits before a retry"),
+            Self::Nginx(_) | Self::Lvs(_) | Self::Proxy(_) => {
+                unreachable!("only HAProxy waits before a retry")
+            }
             Self::HaProxy(haproxy) => haproxy.resume(now, flow),
         }
     }
@@ -231,6 +239,7 @@ impl Instance {
     pub fn abort(&mut self, now: SimTime, flow: FlowId) {
         match self {
             Self::Nginx(nginx) => nginx.abort(now, flow),
+            Self::Proxy(proxy) => proxy.abort(flow),
             Self::Lvs(_) => unreachable!("a layer 4 instance sees segments, not requests"),
             Self::HaProxy(haproxy) => haproxy.abort(now, flow),
         }
@@ -240,7 +249,7 @@ impl Instance {
     #[inline]
     pub fn segment(&mut self, now: SimTime, flow: FlowId, segment: Segment) -> Forwarded {
         match self {
-            Self::Nginx(_) | Self::HaProxy(_) => {
+            Self::Nginx(_) | Self::HaProxy(_) | Self::Proxy(_) => {
                 unreachable!("a layer 7 instance sees requests, not segments")
             }
             Self::Lvs(lvs) => lvs.segment(now, flow, segment),
@@ -256,6 +265,7 @@ impl Instance {
             Self::HaProxy(haproxy) => {
                 haproxy.set_weight(now, server, weight);
             }
+            Self::Proxy(proxy) => proxy.set_weight(now, server, weight),
         }
     }
 
@@ -265,6 +275,7 @@ impl Instance {
             Self::Nginx(_) => {}
             Self::Lvs(lvs) => lvs.remove_server(now, server),
             Self::HaProxy(haproxy) => haproxy.set_admin(now, server, Admin::Maint),
+            Self::Proxy(proxy) => proxy.remove_server(now, server),
         }
     }
 
@@ -277,6 +288,7 @@ impl Instance {
                 haproxy.set_weight(now, server, weight);
                 haproxy.set_admin(now, server, Admin::Ready);
             }
+            Self::Proxy(proxy) => proxy.add_server(now, server, weight),
         }
     }
 
@@ -286,6 +298,7 @@ impl Instance {
             Self::Nginx(nginx) => nginx.table_sizes(),
             Self::Lvs(lvs) => lvs.table_sizes(),
             Self::HaProxy(haproxy) => haproxy.table_sizes(),
+            Self::Proxy(proxy) => proxy.table_sizes(),
         }
     }
 }

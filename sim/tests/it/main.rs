@@ -3,6 +3,7 @@
 mod accounting;
 mod common_random_numbers;
 mod conformance;
+mod modern;
 mod replay;
 mod scenario;
 mod support;

@@ -356,7 +356,7 @@ session = {{ local = {{}} }}
     ));
     match &loaded.scenario.strategies[0].tiers[0].program {
         Program::Nginx(config) => config.clone(),
-        Program::Lvs(_) | Program::HaProxy(_) => panic!("nginx was asked for"),
+        Program::Lvs(_) | Program::HaProxy(_) | Program::Proxy(_) => panic!("nginx was asked for"),
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::Names;
 use super::cluster::{ReadServer, WEIGHT_MAX};
 use super::haproxy::haproxy;
+use super::proxy::proxy;
 use crate::balancer::lvs::{LvsScheduler, SchedulerFlags};
 use crate::balancer::nginx::NginxMethod;
 use crate::balancer::{CatalogueEntry, entries};
@@ -19,6 +20,7 @@ use crate::tier::lvs::{
     Forwarding, KernelClock, LvsConfig, LvsServer, LvsService, LvsSysctl, LvsTimeouts, TemplateScope,
 };
 use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig, NginxServer};
+use crate::tier::proxy::ProxyMethod;
 
 /// Options that only one of the programs has, for a better answer than "unknown key".
 const NGINX_ONLY: &[&str] = &[
@@ -143,6 +145,11 @@ fn configure(
 ) -> Option<Program> {
     if entry.program == "haproxy" {
         let program = haproxy(&mut options, entry.name, names, servers).map(Program::HaProxy);
+        options.finish();
+        return program;
+    }
+    if let Some(method) = ProxyMethod::by_name(entry.program, entry.name) {
+        let program = proxy(&mut options, method, names, servers).map(Program::Proxy);
         options.finish();
         return program;
     }

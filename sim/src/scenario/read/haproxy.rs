@@ -240,7 +240,7 @@ mod tests {
         let resolved = loaded.resolved.to_string();
         match &loaded.scenario.strategies[0].tiers[0].program {
             Program::HaProxy(config) => Ok((config.clone(), resolved)),
-            Program::Nginx(_) | Program::Lvs(_) => panic!("HAProxy was asked for"),
+            Program::Nginx(_) | Program::Lvs(_) | Program::Proxy(_) => panic!("HAProxy was asked for"),
         }
     }
 

@@ -5,6 +5,7 @@
 mod balancer;
 mod cluster;
 mod haproxy;
+mod proxy;
 mod strategy;
 mod traffic;
 

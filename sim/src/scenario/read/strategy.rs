@@ -99,7 +99,8 @@ fn tier(
             "HAProxy watches its servers itself, got `health`",
             "its own is `check`, an option of the balancer: `check = { inter = \"2s\", fall = 3, rise = 2 }`",
         )),
-        Some((_, Program::Lvs(_))) | None => None,
+        // The checks of any prober: they take a server out of the table and put it back.
+        Some((_, Program::Lvs(_) | Program::Proxy(_))) | None => None,
     };
     let tcp_check = match (health, of_its_own) {
         (None, _) => Some(None),

@@ -1,0 +1,20 @@
+//! Envoy's load balancing policies where they differ from those of [`crate::balancer::modern`], for the same proxy.
+//!
+//! Source: Envoy, `source/extensions/load_balancing_policies/` at the commits that each file names. Options keep the
+//! spelling of its API (`envoy.extensions.load_balancing_policies`). `maglev` does not differ: see
+//! [`crate::balancer::modern::maglev`].
+//!
+//! Of Envoy around the policies: health by ejection as in [`crate::balancer::modern::Ejection`], no panic routing, no
+//! priorities and localities, one worker.
+
+use super::modern::{ProxyRequest, ProxyServers};
+
+super::catalogue! {
+    /// Envoy's policies.
+    envoy: EnvoyMethod<Servers = ProxyServers, Request = ProxyRequest> {
+        /// The least loaded of a few random servers; with unequal weights round robin by weight over load.
+        least_request::LeastRequest,
+        /// A ring whose size, not the points per server, is given.
+        ring_hash::RingHash,
+    }
+}

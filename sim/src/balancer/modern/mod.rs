@@ -1,0 +1,50 @@
+//! Balancing algorithms from papers and libraries, for a layer 7 proxy of no particular program.
+//!
+//! Each is a file of its own, which names its source and how it departs from it. They share the table of servers
+//! ([`ProxyServers`]), the hash of the client ([`hash::client_key`]) and these habits:
+//! - weights are honoured unless the algorithm's file says otherwise; a server of weight 0 gets nothing;
+//! - a hash that cannot have its first choice says why ([`crate::balancer::Reason::Rehashed`]): the server is out, was tried
+//!   in this request, or the table was built anew without others ([`crate::balancer::Skipped::TableRebuilt`]). The first
+//!   choice is always that of the configuration, with all servers in;
+//! - random choices are named by the proxy, the request's number and the try, so nothing else can shift them.
+//!
+//! Subsetting (Google, "Site Reliability Engineering", ch. 20) is not here: it divides servers among many clients, and a
+//! tier has one instance.
+
+pub mod hash;
+pub mod ring;
+pub mod sampler;
+pub mod servers;
+pub(super) mod slots;
+pub(super) mod twofold;
+
+pub use servers::{Ejection, ProxyRequest, ProxyServer, ProxyServers, TRIES_MAX};
+
+super::catalogue! {
+    /// Algorithms of no particular program.
+    modern: ModernMethod<Servers = ProxyServers, Request = ProxyRequest> {
+        /// Maglev: a lookup table in which servers take turns to claim their preferred entries.
+        maglev::Maglev,
+        /// Consistent hashing: a ring with a number of points per unit of weight.
+        ring_hash::RingHash,
+        /// Rendezvous hashing: each client ranks the servers by a hash of both.
+        rendezvous::Rendezvous,
+        /// Jump consistent hash: no table at all.
+        jump::Jump,
+        /// Consistent hashing with bounded loads: a full server passes its clients on along the ring.
+        bounded_load::BoundedLoad,
+        /// AnchorHash: consistent hashing over a fixed set of buckets.
+        anchor_hash::AnchorHash,
+        /// Uniformly random, in proportion to the weights.
+        random::Random,
+        /// The least loaded of d servers drawn at random.
+        power_of_d::PowerOfD,
+        /// The cheaper of two random servers: response time, quick to rise and slow to fall, times requests in flight.
+        peak_ewma::PeakEwma,
+        /// Prequal: the fastest of the servers probed lately that are not crowded.
+        prequal::Prequal,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod properties;

@@ -1,0 +1,416 @@
+//! The table of servers that a layer 7 proxy keeps, and what it knows of one request.
+
+use crate::balancer::{Reason, Skipped};
+use crate::engine::rng::Draws;
+use crate::engine::{SimDuration, SimTime, Stream};
+use crate::ids::ServerId;
+
+/// Tries of a request at most: what a [`ProxyRequest`] remembers.
+pub const TRIES_MAX: u32 = 8;
+
+/// One server as a proxy's configuration has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyServer {
+    /// Host and port. The hashing algorithms place a server by this text, so it must be the server's own.
+    pub address: String,
+    /// Its share of the work relative to others; 0 takes it out.
+    pub weight: u32,
+}
+
+/// When failures take a server out: `failures` connections in a row that were refused, timed out or broke keep it out
+/// for `time`; then it is as good as any other, with no failure counted. Any answer, whatever its status, ends the row.
+///
+/// This is the part of Envoy's outlier detection (`outlier_detection`, `consecutive_local_origin_failure` 5 and
+/// `base_ejection_time` 30 s) that every proxy with passive checks has in some form. It departs from Envoy's: the time
+/// does not grow with repeated ejections, there is no `max_ejection_percent`, so all servers can be out at once, and
+/// there is no panic routing to servers that are out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Failures in a row that take the server out; 0 never does.
+    pub failures: u32,
+    /// How long it stays out.
+    pub time: SimDuration,
+}
+
+/// The servers of one proxy: their weights, requests in flight and failures.
+///
+/// Whoever changes it tells the balancer ([`crate::balancer::Balancer::servers_changed`]) when a method says that the set
+/// of usable servers or a weight has changed.
+#[derive(Clone, Debug)]
+pub struct ProxyServers {
+    rows: Vec<Row>,
+    addresses: Vec<Box<str>>,
+    /// Servers that may be used, in order.
+    usable: Vec<ServerId>,
+    /// The sum of their weights.
+    usable_weight: u64,
+    /// Requests in flight at usable servers and others.
+    in_flight: u64,
+    /// When the first of the ejected servers comes back.
+    next_return: SimTime,
+    /// Whether every server that was configured with a weight is usable, with that weight.
+    as_configured: bool,
+    /// When the set of usable servers or a weight last changed.
+    changed: SimTime,
+    ejection: Ejection,
+    /// Random numbers; with `entity` the name of this proxy among them.
+    stream: Stream,
+    entity: u64,
+}
+
+/// One server.
+#[derive(Clone, Debug)]
+struct Row {
+    weight: u32,
+    configured_weight: u32,
+    in_flight: u32,
+    /// Failed connections since the last answer.
+    failures: u32,
+    /// [`SimTime::ZERO`] if it is not ejected.
+    ejected_until: SimTime,
+    /// Removed, as by a health check.
+    removed: bool,
+    /// Why no request may use it.
+    out: Option<Skipped>,
+    /// When it came back last; `None` if it was never out.
+    back_since: Option<SimTime>,
+}
+
+/// What a proxy knows of one request, from its first try to its last.
+#[derive(Clone, Copy, Debug)]
+pub struct ProxyRequest {
+    /// Hash of the client ([`super::hash::client_key`]).
+    pub(in crate::balancer) key: u64,
+    /// Time of this pick or end of a try.
+    pub(in crate::balancer) now: SimTime,
+    /// When the try under way began.
+    began: SimTime,
+    /// Requests in flight that it found at its server.
+    found: u32,
+    /// The proxy's number of the request: a name for draws.
+    decision: u64,
+    tried: [ServerId; TRIES_MAX as usize],
+    tries: u8,
+    /// Why the last pick fell as it did.
+    pub(in crate::balancer) reason: Reason,
+}
+
+impl ProxyRequest {
+    /// Request number `decision` of a proxy, from a client whose key is `key`, at `now`.
+    pub fn new(key: u64, decision: u64, now: SimTime) -> Self {
+        Self {
+            key,
+            now,
+            began: now,
+            found: 0,
+            decision,
+            tried: [ServerId(0); TRIES_MAX as usize],
+            tries: 0,
+            reason: Reason::NoneUsable,
+        }
+    }
+
+    /// Tries that have begun.
+    #[inline]
+    pub fn tries(&self) -> u32 {
+        self.tries.into()
+    }
+
+    /// Says what time it is; to be called before each pick and each end of a try.
+    #[inline]
+    pub fn set_clock(&mut self, now: SimTime) {
+        self.now = now;
+    }
+
+    /// Why the last pick fell as it did.
+    #[inline]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Servers tried so far, in order; the last is that of the try under way.
+    #[inline]
+    pub fn tried(&self) -> &[ServerId] {
+        &self.tried[..self.tries.into()]
+    }
+
+    /// Requests in flight that the try under way found at its server.
+    #[inline]
+    pub fn found(&self) -> u32 {
+        self.found
+    }
+
+    /// Time since the try under way began.
+    #[inline]
+    pub fn elapsed(&self) -> SimDuration {
+        self.now.since(self.began)
+    }
+}
+
+impl ProxyServers {
+    /// The table of a proxy that has just started. Server `i` of `servers` is [`ServerId`] `i`. Random choices are drawn
+    /// from `stream` under the proxy's name `entity`.
+    pub fn new(servers: &[ProxyServer], ejection: Ejection, stream: Stream, entity: u64) -> Self {
+        let row = |server: &ProxyServer| Row {
+            weight: server.weight,
+            configured_weight: server.weight,
+            in_flight: 0,
+            failures: 0,
+            ejected_until: SimTime::ZERO,
+            removed: false,
+            out: (server.weight == 0).then_some(Skipped::OutOfService),
+            back_since: None,
+        };
+        let mut table = Self {
+            rows: servers.iter().map(row).collect(),
+            addresses: servers.iter().map(|server| server.address.as_str().into()).collect(),
+            usable: Vec::with_capacity(servers.len()),
+            usable_weight: 0,
+            in_flight: 0,
+            next_return: SimTime::NEVER,
+            as_configured: true,
+            changed: SimTime::ZERO,
+            ejection,
+            stream,
+            entity,
+        };
+        table.refresh(SimTime::ZERO);
+        table
+    }
+
+    /// Servers in the configuration, usable or not.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no server at all.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Servers that may be used, in order of configuration.
+    #[inline]
+    pub fn usable(&self) -> &[ServerId] {
+        &self.usable
+    }
+
+    /// The sum of their weights.
+    #[inline]
+    pub fn usable_weight(&self) -> u64 {
+        self.usable_weight
+    }
+
+    /// Whether every server that was configured with a weight above 0 may be used, with that weight.
+    #[inline]
+    pub fn is_as_configured(&self) -> bool {
+        self.as_configured
+    }
+
+    /// The server's present weight.
+    #[inline]
+    pub fn weight(&self, server: ServerId) -> u32 {
+        self.rows[server.index()].weight
+    }
+
+    /// Its weight at the start.
+    #[inline]
+    pub fn configured_weight(&self, server: ServerId) -> u32 {
+        self.rows[server.index()].configured_weight
+    }
+
+    /// Host and port.
+    pub fn address(&self, server: ServerId) -> &str {
+        &self.addresses[server.index()]
+    }
+
+    /// When the server came back last; `None` if it was never out.
+    #[inline]
+    pub fn back_since(&self, server: ServerId) -> Option<SimTime> {
+        self.rows[server.index()].back_since
+    }
+
+    /// When the set of usable servers or a weight last changed.
+    #[inline]
+    pub fn changed(&self) -> SimTime {
+        self.changed
+    }
+
+    /// Requests in flight at a server.
+    #[inline]
+    pub fn in_flight(&self, server: ServerId) -> u32 {
+        self.rows[server.index()].in_flight
+    }
+
+    /// Requests in flight at all servers.
+    #[inline]
+    pub fn in_flight_total(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Requests in flight at `a` against those at `b`, each by its weight.
+    #[inline]
+    pub(in crate::balancer) fn compare_load(&self, a: ServerId, b: ServerId) -> std::cmp::Ordering {
+        let (a, b) = (&self.rows[a.index()], &self.rows[b.index()]);
+        let scaled = |load: u32, by: u32| u64::from(load) * u64::from(by);
+        scaled(a.in_flight, b.weight).cmp(&scaled(b.in_flight, a.weight))
+    }
+
+    /// Why `server` may not be used for `request` now, or `None` if it may.
+    #[inline]
+    pub fn passed_over(&self, server: ServerId, request: &ProxyRequest) -> Option<Skipped> {
+        if request.tried().contains(&server) {
+            return Some(Skipped::Tried);
+        }
+        self.rows[server.index()].out
+    }
+
+    /// The reason of a hash that chooses `chosen`, when it would choose `home` with all servers as configured. Where the
+    /// configuration has no server at all, any choice is the hash's first.
+    #[inline]
+    pub(in crate::balancer) fn reason_of_hash(
+        &self,
+        home: Option<ServerId>,
+        chosen: ServerId,
+        request: &ProxyRequest,
+    ) -> Reason {
+        match home {
+            Some(home) if home != chosen => {
+                Reason::Rehashed(self.passed_over(home, request).unwrap_or(Skipped::TableRebuilt))
+            }
+            Some(_) | None => Reason::Hashed,
+        }
+    }
+
+    /// The first server, in order of configuration, that may be used for `request`.
+    pub(in crate::balancer) fn first_usable(&self, request: &ProxyRequest) -> Option<ServerId> {
+        self.usable.iter().copied().find(|server| !request.tried().contains(server))
+    }
+
+    /// Random numbers for the next try of `request`, named by the proxy, the request and the try.
+    #[inline]
+    pub fn draws(&self, request: &ProxyRequest) -> Draws {
+        self.stream.draws(self.entity, request.decision << 4 | u64::from(request.tries))
+    }
+
+    /// The first 64 random bits for the next try of `request`, at half the cost of [`ProxyServers::draws`], whose bits are
+    /// others.
+    #[inline]
+    pub fn bits(&self, request: &ProxyRequest) -> u64 {
+        self.stream.bits(self.entity, request.decision << 4 | u64::from(request.tries))
+    }
+
+    /// A try of `request` begins at `server`. Tries beyond [`TRIES_MAX`] are counted at the server but not remembered.
+    #[inline]
+    pub fn begin_try(&mut self, request: &mut ProxyRequest, server: ServerId) {
+        if let Some(place) = request.tried.get_mut(usize::from(request.tries)) {
+            *place = server;
+            request.tries += 1;
+        }
+        request.began = request.now;
+        let row = &mut self.rows[server.index()];
+        request.found = row.in_flight;
+        row.in_flight += 1;
+        self.in_flight += 1;
+    }
+
+    /// The try of `request` under way ended; `answered` says whether its connection held. Says whether the set of usable
+    /// servers has changed. Nothing happens without a try.
+    #[inline]
+    pub fn end_try(&mut self, request: &ProxyRequest, answered: bool) -> bool {
+        let Some(&server) = request.tried().last() else { return false };
+        let row = &mut self.rows[server.index()];
+        row.in_flight = row.in_flight.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if answered {
+            row.failures = 0;
+            return false;
+        }
+        row.failures = row.failures.saturating_add(1);
+        let ejects = self.ejection.failures != 0 && row.failures >= self.ejection.failures;
+        if !ejects || row.ejected_until > request.now {
+            return false;
+        }
+        row.failures = 0;
+        row.ejected_until = request.now + self.ejection.time;
+        self.refresh(request.now);
+        true
+    }
+
+    /// The try of `request` under way was given up by the client: neither a failure nor an answer.
+    pub fn abort_try(&mut self, request: &ProxyRequest) {
+        if let Some(&server) = request.tried().last() {
+            let row = &mut self.rows[server.index()];
+            row.in_flight = row.in_flight.saturating_sub(1);
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// Brings back the servers whose ejection is over at `now`. Says whether there were any.
+    #[inline]
+    pub fn readmit(&mut self, now: SimTime) -> bool {
+        if now < self.next_return {
+            return false;
+        }
+        for row in &mut self.rows {
+            if row.ejected_until <= now && row.ejected_until != SimTime::ZERO {
+                row.ejected_until = SimTime::ZERO;
+                row.failures = 0;
+            }
+        }
+        self.refresh(now);
+        true
+    }
+
+    /// Changes a server's weight at `now`; 0 takes it out. A server that is not configured is none of this table's.
+    pub fn set_weight(&mut self, now: SimTime, server: ServerId, weight: u32) {
+        if let Some(row) = self.rows.get_mut(server.index()) {
+            row.weight = weight;
+            self.refresh(now);
+        }
+    }
+
+    /// Takes a server out at `now`, or puts it back, as a health check does.
+    pub fn set_removed(&mut self, now: SimTime, server: ServerId, removed: bool) {
+        if let Some(row) = self.rows.get_mut(server.index()) {
+            row.removed = removed;
+            self.refresh(now);
+        }
+    }
+
+    /// Works out anew what follows from the rows.
+    fn refresh(&mut self, now: SimTime) {
+        self.changed = now;
+        self.usable.clear();
+        self.usable_weight = 0;
+        self.next_return = SimTime::NEVER;
+        self.as_configured = true;
+        for (index, row) in self.rows.iter_mut().enumerate() {
+            let ejected = row.ejected_until != SimTime::ZERO;
+            let was_out = row.out.is_some();
+            row.out = match row {
+                Row { weight: 0, .. } | Row { removed: true, .. } => Some(Skipped::OutOfService),
+                _ if ejected => Some(Skipped::Unhealthy),
+                _ => None,
+            };
+            if ejected {
+                self.next_return = self.next_return.min(row.ejected_until);
+            }
+            if was_out && row.out.is_none() {
+                row.back_since = Some(now);
+            }
+            if row.out.is_none() {
+                self.usable.push(ServerId::from_index(index));
+                self.usable_weight += u64::from(row.weight);
+            }
+            let share = if row.out.is_none() { row.weight } else { 0 };
+            self.as_configured &= share == row.configured_weight;
+        }
+    }
+
+    /// Bytes that the table occupies.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>()
+            + self.usable.capacity() * size_of::<ServerId>()
+            + self.addresses.iter().map(|address| size_of::<Box<str>>() + address.len()).sum::<usize>()
+    }
+}

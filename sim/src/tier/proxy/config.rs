@@ -1,0 +1,130 @@
+//! What a proxy is configured with.
+
+use crate::balancer::envoy::EnvoyMethod;
+pub use crate::balancer::modern::{Ejection, ProxyServer, TRIES_MAX};
+use crate::balancer::modern::{ModernMethod, ProxyRequest, ProxyServers};
+use crate::balancer::{Balancer, OptionVisitor};
+use crate::engine::{SimDuration, Stream};
+use crate::ids::ServerId;
+
+/// A layer 7 proxy: its servers, how it chooses among them, and what it does about failures.
+#[derive(Clone, Debug)]
+pub struct ProxyConfig {
+    /// How a server is chosen.
+    pub method: ProxyMethod,
+    /// The servers; server `i` is [`crate::ids::ServerId`] `i`.
+    pub servers: Vec<ProxyServer>,
+    /// Servers that a request may try, 1 to [`TRIES_MAX`].
+    pub max_tries: u32,
+    /// When failures take a server out.
+    pub ejection: Ejection,
+}
+
+impl ProxyConfig {
+    /// The rule that holds unless another is given: Envoy's figures.
+    pub const EJECTION: Ejection = Ejection { failures: 5, time: SimDuration::from_secs(30) };
+    /// Tries unless another number is given.
+    pub const MAX_TRIES: u32 = 3;
+
+    /// Whether the proxy would start with this configuration.
+    ///
+    /// # Errors
+    /// The first thing that cannot be.
+    pub fn check(&self) -> Result<(), ProxyConfigError> {
+        let servers = self.servers.len();
+        if servers == 0 {
+            return Err(ProxyConfigError::NoServers);
+        }
+        if servers > usize::from(u16::MAX) {
+            return Err(ProxyConfigError::TooManyServers { servers });
+        }
+        if !(1..=TRIES_MAX).contains(&self.max_tries) {
+            return Err(ProxyConfigError::Tries { tries: self.max_tries });
+        }
+        Ok(())
+    }
+}
+
+/// Why a proxy would not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyConfigError {
+    /// There is nothing to choose from.
+    #[error("a proxy needs a server")]
+    NoServers,
+    /// More servers than a [`crate::ids::ServerId`] can name.
+    #[error("a proxy has at most {} servers, got {servers}", u16::MAX)]
+    TooManyServers {
+        /// How many there are.
+        servers: usize,
+    },
+    /// Tries out of range.
+    #[error("`max_tries` must be 1 to {TRIES_MAX}, got {tries}")]
+    Tries {
+        /// How many were asked for.
+        tries: u32,
+    },
+}
+
+/// An algorithm of either family.
+#[derive(Clone, Debug)]
+pub enum ProxyMethod {
+    /// From papers and libraries.
+    Modern(ModernMethod),
+    /// Envoy's own.
+    Envoy(EnvoyMethod),
+}
+
+impl ProxyMethod {
+    /// A fresh instance of `program.name`, or `None` if there is none of that name.
+    pub fn by_name(program: &str, name: &str) -> Option<Self> {
+        match program {
+            "modern" => ModernMethod::by_name(name).map(Self::Modern),
+            "envoy" => EnvoyMethod::by_name(name).map(Self::Envoy),
+            _ => None,
+        }
+    }
+}
+
+impl Balancer for ProxyMethod {
+    type Servers = ProxyServers;
+    type Request = ProxyRequest;
+
+    #[inline]
+    fn pick(&mut self, servers: &mut ProxyServers, request: &mut ProxyRequest) -> Option<ServerId> {
+        match self {
+            Self::Modern(method) => method.pick(servers, request),
+            Self::Envoy(method) => method.pick(servers, request),
+        }
+    }
+
+    fn servers_changed(&mut self, servers: &ProxyServers) {
+        match self {
+            Self::Modern(method) => method.servers_changed(servers),
+            Self::Envoy(method) => method.servers_changed(servers),
+        }
+    }
+
+    #[inline]
+    fn ended(&mut self, servers: &ProxyServers, request: &ProxyRequest) {
+        match self {
+            Self::Modern(method) => method.ended(servers, request),
+            Self::Envoy(method) => method.ended(servers, request),
+        }
+    }
+
+    fn options(&mut self, visitor: &mut dyn OptionVisitor) {
+        match self {
+            Self::Modern(method) => method.options(visitor),
+            Self::Envoy(method) => method.options(visitor),
+        }
+    }
+}
+
+/// Where a proxy's random numbers come from.
+#[derive(Clone, Copy, Debug)]
+pub struct ProxyDraws {
+    /// The stream ([`crate::ids::StreamId::Balancer`]).
+    pub stream: Stream,
+    /// The proxy's name in it: its tier and instance.
+    pub entity: u64,
+}

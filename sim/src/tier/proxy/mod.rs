@@ -1,0 +1,342 @@
+//! A layer 7 proxy of no particular program, as a tier instance, for the algorithms of [`crate::balancer::modern`] and
+//! [`crate::balancer::envoy`].
+//!
+//! What it does around the algorithm is what such proxies have in common, in its simplest form:
+//! - failed connections take a server out for a time ([`Ejection`]);
+//! - a connection that was refused or timed out is retried on another server, for any method; one that broke, or an answer that
+//!   did not come, only for a method that may be repeated (Envoy's `connect-failure` and `reset`, the latter
+//!   as HAProxy and nginx do it);
+//! - an answer is passed on whatever its status;
+//! - without a server to go to the client gets a 503, as from Envoy ("no healthy upstream") and HAProxy.
+
+mod config;
+
+use crate::balancer::modern::hash::client_key;
+use crate::balancer::modern::{ProxyRequest, ProxyServers};
+use crate::balancer::{Balancer, Reason};
+use crate::engine::SimTime;
+use crate::ids::ServerId;
+
+use super::{Decision, FlowId, Method, Open, Opened, Outcome, TableSizes, Then};
+
+pub use config::{Ejection, ProxyConfig, ProxyConfigError, ProxyDraws, ProxyMethod, ProxyServer, TRIES_MAX};
+
+/// What the client gets when no server may be used, or the last try was refused or broke off.
+const SERVICE_UNAVAILABLE: u16 = 503;
+/// What the client gets when the last try timed out.
+const GATEWAY_TIMEOUT: u16 = 504;
+/// What is logged when the client went away.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// One proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    method: ProxyMethod,
+    servers: ProxyServers,
+    max_tries: u32,
+    flows: Flows,
+    /// Requests that have arrived: the number of the next is its name among random draws.
+    requests: u64,
+}
+
+impl Proxy {
+    /// A proxy that has just started.
+    ///
+    /// # Panics
+    /// Panics if it would not start: see [`ProxyConfig::check`].
+    pub fn new(config: ProxyConfig, draws: ProxyDraws) -> Self {
+        if let Err(error) = config.check() {
+            panic!("{error}");
+        }
+        let servers = ProxyServers::new(&config.servers, config.ejection, draws.stream, draws.entity);
+        let mut method = config.method;
+        method.servers_changed(&servers);
+        Self { method, servers, max_tries: config.max_tries, flows: Flows::default(), requests: 0 }
+    }
+
+    /// A request arrives. If no server may be used, the client gets a 503 and there is no flow.
+    #[inline]
+    pub fn open(&mut self, now: SimTime, open: &Open<'_>) -> Opened {
+        let number = self.requests;
+        self.requests += 1;
+        self.readmit(now);
+        let mut request = ProxyRequest::new(client_key(open.address, open.key), number, now);
+        let Some(server) = self.method.pick(&mut self.servers, &mut request) else {
+            let decision = Decision { server: None, reason: Reason::NoneUsable, attempt: 1 };
+            return Opened { flow: Flows::NONE, decision };
+        };
+        self.servers.begin_try(&mut request, server);
+        let decision = Decision { server: Some(server), reason: request.reason(), attempt: 1 };
+        Opened { flow: self.flows.insert(Flow { request, method: open.method }), decision }
+    }
+
+    /// A try ended. A flow that has ended already (the client went away) stays ended: 499.
+    #[inline]
+    pub fn attempt_ended(&mut self, now: SimTime, id: FlowId, outcome: Outcome) -> Then {
+        let Some(flow) = self.flows.get_mut(id) else {
+            return Then::Done { status: CLIENT_CLOSED_REQUEST };
+        };
+        flow.request.set_clock(now);
+        let repeatable = flow.method == Method::Get;
+        let (answered, may_retry, status) = match outcome {
+            Outcome::Status(status) => (true, false, status),
+            Outcome::ConnectRefused => (false, true, SERVICE_UNAVAILABLE),
+            Outcome::ConnectTimeout => (false, true, GATEWAY_TIMEOUT),
+            Outcome::Reset => (false, repeatable, SERVICE_UNAVAILABLE),
+            Outcome::ReadTimeout => (false, repeatable, GATEWAY_TIMEOUT),
+        };
+        let changed = self.servers.end_try(&flow.request, answered);
+        self.method.ended(&self.servers, &flow.request);
+        if changed {
+            self.method.servers_changed(&self.servers);
+        }
+        if may_retry && flow.request.tries() < self.max_tries {
+            if self.servers.readmit(now) {
+                self.method.servers_changed(&self.servers);
+            }
+            if let Some(server) = self.method.pick(&mut self.servers, &mut flow.request) {
+                self.servers.begin_try(&mut flow.request, server);
+                let attempt = flow.request.tries() as u8;
+                let reason = flow.request.reason();
+                return Then::Retry(Decision { server: Some(server), reason, attempt });
+            }
+        }
+        self.flows.remove(id);
+        Then::Done { status }
+    }
+
+    /// The client went away. A flow that has ended already stays so.
+    pub fn abort(&mut self, id: FlowId) {
+        if let Some(flow) = self.flows.get_mut(id) {
+            self.servers.abort_try(&flow.request);
+            self.flows.remove(id);
+        }
+    }
+
+    /// Changes a server's weight; 0 takes it out for new requests.
+    pub fn set_weight(&mut self, now: SimTime, server: ServerId, weight: u32) {
+        self.servers.set_weight(now, server, weight);
+        self.method.servers_changed(&self.servers);
+    }
+
+    /// Takes a server out, as a failed health check does.
+    pub fn remove_server(&mut self, now: SimTime, server: ServerId) {
+        self.servers.set_removed(now, server, true);
+        self.method.servers_changed(&self.servers);
+    }
+
+    /// Puts back a server that was taken out, with a weight.
+    pub fn add_server(&mut self, now: SimTime, server: ServerId, weight: u32) {
+        self.servers.set_removed(now, server, false);
+        self.set_weight(now, server, weight);
+    }
+
+    /// Requests in flight, and what they and the table of servers occupy. It remembers no client.
+    pub fn table_sizes(&self) -> TableSizes {
+        let bytes = self.flows.bytes() + self.servers.bytes();
+        TableSizes { flows: self.flows.len() as u64, affinity_entries: 0, bytes: bytes as u64 }
+    }
+
+    #[inline]
+    fn readmit(&mut self, now: SimTime) {
+        if self.servers.readmit(now) {
+            self.method.servers_changed(&self.servers);
+        }
+    }
+}
+
+/// One request in flight.
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    request: ProxyRequest,
+    method: Method,
+}
+
+/// A slot of the pool.
+#[derive(Debug)]
+struct Slot {
+    /// How often the slot was used before.
+    generation: u32,
+    in_use: bool,
+    flow: Flow,
+}
+
+/// The pool of requests in flight. It allocates only when more are in flight than ever before.
+#[derive(Debug, Default)]
+struct Flows {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+impl Flows {
+    /// Stands for a flow that never was.
+    const NONE: FlowId = FlowId { slot: u32::MAX, generation: u32::MAX };
+
+    #[inline]
+    fn insert(&mut self, flow: Flow) -> FlowId {
+        if let Some(slot) = self.free.pop() {
+            let place = &mut self.slots[slot as usize];
+            place.in_use = true;
+            place.flow = flow;
+            return FlowId { slot, generation: place.generation };
+        }
+        let slot = self.slots.len() as u32;
+        self.slots.push(Slot { generation: 0, in_use: true, flow });
+        FlowId { slot, generation: 0 }
+    }
+
+    /// The flow, or `None` if it has ended.
+    #[inline]
+    fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        (slot.in_use && slot.generation == id.generation).then_some(&mut slot.flow)
+    }
+
+    #[inline]
+    fn remove(&mut self, id: FlowId) {
+        let slot = &mut self.slots[id.slot as usize];
+        slot.in_use = false;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.slot);
+    }
+
+    fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>() + self.free.capacity() * size_of::<u32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{SimDuration, Stream};
+    use crate::ids::StreamId;
+    use crate::tier::{Skipped, Ties};
+    use std::net::IpAddr;
+
+    const GET: Open<'static> = Open {
+        address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+        port: 40_000,
+        key: &[],
+        method: Method::Get,
+        worker: 0,
+        service: 0,
+        ties: Ties::NONE,
+    };
+
+    fn proxy(method: &str, servers: usize) -> Proxy {
+        let config = ProxyConfig {
+            method: ProxyMethod::by_name("modern", method).expect("in the catalogue"),
+            servers: (0..servers)
+                .map(|i| ProxyServer { address: format!("10.0.0.{i}:80"), weight: 1 })
+                .collect(),
+            max_tries: 3,
+            ejection: Ejection { failures: 2, time: SimDuration::from_secs(30) },
+        };
+        Proxy::new(config, ProxyDraws { stream: Stream::new(1, 0, StreamId::Balancer), entity: 0 })
+    }
+
+    fn at(seconds: u64) -> SimTime {
+        SimTime::from_millis(1_000 * seconds)
+    }
+
+    /// Runs one request through; `outcome` says how a try at each server ends. Gives the decisions and the status.
+    fn run(
+        proxy: &mut Proxy,
+        now: SimTime,
+        open: &Open<'_>,
+        outcome: impl Fn(ServerId) -> Outcome,
+    ) -> (Vec<Decision>, u16) {
+        let opened = proxy.open(now, open);
+        let mut decisions = vec![opened.decision];
+        while let Some(server) = decisions.last().and_then(|decision| decision.server) {
+            match proxy.attempt_ended(now, opened.flow, outcome(server)) {
+                Then::Done { status } => return (decisions, status),
+                Then::Retry(decision) => decisions.push(decision),
+                Then::Wait(_) => unreachable!("it tries again at once"),
+            }
+        }
+        (decisions, SERVICE_UNAVAILABLE)
+    }
+
+    #[test]
+    fn a_refused_request_tries_other_servers_up_to_its_limit() {
+        for method in ["maglev", "ring_hash", "rendezvous", "jump", "anchor_hash", "random", "power_of_d"] {
+            let (decisions, status) = run(&mut proxy(method, 5), at(1), &GET, |_| Outcome::ConnectRefused);
+            let mut servers: Vec<_> = decisions.iter().filter_map(|decision| decision.server).collect();
+            servers.sort();
+            servers.dedup();
+            assert_eq!((servers.len(), status), (3, 503), "{method}");
+            assert_eq!(decisions.iter().map(|decision| decision.attempt).collect::<Vec<_>>(), [1, 2, 3]);
+        }
+    }
+
+    #[test]
+    fn a_post_that_broke_is_not_repeated_but_one_that_was_refused_is() {
+        let post = Open { method: Method::Post, ..GET };
+        for (outcome, tries, status) in [
+            (Outcome::Reset, 1, 503),
+            (Outcome::ReadTimeout, 1, 504),
+            (Outcome::ConnectTimeout, 3, 504),
+            (Outcome::Status(503), 1, 503),
+        ] {
+            let (decisions, got) = run(&mut proxy("maglev", 4), at(1), &post, |_| outcome);
+            assert_eq!((decisions.len(), got), (tries, status), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_fails_twice_in_a_row_is_out_for_its_time_and_its_clients_know_why() {
+        let mut proxy = proxy("ring_hash", 3);
+        let home = proxy.open(at(1), &GET).decision.server.expect("all are usable");
+        let dead = |server| if server == home { Outcome::ConnectRefused } else { Outcome::Status(200) };
+        for _ in 0..2 {
+            let (decisions, status) = run(&mut proxy, at(1), &GET, dead);
+            assert_eq!((decisions.len(), status), (2, 200));
+            assert_eq!(decisions[1].reason, Reason::Rehashed(Skipped::Tried));
+        }
+        let (decisions, _) = run(&mut proxy, at(30), &GET, dead);
+        assert_eq!((decisions.len(), decisions[0].reason), (1, Reason::Rehashed(Skipped::Unhealthy)));
+        let (decisions, _) = run(&mut proxy, at(31), &GET, |_| Outcome::Status(200));
+        assert_eq!((decisions[0].server, decisions[0].reason), (Some(home), Reason::Hashed));
+    }
+
+    #[test]
+    fn when_all_are_out_the_proxy_answers_itself() {
+        let mut proxy = proxy("random", 2);
+        for server in 0..2 {
+            proxy.remove_server(at(1), ServerId(server));
+        }
+        let opened = proxy.open(at(1), &GET);
+        assert_eq!((opened.decision.server, opened.decision.reason), (None, Reason::NoneUsable));
+        proxy.add_server(at(1), ServerId(1), 1);
+        assert_eq!(proxy.open(at(1), &GET).decision.server, Some(ServerId(1)));
+        assert_eq!(proxy.table_sizes().flows, 1);
+    }
+
+    #[test]
+    fn an_answer_to_a_client_that_has_left_changes_nothing() {
+        let mut proxy = proxy("power_of_d", 2);
+        let gone = proxy.open(at(1), &GET);
+        proxy.abort(gone.flow);
+        let next = proxy.open(at(1), &GET);
+        assert_eq!(gone.flow.slot, next.flow.slot, "the slot is used again");
+        assert_eq!(proxy.attempt_ended(at(1), gone.flow, Outcome::Reset), Then::Done { status: 499 });
+        proxy.abort(gone.flow);
+        assert_eq!((proxy.table_sizes().flows, proxy.servers.in_flight_total()), (1, 1));
+    }
+
+    #[test]
+    fn a_configured_key_decides_instead_of_the_address() {
+        let mut proxy = proxy("maglev", 50);
+        let mut server_of = |key: &[u8], host| {
+            let open = Open { address: [10, 0, 0, host].into(), key, ..GET };
+            proxy.open(at(1), &open).decision.server
+        };
+        assert_eq!(server_of(b"user=7", 1), server_of(b"user=7", 2));
+        assert!((0..9).any(|host| server_of(b"", host) != server_of(b"", 9)));
+    }
+}
