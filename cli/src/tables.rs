@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Effects, Style};
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use evenkeel_reports::{Align, Cell, Emphasis, TableModel};
 
 /// Width of tables where there is no terminal \[characters\].
@@ -29,6 +29,11 @@ pub fn render(model: &TableModel) -> String {
         table.add_row(row.iter().map(cell));
     }
     keep_whole(&mut table, 0);
+    for (index, column) in model.columns.iter().enumerate().skip(1) {
+        let cells = model.rows.iter().filter_map(|row| row.get(index));
+        let lines = cells.flat_map(|cell| std::iter::once(&cell.text).chain(&cell.details));
+        keep_words(&mut table, index, lines.chain(std::iter::once(&column.heading)));
+    }
     for (index, column) in model.columns.iter().enumerate() {
         if let (Align::Right, Some(column)) = (column.align, table.column_mut(index)) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -57,6 +62,15 @@ pub fn keep_whole(table: &mut Table, index: usize) {
     let fits = table.column_max_content_widths().get(index).is_some_and(|&width| width <= LONGEST);
     if let Some(column) = table.column_mut(index).filter(|_| fits) {
         column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+}
+
+/// Keeps a column as wide as its longest word, however narrow the terminal: a broken figure reads as another figure.
+fn keep_words<'a>(table: &mut Table, index: usize, lines: impl Iterator<Item = &'a String>) {
+    let longest = lines.flat_map(|line| line.split_whitespace()).map(|word| word.chars().count()).max();
+    if let (Some(column), Some(longest)) = (table.column_mut(index), longest) {
+        let padding = 2;
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed((longest + padding) as u16)));
     }
 }
 

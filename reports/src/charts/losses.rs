@@ -46,7 +46,7 @@ pub(super) fn chart(summary: &Summary) -> Chart {
         let why = if sessions {
             "No session was lost under any strategy."
         } else {
-            "No visit logged in, so there was no session to lose."
+            "No session was lost, and no visit with a login ended within the run."
         };
         return empty(NAME, TITLE, summary, why);
     }

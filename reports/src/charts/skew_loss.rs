@@ -34,7 +34,9 @@ pub(super) fn chart(summary: &Summary) -> Chart {
             summary.strategies.iter().any(|strategy| lookup::mean(strategy, name, Phase::All).is_some())
         };
         let why = match (some(SKEW), some(LOSS)) {
-            (true, false) => "No visit logged in, so no session could be lost: load skew stands alone.",
+            (true, false) => {
+                "No visit with a login ended within the run, so none can be counted: load skew stands alone."
+            }
             (false, true) => "No request was answered, so load has no skew.",
             _ => "Neither load skew nor session loss has a value in this run.",
         };
@@ -318,6 +320,6 @@ mod tests {
 
     #[test]
     fn a_log_without_logins_says_that_nothing_could_be_lost() {
-        assert!(chart(&fixture::log()).description.contains("No visit logged in"));
+        assert!(chart(&fixture::log()).description.contains("No visit with a login ended"));
     }
 }

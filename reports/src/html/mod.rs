@@ -58,7 +58,13 @@ fn head(html: &mut Html, summary: &Summary) {
             });
         });
         html.element("p", &[("class", "meta")], |html| {
-            html.text("Run in this folder, it gives the same figures again. Scenario SHA-256: ");
+            html.text("Run in this folder, it gives the same figures again");
+            if !summary.log_statistics.is_empty() {
+                html.text(
+                    " once the paths of its logs, which were relative to the first scenario, lead there",
+                );
+            }
+            html.text(". Scenario SHA-256: ");
             html.leaf("code", &summary.scenario_sha256);
         });
     });

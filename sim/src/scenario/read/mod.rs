@@ -25,6 +25,9 @@ const WINDOWS_MAX: u64 = 1_000_000;
 /// Clients of all populations together; their ids are 32 bits wide and leave room for those of logs.
 const CLIENTS_MAX: u64 = 1 << 31;
 
+/// Populations of a scenario; a client's row names its own in 8 bits.
+const POPULATIONS_MAX: usize = 255;
+
 /// What was read besides the scenario: the presets of the populations' visits, for `explain`.
 #[derive(Clone, Debug)]
 pub(super) struct Read {
@@ -143,10 +146,19 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         }
     };
     let end = duration.flatten();
-    if let (Some(item), Some(window), Some(end)) = (&window_item, window, end)
+    if let (Some(window), Some(end)) = (window, end)
         && end.0 / window.0 > WINDOWS_MAX
     {
-        item.error(format!("`window` must leave at most {WINDOWS_MAX} windows, got {}", item.got()));
+        match (&window_item, &duration_item) {
+            (Some(item), _) => {
+                item.error(format!("`window` must leave at most {WINDOWS_MAX} windows, got {}", item.got()));
+            }
+            (None, Some(item)) => item.error_with_help(
+                format!("more than {WINDOWS_MAX} windows of {window}, got {}", item.got()),
+                "add a longer `window`, such as `window = \"1h\"`",
+            ),
+            (None, None) => {}
+        }
     }
 
     let (servers, server_names) = match s.take("cluster") {
@@ -232,6 +244,11 @@ fn each<'a, T>(
 }
 
 fn check_clients(section: &Section<'_>, populations: &[Population]) {
+    if populations.len() > POPULATIONS_MAX {
+        let message = format!("at most {POPULATIONS_MAX} populations, got {}", populations.len());
+        let help = "put those with the same address and visit into one, with more `clients`";
+        section.report().error_with_help(section.span(), message, help);
+    }
     let clients: u64 = populations.iter().map(|population| u64::from(population.clients)).sum();
     if clients > CLIENTS_MAX {
         let message = format!("the populations have at most {CLIENTS_MAX} clients together, got {clients}");
