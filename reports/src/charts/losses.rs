@@ -197,6 +197,6 @@ mod tests {
             strategy.losses.clear();
         }
         assert_eq!(chart(&summary).description, "No session was lost under any strategy.");
-        assert!(chart(&fixture::log()).description.contains("no session to lose"));
+        assert!(chart(&fixture::log()).description.contains("no visit with a login ended"));
     }
 }

@@ -45,7 +45,7 @@ struct SlowStart {
     window: SimDuration,
     /// Above 1 the share grows fast at first, below 1 slowly.
     aggression: f64,
-    /// Share at the least [percent].
+    /// Share at the least \[percent\].
     min_weight_percent: f64,
 }
 

@@ -79,7 +79,7 @@ pub struct UnknownWord {
 pub struct HashOptions {
     /// `hash-type`.
     pub hash_type: HashType,
-    /// `hash-balance-factor` [percent]; 0 is none. Without effect on a table.
+    /// `hash-balance-factor` \[percent\]; 0 is none. Without effect on a table.
     pub balance_factor: u32,
 }
 

@@ -20,7 +20,7 @@ const DRAWS: u32 = 2;
 pub struct Random {
     ring: Ring,
     draws: u32,
-    /// `hash-balance-factor`, which counts here too [percent]; 0 is none.
+    /// `hash-balance-factor`, which counts here too \[percent\]; 0 is none.
     balance_factor: u32,
     /// The generator of each thread.
     states: Vec<u32>,
@@ -43,7 +43,7 @@ impl Random {
         self.draws
     }
 
-    /// `hash-balance-factor` [percent]; 0 is none.
+    /// `hash-balance-factor` \[percent\]; 0 is none.
     pub fn balance_factor(&self) -> u32 {
         self.balance_factor
     }

@@ -14,7 +14,7 @@ use crate::balancer::{Balancer, Reason};
 use crate::ids::ServerId;
 
 /// The scheduler `lblc`: the first call of an address goes where `wlc` would send it, and later calls go there too, while
-/// that server is configured, has a weight, and is not overloaded while another idles ([`is_overloaded`]). Then `wlc`
+/// that server is configured, has a weight, and is not overloaded while another idles (`is_overloaded`). Then `wlc`
 /// chooses anew. A server that thresholds (`-x`) take out keeps the addresses it has.
 ///
 /// A service of one address has one entry, so **one server gets everything until it is overloaded**. So it is in

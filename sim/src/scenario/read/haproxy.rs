@@ -20,7 +20,7 @@ const TIME_MAX: SimDuration = SimDuration::from_millis(i32::MAX as u64);
 const RETRIES_MAX: u64 = 1_000;
 /// Draws of `random` at most, as in HAProxy.
 const DRAWS_MAX: u64 = 1_000;
-/// Largest `hash-balance-factor`, as in HAProxy [percent].
+/// Largest `hash-balance-factor`, as in HAProxy \[percent\].
 const BALANCE_FACTOR_MAX: u64 = 65_535;
 
 /// The configuration of the algorithm called `name`.
