@@ -79,7 +79,6 @@ fn balancers_json() -> Value {
 
 fn presets_json() -> Value {
     presets()
-        .iter()
         .map(|p| json!({"name": p.name, "kind": p.kind.name(), "summary": p.summary, "source": p.source}))
         .collect()
 }

@@ -238,7 +238,7 @@ fn logs_alone_vary_in_nothing_and_run_once() {
 #[test]
 fn presets_are_named_in_the_explained_text_with_their_source() {
     let explained = read(WHOLE).unwrap().resolved.to_string();
-    for preset in presets().iter().filter(|preset| preset.name == "home-nat" || preset.name == "login-site") {
+    for preset in presets().filter(|preset| preset.name == "home-nat" || preset.name == "login-site") {
         assert!(explained.contains(&format!("# source: {}", preset.source)), "{explained}");
         assert!(explained.contains(&format!("preset = \"{}\"", preset.name)), "{explained}");
     }

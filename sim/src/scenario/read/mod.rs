@@ -2,12 +2,16 @@
 //!
 //! A reader returns `None` when it has reported a mistake and goes on with the rest, so that one run shows all.
 
+mod address;
 mod balancer;
 mod cluster;
 mod haproxy;
+mod log;
+mod population;
 mod proxy;
+mod script;
 mod strategy;
-mod traffic;
+mod visit;
 
 use super::diagnostic::{Diagnostics, Report, Span, similar};
 use super::presets::PresetEntry;
@@ -112,7 +116,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         None => Some(SimDuration::from_secs(10)),
     };
     let connection = match s.take("connection") {
-        Some(item) => traffic::connection(&item, super::presets::CONNECTION),
+        Some(item) => population::connection(&item, super::presets::CONNECTION),
         None => Some(super::presets::CONNECTION),
     };
     // A broken default must not hide mistakes of those who would use it.
@@ -121,7 +125,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let mut sources = Names::new("population or log");
     let mut visit_presets = Vec::new();
     let populations = each(s, "population", "an array of tables: write `[[population]]`", |item| {
-        let (population, preset) = traffic::population(&item, default_connection, &mut sources)?;
+        let (population, preset) = population::population(&item, default_connection, &mut sources)?;
         visit_presets.push(preset);
         Some(population)
     });
@@ -130,7 +134,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     }
     let mut log_files = Vec::new();
     let logs = each(s, "log", "an array of tables: write `[[log]]`", |item| {
-        traffic::log(&item, default_connection, &mut sources, &mut log_files)
+        log::log(&item, default_connection, &mut sources, &mut log_files)
     });
     let has_logs = logs.as_ref().is_none_or(|logs| !logs.is_empty());
     let duration = match &duration_item {
@@ -180,7 +184,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     }
     let scripted_clients =
         each(s, "scripted_client", "an array of tables: write `[[scripted_client]]`", |item| {
-            traffic::scripted_client(&item, end, &strategy_names)
+            script::scripted_client(&item, end, &strategy_names)
         });
     let has_faults = faults.as_ref().is_none_or(|faults| !faults.is_empty());
     let expectations = each(s, "expect", "an array of tables: write `[[expect]]`", |item| {

@@ -1,0 +1,92 @@
+//! Populations, and how their clients use connections.
+
+use super::Names;
+use super::address::address;
+use super::visit::{arrivals, visit};
+use crate::scenario::presets::{self, PresetEntry, PresetKind};
+use crate::scenario::section::{Item, Section};
+use crate::scenario::{ClosedBy, ConnectionRules, Population, Traffic};
+
+/// Users of one population.
+const CLIENTS_MAX: u64 = 100_000_000;
+
+/// `[connection]`, or the `connection` of one source of traffic, over `default`.
+pub(super) fn connection(item: &Item<'_>, default: ConnectionRules) -> Option<ConnectionRules> {
+    let mut section = item.section("a table")?;
+    let s = &mut section;
+    let keepalive_timeout =
+        s.optional("keepalive_timeout", default.keepalive_timeout, |item| item.duration());
+    let keepalive_requests =
+        s.optional("keepalive_requests", default.keepalive_requests, |item| item.u32_at_least(1));
+    let closed_by = s.optional("closed_by", default.closed_by, |item| {
+        item.one_of(&[("server", ClosedBy::Server), ("client", ClosedBy::Client)])
+    });
+    section.finish();
+    Some(ConnectionRules {
+        keepalive_timeout: keepalive_timeout?,
+        keepalive_requests: keepalive_requests?,
+        closed_by: closed_by?,
+    })
+}
+
+/// One `[[population]]`, and the preset of its visits.
+pub(super) fn population(
+    item: &Item<'_>,
+    default_connection: ConnectionRules,
+    names: &mut Names,
+) -> Option<(Population, Option<&'static PresetEntry>)> {
+    let mut section = item.section("a table")?;
+    let s = &mut section;
+    let name_item = s.take("name");
+    if name_item.is_none() {
+        s.missing("name", None);
+    }
+    let name = names.add(name_item);
+    let clients = s.required("clients", |item| item.integer(1, CLIENTS_MAX).map(|number| number as u32));
+    let address = s.required("address", |item| address(&item));
+    let visit_item = s.take("visit");
+    let arrivals_item = s.take("arrivals");
+    let mut preset = None;
+    let traffic = match (visit_item, arrivals_item) {
+        (Some(item), None) => visit(&item).map(|(plan, name)| {
+            preset = name;
+            Traffic::ClosedLoop(plan)
+        }),
+        (None, Some(item)) => arrivals(&item),
+        (Some(_), Some(arrivals)) => {
+            let help = "users who click (`visit`) and single requests (`arrivals`) are two populations";
+            s.report().error_with_help(
+                arrivals.key_span,
+                "a population has `visit` or `arrivals`, got both".into(),
+                help,
+            );
+            None
+        }
+        (None, None) => {
+            s.missing("visit", Some("add `visit = { preset = \"login-site\" }`, or `arrivals`"));
+            None
+        }
+    };
+    let connection =
+        s.optional("connection", default_connection, |item| connection(&item, default_connection));
+    section.finish();
+    let population = Population {
+        name: name?,
+        clients: clients?,
+        address: address?,
+        traffic: traffic?,
+        connection: connection?,
+    };
+    Some((population, preset))
+}
+
+/// The name under `preset`, if there is one and it is known.
+pub(super) fn preset_name<'a>(section: &mut Section<'a>, kind: PresetKind) -> Option<Option<&'a str>> {
+    let Some(item) = section.take("preset") else { return Some(None) };
+    let name = item.string()?;
+    if presets::preset(kind, name).is_none() {
+        item.unknown("preset", name, presets::preset_names(kind));
+        return None;
+    }
+    Some(Some(name))
+}

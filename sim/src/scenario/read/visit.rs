@@ -1,0 +1,102 @@
+//! What a population's clients do: visits, or arrivals that wait for nobody.
+
+use super::population::preset_name;
+use crate::engine::Distribution;
+use crate::scenario::presets::{self, PresetEntry, PresetKind};
+use crate::scenario::quantity::Quantity;
+use crate::scenario::section::{Item, Section};
+use crate::scenario::{Traffic, VisitPlan};
+use crate::session::OnUnknownId;
+
+/// The `visit` of a population, and the preset it started from.
+pub(super) fn visit(item: &Item<'_>) -> Option<(VisitPlan, Option<&'static PresetEntry>)> {
+    let mut section = item.section("a table such as { preset = \"login-site\" }")?;
+    let s = &mut section;
+    let name = preset_name(s, PresetKind::Visit);
+    let base = name.flatten().map(presets::visit);
+    // With a preset each key is optional; without one the shape of a visit must be said. A preset whose name is
+    // wrong is taken for one, so that the mistake is not followed by others.
+    let has_preset = name != Some(None);
+    let defaults = base.unwrap_or_else(|| presets::visit("login-site"));
+    let [clicks, think, away] = [
+        ("clicks", &defaults.clicks, Quantity::Count),
+        ("think", &defaults.think, Quantity::Time),
+        ("away", &defaults.away, Quantity::Time),
+    ]
+    .map(|(key, default, quantity)| {
+        if has_preset {
+            s.optional(key, default.clone(), |item| item.distribution(quantity))
+        } else {
+            s.required(key, |item| item.distribution(quantity))
+        }
+    });
+    if let (Some(item), Some(Distribution::Constant(0.0))) = (s.take("away"), &away) {
+        item.error("`away` must be above 0s: a user who is never away clicks without end in no time".into());
+    }
+    let login = if has_preset {
+        s.optional("login", defaults.login, |item| item.boolean())
+    } else {
+        s.required("login", |item| item.boolean())
+    };
+    let form_token = s.optional("form_token", defaults.form_token && login == Some(true), |item| {
+        let token = item.boolean()?;
+        if token && login == Some(false) {
+            item.error_with_help("`form_token` has no meaning without a login".into(), "set `login = true`");
+            return None;
+        }
+        Some(token)
+    });
+    let logins_again = s.optional("logins_again", defaults.logins_again, |item| {
+        item.integer(0, u8::MAX.into()).map(|number| number as u8)
+    });
+    let leave_on_loss = s.optional("leave_on_loss", defaults.leave_on_loss, |item| {
+        let probability = item.number()?;
+        if !(0.0..=1.0).contains(&probability) {
+            item.error(format!("`leave_on_loss` is a probability from 0 to 1, got {}", item.got()));
+            return None;
+        }
+        Some(probability)
+    });
+    let session_idle_timeout =
+        s.optional("session_idle_timeout", defaults.session_idle_timeout, |item| item.duration_above_zero());
+    let on_unknown_id = on_unknown_id(s, defaults.on_unknown_id);
+    section.finish();
+    let preset = name?.and_then(|name| presets::preset(PresetKind::Visit, name));
+    let plan = VisitPlan {
+        clicks: clicks?,
+        think: think?,
+        away: away?,
+        login: login?,
+        form_token: form_token?,
+        logins_again: logins_again?,
+        leave_on_loss: leave_on_loss?,
+        session_idle_timeout: session_idle_timeout?,
+        on_unknown_id: on_unknown_id?,
+    };
+    Some((plan, preset))
+}
+
+/// What the application does with an id that it does not know.
+pub(super) fn on_unknown_id(section: &mut Section<'_>, default: OnUnknownId) -> Option<OnUnknownId> {
+    section.optional("on_unknown_id", default, |item| {
+        item.one_of(&[("new_id", OnUnknownId::NewId), ("adopt_id", OnUnknownId::AdoptId)])
+    })
+}
+
+/// The `arrivals` of a population.
+pub(super) fn arrivals(item: &Item<'_>) -> Option<Traffic> {
+    const RATE_MAX: f64 = 1e9;
+    let law =
+        item.section("a table such as { poisson = { rate = 70.0 } }")?.single("process", &["poisson"])?;
+    let mut section = law.section("a table with `rate`")?;
+    let rate = section.required("rate", |item| {
+        let rate = item.number_above_zero()?;
+        if rate > RATE_MAX {
+            item.error(format!("`rate` must be at most {RATE_MAX} a second, got {}", item.got()));
+            return None;
+        }
+        Some(rate)
+    });
+    section.finish();
+    Some(Traffic::Poisson { rate: rate? })
+}
