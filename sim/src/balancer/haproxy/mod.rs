@@ -9,6 +9,7 @@
 
 mod configure;
 mod functions;
+mod keyed;
 mod lookup;
 mod map;
 mod ring;
