@@ -122,4 +122,13 @@ mod tests {
             prop_assert!(points.is_empty() || (whole - 1.0).abs() < 1e-9);
         }
     }
+
+    #[test]
+    fn points_at_one_place_share_the_whole_circle() {
+        let all = |points: &[(u64, ServerId)]| {
+            Ring::new(points.to_vec()).shares().map(|(_, share)| share).collect::<Vec<_>>()
+        };
+        assert_eq!(all(&[(9, ServerId(0))]), [1.0]);
+        assert_eq!(all(&[(u64::MAX - 3, ServerId(0)), (u64::MAX - 3, ServerId(1))]), [1.0, 0.0]);
+    }
 }
