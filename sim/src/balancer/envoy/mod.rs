@@ -13,8 +13,8 @@ super::catalogue! {
     /// Envoy's policies.
     envoy: EnvoyMethod<Servers = ProxyServers, Request = ProxyRequest> {
         /// The least loaded of a few random servers; with unequal weights round robin by weight over load.
-        least_request::LeastRequest,
+        least_request::LeastRequest [NotRecorded],
         /// A ring whose size, not the points per server, is given.
-        ring_hash::RingHash,
+        ring_hash::RingHash [NotRecorded],
     }
 }

@@ -29,27 +29,27 @@ super::catalogue! {
     /// HAProxy algorithms, named as in `balance`.
     haproxy: HaproxyMethod<Servers = Servers, Request = HaproxyRequest> {
         /// Weighted round robin that follows changes of weights smoothly, HAProxy's default in most examples.
-        roundrobin::RoundRobin,
+        roundrobin::RoundRobin [Recorded],
         /// Weighted round robin over a table made in advance.
-        static_rr = "static-rr"::StaticRr,
+        static_rr = "static-rr"::StaticRr [Recorded],
         /// The least requests in flight by weight, the one that has rested longest among equals.
-        leastconn::LeastConn,
+        leastconn::LeastConn [Recorded],
         /// The first server by `id` that has room.
-        first::First,
+        first::First [Recorded],
         /// A hash of the client's address.
-        source::Source,
+        source::Source [Recorded],
         /// A hash of the request's URI.
-        uri::Uri,
+        uri::Uri [Recorded],
         /// A hash of a parameter of the URI's query.
-        url_param::UrlParam,
+        url_param::UrlParam [Recorded],
         /// A hash of a request header.
-        hdr::Hdr,
+        hdr::Hdr [Recorded],
         /// A hash of the RDP cookie.
-        rdp_cookie = "rdp-cookie"::RdpCookie,
+        rdp_cookie = "rdp-cookie"::RdpCookie [Recorded],
         /// A hash of any sample of the request.
-        hash::Hash,
+        hash::Hash [NotRecorded],
         /// Random points on the consistent ring, and the least loaded of their servers.
-        random::Random,
+        random::Random [Recorded],
     }
 }
 

@@ -16,37 +16,48 @@ pub use least::{Least, Rank, Score};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Reason;
-use crate::engine::SimTime;
+use crate::engine::{SimTime, Stream};
 
 super::catalogue! {
     /// LVS schedulers, named as in `ipvsadm -s`.
     lvs: LvsScheduler<Servers = Destinations, Request = SchedulerRequest> {
         /// Round robin over the servers in list order.
-        rr::LvsRr,
+        rr::LvsRr [Recorded],
         /// Weighted round robin: rounds over the servers whose weight reaches a threshold that falls step by step.
-        wrr::LvsWrr,
+        wrr::LvsWrr [Recorded],
         /// Least connection: 256 times the active plus the inactive connections.
-        lc::LvsLc,
+        lc::LvsLc [Recorded],
         /// Weighted least connection: 256 times the active plus the inactive connections, over the weight.
-        wlc::LvsWlc,
+        wlc::LvsWlc [Recorded],
         /// Shortest expected delay: one more than the active connections, over the weight.
-        sed::LvsSed,
+        sed::LvsSed [Recorded],
         /// Never queue: the first server without an active connection, else the shortest expected delay.
-        nq::LvsNq,
+        nq::LvsNq [Recorded],
         /// Weighted fail-over: the largest weight takes everything.
-        fo::LvsFo,
+        fo::LvsFo [Recorded],
         /// Overflow: the largest weight takes as many active connections as its weight says, then the next one.
-        ovf::LvsOvf,
+        ovf::LvsOvf [Recorded],
         /// Destination hashing: one server for each address that is called, so a single one behind one address.
-        dh::LvsDh,
+        dh::LvsDh [Recorded],
         /// Source hashing: one server for each client address, from a table of 256 slots shared out by weight.
-        sh::LvsSh,
+        sh::LvsSh [Recorded],
         /// Maglev hashing: one server for each client address, from a table of 4093 slots that changes little.
-        mh::LvsMh,
+        mh::LvsMh [Recorded],
         /// Locality-based least connection: an address that is called stays at its server until that is overloaded.
-        lblc::LvsLblc,
+        lblc::LvsLblc [Recorded],
         /// Locality-based least connection with replication: an address that is called keeps a set of servers.
-        lblcr::LvsLblcr,
+        lblcr::LvsLblcr [Recorded],
+        /// Power of two choices: of two servers drawn by weight, the one with fewer connections for its weight.
+        twos::LvsTwos [NotRecorded],
+    }
+}
+
+impl LvsScheduler {
+    /// Says what a scheduler that decides by chance draws from, and the director's name among all that share the stream.
+    pub fn set_draws(&mut self, draws: Stream, director: u64) {
+        if let Self::LvsTwos(twos) = self {
+            twos.set_draws(draws, director);
+        }
     }
 }
 

@@ -24,25 +24,25 @@ super::catalogue! {
     /// Algorithms of no particular program.
     modern: ModernMethod<Servers = ProxyServers, Request = ProxyRequest> {
         /// Maglev: a lookup table in which servers take turns to claim their preferred entries.
-        maglev::Maglev,
+        maglev::Maglev [NotRecorded],
         /// Consistent hashing: a ring with a number of points per unit of weight.
-        ring_hash::RingHash,
+        ring_hash::RingHash [NotRecorded],
         /// Rendezvous hashing: each client ranks the servers by a hash of both.
-        rendezvous::Rendezvous,
+        rendezvous::Rendezvous [NotRecorded],
         /// Jump consistent hash: no table at all.
-        jump::Jump,
+        jump::Jump [NotRecorded],
         /// Consistent hashing with bounded loads: a full server passes its clients on along the ring.
-        bounded_load::BoundedLoad,
+        bounded_load::BoundedLoad [NotRecorded],
         /// AnchorHash: consistent hashing over a fixed set of buckets.
-        anchor_hash::AnchorHash,
+        anchor_hash::AnchorHash [NotRecorded],
         /// Uniformly random, in proportion to the weights.
-        random::Random,
+        random::Random [NotRecorded],
         /// The least loaded of d servers drawn at random.
-        power_of_d::PowerOfD,
+        power_of_d::PowerOfD [NotRecorded],
         /// The cheaper of two random servers: response time, quick to rise and slow to fall, times requests in flight.
-        peak_ewma::PeakEwma,
+        peak_ewma::PeakEwma [NotRecorded],
         /// Prequal: the fastest of the servers probed lately that are not crowded.
-        prequal::Prequal,
+        prequal::Prequal [NotRecorded],
     }
 }
 

@@ -21,19 +21,19 @@ super::catalogue! {
     /// nginx methods, named as in the `upstream` block (`round_robin` is the default, which has no directive).
     nginx: NginxMethod<Servers = Peers, Request = RequestState> {
         /// Smooth weighted round robin, nginx's default.
-        round_robin::RoundRobin,
+        round_robin::RoundRobin [Recorded],
         /// One client network, one server: a hash of the address, then of the hash.
-        ip_hash::IpHash,
+        ip_hash::IpHash [Recorded],
         /// One key, one server: a hash of the key, then of the key again with a number before it.
-        hash::Hash,
+        hash::Hash [Recorded],
         /// One key, one server: the next point on a ring, so that few keys move when servers come and go.
-        hash_consistent::HashConsistent,
+        hash_consistent::HashConsistent [Recorded],
         /// Fewest open requests for the weight; round robin among equals.
-        least_conn::LeastConn,
+        least_conn::LeastConn [Recorded],
         /// A server drawn by weight.
-        random::Random,
+        random::Random [ByDistribution],
         /// The less loaded of two servers drawn by weight (`random two least_conn`).
-        random_two::RandomTwo,
+        random_two::RandomTwo [ByDistribution],
     }
 }
 
