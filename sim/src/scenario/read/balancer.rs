@@ -8,7 +8,7 @@ use super::nginx::nginx;
 use super::proxy::proxy;
 use crate::balancer::lvs::LvsScheduler;
 use crate::balancer::nginx::NginxMethod;
-use crate::balancer::{CatalogueEntry, entries};
+use crate::balancer::{CatalogueEntry, entries, entry};
 use crate::scenario::Program;
 use crate::scenario::diagnostic::similar;
 use crate::scenario::section::{Item, Section};
@@ -60,7 +60,7 @@ pub(super) fn balancer(
     servers: Option<&[ReadServer]>,
 ) -> Option<(String, Program)> {
     if let Some(name) = item.text() {
-        let Some(entry) = entries().find(|entry| entry.scenario_name == name) else {
+        let Some(entry) = entry(name) else {
             item.unknown("balancer", name, entries().map(|entry| entry.scenario_name));
             return None;
         };
@@ -80,7 +80,7 @@ pub(super) fn balancer(
         return None;
     };
     // `"nginx.ip_hash" = {}`, with the whole name as one key, reads the same as `nginx.ip_hash = {}`.
-    if let Some(entry) = entries().find(|entry| entry.scenario_name == program.key) {
+    if let Some(entry) = entry(program.key) {
         let program = configure(entry, options(program)?, names, servers)?;
         return Some((entry.scenario_name.to_owned(), program));
     }
@@ -108,7 +108,7 @@ pub(super) fn balancer(
         return None;
     };
     let name = format!("{}.{}", program.key, method.key);
-    let Some(entry) = entries().find(|entry| entry.scenario_name == name) else {
+    let Some(entry) = entry(&name) else {
         unknown(program.key_span.to(method.key_span), &name);
         return None;
     };
