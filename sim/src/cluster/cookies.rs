@@ -25,11 +25,11 @@ impl CookieJars {
 
     fn jar(&mut self, origin: Origin) -> Option<&mut u16> {
         match origin {
-            Origin::Client(client) => self.clients.get_mut(client.index()),
+            Origin::Client(client) | Origin::Object(client) => self.clients.get_mut(client.index()),
             Origin::Log { source, client } => {
                 self.logs.get_mut(usize::from(source))?.get_mut(client as usize)
             }
-            Origin::Poisson | Origin::Script(_) => None,
+            Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => None,
         }
     }
 
@@ -76,11 +76,11 @@ mod tests {
         let mut jars = CookieJars::new(1, [0, 2].into_iter());
         let log = Origin::Log { source: 1, client: 1 };
         jars.set(log, ServerId(3));
-        jars.set(Origin::Poisson, ServerId(4));
+        jars.set(Origin::Arrival, ServerId(4));
         assert_eq!(jars.server(log), Some(ServerId(3)));
         assert_eq!(jars.server(Origin::Client(ClientId(0))), None);
         assert_eq!(jars.server(Origin::Log { source: 1, client: 0 }), None);
         assert_eq!(jars.server(Origin::Log { source: 0, client: 0 }), None);
-        assert_eq!(jars.server(Origin::Poisson), None);
+        assert_eq!(jars.server(Origin::Arrival), None);
     }
 }

@@ -4,14 +4,18 @@
 //! accounts and returns what happened.
 
 pub mod accounting;
+mod browser;
 mod closed_loop;
 mod connection;
 mod cookies;
 pub mod event;
 mod evidence;
 mod faults;
+mod hold;
 mod observe;
 mod open_loop;
+mod page;
+mod patience;
 mod replay;
 mod request;
 mod retry;
@@ -33,7 +37,7 @@ use crate::health::active::TcpChecker;
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
-use crate::scenario::{Scenario, Strategy, Traffic, Vary};
+use crate::scenario::{Scenario, Strategy, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
@@ -41,6 +45,7 @@ use crate::table::Column;
 use crate::tier::Instance;
 use crate::tier::nginx::HashKey;
 
+use browser::{BrowserSamplers, Pace, Tab};
 use cookies::CookieJars;
 use event::Event;
 use open_loop::Source;
@@ -62,6 +67,10 @@ pub struct Cluster<'a> {
     sessions: Sessions,
     requests: Slots<Request>,
     connections: Slots<Connection>,
+    /// What clients with browsers have open.
+    tabs: Slots<Tab>,
+    /// Requests in servers whose clients have gone.
+    gone: u64,
     sources: Vec<Source<'a>>,
     script: Script<'a>,
     recorder: Recorder,
@@ -95,7 +104,7 @@ struct Tier {
 /// The laws that are drawn from at every click, made ready for drawing.
 #[derive(Debug)]
 struct Samplers {
-    /// By population; of no use for Poisson sources.
+    /// By population; of no use for single requests.
     visits: Column<PopulationId, VisitSamplers>,
     /// Service demand.
     demand: Column<ServerId, Sampler>,
@@ -108,6 +117,11 @@ struct VisitSamplers {
     clicks: Sampler,
     think: Sampler,
     away: Sampler,
+    /// How fast time away passes, where that differs.
+    pace: Option<Pace>,
+    /// Whether users come with arrivals, not by themselves.
+    arrives: bool,
+    browser: Option<BrowserSamplers>,
 }
 
 impl Samplers {
@@ -117,11 +131,17 @@ impl Samplers {
             .populations
             .iter()
             .map(|population| {
-                let (clicks, think, away) = match &population.traffic {
-                    Traffic::ClosedLoop(plan) => (&plan.clicks, &plan.think, &plan.away),
-                    Traffic::Poisson { .. } => (&none, &none, &none),
-                };
-                VisitSamplers { clicks: clicks.sampler(), think: think.sampler(), away: away.sampler() }
+                let plan = population.traffic.visit();
+                let (clicks, think, away) =
+                    plan.map_or((&none, &none, &none), |plan| (&plan.clicks, &plan.think, &plan.away));
+                VisitSamplers {
+                    clicks: clicks.sampler(),
+                    think: think.sampler(),
+                    away: away.sampler(),
+                    pace: Pace::of(population, scenario.warmup),
+                    arrives: population.traffic.arrivals().is_some(),
+                    browser: plan.and_then(|plan| plan.browser.as_ref()).map(BrowserSamplers::new),
+                }
             })
             .collect();
         let demand = scenario.servers.iter().map(|server| server.capacity.service.sampler()).collect();
@@ -151,6 +171,16 @@ struct Streams {
     balancer: Stream,
     addresses: Stream,
     users: Stream,
+    activity: Stream,
+    objects: Stream,
+    object_demand: Stream,
+    patience: Stream,
+    backoff: Stream,
+    visit_end: Stream,
+    hold: Stream,
+    message_gap: Stream,
+    message_demand: Stream,
+    arrival_phases: Stream,
 }
 
 impl Streams {
@@ -177,6 +207,16 @@ impl Streams {
             balancer: stream(behaviour, StreamId::Balancer),
             addresses: stream(population, StreamId::Addresses),
             users: stream(population, StreamId::UsersPerAddress),
+            activity: stream(population, StreamId::Activity),
+            objects: stream(behaviour, StreamId::Objects),
+            object_demand: stream(behaviour, StreamId::ObjectDemand),
+            patience: stream(behaviour, StreamId::Patience),
+            backoff: stream(behaviour, StreamId::Backoff),
+            visit_end: stream(behaviour, StreamId::VisitEnd),
+            hold: stream(behaviour, StreamId::Hold),
+            message_gap: stream(behaviour, StreamId::MessageGap),
+            message_demand: stream(behaviour, StreamId::MessageDemand),
+            arrival_phases: stream(behaviour, StreamId::ArrivalPhases),
         }
     }
 }
@@ -192,6 +232,7 @@ impl Model for Cluster<'_> {
             Event::SourceArrival(source) => self.source_arrival(now, source, pending),
             Event::Retry(request) => self.retry(now, request, pending),
             Event::Check(server) => self.check(now, server, pending),
+            Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
             Event::FaultEnds(fault) => self.fault_ends(now, fault),
             Event::ScriptStep(step) => self.script_step(now, step, pending),

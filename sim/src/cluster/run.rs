@@ -3,10 +3,11 @@
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
+use super::browser::Pace;
 use super::cookies::CookieJars;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
-use super::open_loop::{PoissonSource, Source};
+use super::open_loop::{ArrivalSource, Crowd, Source};
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
 use super::story::Stories;
@@ -14,7 +15,7 @@ use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
 use crate::engine::{Ladder, SimDuration, SimTime, Simulation};
 use crate::health::active::TcpChecker;
-use crate::ids::{ClientId, ServerId};
+use crate::ids::{ClientId, PopulationId, ServerId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::addresses::{AddressesExhausted, NetworkDealer, place_clients};
 use crate::population::clients::{Clients, Step};
@@ -179,13 +180,18 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     }
     let mut sources = Vec::new();
     for (population, &first_client) in scenario.populations.iter().zip(&firsts) {
-        if let Traffic::Poisson { rate } = population.traffic {
-            sources.push(Source::Poisson(PoissonSource {
-                gap_mean: 1.0 / rate,
-                first_client,
-                clients: population.clients,
+        if population.traffic.visit().is_some_and(|visit| visit.browser.is_some()) {
+            clients.give_browsers(first_client, population.clients);
+        }
+        if let Some(plan) = population.traffic.arrivals() {
+            let pace = Pace::of(population, scenario.warmup);
+            let activity = pace.as_ref().map(|pace| &pace.activity);
+            sources.push(Source::Arrivals(ArrivalSource {
+                process: plan.process(scenario.warmup, streams.arrival_phases, sources.len() as u64),
+                crowd: Crowd::new(first_client, population.clients, activity, &streams.activity),
                 number: 0,
                 rules: &population.connection,
+                visits: population.traffic.visit().is_some(),
             }));
         }
     }
@@ -205,7 +211,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
                 if gives_cookies(plan) {
                     let of_log = |source: &Source<'_>| match source {
                         Source::Log(replay) => replay.clients(),
-                        Source::Poisson(_) => 0,
+                        Source::Arrivals(_) => 0,
                     };
                     tier.cookies = Some(CookieJars::new(clients.len(), sources.iter().map(of_log)));
                 }
@@ -217,6 +223,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         sessions: Sessions::default(),
         requests: Slots::default(),
         connections: Slots::default(),
+        tabs: Slots::default(),
+        gone: 0,
         sources,
         script: Script::new(&scenario.scripted_clients, setup.strategy),
         recorder: Recorder::new(calendar.clone(), scenario.servers.len()),
@@ -284,20 +292,26 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     let Simulation { model, pending, .. } = simulation;
     let scenario = model.scenario;
     let from = calendar.measured_from;
-    for (population, first) in scenario.populations.iter().zip(firsts) {
+    for (number, (population, first)) in scenario.populations.iter().zip(firsts).enumerate() {
         if let Traffic::ClosedLoop(plan) = &population.traffic {
             for client in first.0..first.0 + population.clients {
                 // Users are away when the run begins, for the rest of an absence that began before it.
                 let rest = plan.away.residual(&model.streams.initial, u64::from(client), 0);
-                let begins = SimTime::ZERO + SimDuration::from_secs_f64(rest);
+                let rest = match &model.samplers.visits[PopulationId(number as u16)].pace {
+                    None => SimDuration::from_secs_f64(rest),
+                    Some(pace) => {
+                        pace.absence(SimTime::ZERO, rest, ClientId(client), &model.streams.activity)
+                    }
+                };
+                let begins = SimTime::ZERO + rest;
                 pending.at(begins, Event::ClientActs(ClientId(client)).word());
             }
         }
     }
     for source in 0..model.sources.len() {
-        let first = match &model.sources[source] {
-            Source::Poisson(poisson) => {
-                Some(SimTime::ZERO + model.poisson_gap(source as u32, poisson.gap_mean, 1))
+        let first = match &mut model.sources[source] {
+            Source::Arrivals(arrivals) => {
+                arrivals.after(SimTime::ZERO, source as u32, &model.streams.arrivals)
             }
             Source::Log(replay) => replay.next_at().map(|at| from + at.since(SimTime::ZERO)),
         };
@@ -345,7 +359,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         .iter()
         .filter_map(|source| match source {
             Source::Log(replay) => Some(replay),
-            Source::Poisson(_) => None,
+            Source::Arrivals(_) => None,
         })
         .zip(&cluster.scenario.logs)
     {
@@ -367,7 +381,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
                 .iter()
                 .map(|source| match source {
                     Source::Log(replay) => replay.visiting_measured(),
-                    Source::Poisson(_) => 0,
+                    Source::Arrivals(_) => 0,
                 })
                 .sum::<u64>();
     let visiting = cluster.clients.rows().iter().filter(|row| row.step != Step::Begin).count() as u64
@@ -376,12 +390,12 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
             .iter()
             .map(|source| match source {
                 Source::Log(replay) => replay.visiting(),
-                Source::Poisson(_) => 0,
+                Source::Arrivals(_) => 0,
             })
             .sum::<u64>();
     let under_way = UnderWay {
         visits: visiting,
-        requests: cluster.requests.len() as u64,
+        requests: cluster.requests.len() as u64 - cluster.gone,
         in_servers,
         in_servers_time_ns,
     };
@@ -391,7 +405,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         .iter()
         .map(|source| match source {
             Source::Log(replay) => (replay.clients(), replay.bytes()),
-            Source::Poisson(_) => (0, 0),
+            Source::Arrivals(_) => (0, 0),
         })
         .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));
     let jar_bytes = cluster.tiers[0].cookies.as_ref().map_or(0, CookieJars::bytes);

@@ -1,7 +1,9 @@
 //! Clients: their addresses, their visits, and real access logs.
 
 pub mod addresses;
+pub mod arrivals;
 pub mod clients;
+pub mod curve;
 pub mod replay;
 
 use std::net::IpAddr;
