@@ -94,4 +94,6 @@ pub enum StreamId {
     ReplayDemand = 15,
     /// The noise floor: what uniform random choice would give.
     NoiseFloor = 16,
+    /// Cases of the live arm of the conformance suite.
+    LiveCases = 64,
 }
