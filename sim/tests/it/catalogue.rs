@@ -89,6 +89,24 @@ fn by_weight(counts: [f64; 4]) -> bool {
     counts.iter().enumerate().all(|it| off(it) < 155.0)
 }
 
+#[test]
+fn what_ties_a_client_says_hashed_and_what_does_not_says_scheduled() {
+    for entry in entries() {
+        // An address that `lblc` and `lblcr` have not met yet is scheduled, by the least load.
+        let learns = ["lvs.lblc", "lvs.lblcr"].contains(&entry.scenario_name);
+        let expected = match entry.properties.ties {
+            Ties::Client { .. } | Ties::Called { .. } if !learns => Reason::Hashed,
+            _ => Reason::Scheduled { tie: false },
+        };
+        let (_, reason) = trial(entry, &weighted(&[1, 3])).open(&Caller::new(1));
+        let reason = match reason {
+            Reason::Scheduled { .. } => Reason::Scheduled { tie: false },
+            other => other,
+        };
+        assert_eq!(reason, expected, "{}", entry.scenario_name);
+    }
+}
+
 const CLIENTS: u64 = 5_000;
 
 /// The names of the servers that clients go to, each alone.
@@ -111,6 +129,12 @@ fn moved(before: &[Option<u16>], after: &[Option<u16>], gone: u16) -> f64 {
     stayed.filter(|(before, after)| before != after).count() as f64 / CLIENTS as f64
 }
 
+/// What is declared as a bound has its reason:
+/// - Maglev's table of 65,537 moves 0.23 % needlessly (measured on Envoy's own tables), and twice that is allowed; the
+///   kernel's of 4,093 is smaller, and the paper (section 5.3, figure 12) finds a few percent with so few places a server;
+/// - Envoy's ring keeps its size when a server goes, so those that stay get a tenth of all points anew, and with them at
+///   most as many clients as had to move.
+///
 /// `Unbounded` is a claim too: it would be a better algorithm if nobody or few moved.
 fn assert_moves(name: &str, moves: Moves, moved: f64) {
     let as_declared = match moves {
