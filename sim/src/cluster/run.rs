@@ -254,6 +254,9 @@ fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Str
                 jiffies_at_zero: clock.below(1 << 32, number, 0),
                 tick_phase: SimDuration(clock.below(tick, number, 1)),
             };
+            for service in &mut config.services {
+                service.scheduler.set_draws(streams.balancer, number);
+            }
             let weights = config.services[0].servers.iter().map(|server| server.weight).collect();
             let remembers = config.services[0].persistence_timeout.is_some();
             (Instance::Lvs(Lvs::new(config)), remembers, 1, weights)

@@ -7,6 +7,7 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use crate::backend::{Capacity, Discipline};
+use crate::balancer;
 use crate::engine::SimDuration;
 use crate::population::{AddressPlan, SitePages, UsersPerAddress};
 use crate::session::{OnUnknownId, SessionPlan};
@@ -64,8 +65,12 @@ impl Document {
 
     fn comment(&mut self, preset: &PresetEntry) {
         for text in [format!("{}: {}", preset.name, preset.summary), format!("source: {}", preset.source)] {
-            writeln!(self.text, "# {text}").expect("writing to a string");
+            self.remark(&text);
         }
+    }
+
+    fn remark(&mut self, text: &str) {
+        writeln!(self.text, "# {text}").expect("writing to a string");
     }
 }
 
@@ -141,7 +146,7 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
         }
     }
     for strategy in &scenario.strategies {
-        show_strategy(d, strategy, scenario);
+        show_strategy(d, strategy, scenario, visit_presets.is_some());
     }
     for expectation in &scenario.expectations {
         show_expectation(d, expectation, &scenario.strategies);
@@ -304,7 +309,7 @@ fn show_capacity(capacity: &Capacity) -> String {
     format!("{{ {discipline}, service = {} }}", show_distribution(&capacity.service, Quantity::Time))
 }
 
-fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario) {
+fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, comments: bool) {
     d.header("[[strategy]]");
     d.line("name", text(&strategy.name));
     let session = match &strategy.session {
@@ -323,6 +328,9 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario) {
             d.line("delay_before_retry", duration(check.delay_before_retry));
         }
         d.header(&format!("[strategy.balancer.{}]", strategy.balancer));
+        if let (true, Some(entry)) = (comments, balancer::entry(&strategy.balancer)) {
+            d.remark(entry.evidence.name());
+        }
         match &tier.program {
             Program::Nginx(config) => programs::show_nginx(d, config, &tier.keys, scenario),
             Program::Lvs(config) => programs::show_lvs(d, config, scenario),

@@ -8,7 +8,7 @@ use super::request::nginx_key;
 use super::{Names, Site};
 use crate::balancer::lvs::LvsScheduler;
 use crate::balancer::nginx::NginxMethod;
-use crate::balancer::{CatalogueEntry, entries};
+use crate::balancer::{CatalogueEntry, entries, entry};
 use crate::scenario::diagnostic::similar;
 use crate::scenario::section::{Item, Section};
 use crate::scenario::{Keys, Program};
@@ -56,7 +56,7 @@ const PARAMETERS: &[(&str, &str)] = &[
 /// `balancer`: its scenario name and its configuration.
 pub(super) fn balancer(item: &Item<'_>, site: &Site<'_>) -> Option<(String, Program, Keys)> {
     if let Some(name) = item.text() {
-        let Some(entry) = entries().find(|entry| entry.scenario_name == name) else {
+        let Some(entry) = entry(name) else {
             item.unknown("balancer", name, entries().map(|entry| entry.scenario_name));
             return None;
         };
@@ -76,7 +76,7 @@ pub(super) fn balancer(item: &Item<'_>, site: &Site<'_>) -> Option<(String, Prog
         return None;
     };
     // `"nginx.ip_hash" = {}`, with the whole name as one key, reads the same as `nginx.ip_hash = {}`.
-    if let Some(entry) = entries().find(|entry| entry.scenario_name == program.key) {
+    if let Some(entry) = entry(program.key) {
         let (program, keys) = configure(entry, options(program)?, site)?;
         return Some((entry.scenario_name.to_owned(), program, keys));
     }
@@ -104,7 +104,7 @@ pub(super) fn balancer(item: &Item<'_>, site: &Site<'_>) -> Option<(String, Prog
         return None;
     };
     let name = format!("{}.{}", program.key, method.key);
-    let Some(entry) = entries().find(|entry| entry.scenario_name == name) else {
+    let Some(entry) = entry(&name) else {
         unknown(program.key_span.to(method.key_span), &name);
         return None;
     };
