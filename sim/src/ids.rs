@@ -92,6 +92,10 @@ pub enum StreamId {
     InitialState = 14,
     /// Service demand of a replayed log line.
     ReplayDemand = 15,
+    /// Which page a request asks for.
+    Pages = 40,
+    /// Values of headers and parameters that are a client's for good.
+    RequestValues = 41,
     /// The noise floor: what uniform random choice would give.
     NoiseFloor = 16,
     /// How active a user is beside others.
@@ -114,4 +118,6 @@ pub enum StreamId {
     MessageDemand = 25,
     /// Lengths of bursts of arrivals and of the times between them.
     ArrivalPhases = 26,
+    /// Cases of the live arm of the conformance suite.
+    LiveCases = 64,
 }

@@ -33,8 +33,8 @@ impl Cluster<'_> {
         let slot = self.open_tab(id);
         if self.tabs.get(slot).held_until == SimTime::NEVER {
             let name = self.part_name(id, 0);
-            let law = self.browser_samplers(id).hold;
-            let time = law.map(|law| law.duration(&self.streams.hold, u64::from(id.0), name));
+            let law = &self.browser_samplers(id).hold;
+            let time = law.as_ref().map(|law| law.duration(&self.streams.hold, u64::from(id.0), name));
             let tab = self.tabs.get_mut(slot);
             tab.held_until = now + time.unwrap_or(SimDuration::ZERO);
             tab.messages = 0;
@@ -59,7 +59,7 @@ impl Cluster<'_> {
         let tab = *self.tabs.get(slot);
         let left = tab.held_until.max(now).since(now);
         let name = self.part_name(id, u64::from(tab.messages));
-        let law = self.browser_samplers(id).messages.filter(|_| hold.messages.is_some());
+        let law = self.browser_samplers(id).messages.as_ref().filter(|_| hold.messages.is_some());
         let gap = law.map(|law| law.duration(&self.streams.message_gap, u64::from(id.0), name));
         self.announce(now, id, gap.map_or(left, |gap| gap.min(left)), pending);
     }
@@ -147,8 +147,8 @@ impl Cluster<'_> {
         }
         self.forget_in_browser(id, held.connection);
         let name = self.part_name(id, u64::from(messages) | 1 << 19);
-        let law = self.browser_samplers(id).reconnect;
-        let first = law.map_or(0.0, |law| law.sample(&self.streams.backoff, u64::from(id.0), name));
+        let law = &self.browser_samplers(id).reconnect;
+        let first = law.as_ref().map_or(0.0, |law| law.sample(&self.streams.backoff, u64::from(id.0), name));
         self.browser_waits(now, id, pause(&hold.reconnect, first, 1), pending);
     }
 

@@ -22,6 +22,7 @@ mod retry;
 mod route;
 mod run;
 mod script;
+mod shows;
 mod story;
 
 pub use accounting::AccountingError;
@@ -36,14 +37,14 @@ use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
 use crate::health::active::TcpChecker;
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
+use crate::population::PageSampler;
 use crate::population::clients::Clients;
-use crate::scenario::{Scenario, Strategy, Vary};
+use crate::scenario::{Keys, Scenario, Strategy, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::table::Column;
 use crate::tier::Instance;
-use crate::tier::nginx::HashKey;
 
 use browser::{BrowserSamplers, Pace, Tab};
 use cookies::CookieJars;
@@ -51,6 +52,7 @@ use event::Event;
 use open_loop::Source;
 use request::{Connection, Request};
 use script::Script;
+use shows::KeyText;
 use story::Stories;
 
 /// The model of one run.
@@ -61,7 +63,7 @@ pub struct Cluster<'a> {
     streams: Streams,
     samplers: Samplers,
     /// Tiers, front to back.
-    tiers: Vec<Tier>,
+    tiers: Vec<Tier<'a>>,
     servers: Servers,
     clients: Clients,
     sessions: Sessions,
@@ -85,14 +87,16 @@ pub struct Cluster<'a> {
 
 /// One tier of a strategy.
 #[derive(Debug)]
-struct Tier {
+struct Tier<'a> {
     instances: Vec<Instance>,
     /// Whether its instances remember clients.
     remembers: bool,
     /// Worker processes of each instance.
     workers: u16,
-    /// What a request's hash key is, for methods that have one.
-    hash_key: Option<HashKey>,
+    /// What it is given of a request, beside the address.
+    keys: &'a Keys,
+    /// The text of these keys for the request that arrives now.
+    key_text: KeyText,
     /// The cookies that it gave to browsers, if it gives any.
     cookies: Option<CookieJars>,
     /// Weights with which servers are added to the table.
@@ -122,6 +126,7 @@ struct VisitSamplers {
     /// Whether users come with arrivals, not by themselves.
     arrives: bool,
     browser: Option<BrowserSamplers>,
+    pages: PageSampler,
 }
 
 impl Samplers {
@@ -141,6 +146,7 @@ impl Samplers {
                     pace: Pace::of(population, scenario.warmup),
                     arrives: population.traffic.arrivals().is_some(),
                     browser: plan.and_then(|plan| plan.browser.as_ref()).map(BrowserSamplers::new),
+                    pages: population.pages.sampler(),
                 }
             })
             .collect();
@@ -181,6 +187,8 @@ struct Streams {
     message_gap: Stream,
     message_demand: Stream,
     arrival_phases: Stream,
+    pages: Stream,
+    request_values: Stream,
 }
 
 impl Streams {
@@ -217,6 +225,8 @@ impl Streams {
             message_gap: stream(behaviour, StreamId::MessageGap),
             message_demand: stream(behaviour, StreamId::MessageDemand),
             arrival_phases: stream(behaviour, StreamId::ArrivalPhases),
+            pages: stream(behaviour, StreamId::Pages),
+            request_values: stream(population, StreamId::RequestValues),
         }
     }
 }

@@ -21,7 +21,7 @@ impl Cluster<'_> {
         match &plan.browser {
             None => self.click_over(now, id, pending),
             Some(Browser { page: Some(page), .. }) => {
-                let law = self.browser_samplers(id).objects;
+                let law = self.browser_samplers(id).objects.as_ref();
                 let name = self.part_name(id, 0);
                 let client = u64::from(id.0);
                 let stream = self.streams.objects;

@@ -103,20 +103,20 @@ impl Cluster<'_> {
         let samplers = self.browser_samplers(id);
         let held = browser.hold.as_ref().filter(|_| step == Step::Click);
         let (law, backoff) = match (held, &browser.patience) {
-            (Some(hold), _) => (samplers.reconnect, &hold.reconnect),
+            (Some(hold), _) => (&samplers.reconnect, &hold.reconnect),
             (None, Some(patience))
                 if tries <= u16::from(patience.reloads)
                     && step != Step::Post
                     && (patience.on_error || failure == Failure::TimedOut) =>
             {
-                (samplers.backoff, &patience.backoff)
+                (&samplers.backoff, &patience.backoff)
             }
             _ => {
                 self.tabs.get_mut(slot).tries = 0;
                 return false;
             }
         };
-        let first = law.map_or(0.0, |law| law.sample(&self.streams.backoff, u64::from(id.0), name));
+        let first = law.as_ref().map_or(0.0, |law| law.sample(&self.streams.backoff, u64::from(id.0), name));
         if let Some(counts) = self.recorder.at(now) {
             counts.reloads += 1;
         }

@@ -4,7 +4,10 @@ pub mod addresses;
 pub mod arrivals;
 pub mod clients;
 pub mod curve;
+mod pages;
 pub mod replay;
+
+pub use pages::{PageSampler, SitePages};
 
 use std::net::IpAddr;
 

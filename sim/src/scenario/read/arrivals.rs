@@ -1,6 +1,6 @@
 //! Arrivals that wait for nobody, and the course of a day.
 
-use crate::engine::{Distribution, SimDuration};
+use crate::engine::SimDuration;
 use crate::population::arrivals::ArrivalPlan;
 use crate::population::curve::{DayPlan, DayShape};
 use crate::scenario::quantity::Quantity;
@@ -49,7 +49,7 @@ fn bursts(s: &mut Section<'_>) -> Option<ArrivalPlan> {
     let [lasts, gap] = ["lasts", "gap"].map(|key| {
         s.required(key, |item| {
             let law = item.distribution(Quantity::Time)?;
-            if law == Distribution::Constant(0.0) {
+            if law.mean() == 0.0 {
                 item.error(format!("`{key}` must be above 0s, got {}", item.got()));
                 return None;
             }

@@ -1,7 +1,6 @@
 //! What a browser does beyond one request at a time: the objects of pages, patience, held connections.
 
 use super::population::optional_table;
-use crate::engine::Distribution;
 use crate::scenario::presets;
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
@@ -67,7 +66,7 @@ fn patience(item: &Item<'_>, default: Option<Patience>) -> Option<Patience> {
             return Some(None);
         }
         let law = item.distribution(Quantity::Time)?;
-        if law == Distribution::Constant(0.0) {
+        if law.mean() == 0.0 {
             item.error("`timeout` must be above 0s; to wait for good, write \"none\"".into());
             return None;
         }
@@ -95,7 +94,7 @@ fn hold(item: &Item<'_>, default: Option<HoldPlan>) -> Option<HoldPlan> {
             return Some(None);
         }
         let law = item.distribution(Quantity::Time)?;
-        if law == Distribution::Constant(0.0) {
+        if law.mean() == 0.0 {
             item.error("`messages` is the time between two, above 0s; without any, write \"none\"".into());
             return None;
         }

@@ -3,8 +3,10 @@
 use super::Names;
 use super::address::address;
 use super::arrivals::arrivals;
+use super::request::pages;
 use super::visit::visit;
 use crate::engine::Distribution;
+use crate::population::SitePages;
 use crate::scenario::presets::{self, PresetEntry, PresetKind};
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
@@ -70,7 +72,7 @@ pub(super) fn population(
     };
     let activity = s.optional("activity", Distribution::Constant(1.0), |item| {
         let law = item.distribution(Quantity::Count)?;
-        if law == Distribution::Constant(0.0) {
+        if law.mean() == 0.0 {
             item.error("`activity` must be above 0: users without any would never come".into());
             return None;
         }
@@ -78,6 +80,7 @@ pub(super) fn population(
     });
     let connection =
         s.optional("connection", default_connection, |item| connection(&item, default_connection));
+    let pages = s.optional("pages", SitePages::ONE, |item| pages(&item));
     section.finish();
     let population = Population {
         name: name?,
@@ -86,6 +89,7 @@ pub(super) fn population(
         traffic: traffic?,
         activity: activity?,
         connection: connection?,
+        pages: pages?,
     };
     Some((population, preset))
 }
