@@ -70,12 +70,22 @@ pub struct RunSizes {
     pub clients: u64,
     /// Bytes of their rows.
     pub client_bytes: u64,
+    /// Events pending when the run ended.
+    pub pending: u64,
     /// Bytes of the pending-event set.
     pub pending_bytes: u64,
     /// Most connections open at a time.
     pub connections: u64,
-    /// Bytes of the tables of connections and requests.
+    /// Bytes of their table.
     pub connection_bytes: u64,
+    /// Most requests in flight at a time.
+    pub requests_in_flight: u64,
+    /// Bytes of their table.
+    pub request_bytes: u64,
+    /// Most browsers at a time that had more open than a connection.
+    pub tabs: u64,
+    /// Bytes of what they had open.
+    pub tab_bytes: u64,
     /// Most sessions alive at a time.
     pub sessions: u64,
     /// Bytes of their table.
@@ -167,6 +177,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     scenario.populations.iter().flat_map(|p| &p.address.fixed).for_each(|&address| dealer.reserve(address));
     scenario.scripted_clients.iter().for_each(|client| dealer.reserve(client.address));
     let mut clients = Clients::new();
+    clients.reserve_exact(total as usize);
     let mut firsts = Vec::new();
     for (number, population) in scenario.populations.iter().enumerate() {
         let places = place_clients(
@@ -360,7 +371,7 @@ fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
 
 pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutcome, RunError> {
     let events = simulation.handled();
-    let pending_bytes = simulation.pending.bytes() as u64;
+    let (pending, pending_bytes) = (simulation.pending.pending() as u64, simulation.pending.bytes() as u64);
     let mut cluster = simulation.model;
     for (source, plan) in cluster
         .sources
@@ -413,7 +424,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         .iter()
         .map(|source| match source {
             Source::Log(replay) => (replay.clients(), replay.bytes()),
-            Source::Arrivals(_) => (0, 0),
+            Source::Arrivals(arrivals) => (0, arrivals.crowd.bytes()),
         })
         .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));
     let jar_bytes = cluster.tiers[0].cookies.as_ref().map_or(0, CookieJars::bytes);
@@ -422,9 +433,14 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         requests: cluster.recorder.ledger.requests_issued,
         clients: (cluster.clients.len() + log_clients) as u64,
         client_bytes: (cluster.clients.bytes() + log_bytes + jar_bytes) as u64,
+        pending,
         pending_bytes,
         connections: u64::from(cluster.connections.slots()),
-        connection_bytes: (cluster.connections.bytes() + cluster.requests.bytes()) as u64,
+        connection_bytes: cluster.connections.bytes() as u64,
+        requests_in_flight: u64::from(cluster.requests.slots()),
+        request_bytes: cluster.requests.bytes() as u64,
+        tabs: u64::from(cluster.tabs.slots()),
+        tab_bytes: cluster.tabs.bytes() as u64,
         sessions: cluster.sessions.slots() as u64,
         session_bytes: cluster.sessions.bytes() as u64,
         templates: tables.affinity_entries,

@@ -168,6 +168,11 @@ impl Clients {
         Self { rows: Column::from_vec(Vec::new()), other_addresses: Vec::new(), ports_per_client: Vec::new() }
     }
 
+    /// Makes room for exactly `clients` more.
+    pub fn reserve_exact(&mut self, clients: usize) {
+        self.rows.reserve_exact(clients);
+    }
+
     /// Adds a population's clients at their places and returns the id of the first.
     ///
     /// # Panics
