@@ -68,7 +68,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A client makes its next step.
-    #[inline]
+    #[inline(always)]
     pub(super) fn client_acts<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -393,7 +393,7 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    fn end_visit<Q: PendingEvents>(
+    pub(super) fn end_visit<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: ClientId,

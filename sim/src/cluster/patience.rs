@@ -86,7 +86,8 @@ impl Cluster<'_> {
         }
     }
 
-    /// A step of a client with a browser came to nothing. Returns whether it will be tried again.
+    /// A step of a client with a browser came to nothing. Returns whether that is seen to: it will be tried again, or the
+    /// user leaves.
     pub(super) fn tries_again<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -111,9 +112,13 @@ impl Cluster<'_> {
             {
                 (&samplers.backoff, &patience.backoff)
             }
-            _ => {
+            (None, patience) => {
                 self.tabs.get_mut(slot).tries = 0;
-                return false;
+                let leaves = step == Step::Click && patience.as_ref().is_some_and(|patience| patience.leaves);
+                if leaves {
+                    self.end_visit(now, id, false, pending);
+                }
+                return leaves;
             }
         };
         let first = law.as_ref().map_or(0.0, |law| law.sample(&self.streams.backoff, u64::from(id.0), name));

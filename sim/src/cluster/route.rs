@@ -155,7 +155,7 @@ impl Cluster<'_> {
     }
 
     /// Brings a request to a server. Returns `None` when it is in, else why it is not.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter_server<Q: PendingEvents>(
         &mut self,
         now: SimTime,

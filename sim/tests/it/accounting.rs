@@ -170,12 +170,13 @@ fn browser(dice: &mut Dice, text: &mut String) {
     if dice.often(50) {
         let _ = writeln!(
             text,
-            "patience = {{ timeout = {}, reloads = {}, backoff = {{ first = {}, factor = {} }}, on_error = {} }}",
+            "patience = {{ timeout = {}, reloads = {}, backoff = {{ first = {}, factor = {} }}, on_error = {}, leaves = {} }}",
             dice.pick(&["\"none\"", "\"300ms\"", "\"2s\"", "{ exponential = { mean = \"1s\" } }"]),
             dice.below(4),
             dice.pick(&["\"0s\"", "\"1s\"", "{ exponential = { mean = \"2s\" } }"]),
             dice.pick(&["1", "2"]),
             dice.often(70),
+            dice.often(50),
         );
     }
     if dice.often(20) {
