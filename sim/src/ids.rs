@@ -94,4 +94,10 @@ pub enum StreamId {
     ReplayDemand = 15,
     /// The noise floor: what uniform random choice would give.
     NoiseFloor = 16,
+    /// When leases and temporary addresses change, and to what.
+    Leases = 40,
+    /// When users are handed over to another address, and to which.
+    HandOvers = 41,
+    /// Which of several addresses a connection comes from.
+    ConnectionAddress = 42,
 }

@@ -4,6 +4,7 @@
 //! accounts and returns what happened.
 
 pub mod accounting;
+mod address;
 mod closed_loop;
 mod cookies;
 pub mod event;
@@ -32,6 +33,7 @@ use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
 use crate::health::active::TcpChecker;
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
+use crate::population::AddressStreams;
 use crate::population::clients::Clients;
 use crate::scenario::{Scenario, Strategy, Traffic, Vary};
 use crate::session::SessionPlan;
@@ -40,6 +42,7 @@ use crate::table::Column;
 use crate::tier::Instance;
 use crate::tier::nginx::HashKey;
 
+use address::AddressTie;
 use cookies::CookieJars;
 use event::Event;
 use open_loop::Source;
@@ -80,6 +83,8 @@ struct Tier {
     instances: Vec<Instance>,
     /// Whether its instances remember clients.
     remembers: bool,
+    /// What of a client's address ties it to a server, if anything does.
+    address_tie: Option<AddressTie>,
     /// Worker processes of each instance.
     workers: u16,
     /// What a request's hash key is, for methods that have one.
@@ -149,8 +154,7 @@ struct Streams {
     connection: Stream,
     clock: Stream,
     balancer: Stream,
-    addresses: Stream,
-    users: Stream,
+    addresses: AddressStreams,
 }
 
 impl Streams {
@@ -175,8 +179,14 @@ impl Streams {
             connection: stream(behaviour, StreamId::ClientPort),
             clock: stream(behaviour, StreamId::ClockPhase),
             balancer: stream(behaviour, StreamId::Balancer),
-            addresses: stream(population, StreamId::Addresses),
-            users: stream(population, StreamId::UsersPerAddress),
+            addresses: AddressStreams {
+                users: stream(population, StreamId::UsersPerAddress),
+                addresses: stream(population, StreamId::Addresses),
+                leases: stream(population, StreamId::Leases),
+                hand_overs: stream(behaviour, StreamId::HandOvers),
+                connections: stream(behaviour, StreamId::ConnectionAddress),
+                measured_from: SimTime::ZERO + scenario.warmup,
+            },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The way of a request: connection, tier instance, server and back.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::event::Event;
 use super::request::{Connection, Draw, Origin, Purpose, Request};
@@ -11,6 +11,7 @@ use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::metrics::LossCause;
 use crate::metrics::recorder::Failure;
+use crate::population::Source;
 use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
@@ -45,7 +46,13 @@ impl Request {
             connection,
             session,
             session_generation: 0,
-            route: Cut { at: now, to: ServerId(0), reason: Reason::NoneUsable, cause: LossCause::NoAffinity },
+            route: Cut {
+                at: now,
+                from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                to: ServerId(0),
+                reason: Reason::NoneUsable,
+                cause: LossCause::NoAffinity,
+            },
             begins_session: false,
             in_server: false,
             method,
@@ -100,8 +107,7 @@ impl Cluster<'_> {
         Ok(Some(id))
     }
 
-    /// Opens a connection from `address`:`port` for a first request. `worker` names the draw of the worker process that
-    /// accepts it.
+    /// Opens a connection for a first request. `worker` names the draw of the worker process that accepts it.
     ///
     /// # Errors
     /// Nobody accepts it.
@@ -109,11 +115,11 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         origin: Origin,
-        address: IpAddr,
-        port: u16,
+        source: Source,
         worker: (u64, u64),
         rules: &ConnectionRules,
     ) -> Result<ConnectionId, Failure> {
+        let layer = self.layer();
         let mut row = Connection {
             owner: origin,
             flow: NO_FLOW,
@@ -121,17 +127,19 @@ impl Cluster<'_> {
             server: ServerId(0),
             reason: Reason::NoneUsable,
             requests: 1,
-            port,
+            address: if layer == Layer::Connection { source.peer } else { source.user },
+            link: source.link,
+            port: source.port,
             worker: 0,
             open: true,
             in_use: true,
             closed_by_client: rules.closed_by == ClosedBy::Client,
         };
-        match self.layer() {
+        match layer {
             Layer::Connection => {
                 let open = Open {
-                    address,
-                    port,
+                    address: row.address,
+                    port: row.port,
                     key: &[],
                     method: Method::Get,
                     worker: 0,
@@ -169,13 +177,13 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         mut request: Request,
-        address: IpAddr,
         cookie: Option<u64>,
         pending: &mut Scheduler<Q>,
     ) -> RequestId {
         request.session_generation = request.session.map_or(0, |slot| self.sessions.get(slot).generation);
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
+        request.route.from = connection.address;
         let id = RequestId(self.requests.insert(request));
         match self.layer() {
             Layer::Connection => {
@@ -184,12 +192,14 @@ impl Cluster<'_> {
                 self.attempt(now, id, decision, pending);
             }
             Layer::Request => {
-                let key = self.tiers[0].hash_key.map_or(KeyText::EMPTY, |key| key.evaluate(address, cookie));
+                let key = self.tiers[0]
+                    .hash_key
+                    .map_or(KeyText::EMPTY, |key| key.evaluate(connection.address, cookie));
                 // A browser that keeps no cookies has no number either.
                 let jars = self.tiers[0].cookies.as_mut().filter(|_| cookie.is_some());
                 let ties = Ties { cookie: jars.and_then(|jars| jars.server(request.origin)), ..Ties::NONE };
                 let open = Open {
-                    address,
+                    address: connection.address,
                     port: connection.port,
                     key: key.as_bytes(),
                     method,
@@ -219,17 +229,21 @@ impl Cluster<'_> {
             let Some(server) = decision.server else {
                 return self.give_up(now, id, Failure::NoServer, pending);
             };
-            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers);
-            let route = Cut { at: now, to: server, reason: decision.reason, cause };
-            let request = self.requests.get_mut(id.0);
-            request.route = route;
+            let reason = decision.reason;
+            let cause = evidence::departure_cause(reason, self.tiers[0].remembers);
+            let request = self.requests.get(id.0);
             let (flow, session, generation) = (request.flow, request.session, request.session_generation);
+            let mut route = Cut { at: now, from: request.route.from, to: server, reason, cause };
             // A session of a log's client may have ended while a retry was under way.
             if let Some(slot) = session
                 && self.sessions.get(slot).generation == generation
             {
+                if self.sessions.get(slot).home != server && self.address_made_leave(now, slot, &route) {
+                    route.cause = LossCause::AddressChanged;
+                }
                 self.sessions.routed(slot, &self.servers, route);
             }
+            self.requests.get_mut(id.0).route = route;
             if let Some(counts) = self.recorder.at(now) {
                 counts.retried += u64::from(decision.attempt > 1);
                 counts.connections[server.index()] += u64::from(layer == Layer::Request);
@@ -533,7 +547,7 @@ impl Cluster<'_> {
     }
 
     /// A connection is gone without another segment.
-    fn forget_connection(&mut self, id: ConnectionId) {
+    pub(super) fn forget_connection(&mut self, id: ConnectionId) {
         self.connections.get_mut(id.0).open = false;
         self.connections.remove(id.0);
     }
