@@ -92,12 +92,18 @@ pub enum StreamId {
     InitialState = 14,
     /// Service demand of a replayed log line.
     ReplayDemand = 15,
+    /// Which page a request asks for.
+    Pages = 40,
+    /// Values of headers and parameters that are a client's for good.
+    RequestValues = 41,
     /// The noise floor: what uniform random choice would give.
     NoiseFloor = 16,
     /// When leases and temporary addresses change, and to what.
-    Leases = 40,
+    Leases = 48,
     /// When users are handed over to another address, and to which.
-    HandOvers = 41,
+    HandOvers = 49,
     /// Which of several addresses a connection comes from.
-    ConnectionAddress = 42,
+    ConnectionAddress = 50,
+    /// Cases of the live arm of the conformance suite.
+    LiveCases = 64,
 }

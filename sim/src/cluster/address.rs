@@ -8,8 +8,7 @@ use crate::ids::{ClientId, ConnectionId};
 use crate::population::Since;
 use crate::scenario::{Program, TierPlan};
 use crate::session::sessions::Cut;
-use crate::tier::nginx::HashKey;
-use crate::tier::{Instance, Layer, Reason};
+use crate::tier::{Instance, Key, Layer, Reason};
 
 /// How much of a client's address ties it to a server: leading bits of either family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,14 +23,10 @@ impl AddressTie {
 
     /// What a tier looks at; `None` if addresses mean nothing to it.
     pub fn of(plan: &TierPlan) -> Option<Self> {
+        let by_hash = plan.keys.hash.as_ref().is_none_or(Key::shows_address).then_some(Self::WHOLE);
         match &plan.program {
-            Program::Nginx(config) => match config.method.name() {
-                "ip_hash" => Some(Self { v4: 24, v6: 128 }),
-                _ if config.method.hashes_key() => {
-                    (config.hash_key != HashKey::Cookie).then_some(Self::WHOLE)
-                }
-                _ => None,
-            },
+            Program::Nginx(config) if config.method.name() == "ip_hash" => Some(Self { v4: 24, v6: 128 }),
+            Program::Nginx(_) | Program::Proxy(_) => by_hash,
             Program::Lvs(config) => {
                 let service = &config.services[0];
                 let (v4, v6) = (service.persistence_prefix_v4, service.persistence_prefix_v6);
@@ -42,8 +37,9 @@ impl AddressTie {
                 }
             }
             // A cookie comes before everything that looks at the address.
-            Program::HaProxy(config) => config.cookie.is_none().then_some(Self::WHOLE),
-            Program::Proxy(_) => Some(Self::WHOLE),
+            Program::HaProxy(config) if config.cookie.is_some() => None,
+            Program::HaProxy(config) if config.stick.is_some() => Some(Self::WHOLE),
+            Program::HaProxy(_) => by_hash,
         }
     }
 

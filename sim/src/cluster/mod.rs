@@ -6,6 +6,7 @@
 pub mod accounting;
 mod address;
 mod closed_loop;
+mod connection;
 mod cookies;
 pub mod event;
 mod evidence;
@@ -18,7 +19,7 @@ mod retry;
 mod route;
 mod run;
 mod script;
-mod slots;
+mod shows;
 mod story;
 
 pub use accounting::AccountingError;
@@ -33,14 +34,14 @@ use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
 use crate::health::active::TcpChecker;
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
-use crate::population::AddressStreams;
 use crate::population::clients::Clients;
-use crate::scenario::{Scenario, Strategy, Traffic, Vary};
+use crate::population::{AddressStreams, PageSampler};
+use crate::scenario::{Keys, Scenario, Strategy, Traffic, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
+use crate::slots::Slots;
 use crate::table::Column;
 use crate::tier::Instance;
-use crate::tier::nginx::HashKey;
 
 use address::AddressTie;
 use cookies::CookieJars;
@@ -48,7 +49,7 @@ use event::Event;
 use open_loop::Source;
 use request::{Connection, Request};
 use script::Script;
-use slots::Slots;
+use shows::KeyText;
 use story::Stories;
 
 /// The model of one run.
@@ -59,7 +60,7 @@ pub struct Cluster<'a> {
     streams: Streams,
     samplers: Samplers,
     /// Tiers, front to back.
-    tiers: Vec<Tier>,
+    tiers: Vec<Tier<'a>>,
     servers: Servers,
     clients: Clients,
     sessions: Sessions,
@@ -79,7 +80,7 @@ pub struct Cluster<'a> {
 
 /// One tier of a strategy.
 #[derive(Debug)]
-struct Tier {
+struct Tier<'a> {
     instances: Vec<Instance>,
     /// Whether its instances remember clients.
     remembers: bool,
@@ -87,8 +88,10 @@ struct Tier {
     address_tie: Option<AddressTie>,
     /// Worker processes of each instance.
     workers: u16,
-    /// What a request's hash key is, for methods that have one.
-    hash_key: Option<HashKey>,
+    /// What it is given of a request, beside the address.
+    keys: &'a Keys,
+    /// The text of these keys for the request that arrives now.
+    key_text: KeyText,
     /// The cookies that it gave to browsers, if it gives any.
     cookies: Option<CookieJars>,
     /// Weights with which servers are added to the table.
@@ -113,6 +116,7 @@ struct VisitSamplers {
     clicks: Sampler,
     think: Sampler,
     away: Sampler,
+    pages: PageSampler,
 }
 
 impl Samplers {
@@ -126,7 +130,12 @@ impl Samplers {
                     Traffic::ClosedLoop(plan) => (&plan.clicks, &plan.think, &plan.away),
                     Traffic::Poisson { .. } => (&none, &none, &none),
                 };
-                VisitSamplers { clicks: clicks.sampler(), think: think.sampler(), away: away.sampler() }
+                VisitSamplers {
+                    clicks: clicks.sampler(),
+                    think: think.sampler(),
+                    away: away.sampler(),
+                    pages: population.pages.sampler(),
+                }
             })
             .collect();
         let demand = scenario.servers.iter().map(|server| server.capacity.service.sampler()).collect();
@@ -155,6 +164,8 @@ struct Streams {
     clock: Stream,
     balancer: Stream,
     addresses: AddressStreams,
+    pages: Stream,
+    request_values: Stream,
 }
 
 impl Streams {
@@ -187,6 +198,8 @@ impl Streams {
                 connections: stream(behaviour, StreamId::ConnectionAddress),
                 measured_from: SimTime::ZERO + scenario.warmup,
             },
+            pages: stream(behaviour, StreamId::Pages),
+            request_values: stream(population, StreamId::RequestValues),
         }
     }
 }

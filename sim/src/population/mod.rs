@@ -5,9 +5,12 @@ pub mod clients;
 mod count_law;
 mod leases;
 mod origin;
+mod pages;
 mod renewal;
 pub mod replay;
 mod space;
+
+pub use pages::{PageSampler, SitePages};
 
 use std::net::IpAddr;
 

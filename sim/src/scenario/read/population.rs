@@ -2,8 +2,9 @@
 
 use super::Names;
 use super::address::address;
+use super::request::pages;
 use super::visit::{arrivals, visit};
-use crate::population::AddressPlan;
+use crate::population::{AddressPlan, SitePages};
 use crate::scenario::presets::{self, PresetEntry, PresetKind};
 use crate::scenario::section::{Item, Section};
 use crate::scenario::{ClosedBy, ConnectionRules, Population, Traffic};
@@ -85,6 +86,7 @@ pub(super) fn population(
         }
         Some(rules)
     });
+    let pages = s.optional("pages", SitePages::ONE, |item| pages(&item));
     section.finish();
     let population = Population {
         name: name?,
@@ -92,6 +94,7 @@ pub(super) fn population(
         address: address?,
         traffic: traffic?,
         connection: connection?,
+        pages: pages?,
     };
     Some((population, preset))
 }
