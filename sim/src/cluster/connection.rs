@@ -1,7 +1,5 @@
 //! The connections of clients: opened, used again, kept alive, closed.
 
-use std::net::IpAddr;
-
 use super::Cluster;
 use super::event::Event;
 use super::request::{Connection, Origin};
@@ -10,6 +8,7 @@ use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
+use crate::population::Source;
 use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::tier::{Forwarded, Layer, Method, Open, Reason, Segment, Ties};
 
@@ -49,8 +48,7 @@ impl Cluster<'_> {
         Ok(Some(id))
     }
 
-    /// Opens a connection from `address`:`port` for a first request. `worker` names the draw of the worker process that
-    /// accepts it.
+    /// Opens a connection for a first request. `worker` names the draw of the worker process that accepts it.
     ///
     /// # Errors
     /// Nobody accepts it.
@@ -58,11 +56,11 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         origin: Origin,
-        address: IpAddr,
-        port: u16,
+        source: Source,
         worker: (u64, u64),
         rules: &ConnectionRules,
     ) -> Result<ConnectionId, Failure> {
+        let layer = self.layer();
         let mut row = Connection {
             owner: origin,
             flow: NO_FLOW,
@@ -70,17 +68,19 @@ impl Cluster<'_> {
             server: ServerId(0),
             reason: Reason::NoneUsable,
             requests: 1,
-            port,
+            address: if layer == Layer::Connection { source.peer } else { source.user },
+            link: source.link,
+            port: source.port,
             worker: 0,
             open: true,
             in_flight: 1,
             closed_by_client: rules.closed_by == ClosedBy::Client,
         };
-        match self.layer() {
+        match layer {
             Layer::Connection => {
                 let open = Open {
-                    address,
-                    port,
+                    address: row.address,
+                    port: row.port,
                     key: &[],
                     method: Method::Get,
                     worker: 0,

@@ -11,7 +11,6 @@ use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ClientId, RequestId, ServerId};
-use crate::metrics::LossCause;
 use crate::metrics::recorder::Failure;
 use crate::scenario::HoldPlan;
 use crate::session::sessions::Cut;
@@ -74,21 +73,21 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let Some(held) = self.tabs.get(slot).held else { return };
-        // A director that has forgotten the connection resets it.
-        if self.reuse_connection(now, Some(held.connection), Method::Post).is_err() {
+        let name = self.part_name(id, u64::from(self.tabs.get(slot).messages) + 1);
+        // The user's address may have changed, or a director have forgotten the connection, and then it is reset.
+        let standing = self.standing_connection(now, id, Some(held.connection), name);
+        if standing.is_none() || self.reuse_connection(now, standing, Method::Post).is_err() {
             self.forget_in_browser(id, held.connection);
             self.break_hold(now, slot, hold, pending);
             return;
         }
-        let tab = self.tabs.get_mut(slot);
-        tab.messages += 1;
-        let name = self.part_name(id, u64::from(self.tabs.get(slot).messages));
+        self.tabs.get_mut(slot).messages += 1;
         let demand = Draw { entity: u64::from(id.0), index: name, purpose: Purpose::Message };
         let (origin, none) = (Origin::Message(id), SimDuration::ZERO);
         let mut request = Request::new(now, origin, held.connection, Method::Post, None, demand, none);
         request.flow_end = FlowEnd::Detached;
-        request.route =
-            Cut { at: now, to: held.server, reason: Reason::LiveEntry, cause: LossCause::NoAffinity };
+        let from = self.connections.get(held.connection.0).address;
+        request.route = Cut { from, to: held.server, reason: Reason::LiveEntry, ..request.route };
         self.recorder.ledger.requests_issued += 1;
         let sent = RequestId(self.requests.insert(request));
         if let Some(refusal) = self.enter_server(now, sent, held.server, pending) {

@@ -1,6 +1,6 @@
 //! The way of a request: tier instance, server and back.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::event::Event;
 use super::request::{Draw, FlowEnd, Origin, Purpose, Request};
@@ -41,10 +41,16 @@ impl Request {
             connection,
             session,
             session_generation: 0,
-            route: Cut { at: now, to: ServerId(0), reason: Reason::NoneUsable, cause: LossCause::NoAffinity },
             gives_up_at: SimTime::NEVER,
             watched: false,
             flow_end: FlowEnd::WithAnswer,
+            route: Cut {
+                at: now,
+                from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                to: ServerId(0),
+                reason: Reason::NoneUsable,
+                cause: LossCause::NoAffinity,
+            },
             begins_session: false,
             in_server: false,
             method,
@@ -71,13 +77,13 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         mut request: Request,
-        address: IpAddr,
         cookie: Option<u64>,
         pending: &mut Scheduler<Q>,
     ) -> RequestId {
         request.session_generation = request.session.map_or(0, |slot| self.sessions.get(slot).generation);
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
+        request.route.from = connection.address;
         let id = RequestId(self.requests.insert(request));
         match self.layer() {
             Layer::Connection => {
@@ -86,14 +92,14 @@ impl Cluster<'_> {
                 self.attempt(now, id, decision, pending);
             }
             Layer::Request => {
-                self.write_keys(request.origin, request.demand, address, cookie);
+                self.write_keys(request.origin, request.demand, connection.address, cookie);
                 let Tier { instances, key_text, cookies, .. } = &mut self.tiers[0];
                 // A browser that keeps no cookies has no number either.
                 let jars = cookies.as_mut().filter(|_| cookie.is_some());
                 let cookie = jars.and_then(|jars| jars.server(request.origin));
                 let ties = Ties { cookie, sample: &key_text.stick, ..Ties::NONE };
                 let open = Open {
-                    address,
+                    address: connection.address,
                     port: connection.port,
                     key: &key_text.hash,
                     method,
@@ -123,17 +129,21 @@ impl Cluster<'_> {
             let Some(server) = decision.server else {
                 return self.give_up(now, id, Failure::NoServer, pending);
             };
-            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers);
-            let route = Cut { at: now, to: server, reason: decision.reason, cause };
-            let request = self.requests.get_mut(id.0);
-            request.route = route;
+            let reason = decision.reason;
+            let cause = evidence::departure_cause(reason, self.tiers[0].remembers);
+            let request = self.requests.get(id.0);
             let (flow, session, generation) = (request.flow, request.session, request.session_generation);
+            let mut route = Cut { at: now, from: request.route.from, to: server, reason, cause };
             // A session of a log's client may have ended while a retry was under way.
             if let Some(slot) = session
                 && self.sessions.get(slot).generation == generation
             {
+                if self.sessions.get(slot).home != server && self.address_made_leave(now, slot, &route) {
+                    route.cause = LossCause::AddressChanged;
+                }
                 self.sessions.routed(slot, &self.servers, route);
             }
+            self.requests.get_mut(id.0).route = route;
             if let Some(counts) = self.recorder.at(now) {
                 counts.retried += u64::from(decision.attempt > 1);
                 counts.connections[server.index()] += u64::from(layer == Layer::Request);
