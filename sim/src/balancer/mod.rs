@@ -5,6 +5,7 @@
 //! recordings of the real program stand behind it ([`Evidence`]); the scenario parser, `evenkeel list` and the replay
 //! of recordings go by the catalogue ([`entries`]).
 
+mod cookie;
 pub mod envoy;
 pub mod haproxy;
 pub mod lvs;
@@ -14,6 +15,7 @@ mod options;
 
 use crate::ids::ServerId;
 
+pub use cookie::CookieLife;
 pub use options::{OptionVisitor, is_prime};
 
 /// Chooses one server among those that a tier instance keeps.

@@ -186,8 +186,9 @@ impl Cluster<'_> {
             Layer::Request => {
                 let key = self.tiers[0].hash_key.map_or(KeyText::EMPTY, |key| key.evaluate(address, cookie));
                 // A browser that keeps no cookies has no number either.
-                let jars = self.tiers[0].cookies.as_mut().filter(|_| cookie.is_some());
-                let ties = Ties { cookie: jars.and_then(|jars| jars.server(request.origin)), ..Ties::NONE };
+                let jars = self.tiers[0].cookies.as_ref().filter(|_| cookie.is_some());
+                let named = jars.and_then(|jars| jars.server(now, request.origin));
+                let ties = Ties { cookie: named, ..Ties::NONE };
                 let open = Open {
                     address,
                     port: connection.port,
@@ -360,7 +361,7 @@ impl Cluster<'_> {
         self.recorder.left(now, request.entered);
         match self.layer() {
             Layer::Request => {
-                self.take_cookie(&request);
+                self.take_cookie(now, &request);
                 self.instance().attempt_ended(now, request.flow, Outcome::Status(200));
             }
             Layer::Connection => {

@@ -23,7 +23,7 @@ use crate::population::replay::PreparedLog;
 use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
 use crate::session::sessions::Sessions;
 use crate::tier::proxy::ProxyDraws;
-use crate::tier::{Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy};
+use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy};
 
 /// Which run of an experiment.
 #[derive(Clone, Copy, Debug)]
@@ -202,12 +202,12 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             .enumerate()
             .map(|(number, plan)| {
                 let mut tier = build_tier(plan, number as u64, scenario.servers.len(), &streams);
-                if gives_cookies(plan) {
+                if let Some(life) = cookies(plan) {
                     let of_log = |source: &Source<'_>| match source {
                         Source::Log(replay) => replay.clients(),
                         Source::Poisson(_) => 0,
                     };
-                    tier.cookies = Some(CookieJars::new(clients.len(), sources.iter().map(of_log)));
+                    tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
                 }
                 tier
             })
@@ -230,8 +230,14 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     Ok((simulation, calendar))
 }
 
-fn gives_cookies(plan: &TierPlan) -> bool {
-    matches!(&plan.program, Program::HaProxy(config) if config.cookie.is_some())
+/// How long the cookies that a tier gives to browsers are good; `None` if it gives none.
+fn cookies(plan: &TierPlan) -> Option<CookieLife> {
+    match &plan.program {
+        Program::Nginx(config) => config.cookies(),
+        Program::HaProxy(config) => config.cookie.map(|_| CookieLife::UNLIMITED),
+        Program::Proxy(config) => config.cookie,
+        Program::Lvs(_) => None,
+    }
 }
 
 fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier {
@@ -244,8 +250,8 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -
             config.draws = streams.balancer;
             config.instance = number;
             hash_key = config.method.hashes_key().then_some(config.hash_key);
-            let workers = config.workers;
-            (Instance::Nginx(Nginx::new(config)), false, workers, Vec::new())
+            let (workers, remembers) = (config.workers, config.cookies().is_some());
+            (Instance::Nginx(Nginx::new(config)), remembers, workers, Vec::new())
         }
         Program::Lvs(config) => {
             let mut config = config.clone();
@@ -272,7 +278,7 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -
             let weights = config.servers.iter().map(|server| server.weight).collect();
             // The only instance of its tier: number 0.
             let draws = ProxyDraws { stream: streams.balancer, entity: number << 32 };
-            (Instance::Proxy(Proxy::new(config.clone(), draws)), false, 1, weights)
+            (Instance::Proxy(Proxy::new(config.clone(), draws)), config.cookie.is_some(), 1, weights)
         }
     };
     let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);

@@ -15,7 +15,7 @@ use crate::balancer::haproxy::Admin;
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 
-pub use crate::balancer::{Reason, Skipped};
+pub use crate::balancer::{CookieLife, Reason, Skipped};
 pub use haproxy::{Haproxy, HaproxyConfig};
 pub use lvs::{KernelClock, Lvs, LvsConfig};
 pub use nginx::{Nginx, NginxConfig};
@@ -40,15 +40,16 @@ pub struct Open<'a> {
     pub ties: Ties<'a>,
 }
 
-/// What a request carries, besides its address and key, that may tie it to a server. Only HAProxy looks.
+/// What a request carries, besides its address and key, that may tie it to a server.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ties<'a> {
-    /// The server that its persistence cookie names ([`HaproxyConfig::server_of_cookie`]); `None` without a cookie, or if
-    /// it names nobody.
+    /// The server that its persistence cookie names (as [`HaproxyConfig::server_of_cookie`] says for HAProxy); `None`
+    /// without a cookie, if it is too old ([`CookieLife`]), or if it names nobody. Read by instances that give such cookies
+    /// ([`Instance::cookie_to_set`]).
     pub cookie: Option<ServerId>,
-    /// The sample that stick rules look at, where that is not the address; empty if the request lacks it.
+    /// The sample that HAProxy's stick rules look at, where that is not the address; empty if the request lacks it.
     pub sample: &'a [u8],
-    /// What the configuration says of such a request.
+    /// What HAProxy's configuration says of such a request.
     pub persistence: Persistence,
 }
 
@@ -222,6 +223,17 @@ impl Instance {
             Self::Proxy(proxy) => proxy.attempt_ended(now, flow, outcome),
             Self::Lvs(_) => unreachable!("a layer 4 instance sees segments, not attempts"),
             Self::HaProxy(haproxy) => haproxy.attempt_ended(now, flow, outcome),
+        }
+    }
+
+    /// The server that the answer to the try under way will name in a cookie, if it sets one. Only for layer 7.
+    #[inline]
+    pub fn cookie_to_set(&self, flow: FlowId) -> Option<ServerId> {
+        match self {
+            Self::Nginx(nginx) => nginx.cookie_to_set(flow),
+            Self::HaProxy(haproxy) => haproxy.cookie_to_set(flow),
+            Self::Proxy(proxy) => proxy.cookie_to_set(flow),
+            Self::Lvs(_) => None,
         }
     }
 

@@ -92,7 +92,7 @@ pub struct ProxyRequest {
     tried: [ServerId; TRIES_MAX as usize],
     tries: u8,
     /// Why the last pick fell as it did.
-    pub(in crate::balancer) reason: Reason,
+    pub(crate) reason: Reason,
 }
 
 impl ProxyRequest {

@@ -1,6 +1,6 @@
 //! nginx's balancing methods and the table of peers that they share.
 //!
-//! Source: nginx 1.22.1, `src/http/ngx_http_upstream_round_robin.c` and `src/http/modules/ngx_http_upstream_*_module.c`.
+//! Source, unless a file names another: nginx 1.22.1, `src/http/ngx_http_upstream_round_robin.c` and `src/http/modules/ngx_http_upstream_*_module.c`.
 //! A method chooses among the peers of a [`Peers`]; which of them may be used, and what a pick and the end of an attempt
 //! change, is the same for all methods and is written there. A method finds what it must remember from one try to the
 //! next in the [`RequestState`].
@@ -34,6 +34,10 @@ super::catalogue! {
         random::Random [ByDistribution],
         /// The less loaded of two servers drawn by weight (`random two least_conn`).
         random_two::RandomTwo [ByDistribution],
+        /// Third-party `fair`: the next server without a request, else the one with fewest (nginx-upstream-fair).
+        fair::Fair [NotRecorded],
+        /// Tengine's `session_sticky`: the server that the client's cookie names, round robin without one.
+        session_sticky::SessionSticky [NotRecorded],
     }
 }
 
@@ -47,8 +51,25 @@ impl NginxMethod {
             | Self::Hash(_)
             | Self::HashConsistent(_)
             | Self::Random(_)
-            | Self::RandomTwo(_) => false,
+            | Self::RandomTwo(_)
+            | Self::Fair(_)
+            | Self::SessionSticky(_) => false,
         }
+    }
+
+    /// Whether nginx takes `max_conns` with the method (`NGX_HTTP_UPSTREAM_MAX_CONNS`).
+    pub fn takes_max_conns(&self) -> bool {
+        !matches!(self, Self::Fair(_) | Self::SessionSticky(_))
+    }
+
+    /// Whether the method follows the cookie of `sticky`, as all of nginx's own do.
+    pub fn takes_sticky(&self) -> bool {
+        self.takes_max_conns()
+    }
+
+    /// Whether all workers share one state even without a `zone`.
+    pub fn shares_state(&self) -> bool {
+        matches!(self, Self::Fair(_))
     }
 
     /// Whether the method hashes a configured key.

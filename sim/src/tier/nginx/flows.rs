@@ -55,6 +55,13 @@ impl Flows {
 
     /// The flow, or `None` if it has ended.
     #[inline]
+    pub(super) fn get(&self, id: FlowId) -> Option<&Flow> {
+        let slot = self.slots.get(id.slot as usize)?;
+        (slot.in_use && slot.generation == id.generation).then_some(&slot.flow)
+    }
+
+    /// The flow, or `None` if it has ended.
+    #[inline]
     pub(super) fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
         let slot = self.slots.get_mut(id.slot as usize)?;
         (slot.in_use && slot.generation == id.generation).then_some(&mut slot.flow)

@@ -3,7 +3,7 @@
 use crate::balancer::envoy::EnvoyMethod;
 pub use crate::balancer::modern::{Ejection, ProxyServer, TRIES_MAX};
 use crate::balancer::modern::{ModernMethod, ProxyRequest, ProxyServers};
-use crate::balancer::{Balancer, OptionVisitor};
+use crate::balancer::{Balancer, CookieLife, OptionVisitor};
 use crate::engine::{SimDuration, Stream};
 use crate::ids::ServerId;
 
@@ -18,6 +18,8 @@ pub struct ProxyConfig {
     pub max_tries: u32,
     /// When failures take a server out.
     pub ejection: Ejection,
+    /// Whether a cookie ties a browser to a server, and for how long.
+    pub cookie: Option<CookieLife>,
 }
 
 impl ProxyConfig {

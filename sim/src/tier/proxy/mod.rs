@@ -7,13 +7,16 @@
 //!   did not come, only for a method that may be repeated (Envoy's `connect-failure` and `reset`, the latter
 //!   as HAProxy and nginx do it);
 //! - an answer is passed on whatever its status;
+//! - a cookie, if configured, names the server of the first answer, whatever the method; the first try of a request goes there
+//!   if the server may be used, else the method chooses, and the answer names another server. It lives from the answer
+//!   that set it (Envoy's stateful sessions: `stateful_session/cookie`, whose `ttl` it is, without `strict`);
 //! - without a server to go to the client gets a 503, as from Envoy ("no healthy upstream") and HAProxy.
 
 mod config;
 
 use crate::balancer::modern::hash::client_key;
 use crate::balancer::modern::{ProxyRequest, ProxyServers};
-use crate::balancer::{Balancer, Reason};
+use crate::balancer::{Balancer, Reason, Skipped};
 use crate::engine::SimTime;
 use crate::ids::ServerId;
 
@@ -34,6 +37,7 @@ pub struct Proxy {
     method: ProxyMethod,
     servers: ProxyServers,
     max_tries: u32,
+    gives_cookies: bool,
     flows: Flows,
     /// Requests that have arrived: the number of the next is its name among random draws.
     requests: u64,
@@ -51,7 +55,15 @@ impl Proxy {
         let servers = ProxyServers::new(&config.servers, config.ejection, draws.stream, draws.entity);
         let mut method = config.method;
         method.servers_changed(&servers);
-        Self { method, servers, max_tries: config.max_tries, flows: Flows::default(), requests: 0 }
+        let gives_cookies = config.cookie.is_some();
+        Self {
+            method,
+            servers,
+            max_tries: config.max_tries,
+            gives_cookies,
+            flows: Flows::default(),
+            requests: 0,
+        }
     }
 
     /// A request arrives. If no server may be used, the client gets a 503 and there is no flow.
@@ -61,13 +73,44 @@ impl Proxy {
         self.requests += 1;
         self.readmit(now);
         let mut request = ProxyRequest::new(client_key(open.address, open.key), number, now);
-        let Some(server) = self.method.pick(&mut self.servers, &mut request) else {
+        let named = open.ties.cookie.filter(|_| self.gives_cookies);
+        let Some(server) = self.follow(named, &mut request) else {
             let decision = Decision { server: None, reason: Reason::NoneUsable, attempt: 1 };
             return Opened { flow: Flows::NONE, decision };
         };
         self.servers.begin_try(&mut request, server);
         let decision = Decision { server: Some(server), reason: request.reason(), attempt: 1 };
-        Opened { flow: self.flows.insert(Flow { request, method: open.method }), decision }
+        Opened { flow: self.flows.insert(Flow { request, method: open.method, named }), decision }
+    }
+
+    /// The server of a first try: the one that a cookie names, if it may be used, else the method's choice.
+    #[inline]
+    fn follow(&mut self, named: Option<ServerId>, request: &mut ProxyRequest) -> Option<ServerId> {
+        if let Some(named) = named
+            && self.servers.passed_over(named, request).is_none()
+        {
+            request.reason = Reason::Affinity;
+            return Some(named);
+        }
+        self.choose(named, request)
+    }
+
+    /// The method's choice, though a cookie may have named a server.
+    #[inline]
+    fn choose(&mut self, named: Option<ServerId>, request: &mut ProxyRequest) -> Option<ServerId> {
+        let server = self.method.pick(&mut self.servers, request)?;
+        if let Some(named) = named {
+            let skipped = self.servers.passed_over(named, request).unwrap_or(Skipped::Tried);
+            request.reason = Reason::AffinityUnusable(skipped);
+        }
+        Some(server)
+    }
+
+    /// The server that the answer to the try under way will name in a cookie: the present one, unless the cookie has named it.
+    #[inline]
+    pub fn cookie_to_set(&self, id: FlowId) -> Option<ServerId> {
+        let flow = self.flows.get(id).filter(|_| self.gives_cookies)?;
+        flow.request.tried().last().copied().filter(|_| flow.request.reason() != Reason::Affinity)
     }
 
     /// A try ended. A flow that has ended already (the client went away) stays ended: 499.
@@ -94,10 +137,13 @@ impl Proxy {
             if self.servers.readmit(now) {
                 self.method.servers_changed(&self.servers);
             }
-            if let Some(server) = self.method.pick(&mut self.servers, &mut flow.request) {
-                self.servers.begin_try(&mut flow.request, server);
-                let attempt = flow.request.tries() as u8;
-                let reason = flow.request.reason();
+            let (named, mut request) = (flow.named, flow.request);
+            if let Some(server) = self.choose(named, &mut request) {
+                self.servers.begin_try(&mut request, server);
+                let (attempt, reason) = (request.tries() as u8, request.reason());
+                if let Some(flow) = self.flows.get_mut(id) {
+                    flow.request = request;
+                }
                 return Then::Retry(Decision { server: Some(server), reason, attempt });
             }
         }
@@ -150,6 +196,8 @@ impl Proxy {
 struct Flow {
     request: ProxyRequest,
     method: Method,
+    /// The server that its cookie names.
+    named: Option<ServerId>,
 }
 
 /// A slot of the pool.
@@ -187,6 +235,13 @@ impl Flows {
 
     /// The flow, or `None` if it has ended.
     #[inline]
+    fn get(&self, id: FlowId) -> Option<&Flow> {
+        let slot = self.slots.get(id.slot as usize)?;
+        (slot.in_use && slot.generation == id.generation).then_some(&slot.flow)
+    }
+
+    /// The flow, or `None` if it has ended.
+    #[inline]
     fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
         let slot = self.slots.get_mut(id.slot as usize)?;
         (slot.in_use && slot.generation == id.generation).then_some(&mut slot.flow)
@@ -214,7 +269,7 @@ mod tests {
     use super::*;
     use crate::engine::{SimDuration, Stream};
     use crate::ids::StreamId;
-    use crate::tier::{Skipped, Ties};
+    use crate::tier::Ties;
     use std::net::IpAddr;
 
     const GET: Open<'static> = Open {
@@ -235,6 +290,7 @@ mod tests {
                 .collect(),
             max_tries: 3,
             ejection: Ejection { failures: 2, time: SimDuration::from_secs(30) },
+            cookie: None,
         };
         Proxy::new(config, ProxyDraws { stream: Stream::new(1, 0, StreamId::Balancer), entity: 0 })
     }
