@@ -276,7 +276,16 @@ pub fn expectation_table(summary: &Summary) -> Option<TableModel> {
             ]
         })
         .collect();
-    Some(TableModel { columns, rows, notes: Vec::new() })
+    let undecided = summary.expectations.iter().any(|it| it.verdict == Verdict::Inconclusive);
+    let notes = if undecided {
+        vec![
+            "Inconclusive: the interval reaches over the limit, or there is none; raise `replications`."
+                .into(),
+        ]
+    } else {
+        Vec::new()
+    };
+    Some(TableModel { columns, rows, notes })
 }
 
 /// The verdict in a line: what the expectations came to. Empty when the scenario has none.

@@ -1,9 +1,10 @@
 //! How a server is chosen: the [`Balancer`] trait, and the catalogue of every algorithm.
 //!
 //! A balancer is one file under its program's folder and one line of the `catalogue!` below. The line makes the
-//! module, the variant of the program's enum and the name that scenarios use (`lvs.wlc`), and says in brackets whether
-//! recordings of the real program stand behind it ([`Evidence`]); the scenario parser, `evenkeel list` and the replay
-//! of recordings go by the catalogue ([`entries`]).
+//! module, the variant of the program's enum and the name that scenarios use (`lvs.wlc`), says in brackets whether
+//! recordings of the real program stand behind it ([`Evidence`]), and declares what the algorithm claims
+//! ([`Properties`]). The scenario parser, `evenkeel list`, the reference page, the property tests, the benches and the
+//! replay of recordings go by the catalogue ([`entries`]).
 
 mod cookie;
 pub mod envoy;
@@ -12,11 +13,13 @@ pub mod lvs;
 pub mod modern;
 pub mod nginx;
 mod options;
+pub mod properties;
 
 use crate::ids::ServerId;
 
 pub use cookie::CookieLife;
 pub use options::{OptionVisitor, is_prime};
+pub use properties::Properties;
 
 /// Chooses one server among those that a tier instance keeps.
 ///
@@ -98,6 +101,8 @@ pub struct CatalogueEntry {
     pub scenario_name: &'static str,
     /// What it does, in one sentence.
     pub summary: &'static str,
+    /// What it says of itself.
+    pub properties: Properties,
     /// What stands behind it.
     pub evidence: Evidence,
 }
@@ -132,7 +137,9 @@ macro_rules! catalogue {
     (
         $(#[$doc:meta])*
         $program:ident: $family:ident<Servers = $servers:ty, Request = $request:ty> {
-            $( $(#[doc = $summary:literal])+ $name:ident $(= $spelling:literal)? ::$type:ident [$evidence:ident], )+
+            $( $(#[doc = $summary:literal])+ $name:ident $(= $spelling:literal)? ::$type:ident [$evidence:ident] {
+                $($property:ident: $value:expr),+ $(,)?
+            }, )+
         }
     ) => {
         $(pub mod $name;)+
@@ -145,17 +152,21 @@ macro_rules! catalogue {
 
         impl $family {
             /// The algorithms of the program, in catalogue order.
-            pub const ENTRIES: &'static [$crate::balancer::CatalogueEntry] = &[$(
-                $crate::balancer::CatalogueEntry {
-                    program: stringify!($program),
-                    name: $crate::balancer::spelling!($name $($spelling)?),
-                    scenario_name: concat!(
-                        stringify!($program), ".", $crate::balancer::spelling!($name $($spelling)?)
-                    ),
-                    summary: concat!($($summary),+),
-                    evidence: $crate::balancer::Evidence::$evidence,
-                },
-            )+];
+            pub const ENTRIES: &'static [$crate::balancer::CatalogueEntry] = {
+                use $crate::balancer::properties::{Cost::*, Grain::*, Moves::*, Refuses::*, Shares::*, Ties::*};
+                &[$(
+                    $crate::balancer::CatalogueEntry {
+                        program: stringify!($program),
+                        name: $crate::balancer::spelling!($name $($spelling)?),
+                        scenario_name: concat!(
+                            stringify!($program), ".", $crate::balancer::spelling!($name $($spelling)?)
+                        ),
+                        summary: concat!($($summary),+),
+                        evidence: $crate::balancer::Evidence::$evidence,
+                        properties: $crate::balancer::Properties { $($property: $value),+ },
+                    },
+                )+]
+            };
 
             /// A fresh instance of the algorithm called `name` in the program's configuration, or `None` if there
             /// is none of that name.

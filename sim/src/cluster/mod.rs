@@ -5,6 +5,7 @@
 
 pub mod accounting;
 mod closed_loop;
+mod connection;
 mod cookies;
 pub mod event;
 mod evidence;
@@ -17,7 +18,6 @@ mod retry;
 mod route;
 mod run;
 mod script;
-mod slots;
 mod story;
 
 pub use accounting::AccountingError;
@@ -36,6 +36,7 @@ use crate::population::clients::Clients;
 use crate::scenario::{Scenario, Strategy, Traffic, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
+use crate::slots::Slots;
 use crate::table::Column;
 use crate::tier::Instance;
 use crate::tier::nginx::HashKey;
@@ -45,7 +46,6 @@ use event::Event;
 use open_loop::Source;
 use request::{Connection, Request};
 use script::Script;
-use slots::Slots;
 use story::Stories;
 
 /// The model of one run.

@@ -9,7 +9,6 @@ use super::faults::{FaultCounts, Outage};
 use super::open_loop::{PoissonSource, Source};
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
-use super::slots::Slots;
 use super::story::Stories;
 use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
@@ -22,6 +21,7 @@ use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
 use crate::session::sessions::Sessions;
+use crate::slots::Slots;
 use crate::tier::proxy::ProxyDraws;
 use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy};
 
@@ -215,8 +215,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
         sessions: Sessions::default(),
-        requests: Slots::new(),
-        connections: Slots::new(),
+        requests: Slots::default(),
+        connections: Slots::default(),
         sources,
         script: Script::new(&scenario.scripted_clients, setup.strategy),
         recorder: Recorder::new(calendar.clone(), scenario.servers.len()),

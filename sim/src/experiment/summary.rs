@@ -171,7 +171,8 @@ pub struct FaultImpact {
     pub never_even: u32,
 }
 
-/// Load over time, mean over replications.
+/// Load over time in the first replication. A mean over replications would hide the skew wherever each has another hottest
+/// server.
 #[derive(Clone, Debug, Serialize)]
 pub struct Series {
     /// Width of a bin \[s\].

@@ -4,6 +4,7 @@
 //! Time is an argument of every input and never goes back; the phases of the program's clocks are parameters of its
 //! construction. Every input first does what the program's timers would have done by then.
 
+mod flows;
 pub mod haproxy;
 pub mod lvs;
 pub mod nginx;

@@ -39,7 +39,8 @@ pub fn replay(case: &Case) -> CaseOutcome {
 fn try_replay(case: &Case) -> Result<CaseOutcome, CaseError> {
     let manifest: Manifest = case.manifest()?;
     let Some(method) = NginxMethod::by_name(manifest.method_name()) else {
-        return Ok(CaseOutcome::Skipped { reason: format!("no balancer for `{}`", manifest.method_name()) });
+        let message = format!("no balancer for `{}`", manifest.method_name());
+        return Err(CaseError::File { file: "case.json".into(), message });
     };
     if manifest.workers > 1 && !manifest.zone && manifest.key_kind != KeyKind::Pid {
         let reason =
@@ -462,10 +463,23 @@ t_ms,event,conn,client,key,server,tried,status
     }
 
     #[test]
-    fn a_method_without_a_balancer_is_skipped_by_name() {
+    fn a_method_without_a_balancer_makes_a_recording_unreadable_rather_than_skipped() {
         let manifest = MANIFEST.replacen("round_robin", "least_time", 1);
-        let expected = CaseOutcome::Skipped { reason: "no balancer for `least_time`".into() };
+        let expected = CaseOutcome::Unreadable { error: "case.json: no balancer for `least_time`".into() };
         assert_eq!(outcome(manifest.as_bytes(), EVENTS.as_bytes(), b""), expected);
+    }
+
+    #[test]
+    fn a_truncated_recording_is_unreadable() {
+        let manifest = MANIFEST.replacen("\"workers\"", "\"requests\": 7, \"workers\"", 1);
+        let whole = CaseOutcome::Replayed { decisions: 7, matched: 7, first_difference: None };
+        assert_eq!(outcome(manifest.as_bytes(), EVENTS.as_bytes(), ATTEMPTS.as_bytes()), whole);
+        let end = EVENTS.find("1520,").expect("the last row");
+        let error = "events.csv: 6 requests where `requests` in case.json says 7".into();
+        assert_eq!(
+            outcome(manifest.as_bytes(), &EVENTS.as_bytes()[..end], ATTEMPTS.as_bytes()),
+            CaseOutcome::Unreadable { error }
+        );
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::balancer::nginx::{NginxMethod, NginxServer};
-use crate::conformance::{Case, CaseError};
+use crate::conformance::{Case, CaseError, check_requests};
 use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::StreamId;
 use crate::tier::Outcome;
@@ -41,6 +41,8 @@ pub(super) struct Manifest {
     pub(super) key_kind: KeyKind,
     #[serde(default)]
     reloads: Vec<Reload>,
+    /// Rows `open` of a whole recording.
+    requests: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -314,6 +316,8 @@ impl Recording {
             attempts: BTreeMap::new(),
         };
         recording.read_events(&case.files.require(EVENTS)?, &confs)?;
+        let opened = recording.rows.iter().filter(|row| matches!(row.event, Event::Open(_)));
+        check_requests(EVENTS, manifest.requests, opened.count() as u64)?;
         if let Some(bytes) = case.files.read(ATTEMPTS)? {
             recording.read_attempts(&bytes)?;
         }

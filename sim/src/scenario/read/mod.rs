@@ -64,7 +64,12 @@ impl Names {
         if let (Some(item), Some(name)) = (&name, read)
             && self.names.iter().any(|other| other == name)
         {
-            item.error_with_help(format!("duplicate {} `{name}`", self.kind), "give each a name of its own");
+            let help = if self.kind == "address" {
+                "give each server an address and port of its own"
+            } else {
+                "give each a name of its own"
+            };
+            item.error_with_help(format!("duplicate {} `{name}`", self.kind), help);
         }
         self.complete &= read.is_some();
         self.names.push(read.unwrap_or_default().to_owned());

@@ -22,9 +22,10 @@ use crate::balancer::{Balancer, Reason};
 use crate::engine::SimTime;
 use crate::ids::ServerId;
 
+use super::flows::Flows;
 use super::{Decision, FlowId, Method, Open, Opened, Outcome, TableSizes, Then};
 use epoch::{BAD_GATEWAY, Epoch, Table};
-use flows::{Flow, Flows};
+use flows::Flow;
 
 pub use config::{NextUpstream, NginxConfig, NginxConfigError, NginxServer, StickyCookie, UnknownCondition};
 pub use key::{HashKey, KeyText};
@@ -43,7 +44,7 @@ pub struct Nginx {
     epochs: Vec<Epoch>,
     /// The present configuration.
     current: u32,
-    flows: Flows,
+    flows: Flows<Flow>,
     /// Requests that have arrived.
     requests: u64,
     no_live_upstreams: u64,
@@ -112,7 +113,7 @@ impl Nginx {
             peers.finish(&request);
             self.no_live_upstreams += 1;
             let decision = Decision { server: None, reason: Reason::NoneUsable, attempt: 1 };
-            return Opened { flow: Flows::NONE, decision };
+            return Opened { flow: FlowId::NONE, decision };
         };
         epoch.in_flight += 1;
         let decision = Decision { server: Some(server), reason: request.reason(), attempt: 1 };

@@ -522,7 +522,11 @@ fn files_are_read_with_their_logs_and_their_encoding() {
     let mistakes = load(&path, &Overrides::NONE).unwrap_err().0;
     assert_eq!((mistakes[0].line, mistakes[0].column), (2, 9));
     let missing = load(folder.path().join("none.toml"), &Overrides::NONE).unwrap_err();
-    assert!(missing.to_string().contains("cannot read the scenario"));
+    let message = missing.to_string();
+    assert!(
+        message.contains(".toml: cannot read the scenario"),
+        "no place inside a file that is not there: {message}"
+    );
 }
 
 #[test]
