@@ -94,4 +94,8 @@ pub enum StreamId {
     ReplayDemand = 15,
     /// The noise floor: what uniform random choice would give.
     NoiseFloor = 16,
+    /// Which instance of a tier a connection reaches.
+    Instance = 80,
+    /// Which servers an instance of a tier uses, if not all.
+    Subset = 81,
 }

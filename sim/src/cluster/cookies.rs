@@ -94,7 +94,8 @@ impl Cluster<'_> {
     pub(super) fn take_cookie(&mut self, now: SimTime, request: &Request) {
         let tier = &mut self.tiers[0];
         if let Some(jars) = &mut tier.cookies
-            && let Some(server) = tier.instances[0].cookie_to_set(request.flow)
+            && let Some(server) =
+                tier.instances[usize::from(request.route.instance)].cookie_to_set(request.flow)
         {
             jars.set(now, request.origin, server);
         }

@@ -149,6 +149,8 @@ struct Streams {
     connection: Stream,
     clock: Stream,
     balancer: Stream,
+    instance: Stream,
+    subset: Stream,
     addresses: Stream,
     users: Stream,
 }
@@ -175,6 +177,8 @@ impl Streams {
             connection: stream(behaviour, StreamId::ClientPort),
             clock: stream(behaviour, StreamId::ClockPhase),
             balancer: stream(behaviour, StreamId::Balancer),
+            instance: stream(behaviour, StreamId::Instance),
+            subset: stream(behaviour, StreamId::Subset),
             addresses: stream(population, StreamId::Addresses),
             users: stream(population, StreamId::UsersPerAddress),
         }

@@ -34,7 +34,7 @@ impl Cluster<'_> {
             return;
         }
         self.requests.get_mut(id.0).due = SimTime::NEVER;
-        match self.instance().resume(now, request.flow) {
+        match self.instance(request.route.instance).resume(now, request.flow) {
             Then::Retry(decision) => self.attempt(now, id, decision, pending),
             Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, Failure::NoServer, pending),

@@ -305,6 +305,16 @@ impl Instance {
         }
     }
 
+    /// Whether it uses a server at all, now or when that is well: one that its configuration gives a weight. Others than
+    /// proxies of no particular program use all.
+    #[inline]
+    pub fn uses(&self, server: ServerId) -> bool {
+        match self {
+            Self::Nginx(_) | Self::Lvs(_) | Self::HaProxy(_) => true,
+            Self::Proxy(proxy) => proxy.uses(server),
+        }
+    }
+
     /// Entries in the affinity table (persistence templates), and bytes of all tables of connections.
     pub fn table_sizes(&self) -> TableSizes {
         match self {
@@ -325,4 +335,15 @@ pub struct TableSizes {
     pub affinity_entries: u64,
     /// Bytes of these tables.
     pub bytes: u64,
+}
+
+impl TableSizes {
+    /// Those of two instances together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            flows: self.flows + other.flows,
+            affinity_entries: self.affinity_entries + other.affinity_entries,
+            bytes: self.bytes + other.bytes,
+        }
+    }
 }

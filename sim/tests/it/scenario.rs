@@ -1,5 +1,6 @@
 //! Scenario files: what is read, what is said about mistakes, and what `explain` prints.
 
+mod instances;
 mod lvs;
 mod mistakes;
 mod mutants;

@@ -9,7 +9,7 @@ use crate::scenario::Scenario;
 use crate::tier::haproxy::{HaproxyConfig, StickKey};
 use crate::tier::lvs::{Forwarding, LvsConfig};
 use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig, StickyCookie};
-use crate::tier::proxy::ProxyConfig;
+use crate::tier::proxy::{ProxyConfig, Subset};
 
 /// The options of an nginx.
 pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, scenario: &Scenario) {
@@ -150,6 +150,12 @@ pub(super) fn show_proxy(d: &mut Document, config: &ProxyConfig, scenario: &Scen
     d.line("max_tries", config.max_tries);
     d.line("ejection_failures", config.ejection.failures);
     d.line("ejection_time", duration(config.ejection.time));
+    let subset = match config.subset {
+        Subset::All => "\"all\"".to_owned(),
+        Subset::Deterministic { size } => format!("{{ deterministic = {{ size = {size} }} }}"),
+        Subset::Random { size } => format!("{{ random = {{ size = {size} }} }}"),
+    };
+    d.line("subset", subset);
     let cookie = or_none(config.cookie, |life| format!("{{ ttl = {} }}", or_none(life.idle, duration)));
     d.line("cookie", cookie);
     for (server, options) in scenario.servers.iter().zip(&config.servers) {

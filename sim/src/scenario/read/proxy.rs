@@ -7,7 +7,7 @@ use super::options::{limit, read_options};
 use crate::balancer::CookieLife;
 use crate::engine::SimDuration;
 use crate::scenario::section::{Item, Section};
-use crate::tier::proxy::{Ejection, ProxyConfig, ProxyMethod, ProxyServer, TRIES_MAX};
+use crate::tier::proxy::{Ejection, ProxyConfig, ProxyMethod, ProxyServer, Subset, TRIES_MAX};
 
 /// A proxy with `method`, and the options that all proxies have.
 pub(super) fn proxy(
@@ -23,6 +23,7 @@ pub(super) fn proxy(
     let rule = ProxyConfig::EJECTION;
     let failures = s.optional("ejection_failures", rule.failures, |item| item.u32_at_least(0));
     let time = s.optional("ejection_time", rule.time, |item| item.duration_above_zero());
+    let subset = s.optional("subset", Subset::All, |item| subset(&item, servers.map(<[_]>::len)));
     let cookie = s.optional("cookie", None, |item| cookie(&item));
     let own = per_server(s, names)?;
     let read = servers?.iter().enumerate().map(|(place, server)| {
@@ -32,8 +33,25 @@ pub(super) fn proxy(
     let read: Vec<_> = read.collect();
     let servers = read.into_iter().collect::<Option<Vec<_>>>()?;
     let ejection = Ejection { failures: failures?, time: time? };
-    let (max_tries, cookie) = (max_tries?, cookie?);
-    all_good.then_some(ProxyConfig { method, servers, max_tries, ejection, cookie })
+    let (max_tries, subset, cookie) = (max_tries?, subset?, cookie?);
+    all_good.then_some(ProxyConfig { method, servers, max_tries, ejection, subset, cookie })
+}
+
+/// `subset`: `{ deterministic = { size = n } }`, `{ random = { size = n } }`, or `"all"`.
+fn subset(item: &Item<'_>, servers: Option<usize>) -> Option<Subset> {
+    if item.text() == Some("all") {
+        return Some(Subset::All);
+    }
+    let kind = item
+        .section("a table such as { deterministic = { size = 10 } }")?
+        .single("subset", &["deterministic", "random"])?;
+    let mut section = kind.section("a table such as { size = 10 }")?;
+    // Of servers that could not be read the number is not known.
+    let most = servers.map_or(u64::from(u16::MAX), |servers| servers as u64);
+    let size = section.required("size", |item| item.integer(1, most).map(|size| size as u32));
+    section.finish();
+    let size = size?;
+    Some(if kind.key == "random" { Subset::Random { size } } else { Subset::Deterministic { size } })
 }
 
 /// `cookie`: `{ ttl = time }`, or `"none"`.

@@ -18,6 +18,9 @@ const TCP_CHECK: TcpCheck = TcpCheck {
     delay_before_retry: SimDuration::from_secs(1),
 };
 
+/// Instances of a tier at most.
+const INSTANCES_MAX: u64 = 1_024;
+
 /// One `[[strategy]]`.
 pub(super) fn strategy(
     item: &Item<'_>,
@@ -39,7 +42,7 @@ pub(super) fn strategy(
         None => tier(s, server_names, servers),
         Some(tiers) => {
             s.refuse(
-                &["balancer", "health"],
+                &["balancer", "health", "instances"],
                 |key| format!("`{key}` belongs inside `tiers`"),
                 "move it there",
             );
@@ -82,7 +85,7 @@ fn one_tier(
     tier
 }
 
-/// `balancer` and `health`.
+/// `balancer`, `health` and `instances`.
 fn tier(
     section: &mut Section<'_>,
     server_names: &Names,
@@ -90,6 +93,22 @@ fn tier(
 ) -> Option<(String, TierPlan)> {
     let balancer = section.required("balancer", |item| balancer::balancer(&item, server_names, servers));
     let health = section.take("health");
+    let instances = section.optional("instances", 1, |item| {
+        let number = item.integer(1, INSTANCES_MAX)? as u16;
+        let alone = match &balancer {
+            Some((_, Program::Lvs(_))) => "two active LVS directors are not modelled yet",
+            Some((_, Program::HaProxy(_))) => "several HAProxy processes are not modelled yet",
+            Some((_, Program::Nginx(_) | Program::Proxy(_))) | None => return Some(number),
+        };
+        if number > 1 {
+            item.error_with_help(
+                alone.into(),
+                "nginx and the proxies of no particular program can stand side by side",
+            );
+            return None;
+        }
+        Some(number)
+    });
     let of_its_own = match &balancer {
         Some((_, Program::Nginx(_))) => Some((
             "nginx open source has passive checks only, got `health`",
@@ -111,7 +130,7 @@ fn tier(
         (Some(item), None) => health_check(&item).map(Some),
     };
     let (name, program) = balancer?;
-    Some((name, TierPlan { program, tcp_check: tcp_check? }))
+    Some((name, TierPlan { program, instances: instances?, tcp_check: tcp_check? }))
 }
 
 fn health_check(item: &Item<'_>) -> Option<TcpCheck> {

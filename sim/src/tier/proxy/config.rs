@@ -1,5 +1,6 @@
 //! What a proxy is configured with.
 
+use super::subset::Subset;
 use crate::balancer::envoy::EnvoyMethod;
 pub use crate::balancer::modern::{Ejection, ProxyServer, TRIES_MAX};
 use crate::balancer::modern::{ModernMethod, ProxyRequest, ProxyServers};
@@ -18,6 +19,8 @@ pub struct ProxyConfig {
     pub max_tries: u32,
     /// When failures take a server out.
     pub ejection: Ejection,
+    /// Which of the servers an instance uses: weights are taken from the others before it starts ([`Subset::take`]).
+    pub subset: Subset,
     /// Whether a cookie ties a browser to a server, and for how long.
     pub cookie: Option<CookieLife>,
 }

@@ -13,6 +13,7 @@
 //! - without a server to go to the client gets a 503, as from Envoy ("no healthy upstream") and HAProxy.
 
 mod config;
+mod subset;
 
 use crate::balancer::modern::hash::client_key;
 use crate::balancer::modern::{ProxyRequest, ProxyServers};
@@ -24,6 +25,7 @@ use super::flows::Flows;
 use super::{Decision, FlowId, Method, Open, Opened, Outcome, TableSizes, Then};
 
 pub use config::{Ejection, ProxyConfig, ProxyConfigError, ProxyDraws, ProxyMethod, ProxyServer, TRIES_MAX};
+pub use subset::Subset;
 
 /// What the client gets when no server may be used, or the last try was refused or broke off.
 const SERVICE_UNAVAILABLE: u16 = 503;
@@ -160,6 +162,12 @@ impl Proxy {
         }
     }
 
+    /// Whether its configuration gives the server a weight.
+    #[inline]
+    pub fn uses(&self, server: ServerId) -> bool {
+        self.servers.configured_weight(server) > 0
+    }
+
     /// Changes a server's weight; 0 takes it out for new requests.
     pub fn set_weight(&mut self, now: SimTime, server: ServerId, weight: u32) {
         self.servers.set_weight(now, server, weight);
@@ -227,6 +235,7 @@ mod tests {
                 .collect(),
             max_tries: 3,
             ejection: Ejection { failures: 2, time: SimDuration::from_secs(30) },
+            subset: Subset::All,
             cookie: None,
         };
         Proxy::new(config, ProxyDraws { stream: Stream::new(1, 0, StreamId::Balancer), entity: 0 })
