@@ -9,6 +9,7 @@ use super::faults::{FaultCounts, Outage};
 use super::open_loop::{PoissonSource, Source};
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
+use super::shows::KeyText;
 use super::story::Stories;
 use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
@@ -241,26 +242,31 @@ fn cookies(plan: &TierPlan) -> Option<CookieLife> {
 }
 
 /// A tier, whose place among all is `number`.
-fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier {
+fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier<'a> {
     let instances = (0..plan.instances).map(|instance| build_instance(plan, number, instance, streams));
-    let (remembers, workers, hash_key, weights) = match &plan.program {
-        Program::Nginx(config) => {
-            let hash_key = config.method.hashes_key().then_some(config.hash_key);
-            (config.cookies().is_some(), config.workers, hash_key, Vec::new())
-        }
+    let (remembers, workers, weights) = match &plan.program {
+        Program::Nginx(config) => (config.cookies().is_some(), config.workers, Vec::new()),
         Program::Lvs(config) => {
             let service = &config.services[0];
             let weights = service.servers.iter().map(|server| server.weight).collect();
-            (service.persistence_timeout.is_some(), 1, None, weights)
+            (service.persistence_timeout.is_some(), 1, weights)
         }
-        Program::HaProxy(config) => (config.cookie.is_some() || config.stick.is_some(), 1, None, Vec::new()),
+        Program::HaProxy(config) => (config.cookie.is_some() || config.stick.is_some(), 1, Vec::new()),
         Program::Proxy(config) => {
             let weights = config.servers.iter().map(|server| server.weight).collect();
-            (config.cookie.is_some(), 1, None, weights)
+            (config.cookie.is_some(), 1, weights)
         }
     };
-    let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);
-    Tier { instances: instances.collect(), remembers, workers, hash_key, cookies: None, weights, checkers }
+    Tier {
+        instances: instances.collect(),
+        remembers,
+        workers,
+        keys: &plan.keys,
+        key_text: KeyText::default(),
+        cookies: None,
+        weights,
+        checkers: plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]),
+    }
 }
 
 /// One of the instances of the tier whose place is `tier`.

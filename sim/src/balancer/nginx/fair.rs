@@ -12,13 +12,14 @@
 //!   With `weight_mode=peak` a server never gets more requests than its weight.
 //! - **Failures.** A server that has failed is never idle, so it is tried again only when no other one is; with `max_fails`
 //!   failures not before `fail_timeout` is over, which forgets them. When no server can be used, the client gets a 502 and
-//!   all failures of all servers are forgotten. An only server is tried in any case, even if it is `down`.
+//!   all failures of all servers are forgotten. An only server is tried in any case.
 //!
-//! Since commit 357d89d of 2010 requests in flight are counted only if nginx was built `--with-debug`, as Debian's is.
+//! Since commit 357d89d of 2011 requests in flight are counted only if nginx was built `--with-debug`, as Debian's is.
 //! Without it every server looks idle, and `fair` is round robin without weights: `with_debug = false`.
 //!
 //! Departures: all workers share the whole state (in the module, all but the place of the last choice and the time of the last
-//! failure); tries are counted as for nginx's own methods (the module counts servers that are `down`, too).
+//! failure); tries are counted as for nginx's own methods (the module counts servers that are `down`, too); an only server that is
+//! `down` is not tried.
 
 use super::{Peers, RequestState};
 use crate::balancer::{Balancer, OptionVisitor, Reason};
@@ -177,7 +178,7 @@ impl Balancer for Fair {
         self.requests += u64::from(request.hash.is_none());
         let start = (request.hash.map_or(self.last, |row| row as usize) + 1) % self.rows.len();
         let chosen = if self.rows.len() == 1 {
-            Some(0)
+            Some(0).filter(|_| !peers.is_down(0))
         } else {
             self.idle(start, peers, request).or_else(|| self.least_busy(start, peers, request))
         };

@@ -1,6 +1,6 @@
 //! The layer 7 proxy of no particular program: its algorithm's options and its own.
 
-use super::Names;
+use super::Site;
 use super::balancer::per_server;
 use super::cluster::{ReadServer, WEIGHT_MAX};
 use super::options::{limit, read_options};
@@ -10,12 +10,7 @@ use crate::scenario::section::{Item, Section};
 use crate::tier::proxy::{Ejection, ProxyConfig, ProxyMethod, ProxyServer, Subset, TRIES_MAX};
 
 /// A proxy with `method`, and the options that all proxies have.
-pub(super) fn proxy(
-    s: &mut Section<'_>,
-    mut method: ProxyMethod,
-    names: &Names,
-    servers: Option<&[ReadServer]>,
-) -> Option<ProxyConfig> {
+pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_>) -> Option<ProxyConfig> {
     let all_good = read_options(s, &mut method);
     let max_tries = s.optional("max_tries", ProxyConfig::MAX_TRIES, |item| {
         item.integer(1, TRIES_MAX.into()).map(|number| number as u32)
@@ -23,10 +18,10 @@ pub(super) fn proxy(
     let rule = ProxyConfig::EJECTION;
     let failures = s.optional("ejection_failures", rule.failures, |item| item.u32_at_least(0));
     let time = s.optional("ejection_time", rule.time, |item| item.duration_above_zero());
-    let subset = s.optional("subset", Subset::All, |item| subset(&item, servers.map(<[_]>::len)));
+    let subset = s.optional("subset", Subset::All, |item| subset(&item, site.servers.map(<[_]>::len)));
     let cookie = s.optional("cookie", None, |item| cookie(&item));
-    let own = per_server(s, names)?;
-    let read = servers?.iter().enumerate().map(|(place, server)| {
+    let own = per_server(s, site.names)?;
+    let read = site.servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
         proxy_server(item, server)
     });

@@ -1,6 +1,5 @@
 //! What an nginx is configured with: an `upstream` and the `proxy_*` directives that matter to it.
 
-use super::key::HashKey;
 use super::version::NginxVersion;
 use crate::balancer::nginx::NginxMethod;
 pub use crate::balancer::nginx::NginxServer;
@@ -17,9 +16,6 @@ pub struct NginxConfig {
     pub method: NginxMethod,
     /// `sticky cookie`.
     pub sticky: Option<StickyCookie>,
-    /// What the methods `hash` and `hash … consistent` hash; the others do not read it. Whoever drives the instance evaluates
-    /// it, see [`crate::tier::Open::key`].
-    pub hash_key: HashKey,
     /// The `server` lines, in their order; server `i` is [`crate::ids::ServerId`] `i`.
     pub servers: Vec<NginxServer>,
     /// Worker processes.

@@ -10,7 +10,6 @@
 mod config;
 mod epoch;
 mod flows;
-mod key;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -28,7 +27,6 @@ use epoch::{BAD_GATEWAY, Epoch, Table};
 use flows::Flow;
 
 pub use config::{NextUpstream, NginxConfig, NginxConfigError, NginxServer, StickyCookie, UnknownCondition};
-pub use key::{HashKey, KeyText};
 pub use version::NginxVersion;
 
 /// What nginx logs when the client went away.
@@ -238,7 +236,6 @@ mod tests {
             connect_timeout: SimDuration::from_secs(60),
             read_timeout: SimDuration::from_secs(60),
             clock_phase: SimDuration::ZERO,
-            hash_key: HashKey::RemoteAddr,
             draws: Stream::new(1, 0, StreamId::Balancer),
             instance: 0,
         }
