@@ -174,6 +174,7 @@ pub(super) fn show_proxy(d: &mut Document, config: &ProxyConfig, scenario: &Scen
     d.line("max_tries", config.max_tries);
     d.line("ejection_failures", config.ejection.failures);
     d.line("ejection_time", duration(config.ejection.time));
+    d.line("healthy_panic_threshold", format!("{:?}", config.panic_threshold));
     let subset = match config.subset {
         Subset::All => "\"all\"".to_owned(),
         Subset::Deterministic { size } => format!("{{ deterministic = {{ size = {size} }} }}"),

@@ -9,6 +9,9 @@ use crate::engine::SimDuration;
 use crate::scenario::section::{Item, Section};
 use crate::tier::proxy::{Ejection, ProxyConfig, ProxyMethod, ProxyServer, Subset, TRIES_MAX};
 
+/// Envoy's own `healthy_panic_threshold` \[percent\].
+const ENVOY_PANIC: f64 = 50.0;
+
 /// A proxy with `method`, and the options that all proxies have.
 pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_>) -> Option<ProxyConfig> {
     let all_good = read_options(s, &mut method);
@@ -18,6 +21,15 @@ pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_
     let rule = ProxyConfig::EJECTION;
     let failures = s.optional("ejection_failures", rule.failures, |item| item.u32_at_least(0));
     let time = s.optional("ejection_time", rule.time, |item| item.duration_above_zero());
+    let calm = if matches!(method, ProxyMethod::Envoy(_)) { ENVOY_PANIC } else { 0.0 };
+    let panic_threshold = s.optional("healthy_panic_threshold", calm, |item| {
+        let percent = item.number_at_least(0.0)?;
+        if percent > 100.0 {
+            item.error(format!("`{}` is a percentage, at most 100, got {}", item.key, item.got()));
+            return None;
+        }
+        Some(percent)
+    });
     let subset = s.optional("subset", Subset::All, |item| subset(&item, site.servers.map(<[_]>::len)));
     let cookie = s.optional("cookie", None, |item| cookie(&item));
     let own = per_server(s, site.names)?;
@@ -28,8 +40,8 @@ pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_
     let read: Vec<_> = read.collect();
     let servers = read.into_iter().collect::<Option<Vec<_>>>()?;
     let ejection = Ejection { failures: failures?, time: time? };
-    let (max_tries, subset, cookie) = (max_tries?, subset?, cookie?);
-    all_good.then_some(ProxyConfig { method, servers, max_tries, ejection, subset, cookie })
+    let (max_tries, panic_threshold, subset, cookie) = (max_tries?, panic_threshold?, subset?, cookie?);
+    all_good.then_some(ProxyConfig { method, servers, max_tries, ejection, panic_threshold, subset, cookie })
 }
 
 /// `subset`: `{ deterministic = { size = n } }`, `{ random = { size = n } }`, or `"all"`.

@@ -55,7 +55,8 @@ impl Proxy {
         if let Err(error) = config.check() {
             panic!("{error}");
         }
-        let servers = ProxyServers::new(&config.servers, config.ejection, draws.stream, draws.entity);
+        let mut servers = ProxyServers::new(&config.servers, config.ejection, draws.stream, draws.entity);
+        servers.set_panic_threshold(config.panic_threshold);
         let mut method = config.method;
         method.servers_changed(&servers);
         let gives_cookies = config.cookie.is_some();
@@ -214,7 +215,7 @@ mod tests {
     use super::*;
     use crate::engine::{SimDuration, Stream};
     use crate::ids::StreamId;
-    use crate::tier::Ties;
+    use crate::tier::{CookieLife, Ties};
     use std::net::IpAddr;
 
     const GET: Open<'static> = Open {
@@ -227,18 +228,26 @@ mod tests {
         ties: Ties::NONE,
     };
 
-    fn proxy(method: &str, servers: usize) -> Proxy {
-        let config = ProxyConfig {
+    fn config(method: &str, servers: usize) -> ProxyConfig {
+        ProxyConfig {
             method: ProxyMethod::by_name("modern", method).expect("in the catalogue"),
             servers: (0..servers)
                 .map(|i| ProxyServer { address: format!("10.0.0.{i}:80"), weight: 1 })
                 .collect(),
             max_tries: 3,
             ejection: Ejection { failures: 2, time: SimDuration::from_secs(30) },
+            panic_threshold: 0.0,
             subset: Subset::All,
             cookie: None,
-        };
+        }
+    }
+
+    fn start(config: ProxyConfig) -> Proxy {
         Proxy::new(config, ProxyDraws { stream: Stream::new(1, 0, StreamId::Balancer), entity: 0 })
+    }
+
+    fn proxy(method: &str, servers: usize) -> Proxy {
+        start(config(method, servers))
     }
 
     fn at(seconds: u64) -> SimTime {
@@ -274,6 +283,53 @@ mod tests {
             assert_eq!((servers.len(), status), (3, 503), "{method}");
             assert_eq!(decisions.iter().map(|decision| decision.attempt).collect::<Vec<_>>(), [1, 2, 3]);
         }
+    }
+
+    #[test]
+    fn a_cookie_is_followed_if_its_server_may_be_used_and_set_when_it_did_not_decide() {
+        for method in ["maglev", "power_of_d", "peak_ewma", "prequal"] {
+            let mut proxy = start(ProxyConfig { cookie: Some(CookieLife::UNLIMITED), ..config(method, 5) });
+            let naming = |server| Open { ties: Ties { cookie: Some(ServerId(server)), ..Ties::NONE }, ..GET };
+            let opened = proxy.open(at(1), &GET);
+            assert_eq!(proxy.cookie_to_set(opened.flow), opened.decision.server, "{method}");
+            let opened = proxy.open(at(1), &naming(3));
+            assert_eq!(
+                (opened.decision.server, opened.decision.reason),
+                (Some(ServerId(3)), Reason::Affinity)
+            );
+            assert_eq!(proxy.cookie_to_set(opened.flow), None, "{method}");
+            let Then::Retry(decision) = proxy.attempt_ended(at(1), opened.flow, Outcome::ConnectRefused)
+            else {
+                panic!("{method}: it is tried again")
+            };
+            assert_eq!(decision.reason, Reason::AffinityUnusable(Skipped::Tried), "{method}");
+            assert_eq!(proxy.cookie_to_set(opened.flow), decision.server, "{method}");
+            proxy.remove_server(at(1), ServerId(3));
+            let reason = proxy.open(at(1), &naming(3)).decision.reason;
+            assert_eq!(reason, Reason::AffinityUnusable(Skipped::OutOfService), "{method}");
+        }
+    }
+
+    #[test]
+    fn below_the_panic_threshold_servers_that_are_out_are_used_again() {
+        let mut proxy = start(ProxyConfig { panic_threshold: 50.0, ..config("maglev", 4) });
+        let used = |proxy: &mut Proxy| {
+            let client = |i: u8| Open { address: IpAddr::from([192, 0, 2, i]), ..GET };
+            let mut used: Vec<_> =
+                (0..100).filter_map(|i| proxy.open(at(1), &client(i)).decision.server).collect();
+            used.sort();
+            used.dedup();
+            used.len()
+        };
+        // Three of four are 75 %, two are 50 %: no panic yet. One is 25 %.
+        for (server, expected) in [(0, 3), (1, 2), (2, 4), (3, 4)] {
+            proxy.remove_server(at(1), ServerId(server));
+            assert_eq!(used(&mut proxy), expected, "after {server}");
+        }
+        proxy.add_server(at(1), ServerId(0), 1);
+        assert_eq!(used(&mut proxy), 4);
+        proxy.add_server(at(1), ServerId(1), 1);
+        assert_eq!(used(&mut proxy), 2);
     }
 
     #[test]
