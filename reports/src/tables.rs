@@ -109,7 +109,7 @@ pub(crate) const TABLES: [Table; 8] = [
     },
     Table {
         name: "series",
-        about: "a server's load in a bin of time, mean over replications",
+        about: "a server's load in a bin of time, in the first replication",
         columns: &[
             SCENARIO,
             STRATEGY,

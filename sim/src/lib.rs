@@ -64,5 +64,6 @@ pub mod metrics;
 pub mod population;
 pub mod scenario;
 pub mod session;
+mod slots;
 pub mod table;
 pub mod tier;

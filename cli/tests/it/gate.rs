@@ -50,3 +50,13 @@ fn the_gate_fails_for_whatever_a_user_would_notice() {
         assert!(worse.contains(&noticed_by), "{change} in {file}: worse are {worse:?}");
     }
 }
+
+#[test]
+fn one_replication_of_something_drawn_decides_nothing() {
+    let path = repository("scenarios/gate/two-servers.toml");
+    let ran = Place::new().run(&["check", &path, "--json", "-q", "--set", "replications=1"]).ends_with(3);
+    let checked = ran.json();
+    let expectations = checked[0]["expectations"].as_array().expect("a list");
+    assert!(!expectations.is_empty());
+    assert!(expectations.iter().all(|expectation| expectation["verdict"] == "inconclusive"));
+}

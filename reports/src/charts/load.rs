@@ -8,7 +8,7 @@ use evenkeel_sim::experiment::summary::{StrategySummary, Summary};
 use super::axis::{Axis, Plot};
 use super::canvas::{self, Anchor, Canvas, Dash, Paint, Stroke, Weight};
 use super::legend::{self, Sample};
-use super::{Chart, MARGIN, SMALL, TEXT, WIDTH, empty, head, replications};
+use super::{Chart, MARGIN, SMALL, TEXT, WIDTH, empty, head};
 use crate::{format, lookup};
 
 /// The chart's name.
@@ -54,7 +54,11 @@ pub(super) fn chart(summary: &Summary) -> Chart {
     // The legend's height is known only once it is drawn, so it is drawn on a canvas that is as high as could be needed.
     let mut canvas = Canvas::new(WIDTH, 4_000.0);
     let title = format!("{TITLE}, by strategy");
-    let subtitle = format!("{} · {}", replications(summary), summary.title);
+    let which = match summary.replications {
+        0 | 1 => "one replication".to_owned(),
+        many => format!("the first of {many} replications"),
+    };
+    let subtitle = format!("{which} · {}", summary.title);
     let mut top = head(&mut canvas, &title, &subtitle);
     top += legend::draw(&mut canvas, (MARGIN, top), WIDTH - 2.0 * MARGIN, &legend_entries(summary));
     if summary.faults.len() > 1 {

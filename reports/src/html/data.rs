@@ -63,7 +63,9 @@ fn load(summary: &Summary, strategy: &StrategySummary) -> Option<TableModel> {
         })
         .collect();
     let step = format::duration(merged as f64 * series.bin_s);
-    let notes = vec![format!("Requests a second, mean of each {step}; tables/series.csv has every bin.")];
+    let notes = vec![format!(
+        "Requests a second in the first replication, mean of each {step}; tables/series.csv has every bin."
+    )];
     Some(TableModel { columns, rows, notes })
 }
 

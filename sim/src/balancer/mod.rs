@@ -1,8 +1,10 @@
 //! How a server is chosen: the [`Balancer`] trait, and the catalogue of every algorithm.
 //!
 //! A balancer is one file under its program's folder and one line of the `catalogue!` below. The line makes the
-//! module, the variant of the program's enum and the name that scenarios use (`lvs.wlc`); the scenario parser,
-//! `evenkeel list` and the replay of recordings go by the catalogue ([`entries`]).
+//! module, the variant of the program's enum and the name that scenarios use (`lvs.wlc`), says in brackets whether
+//! recordings of the real program stand behind it ([`Evidence`]), and declares what the algorithm claims
+//! ([`Properties`]). The scenario parser, `evenkeel list`, the reference page, the property tests, the benches and the
+//! replay of recordings go by the catalogue ([`entries`]).
 
 pub mod envoy;
 pub mod haproxy;
@@ -10,10 +12,15 @@ pub mod lvs;
 pub mod modern;
 pub mod nginx;
 mod options;
+pub mod properties;
+mod proxy;
+pub mod trial;
 
 use crate::ids::ServerId;
 
 pub use options::{OptionVisitor, is_prime};
+pub use properties::Properties;
+pub use proxy::ProxyMethod;
 
 /// Chooses one server among those that a tier instance keeps.
 ///
@@ -95,6 +102,34 @@ pub struct CatalogueEntry {
     pub scenario_name: &'static str,
     /// What it does, in one sentence.
     pub summary: &'static str,
+    /// What it says of itself.
+    pub properties: Properties,
+    /// What stands behind it.
+    pub evidence: Evidence,
+}
+
+/// Whether recordings of the real program stand behind an algorithm: cases in `sim/tests/golden` that were replayed and
+/// found alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// Decision by decision.
+    Recorded,
+    /// The program decides by chance: counts of its decisions agree with those of the model.
+    ByDistribution,
+    /// None: the rules are those of its source, documentation or paper, as its file says.
+    NotRecorded,
+}
+
+impl Evidence {
+    /// In words, as listings show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::ByDistribution => "recorded, by distribution",
+            Self::NotRecorded => "not recorded",
+        }
+    }
 }
 
 /// Makes, for one program, the modules of its algorithms, the enum that dispatches among them without a virtual
@@ -103,7 +138,9 @@ macro_rules! catalogue {
     (
         $(#[$doc:meta])*
         $program:ident: $family:ident<Servers = $servers:ty, Request = $request:ty> {
-            $( $(#[doc = $summary:literal])+ $name:ident $(= $spelling:literal)? ::$type:ident, )+
+            $( $(#[doc = $summary:literal])+ $name:ident $(= $spelling:literal)? ::$type:ident [$evidence:ident] {
+                $($property:ident: $value:expr),+ $(,)?
+            }, )+
         }
     ) => {
         $(pub mod $name;)+
@@ -116,16 +153,21 @@ macro_rules! catalogue {
 
         impl $family {
             /// The algorithms of the program, in catalogue order.
-            pub const ENTRIES: &'static [$crate::balancer::CatalogueEntry] = &[$(
-                $crate::balancer::CatalogueEntry {
-                    program: stringify!($program),
-                    name: $crate::balancer::spelling!($name $($spelling)?),
-                    scenario_name: concat!(
-                        stringify!($program), ".", $crate::balancer::spelling!($name $($spelling)?)
-                    ),
-                    summary: concat!($($summary),+),
-                },
-            )+];
+            pub const ENTRIES: &'static [$crate::balancer::CatalogueEntry] = {
+                use $crate::balancer::properties::{Cost::*, Grain::*, Moves::*, Refuses::*, Shares::*, Ties::*};
+                &[$(
+                    $crate::balancer::CatalogueEntry {
+                        program: stringify!($program),
+                        name: $crate::balancer::spelling!($name $($spelling)?),
+                        scenario_name: concat!(
+                            stringify!($program), ".", $crate::balancer::spelling!($name $($spelling)?)
+                        ),
+                        summary: concat!($($summary),+),
+                        evidence: $crate::balancer::Evidence::$evidence,
+                        properties: $crate::balancer::Properties { $($property: $value),+ },
+                    },
+                )+]
+            };
 
             /// A fresh instance of the algorithm called `name` in the program's configuration, or `None` if there
             /// is none of that name.
@@ -183,6 +225,11 @@ macro_rules! spelling {
     };
 }
 pub(crate) use spelling;
+
+/// The algorithm that scenarios call `scenario_name`, if there is one.
+pub fn entry(scenario_name: &str) -> Option<&'static CatalogueEntry> {
+    entries().find(|entry| entry.scenario_name == scenario_name)
+}
 
 /// Every algorithm, by program.
 pub fn entries() -> impl Iterator<Item = &'static CatalogueEntry> {

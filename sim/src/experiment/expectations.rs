@@ -5,6 +5,8 @@ use crate::scenario::{Expectation, Scenario};
 
 /// Judges every expectation for the strategies that it names.
 pub fn judge(scenario: &Scenario, strategies: &[StrategySummary]) -> Vec<ExpectationResult> {
+    // A replayed log has one outcome; anything drawn has many, and one of them is no verdict.
+    let drawn = !scenario.populations.is_empty();
     scenario
         .expectations
         .iter()
@@ -13,12 +15,12 @@ pub fn judge(scenario: &Scenario, strategies: &[StrategySummary]) -> Vec<Expecta
                 .iter()
                 .enumerate()
                 .filter(move |(index, _)| expectation.strategy.is_none_or(|only| only == *index))
-                .map(move |(_, strategy)| judge_one(expectation, strategy))
+                .map(move |(_, strategy)| judge_one(expectation, strategy, drawn))
         })
         .collect()
 }
 
-fn judge_one(expectation: &Expectation, strategy: &StrategySummary) -> ExpectationResult {
+fn judge_one(expectation: &Expectation, strategy: &StrategySummary, drawn: bool) -> ExpectationResult {
     let metric = expectation.metric.metric().name;
     let value = strategy
         .metrics
@@ -32,7 +34,11 @@ fn judge_one(expectation: &Expectation, strategy: &StrategySummary) -> Expectati
         min: expectation.min,
         max: expectation.max,
         value,
-        verdict: value.map_or(Verdict::NoData, |value| verdict(&value, expectation.min, expectation.max)),
+        verdict: match value {
+            None => Verdict::NoData,
+            Some(Estimate { half_width: None, .. }) if drawn => Verdict::Inconclusive,
+            Some(value) => verdict(&value, expectation.min, expectation.max),
+        },
         line: expectation.line,
     }
 }

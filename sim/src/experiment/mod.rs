@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::backend::Discipline;
+use crate::balancer::{self, Evidence};
 use crate::cluster::{self, Outage, RunError, RunOutcome, RunSetup, RunSizes};
 use crate::engine::{Distribution, SimTime, Stream};
 use crate::ids::StreamId;
@@ -128,7 +129,7 @@ pub fn carry_out(
                 replication,
                 error,
             })?;
-            Ok(RunFindings::new(scenario, outcome))
+            Ok(RunFindings::new(scenario, outcome, replication == 0))
         })
         .collect();
     let findings = findings.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -148,7 +149,8 @@ struct RunFindings {
     lost: [u64; LossCause::ALL.len()],
     impacts: Vec<Impact>,
     latency: Histogram,
-    bins: Bins,
+    /// Only of a strategy's first replication.
+    bins: Option<Bins>,
     trace: Vec<TraceLine>,
     stories: Vec<String>,
     sizes: RunSizes,
@@ -197,7 +199,7 @@ fn windows_per_bin(calendar: &Calendar) -> usize {
 }
 
 impl RunFindings {
-    fn new(scenario: &Scenario, outcome: RunOutcome) -> Self {
+    fn new(scenario: &Scenario, outcome: RunOutcome, first: bool) -> Self {
         let counts = &outcome.counts;
         let fleet = fleet(scenario, &outcome.outages);
         let phases = phases(&counts.calendar);
@@ -222,7 +224,7 @@ impl RunFindings {
             values,
             noise,
             impacts: impact::impacts(scenario, &outcome, &fleet),
-            bins: Bins::of(counts),
+            bins: first.then(|| Bins::of(counts)),
             requests: all.requests,
             connections: all.connections,
             busy_ns: all.busy_ns,
@@ -373,6 +375,7 @@ fn summarise_strategy(
     StrategySummary {
         name: strategy.name.clone(),
         balancer: strategy.balancer.clone(),
+        evidence: balancer::entry(&strategy.balancer).map_or(Evidence::NotRecorded, |entry| entry.evidence),
         session: match strategy.session {
             SessionPlan::Local => "local".to_owned(),
             SessionPlan::Shared { .. } => "shared".to_owned(),
@@ -381,7 +384,11 @@ fn summarise_strategy(
         servers,
         losses,
         faults: (0..scenario.faults.len()).map(|fault| summarise_impact(scenario, fault, runs)).collect(),
-        series: series(calendar, &fleet, runs),
+        series: series(
+            calendar,
+            &fleet,
+            runs[0].bins.as_ref().expect("the first replication keeps its bins"),
+        ),
         latency_cdf: latency.cdf().into_iter().map(|(s, share)| (s * 1e3, share)).collect(),
         trace: Vec::new(),
         stories: Vec::new(),
@@ -467,30 +474,25 @@ fn summarise_impact(scenario: &Scenario, fault: usize, runs: &[RunFindings]) -> 
     }
 }
 
-fn series(calendar: &Calendar, fleet: &Fleet, runs: &[RunFindings]) -> Series {
+fn series(calendar: &Calendar, fleet: &Fleet, bins: &Bins) -> Series {
     let bin = calendar.window * windows_per_bin(calendar) as u64;
-    let n = runs.len() as f64;
-    let bins = runs[0].bins.requests[0].len();
     // The last bin may be cut short by the end of the run.
     let length = |at: usize| {
         let start = calendar.measured_from + bin * at as u64;
         let end: SimTime = (start + bin).min(calendar.end);
         end.since(start).as_secs_f64()
     };
-    let per_server = |cells: &dyn Fn(&RunFindings, usize, usize) -> f64| -> Vec<Vec<f64>> {
-        (0..fleet.weights.len())
-            .map(|server| {
-                (0..bins)
-                    .map(|at| runs.iter().map(|run| cells(run, server, at)).sum::<f64>() / n / length(at))
-                    .collect()
-            })
-            .collect()
+    let rates = |counts: &[u64], unit: f64| -> Vec<f64> {
+        counts.iter().enumerate().map(|(at, &count)| count as f64 / unit / length(at)).collect()
     };
     Series {
         bin_s: bin.as_secs_f64(),
-        requests_per_s: per_server(&|run, server, at| run.bins.requests[server][at] as f64),
-        utilisation: per_server(&|run, server, at| {
-            run.bins.busy_ns[server][at] as f64 / 1e9 / fleet.workers[server]
-        }),
+        requests_per_s: bins.requests.iter().map(|counts| rates(counts, 1.0)).collect(),
+        utilisation: bins
+            .busy_ns
+            .iter()
+            .zip(&fleet.workers)
+            .map(|(busy, workers)| rates(busy, 1e9 * workers))
+            .collect(),
     }
 }

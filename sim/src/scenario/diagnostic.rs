@@ -17,9 +17,9 @@ pub const SET: &str = "--set";
 pub struct Diagnostic {
     /// The file as it was named, or [`SET`] for an override.
     pub file: String,
-    /// Line, from 1; for overrides their number, from 1.
+    /// Line, from 1; for overrides their number, from 1; 0 for the file as a whole.
     pub line: usize,
-    /// Column in characters, from 1.
+    /// Column in characters, from 1; 0 for the file as a whole.
     pub column: usize,
     /// Length of the marked part in characters, at least 1; ends with the line.
     pub length: usize,
@@ -33,13 +33,18 @@ pub struct Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}:{}:{}: {}", self.file, self.line, self.column, printable(&self.message))?;
-        let line = printable(&self.source_line);
-        // Tabs are kept before the caret, so that it stands below the mistake whatever width a tab has.
-        let indent: String =
-            line.chars().take(self.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        writeln!(f, "  | {line}")?;
-        write!(f, "  | {indent}{}", "^".repeat(self.length))?;
+        let message = printable(&self.message);
+        if self.line == 0 {
+            write!(f, "{}: {message}", self.file)?;
+        } else {
+            writeln!(f, "{}:{}:{}: {message}", self.file, self.line, self.column)?;
+            let line = printable(&self.source_line);
+            // Tabs are kept before the caret, so that it stands below the mistake whatever width a tab has.
+            let indent: String =
+                line.chars().take(self.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            writeln!(f, "  | {line}")?;
+            write!(f, "  | {indent}{}", "^".repeat(self.length))?;
+        }
         if let Some(help) = &self.help {
             write!(f, "\n  {}", printable(help))?;
         }
@@ -62,8 +67,8 @@ impl Diagnostics {
         let source_line = String::new();
         Self(vec![Diagnostic {
             file: file.into(),
-            line: 1,
-            column: 1,
+            line: 0,
+            column: 0,
             length: 1,
             message,
             help,

@@ -6,6 +6,7 @@ use crate::balancer::Reason;
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 use crate::metrics::LossCause;
+use crate::slots::Slots;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -69,10 +70,8 @@ pub enum Lookup {
 /// All live sessions, in slots that are used again.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    rows: Vec<Session>,
-    free: Vec<u32>,
-    copies: Vec<OldCopy>,
-    free_copies: Vec<u32>,
+    rows: Slots<Session>,
+    copies: Slots<OldCopy>,
     /// Sessions ever created, modulo 2^32.
     created: u32,
 }
@@ -90,16 +89,7 @@ impl Sessions {
             copies: NONE,
         };
         self.created = self.created.wrapping_add(1);
-        match self.free.pop() {
-            Some(slot) => {
-                self.rows[slot as usize] = row;
-                slot
-            }
-            None => {
-                self.rows.push(row);
-                (self.rows.len() - 1) as u32
-            }
-        }
+        self.rows.insert(row)
     }
 
     /// A user logs in again under the id of a lost session: `server` takes a new copy, older ones stay where they are.
@@ -112,7 +102,7 @@ impl Sessions {
         servers: &Servers,
         idle_timeout: SimDuration,
     ) -> bool {
-        let row = self.rows[slot as usize];
+        let row = *self.rows.get(slot);
         self.drop_copy(slot, server);
         if row.home != server {
             self.keep_copy(slot, row.home, row.home_epoch, row.last_hit);
@@ -120,7 +110,7 @@ impl Sessions {
         let forked = self.copies_of(slot).any(|copy| {
             servers.epoch(copy.server) == copy.epoch && now.since(copy.last_used) <= idle_timeout
         });
-        let row = &mut self.rows[slot as usize];
+        let row = self.rows.get_mut(slot);
         row.home = server;
         row.home_epoch = servers.epoch(server);
         row.last_hit = now;
@@ -130,22 +120,22 @@ impl Sessions {
 
     /// A session is of no more use to anybody: the user left, or got another.
     pub fn end(&mut self, slot: u32) {
-        let mut at = std::mem::replace(&mut self.rows[slot as usize].copies, NONE);
+        let mut at = std::mem::replace(&mut self.rows.get_mut(slot).copies, NONE);
         while at != NONE {
-            self.free_copies.push(at);
-            at = self.copies[at as usize].next;
+            self.copies.remove(at);
+            at = self.copies.get(at).next;
         }
-        self.free.push(slot);
+        self.rows.remove(slot);
     }
 
     /// The session in a slot.
     pub fn get(&self, slot: u32) -> &Session {
-        &self.rows[slot as usize]
+        self.rows.get(slot)
     }
 
     /// Sessions alive.
     pub fn len(&self) -> usize {
-        self.rows.len() - self.free.len()
+        self.rows.len()
     }
 
     /// Whether none is alive.
@@ -155,19 +145,19 @@ impl Sessions {
 
     /// Most sessions that were alive at a time.
     pub fn slots(&self) -> usize {
-        self.rows.len()
+        self.rows.slots() as usize
     }
 
     /// Bytes of the tables.
     pub fn bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<Session>() + self.copies.capacity() * size_of::<OldCopy>()
+        self.rows.bytes() + self.copies.bytes()
     }
 
     /// A request of the session is routed to `server`: takes the evidence of a first departure, or clears it when home is
     /// regained.
     #[inline]
     pub fn routed(&mut self, slot: u32, servers: &Servers, cut: Cut) {
-        let row = &mut self.rows[slot as usize];
+        let row = self.rows.get_mut(slot);
         if row.home != cut.to {
             row.first_cut.get_or_insert(cut);
         } else if servers.epoch(row.home) == row.home_epoch {
@@ -188,12 +178,12 @@ impl Sessions {
         on_unknown_id: OnUnknownId,
     ) -> Lookup {
         let server = route.to;
-        let row = self.rows[slot as usize];
+        let row = *self.rows.get(slot);
         if now.since(row.last_hit) > idle_timeout {
             return Lookup::Expired;
         }
         if row.home == server && servers.epoch(server) == row.home_epoch {
-            self.rows[slot as usize].last_hit = now;
+            self.rows.get_mut(slot).last_hit = now;
             return Lookup::Hit;
         }
         if on_unknown_id == OnUnknownId::AdoptId && self.resume(now, slot, server, servers, idle_timeout) {
@@ -216,7 +206,7 @@ impl Sessions {
         server: ServerId,
         idle_timeout: SimDuration,
     ) -> Lookup {
-        let row = &mut self.rows[slot as usize];
+        let row = self.rows.get_mut(slot);
         if now.since(row.last_hit) > idle_timeout {
             return Lookup::Expired;
         }
@@ -241,10 +231,10 @@ impl Sessions {
                 && now.since(copy.last_used) <= idle_timeout
         });
         if alive {
-            let row = self.rows[slot as usize];
+            let row = *self.rows.get(slot);
             self.drop_copy(slot, server);
             self.keep_copy(slot, row.home, row.home_epoch, row.last_hit);
-            let row = &mut self.rows[slot as usize];
+            let row = self.rows.get_mut(slot);
             row.home = server;
             row.home_epoch = servers.epoch(server);
             row.last_hit = now;
@@ -254,42 +244,32 @@ impl Sessions {
     }
 
     fn copies_of(&self, slot: u32) -> impl Iterator<Item = OldCopy> + '_ {
-        let mut at = self.rows[slot as usize].copies;
+        let mut at = self.rows.get(slot).copies;
         std::iter::from_fn(move || {
-            let copy = *self.copies.get(at as usize)?;
+            let copy = *self.copies.rows().get(at as usize)?;
             at = copy.next;
             Some(copy)
         })
     }
 
     fn keep_copy(&mut self, slot: u32, server: ServerId, epoch: u32, last_used: SimTime) {
-        let next = self.rows[slot as usize].copies;
+        let next = self.rows.get(slot).copies;
         let copy = OldCopy { server, epoch, last_used, next };
-        let at = match self.free_copies.pop() {
-            Some(at) => {
-                self.copies[at as usize] = copy;
-                at
-            }
-            None => {
-                self.copies.push(copy);
-                (self.copies.len() - 1) as u32
-            }
-        };
-        self.rows[slot as usize].copies = at;
+        self.rows.get_mut(slot).copies = self.copies.insert(copy);
     }
 
     fn drop_copy(&mut self, slot: u32, server: ServerId) {
         let mut previous = NONE;
-        let mut at = self.rows[slot as usize].copies;
+        let mut at = self.rows.get(slot).copies;
         while at != NONE {
-            let copy = self.copies[at as usize];
+            let copy = *self.copies.get(at);
             if copy.server == server {
                 if previous == NONE {
-                    self.rows[slot as usize].copies = copy.next;
+                    self.rows.get_mut(slot).copies = copy.next;
                 } else {
-                    self.copies[previous as usize].next = copy.next;
+                    self.copies.get_mut(previous).next = copy.next;
                 }
-                self.free_copies.push(at);
+                self.copies.remove(at);
                 return;
             }
             previous = at;

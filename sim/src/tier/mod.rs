@@ -4,10 +4,13 @@
 //! Time is an argument of every input and never goes back; the phases of the program's clocks are parameters of its
 //! construction. Every input first does what the program's timers would have done by then.
 
+mod flows;
 pub mod haproxy;
+mod key;
 pub mod lvs;
 pub mod nginx;
 pub mod proxy;
+mod shown;
 
 use std::net::IpAddr;
 
@@ -17,9 +20,11 @@ use crate::ids::ServerId;
 
 pub use crate::balancer::{Reason, Skipped};
 pub use haproxy::{Haproxy, HaproxyConfig};
+pub use key::{Key, KeyError};
 pub use lvs::{KernelClock, Lvs, LvsConfig};
 pub use nginx::{Nginx, NginxConfig};
 pub use proxy::{Proxy, ProxyConfig};
+pub use shown::{Page, RequestFields, Shown, Value};
 
 /// What the opening of a flow (a connection for LVS, a request for nginx and HAProxy) shows to an instance.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by rank; each may use those of lower rank, and itself. Modules of one rank do not know each other.
 const LAYERS: [&[&str]; 9] = [
-    &["engine", "ids", "table"],
+    &["engine", "ids", "slots", "table"],
     &["metrics", "population", "backend"],
     &["health", "balancer", "session"],
     &["failover", "tier"],

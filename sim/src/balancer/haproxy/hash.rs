@@ -2,21 +2,22 @@
 //!
 //! HAProxy 2.6, `get_server_expr` in `src/backend.c`.
 
-use super::lookup::Lookup;
-use super::{HaproxyRequest, HashOptions, Servers};
-use crate::balancer::Balancer;
-use crate::ids::ServerId;
+use super::HashOptions;
+use super::keyed::{Key, Keyed};
 
 /// A hash of a sample of the request; round robin where the sample is missing.
-#[derive(Clone, Debug, Default)]
-pub struct Hash {
-    pub(super) lookup: Lookup,
-}
+pub type Hash = Keyed<Sample>;
+
+/// The bytes of a sample.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample;
+
+impl Key for Sample {}
 
 impl Hash {
     /// The algorithm with the backend's `hash-type` and `hash-balance-factor`.
     pub fn new(options: HashOptions) -> Self {
-        Self { lookup: Lookup::new(options) }
+        Self::with_key(options, Sample)
     }
 
     /// The hash of the sample's bytes; `None` without a sample.
@@ -25,21 +26,7 @@ impl Hash {
         if key.is_empty() {
             return None;
         }
-        Some(self.lookup.options.hash_type.hash(key))
-    }
-}
-
-impl Balancer for Hash {
-    type Servers = Servers;
-    type Request = HaproxyRequest;
-
-    #[inline]
-    fn pick(&mut self, servers: &mut Servers, request: &mut HaproxyRequest) -> Option<ServerId> {
-        self.lookup.pick_unless_single(servers, request)
-    }
-
-    fn servers_changed(&mut self, servers: &Servers) {
-        self.lookup.servers_changed(servers);
+        Some(self.hash_of(key))
     }
 }
 

@@ -2,23 +2,30 @@
 //!
 //! HAProxy 2.6, `get_server_hh` in `src/backend.c`.
 
-use super::lookup::Lookup;
-use super::{HaproxyRequest, HashOptions, Servers};
-use crate::balancer::Balancer;
-use crate::ids::ServerId;
+use super::HashOptions;
+use super::keyed::{Key, Keyed};
 
 /// A hash of the first value of a header; round robin for requests without it.
-#[derive(Clone, Debug, Default)]
-pub struct Hdr {
-    pub(super) lookup: Lookup,
+pub type Hdr = Keyed<Header>;
+
+/// The first value of a header.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Header {
     /// `use_domain_only`: of a host name, only the label before the last dot counts; without a dot, nothing does.
     use_domain_only: bool,
 }
 
+impl Key for Header {}
+
 impl Hdr {
     /// The algorithm with the backend's `hash-type` and `hash-balance-factor`.
     pub fn new(options: HashOptions, use_domain_only: bool) -> Self {
-        Self { lookup: Lookup::new(options), use_domain_only }
+        Self::with_key(options, Header { use_domain_only })
+    }
+
+    /// `use_domain_only`.
+    pub fn uses_domain_only(&self) -> bool {
+        self.key.use_domain_only
     }
 
     /// The hash of a header, given by the text of its first line; `None` without one.
@@ -28,25 +35,11 @@ impl Hdr {
         if value.is_empty() {
             return None;
         }
-        if self.use_domain_only {
+        if self.key.use_domain_only {
             let mut labels = value.rsplit(|&byte| byte == b'.').skip(1);
             value = labels.next().unwrap_or_default();
         }
-        Some(self.lookup.options.hash_type.hash(value))
-    }
-}
-
-impl Balancer for Hdr {
-    type Servers = Servers;
-    type Request = HaproxyRequest;
-
-    #[inline]
-    fn pick(&mut self, servers: &mut Servers, request: &mut HaproxyRequest) -> Option<ServerId> {
-        self.lookup.pick_unless_single(servers, request)
-    }
-
-    fn servers_changed(&mut self, servers: &Servers) {
-        self.lookup.servers_changed(servers);
+        Some(self.hash_of(value))
     }
 }
 

@@ -2,21 +2,22 @@
 //!
 //! HAProxy 2.6, `get_server_rch` in `src/backend.c`.
 
-use super::lookup::Lookup;
-use super::{HaproxyRequest, HashOptions, Servers};
-use crate::balancer::Balancer;
-use crate::ids::ServerId;
+use super::HashOptions;
+use super::keyed::{Key, Keyed};
 
 /// A hash of the RDP cookie; round robin for connections without one.
-#[derive(Clone, Debug, Default)]
-pub struct RdpCookie {
-    pub(super) lookup: Lookup,
-}
+pub type RdpCookie = Keyed<Value>;
+
+/// The cookie's value.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Value;
+
+impl Key for Value {}
 
 impl RdpCookie {
     /// The algorithm with the backend's `hash-type` and `hash-balance-factor`.
     pub fn new(options: HashOptions) -> Self {
-        Self { lookup: Lookup::new(options) }
+        Self::with_key(options, Value)
     }
 
     /// The hash of the cookie's value; `None` without one.
@@ -25,28 +26,16 @@ impl RdpCookie {
         if key.is_empty() {
             return None;
         }
-        Some(self.lookup.options.hash_type.hash(key))
-    }
-}
-
-impl Balancer for RdpCookie {
-    type Servers = Servers;
-    type Request = HaproxyRequest;
-
-    #[inline]
-    fn pick(&mut self, servers: &mut Servers, request: &mut HaproxyRequest) -> Option<ServerId> {
-        self.lookup.pick_unless_single(servers, request)
-    }
-
-    fn servers_changed(&mut self, servers: &Servers) {
-        self.lookup.servers_changed(servers);
+        Some(self.hash_of(key))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::servers::fixture::weighted;
+    use super::super::{HaproxyRequest, Servers};
     use super::*;
+    use crate::balancer::Balancer;
 
     #[test]
     fn without_a_cookie_connections_take_turns() {

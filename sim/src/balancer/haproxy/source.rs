@@ -4,42 +4,29 @@
 
 use std::net::IpAddr;
 
+use super::HashOptions;
 use super::functions::hash_address;
-use super::lookup::Lookup;
-use super::{HaproxyRequest, HashOptions, Servers};
-use crate::balancer::Balancer;
-use crate::ids::ServerId;
+use super::keyed::{Key, Keyed};
 
 /// A hash of the client's address.
-#[derive(Clone, Debug, Default)]
-pub struct Source {
-    pub(super) lookup: Lookup,
-}
+pub type Source = Keyed<Address>;
+
+/// The client's address.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Address;
+
+impl Key for Address {}
 
 impl Source {
     /// The algorithm with the backend's `hash-type` and `hash-balance-factor`.
     pub fn new(options: HashOptions) -> Self {
-        Self { lookup: Lookup::new(options) }
+        Self::with_key(options, Address)
     }
 
     /// The hash of an address.
     #[inline]
     pub(super) fn hash(&self, address: IpAddr) -> u32 {
         self.lookup.options.hash_type.finish(hash_address(address))
-    }
-}
-
-impl Balancer for Source {
-    type Servers = Servers;
-    type Request = HaproxyRequest;
-
-    #[inline]
-    fn pick(&mut self, servers: &mut Servers, request: &mut HaproxyRequest) -> Option<ServerId> {
-        self.lookup.pick_unless_single(servers, request)
-    }
-
-    fn servers_changed(&mut self, servers: &Servers) {
-        self.lookup.servers_changed(servers);
     }
 }
 

@@ -2,10 +2,8 @@
 //!
 //! HAProxy 2.6, `get_server_uh` in `src/backend.c`.
 
-use super::lookup::Lookup;
-use super::{HaproxyRequest, HashOptions, Servers};
-use crate::balancer::Balancer;
-use crate::ids::ServerId;
+use super::HashOptions;
+use super::keyed::{Key, Keyed};
 
 /// Which part of the URI is hashed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,16 +46,19 @@ impl UriPart {
 }
 
 /// A hash of the request's URI.
-#[derive(Clone, Debug, Default)]
-pub struct Uri {
-    pub(super) lookup: Lookup,
-    part: UriPart,
-}
+pub type Uri = Keyed<UriPart>;
+
+impl Key for UriPart {}
 
 impl Uri {
     /// The algorithm with the backend's `hash-type` and `hash-balance-factor`.
     pub fn new(options: HashOptions, part: UriPart) -> Self {
-        Self { lookup: Lookup::new(options), part }
+        Self::with_key(options, part)
+    }
+
+    /// Which part is hashed.
+    pub fn part(&self) -> UriPart {
+        self.key
     }
 
     /// The hash of a URI as in the request line; `None` if it is empty.
@@ -66,21 +67,7 @@ impl Uri {
         if key.is_empty() {
             return None;
         }
-        Some(self.lookup.options.hash_type.hash(self.part.of(key)))
-    }
-}
-
-impl Balancer for Uri {
-    type Servers = Servers;
-    type Request = HaproxyRequest;
-
-    #[inline]
-    fn pick(&mut self, servers: &mut Servers, request: &mut HaproxyRequest) -> Option<ServerId> {
-        self.lookup.pick_unless_single(servers, request)
-    }
-
-    fn servers_changed(&mut self, servers: &Servers) {
-        self.lookup.servers_changed(servers);
+        Some(self.hash_of(self.key.of(key)))
     }
 }
 

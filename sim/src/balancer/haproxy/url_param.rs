@@ -3,23 +3,29 @@
 //! HAProxy 2.6, `get_server_ph` in `src/backend.c`. `check_post` looks into the body of a POST when the URI has no such
 //! parameter; whoever drives the tier then gives that body as a query.
 
-use super::lookup::Lookup;
-use super::{HaproxyRequest, HashOptions, Servers};
-use crate::balancer::Balancer;
-use crate::ids::ServerId;
+use super::HashOptions;
+use super::keyed::{Key, Keyed};
 
 /// A hash of a parameter's value; round robin for requests without the parameter.
+pub type UrlParam = Keyed<Parameter>;
+
+/// The value of the parameter of this name.
 #[derive(Clone, Debug, Default)]
-pub struct UrlParam {
-    pub(super) lookup: Lookup,
-    /// The parameter's name.
-    name: Box<[u8]>,
+pub struct Parameter(Box<str>);
+
+impl Key for Parameter {
+    const SINGLE_TAKES_ALL: bool = false;
 }
 
 impl UrlParam {
     /// The algorithm with the backend's `hash-type` and `hash-balance-factor`, for the parameter called `name`.
     pub fn new(options: HashOptions, name: &str) -> Self {
-        Self { lookup: Lookup::new(options), name: name.as_bytes().into() }
+        Self::with_key(options, Parameter(name.into()))
+    }
+
+    /// The parameter's name.
+    pub fn name(&self) -> &str {
+        &self.key.0
     }
 
     /// The hash of the parameter's value in a URI, which may be empty; `None` without the parameter.
@@ -28,22 +34,8 @@ impl UrlParam {
         let query = key.splitn(2, |&byte| byte == b'?').nth(1)?;
         let value = query
             .split(|&byte| byte == b'&')
-            .find_map(|parameter| parameter.strip_prefix(&*self.name)?.strip_prefix(b"="));
-        value.map(|value| self.lookup.options.hash_type.hash(value))
-    }
-}
-
-impl Balancer for UrlParam {
-    type Servers = Servers;
-    type Request = HaproxyRequest;
-
-    #[inline]
-    fn pick(&mut self, servers: &mut Servers, request: &mut HaproxyRequest) -> Option<ServerId> {
-        self.lookup.pick(servers, request)
-    }
-
-    fn servers_changed(&mut self, servers: &Servers) {
-        self.lookup.servers_changed(servers);
+            .find_map(|parameter| parameter.strip_prefix(self.key.0.as_bytes())?.strip_prefix(b"="));
+        value.map(|value| self.hash_of(value))
     }
 }
 

@@ -87,10 +87,12 @@ impl Ring {
 
     /// For each point its owner, and the share of the circle that belongs to it.
     pub fn shares(&self) -> impl Iterator<Item = (ServerId, f64)> {
-        let previous = self.hashes.iter().cycle().skip(self.len().saturating_sub(1));
-        let arcs = self.hashes.iter().zip(previous).map(|(&hash, &previous)| hash.wrapping_sub(previous));
-        let whole = 2.0 * (1_u64 << 63) as f64;
-        self.owners.iter().copied().zip(arcs.map(move |arc| arc as f64 / whole))
+        const WHOLE: f64 = 2.0 * (1_u64 << 63) as f64;
+        let behind = |pair: &[u64]| (pair[1] - pair[0]) as f64 / WHOLE;
+        // What no other point takes belongs to the first one, all of the circle if every point lies at its place.
+        let ends = self.hashes.first().zip(self.hashes.last());
+        let first = ends.map(|(first, last)| 1.0 - (last - first) as f64 / WHOLE);
+        self.owners.iter().copied().zip(first.into_iter().chain(self.hashes.windows(2).map(behind)))
     }
 }
 
@@ -117,7 +119,16 @@ mod tests {
                 prop_assert_eq!(ring.walk(key).count(), points.len());
             }
             let whole: f64 = ring.shares().map(|(_, share)| share).sum();
-            prop_assert!(points.len() < 2 || (whole - 1.0).abs() < 1e-9);
+            prop_assert!(points.is_empty() || (whole - 1.0).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn points_at_one_place_share_the_whole_circle() {
+        let all = |points: &[(u64, ServerId)]| {
+            Ring::new(points.to_vec()).shares().map(|(_, share)| share).collect::<Vec<_>>()
+        };
+        assert_eq!(all(&[(9, ServerId(0))]), [1.0]);
+        assert_eq!(all(&[(u64::MAX - 3, ServerId(0)), (u64::MAX - 3, ServerId(1))]), [1.0, 0.0]);
     }
 }

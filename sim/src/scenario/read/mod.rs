@@ -5,10 +5,14 @@
 mod address;
 mod balancer;
 mod cluster;
+mod fault;
 mod haproxy;
 mod log;
+mod lvs;
+mod nginx;
 mod population;
 mod proxy;
+mod request;
 mod script;
 mod strategy;
 mod visit;
@@ -17,10 +21,13 @@ use super::diagnostic::{Diagnostics, Report, Span, similar};
 use super::presets::PresetEntry;
 use super::section::{Item, Section};
 use super::tree::Table;
-use super::{Expectation, Fault, FaultKind, Population, Scenario, Server, Vary};
+use super::{Expectation, Population, Scenario, Server, Vary};
 use crate::engine::SimDuration;
 use crate::metrics::catalogue::METRICS;
 use crate::metrics::{MetricId, Phase};
+use crate::tier::RequestFields;
+use cluster::ReadServer;
+use std::sync::Arc;
 
 /// Replications of a scenario that has something to vary; enough for a first interval.
 const REPLICATIONS: u32 = 10;
@@ -60,7 +67,12 @@ impl Names {
         if let (Some(item), Some(name)) = (&name, read)
             && self.names.iter().any(|other| other == name)
         {
-            item.error_with_help(format!("duplicate {} `{name}`", self.kind), "give each a name of its own");
+            let help = if self.kind == "address" {
+                "give each server an address and port of its own"
+            } else {
+                "give each a name of its own"
+            };
+            item.error_with_help(format!("duplicate {} `{name}`", self.kind), help);
         }
         self.complete &= read.is_some();
         self.names.push(read.unwrap_or_default().to_owned());
@@ -86,6 +98,19 @@ impl Names {
         }
         found
     }
+}
+
+/// What a strategy is read against.
+#[derive(Clone, Copy, Debug)]
+struct Site<'a> {
+    /// The servers' names.
+    names: &'a Names,
+    /// The servers, if they could be read.
+    servers: Option<&'a [ReadServer]>,
+    /// What every request has.
+    request: &'a Arc<RequestFields>,
+    /// Whether requests of logs are among them, whose queries may hold anything.
+    has_logs: bool,
 }
 
 /// Reads the whole scenario.
@@ -119,6 +144,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         Some(item) => population::connection(&item, super::presets::CONNECTION),
         None => Some(super::presets::CONNECTION),
     };
+    let request = s.optional("request", RequestFields::default(), |item| request::request(&item));
     // A broken default must not hide mistakes of those who would use it.
     let default_connection = connection.unwrap_or(super::presets::CONNECTION);
 
@@ -172,12 +198,16 @@ fn root(mut section: Section<'_>) -> Option<Read> {
             (None, Names { complete: false, ..Names::new("server") })
         }
     };
-    let faults =
-        each(s, "fault", "an array of tables: write `[[fault]]`", |item| fault(&item, &server_names, end));
+    let faults = each(s, "fault", "an array of tables: write `[[fault]]`", |item| {
+        fault::fault(&item, &server_names, end)
+    });
+    // What is missing from a broken table has been reported there.
+    let fields = Arc::new(request.clone().unwrap_or_default());
+    let site = Site { names: &server_names, servers: servers.as_deref(), request: &fields, has_logs };
     let mut strategy_names = Names::new("strategy");
     let has_strategies = s.take("strategy").is_some();
     let strategies = each(s, "strategy", "an array of tables: write `[[strategy]]`", |item| {
-        strategy::strategy(&item, &mut strategy_names, &server_names, servers.as_deref())
+        strategy::strategy(&item, &mut strategy_names, &site)
     });
     if !has_strategies || strategies.as_ref().is_some_and(Vec::is_empty) {
         s.missing("strategy", Some("add a `[[strategy]]` with `name`, `balancer` and `session`"));
@@ -190,7 +220,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let expectations = each(s, "expect", "an array of tables: write `[[expect]]`", |item| {
         expectation(&item, &strategy_names, has_faults)
     });
-    check_crashes(s, faults.as_deref(), &server_names);
+    fault::check_crashes(s, faults.as_deref(), &server_names);
 
     let nobody = [
         populations.as_ref().is_some_and(Vec::is_empty),
@@ -217,6 +247,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         seed: seed?,
         vary: vary?,
         window: window?,
+        request: fields,
         populations: populations?,
         logs: logs?,
         scripted_clients: scripted_clients?,
@@ -226,6 +257,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         expectations: expectations?,
     };
     connection?;
+    request?;
     Some(Read { scenario, visit_presets, log_files })
 }
 
@@ -257,60 +289,6 @@ fn check_clients(section: &Section<'_>, populations: &[Population]) {
     if clients > CLIENTS_MAX {
         let message = format!("the populations have at most {CLIENTS_MAX} clients together, got {clients}");
         section.report().error(section.span(), message);
-    }
-}
-
-fn fault(item: &Item<'_>, servers: &Names, end: Option<SimDuration>) -> Option<Fault> {
-    let mut section = item.section("a table")?;
-    let s = &mut section;
-    let at = s.required("at", |item| {
-        let at = item.duration()?;
-        if at.is_zero() {
-            let help = "`at` counts from the end of the warm-up";
-            item.error_with_help("the warm-up must end before the first fault, got \"0s\"".into(), help);
-            return None;
-        }
-        if let Some(end) = end
-            && at >= end
-        {
-            let help = format!("`at` must be before the end at {end}");
-            item.error_with_help(
-                format!("the fault comes after the run has ended, got {}", item.got()),
-                help,
-            );
-            return None;
-        }
-        Some(at)
-    });
-    let kind = s.required("crash", |item| {
-        let mut section = item.section("a table with `server` and `lasts`")?;
-        let server = section.required("server", |item| servers.find(&item));
-        let lasts = section.required("lasts", |item| item.duration_above_zero());
-        section.finish();
-        Some(FaultKind::Crash { server: crate::ids::ServerId::from_index(server?), lasts: lasts? })
-    });
-    section.finish();
-    Some(Fault { at: at?, kind: kind? })
-}
-
-/// Reports a crash of a server that is down already.
-fn check_crashes(section: &mut Section<'_>, faults: Option<&[Fault]>, servers: &Names) {
-    let (Some(faults), Some(item)) = (faults, section.take("fault")) else { return };
-    for (i, fault) in faults.iter().enumerate() {
-        let FaultKind::Crash { server, .. } = fault.kind;
-        let earlier = faults.iter().enumerate().find(|&(j, other)| {
-            let FaultKind::Crash { server: other_server, lasts } = other.kind;
-            other_server == server && (other.at, j) < (fault.at, i) && fault.at <= other.at + lasts
-        });
-        if let (Some((_, other)), Some(elements)) = (earlier, item.elements("an array")) {
-            let message = format!(
-                "`{}` cannot crash at {}: it is down since {}",
-                servers.names[server.index()],
-                fault.at,
-                other.at
-            );
-            elements[i].error(message);
-        }
     }
 }
 

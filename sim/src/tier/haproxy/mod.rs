@@ -25,8 +25,9 @@ use crate::health::HaproxyHealth;
 use crate::health::haproxy::{Observed, first_check};
 use crate::ids::ServerId;
 
+use super::flows::Flows;
 use super::{Decision, FlowId, Open, Opened, Outcome, Persistence, TableSizes, Then};
-use flows::{Flow, Flows, Stage};
+use flows::{Flow, Stage};
 use queues::Queues;
 use stick::{KeyBytes, StickTable};
 
@@ -55,7 +56,7 @@ pub struct Haproxy {
     /// Health of the servers that are checked.
     health: Vec<Option<HaproxyHealth>>,
     stick: Option<StickTable>,
-    flows: Flows,
+    flows: Flows<Flow>,
     queues: Queues,
     /// Requests that left a queue and whose driver does not know yet.
     started: VecDeque<(FlowId, Decision)>,
@@ -128,7 +129,7 @@ impl Haproxy {
             Some(decision) => Opened { flow: id, decision },
             None => {
                 self.end(id);
-                Opened { flow: Flows::NONE, decision: NONE_USABLE }
+                Opened { flow: FlowId::NONE, decision: NONE_USABLE }
             }
         }
     }

@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 
-use super::flows::{Flows, Stage};
+use super::flows::{Flow, Stage};
 use crate::ids::ServerId;
 use crate::tier::FlowId;
+use crate::tier::flows::Flows;
 
 /// All queues of a backend.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl Queues {
     }
 
     /// The first request of a queue that is still there.
-    pub(super) fn first(&mut self, flows: &Flows, server: Option<ServerId>) -> Option<(u64, FlowId)> {
+    pub(super) fn first(&mut self, flows: &Flows<Flow>, server: Option<ServerId>) -> Option<(u64, FlowId)> {
         let queue = self.queue(server);
         while let Some(&(ticket, id)) = queue.front() {
             if flows.get(id).is_some_and(|flow| flow.stage == Stage::Queued { server, ticket }) {

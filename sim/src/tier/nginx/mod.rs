@@ -10,19 +10,18 @@
 mod config;
 mod epoch;
 mod flows;
-mod key;
 #[cfg(test)]
 mod properties;
 
 use crate::balancer::{Balancer, Reason};
 use crate::engine::SimTime;
 
+use super::flows::Flows;
 use super::{Decision, FlowId, Method, Open, Opened, Outcome, TableSizes, Then};
 use epoch::{BAD_GATEWAY, Epoch, Table};
-use flows::{Flow, Flows};
+use flows::Flow;
 
 pub use config::{NextUpstream, NginxConfig, NginxConfigError, NginxServer, UnknownCondition};
-pub use key::{HashKey, KeyText};
 
 /// What nginx logs when the client went away.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -37,7 +36,7 @@ pub struct Nginx {
     epochs: Vec<Epoch>,
     /// The present configuration.
     current: u32,
-    flows: Flows,
+    flows: Flows<Flow>,
     /// Requests that have arrived.
     requests: u64,
     no_live_upstreams: u64,
@@ -103,7 +102,7 @@ impl Nginx {
             peers.finish(&request);
             self.no_live_upstreams += 1;
             let decision = Decision { server: None, reason: Reason::NoneUsable, attempt: 1 };
-            return Opened { flow: Flows::NONE, decision };
+            return Opened { flow: FlowId::NONE, decision };
         };
         epoch.in_flight += 1;
         let decision = Decision { server: Some(server), reason: request.reason(), attempt: 1 };
@@ -211,7 +210,6 @@ mod tests {
             connect_timeout: SimDuration::from_secs(60),
             read_timeout: SimDuration::from_secs(60),
             clock_phase: SimDuration::ZERO,
-            hash_key: HashKey::RemoteAddr,
             draws: Stream::new(1, 0, StreamId::Balancer),
             instance: 0,
         }

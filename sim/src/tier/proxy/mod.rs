@@ -17,6 +17,7 @@ use crate::balancer::{Balancer, Reason};
 use crate::engine::SimTime;
 use crate::ids::ServerId;
 
+use super::flows::Flows;
 use super::{Decision, FlowId, Method, Open, Opened, Outcome, TableSizes, Then};
 
 pub use config::{Ejection, ProxyConfig, ProxyConfigError, ProxyDraws, ProxyMethod, ProxyServer, TRIES_MAX};
@@ -34,7 +35,7 @@ pub struct Proxy {
     method: ProxyMethod,
     servers: ProxyServers,
     max_tries: u32,
-    flows: Flows,
+    flows: Flows<Flow>,
     /// Requests that have arrived: the number of the next is its name among random draws.
     requests: u64,
 }
@@ -63,7 +64,7 @@ impl Proxy {
         let mut request = ProxyRequest::new(client_key(open.address, open.key), number, now);
         let Some(server) = self.method.pick(&mut self.servers, &mut request) else {
             let decision = Decision { server: None, reason: Reason::NoneUsable, attempt: 1 };
-            return Opened { flow: Flows::NONE, decision };
+            return Opened { flow: FlowId::NONE, decision };
         };
         self.servers.begin_try(&mut request, server);
         let decision = Decision { server: Some(server), reason: request.reason(), attempt: 1 };
@@ -150,63 +151,6 @@ impl Proxy {
 struct Flow {
     request: ProxyRequest,
     method: Method,
-}
-
-/// A slot of the pool.
-#[derive(Debug)]
-struct Slot {
-    /// How often the slot was used before.
-    generation: u32,
-    in_use: bool,
-    flow: Flow,
-}
-
-/// The pool of requests in flight. It allocates only when more are in flight than ever before.
-#[derive(Debug, Default)]
-struct Flows {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-}
-
-impl Flows {
-    /// Stands for a flow that never was.
-    const NONE: FlowId = FlowId { slot: u32::MAX, generation: u32::MAX };
-
-    #[inline]
-    fn insert(&mut self, flow: Flow) -> FlowId {
-        if let Some(slot) = self.free.pop() {
-            let place = &mut self.slots[slot as usize];
-            place.in_use = true;
-            place.flow = flow;
-            return FlowId { slot, generation: place.generation };
-        }
-        let slot = self.slots.len() as u32;
-        self.slots.push(Slot { generation: 0, in_use: true, flow });
-        FlowId { slot, generation: 0 }
-    }
-
-    /// The flow, or `None` if it has ended.
-    #[inline]
-    fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
-        let slot = self.slots.get_mut(id.slot as usize)?;
-        (slot.in_use && slot.generation == id.generation).then_some(&mut slot.flow)
-    }
-
-    #[inline]
-    fn remove(&mut self, id: FlowId) {
-        let slot = &mut self.slots[id.slot as usize];
-        slot.in_use = false;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(id.slot);
-    }
-
-    fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-
-    fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>() + self.free.capacity() * size_of::<u32>()
-    }
 }
 
 #[cfg(test)]

@@ -1,21 +1,17 @@
 //! The resolved scenario as a scenario file: every default and preset filled in, in one order, so that reading it
 //! gives the same scenario again and two files that mean the same come out the same.
 
+mod programs;
+
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use crate::backend::{Capacity, Discipline};
-use crate::balancer::haproxy::{HaproxyMethod, HashFunction, HashType};
-use crate::balancer::lvs::SchedulerFlags;
-use crate::balancer::{Balancer, OptionVisitor};
+use crate::balancer;
 use crate::engine::SimDuration;
-use crate::population::{AddressPlan, UsersPerAddress};
+use crate::population::{AddressPlan, SitePages, UsersPerAddress};
 use crate::session::{OnUnknownId, SessionPlan};
-use crate::tier::HaproxyConfig;
-use crate::tier::haproxy::StickKey;
-use crate::tier::lvs::{Forwarding, LvsConfig};
-use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig};
-use crate::tier::proxy::ProxyConfig;
+use crate::tier::{RequestFields, Value};
 
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
@@ -69,8 +65,12 @@ impl Document {
 
     fn comment(&mut self, preset: &PresetEntry) {
         for text in [format!("{}: {}", preset.name, preset.summary), format!("source: {}", preset.source)] {
-            writeln!(self.text, "# {text}").expect("writing to a string");
+            self.remark(&text);
         }
+    }
+
+    fn remark(&mut self, text: &str) {
+        writeln!(self.text, "# {text}").expect("writing to a string");
     }
 }
 
@@ -124,6 +124,7 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     };
     d.line("vary", text(vary));
     d.line("window", duration(scenario.window));
+    show_request(d, &scenario.request);
     for (i, population) in scenario.populations.iter().enumerate() {
         show_population(d, population, visit_presets.map(|presets| presets.get(i).copied().flatten()));
     }
@@ -145,7 +146,7 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
         }
     }
     for strategy in &scenario.strategies {
-        show_strategy(d, strategy, scenario);
+        show_strategy(d, strategy, scenario, visit_presets.is_some());
     }
     for expectation in &scenario.expectations {
         show_expectation(d, expectation, &scenario.strategies);
@@ -153,11 +154,34 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     document.text
 }
 
+/// The headers and parameters of requests, if there are any.
+fn show_request(d: &mut Document, request: &RequestFields) {
+    for (name, fields) in [("headers", &request.headers), ("params", &request.params)] {
+        if fields.is_empty() {
+            continue;
+        }
+        d.header(&format!("[request.{name}]"));
+        for (field, value) in fields {
+            let value = match value {
+                Value::Client => text("client"),
+                Value::Address => text("address"),
+                Value::Page => text("page"),
+                Value::Agent => text("agent"),
+                Value::Text(always) => format!("{{ text = {} }}", text(always)),
+                Value::OneOf(values) => format!("{{ values = {values} }}"),
+            };
+            d.line(&key(field), value);
+        }
+    }
+}
+
 /// `visit_preset` is `None` in the canonical text.
 fn show_population(d: &mut Document, population: &Population, visit_preset: Option<Option<&PresetEntry>>) {
     d.header("[[population]]");
     d.line("name", text(&population.name));
     d.line("clients", population.clients);
+    let SitePages { count, zipf } = population.pages;
+    d.line("pages", format!("{{ count = {count}, popularity = {{ zipf = {zipf:?} }} }}"));
     if let Traffic::Poisson { rate } = population.traffic {
         d.line("arrivals", format!("{{ poisson = {{ rate = {rate:?} }} }}"));
     }
@@ -285,7 +309,7 @@ fn show_capacity(capacity: &Capacity) -> String {
     format!("{{ {discipline}, service = {} }}", show_distribution(&capacity.service, Quantity::Time))
 }
 
-fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario) {
+fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, comments: bool) {
     d.header("[[strategy]]");
     d.line("name", text(&strategy.name));
     let session = match &strategy.session {
@@ -304,166 +328,15 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario) {
             d.line("delay_before_retry", duration(check.delay_before_retry));
         }
         d.header(&format!("[strategy.balancer.{}]", strategy.balancer));
+        if let (true, Some(entry)) = (comments, balancer::entry(&strategy.balancer)) {
+            d.remark(entry.evidence.name());
+        }
         match &tier.program {
-            Program::Nginx(config) => show_nginx(d, config, scenario),
-            Program::Lvs(config) => show_lvs(d, config, scenario),
-            Program::HaProxy(config) => show_haproxy(d, config, scenario),
-            Program::Proxy(config) => show_proxy(d, config, scenario),
+            Program::Nginx(config) => programs::show_nginx(d, config, &tier.keys, scenario),
+            Program::Lvs(config) => programs::show_lvs(d, config, scenario),
+            Program::HaProxy(config) => programs::show_haproxy(d, config, &tier.keys, scenario),
+            Program::Proxy(config) => programs::show_proxy(d, config, scenario),
         }
-    }
-}
-
-fn show_nginx(d: &mut Document, config: &NginxConfig, scenario: &Scenario) {
-    if config.method.hashes_key()
-        && let Some((name, _)) = HashKey::NAMES.iter().find(|(_, key)| *key == config.hash_key)
-    {
-        d.line("key", text(name));
-    }
-    d.line("proxy_next_upstream", text(&next_upstream(config.next_upstream)));
-    d.line("proxy_next_upstream_tries", config.next_upstream_tries);
-    d.line("proxy_next_upstream_timeout", duration(config.next_upstream_timeout));
-    d.line("proxy_connect_timeout", duration(config.connect_timeout));
-    d.line("proxy_read_timeout", duration(config.read_timeout));
-    d.line("worker_processes", config.workers);
-    d.line("zone", config.zone);
-    for (server, options) in scenario.servers.iter().zip(&config.servers) {
-        let value = format!(
-            "{{ weight = {}, max_fails = {}, fail_timeout = {}, max_conns = {}, down = {}, backup = {} }}",
-            options.weight,
-            options.max_fails,
-            seconds(options.fail_timeout_s),
-            options.max_conns,
-            options.down,
-            options.backup
-        );
-        d.line(&format!("servers.{}", key(&server.name)), value);
-    }
-}
-
-fn next_upstream(next: NextUpstream) -> String {
-    let statuses = NextUpstream::STATUSES.iter().zip(next.statuses);
-    let statuses = statuses.filter(|(_, listed)| *listed).map(|(code, _)| format!("http_{code}"));
-    let words = [(next.error, "error"), (next.timeout, "timeout"), (next.non_idempotent, "non_idempotent")];
-    let words = words.into_iter().filter(|(listed, _)| *listed).map(|(_, word)| word.to_owned());
-    let all: Vec<_> = words.chain(statuses).collect();
-    if all.is_empty() { "off".into() } else { all.join(" ") }
-}
-
-fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario) {
-    let timeouts = config.timeouts;
-    for service in &config.services {
-        let scheduler = service.scheduler.name();
-        if !SchedulerFlags::names(scheduler).is_empty() {
-            let flags: Vec<_> = service.scheduler_flags.set_names(scheduler).map(text).collect();
-            d.line("flags", format!("[{}]", flags.join(", ")));
-        }
-        d.line("persistence_timeout", or_none(service.persistence_timeout, duration));
-        if service.persistence_timeout.is_some() {
-            let (v4, v6) = (service.persistence_prefix_v4, service.persistence_prefix_v6);
-            d.line("persistence_granularity", format!("{{ v4 = \"/{v4}\", v6 = {v6} }}"));
-        }
-    }
-    let [tcp, tcp_fin, udp] = [timeouts.tcp, timeouts.tcp_fin, timeouts.udp].map(duration);
-    d.line("timeouts", format!("{{ tcp = {tcp}, tcp_fin = {tcp_fin}, udp = {udp} }}"));
-    let forwarding = match config.forwarding {
-        Forwarding::Nat => "nat",
-        Forwarding::Dr => "dr",
-        Forwarding::Tun => "tun",
-    };
-    d.line("forwarding", text(forwarding));
-    d.line("expire_nodest_conn", config.sysctl.expire_nodest_conn);
-    d.line("expire_quiescent_template", config.sysctl.expire_quiescent_template);
-    d.line("conn_reuse_mode", config.sysctl.conn_reuse_mode);
-    d.line("sloppy_tcp", config.sysctl.sloppy_tcp);
-    for service in &config.services {
-        for (server, options) in scenario.servers.iter().zip(&service.servers) {
-            let value = format!(
-                "{{ weight = {}, u_threshold = {}, l_threshold = {} }}",
-                options.weight, options.upper_threshold, options.lower_threshold
-            );
-            d.line(&format!("servers.{}", key(&server.name)), value);
-        }
-    }
-}
-
-fn show_haproxy(d: &mut Document, config: &HaproxyConfig, scenario: &Scenario) {
-    if let Some(options) = config.method.hash_options() {
-        let HashType { consistent, function, avalanche } = options.hash_type;
-        let name = HashFunction::NAMES.iter().find(|(_, of)| *of == function).map_or("", |(name, _)| name);
-        let words = [if consistent { "consistent" } else { "map-based" }, name];
-        let words = words.into_iter().chain(avalanche.then_some("avalanche"));
-        d.line("hash-type", text(&words.collect::<Vec<_>>().join(" ")));
-        d.line("hash-balance-factor", options.balance_factor);
-    }
-    if let HaproxyMethod::Random(random) = &config.method {
-        d.line("draws", random.draws());
-        d.line("hash-balance-factor", random.balance_factor());
-    }
-    d.line("allbackups", config.allbackups);
-    d.line("retries", config.retries);
-    match config.redispatch {
-        Some(interval) if interval > 0 => d.line("redispatch", interval),
-        redispatch => d.line("redispatch", redispatch.is_some()),
-    }
-    d.line("timeout_connect", duration(config.connect_timeout));
-    d.line("cookie", text(if config.cookie.is_some() { "insert" } else { "none" }));
-    d.line("persist", config.persist);
-    if let Some(stick) = &config.stick {
-        let table = stick.table;
-        let kind = if table.key == StickKey::Ip { "ip" } else { "ipv6" };
-        let (size, expire) = (table.size, duration(table.expire));
-        let value =
-            format!("{{ type = \"{kind}\", size = {size}, expire = {expire}, nopurge = {} }}", table.nopurge);
-        d.line("stick-table", value);
-    }
-    if let Some(check) = config.servers.first().and_then(|line| line.check) {
-        let mut value = format!("{{ inter = {}", duration(check.inter));
-        for (key, time) in [("fastinter", check.fastinter), ("downinter", check.downinter)] {
-            value += &time.map_or_else(String::new, |time| format!(", {key} = {}", duration(time)));
-        }
-        value += &format!(", rise = {}, fall = {} }}", check.rise, check.fall);
-        d.line("check", value);
-    }
-    for (server, line) in scenario.servers.iter().zip(&config.servers) {
-        let options = line.server;
-        let value = format!(
-            "{{ weight = {}, id = {}, backup = {}, disabled = {} }}",
-            options.weight, options.id, options.backup, options.disabled
-        );
-        d.line(&format!("servers.{}", key(&server.name)), value);
-    }
-}
-
-fn show_proxy(d: &mut Document, config: &ProxyConfig, scenario: &Scenario) {
-    // Options are shown to be changed, so what is shown is a copy.
-    config.method.clone().options(d);
-    d.line("max_tries", config.max_tries);
-    d.line("ejection_failures", config.ejection.failures);
-    d.line("ejection_time", duration(config.ejection.time));
-    for (server, options) in scenario.servers.iter().zip(&config.servers) {
-        d.line(&format!("servers.{}", key(&server.name)), format!("{{ weight = {} }}", options.weight));
-    }
-}
-
-impl OptionVisitor for Document {
-    fn whole(&mut self, name: &'static str, value: &mut u32, _min: u32, _max: u32) {
-        self.line(name, *value);
-    }
-
-    fn prime(&mut self, name: &'static str, value: &mut u32, _max: u32) {
-        self.line(name, *value);
-    }
-
-    fn number(&mut self, name: &'static str, value: &mut f64, _min: f64, _max: f64) {
-        self.line(name, format!("{value:?}"));
-    }
-
-    fn duration(&mut self, name: &'static str, value: &mut SimDuration, _min: SimDuration) {
-        self.line(name, duration(*value));
-    }
-
-    fn flag(&mut self, name: &'static str, value: &mut bool) {
-        self.line(name, *value);
     }
 }
 

@@ -1,0 +1,214 @@
+//! The connections of clients: opened, used again, kept alive, closed.
+
+use std::net::IpAddr;
+
+use super::Cluster;
+use super::event::Event;
+use super::request::{Connection, Origin};
+use super::route::NO_FLOW;
+use crate::engine::queue::PendingEvents;
+use crate::engine::{Scheduler, SimDuration, SimTime};
+use crate::ids::{ConnectionId, ServerId};
+use crate::metrics::recorder::Failure;
+use crate::scenario::{ClosedBy, ConnectionRules};
+use crate::tier::{Forwarded, Layer, Method, Open, Reason, Segment, Ties};
+
+impl Cluster<'_> {
+    /// Takes an open connection for another request. `None` when a new one is needed: there is none, or the director has
+    /// forgotten it and the request can be sent again.
+    ///
+    /// # Errors
+    /// The request fails with the connection.
+    #[inline]
+    pub(super) fn reuse_connection(
+        &mut self,
+        now: SimTime,
+        connection: Option<ConnectionId>,
+        method: Method,
+    ) -> Result<Option<ConnectionId>, Failure> {
+        let Some(id) = connection else { return Ok(None) };
+        if self.layer() == Layer::Connection {
+            let flow = self.connections.get(id.0).flow;
+            match self.instance().segment(now, flow, Segment::FromClient) {
+                Forwarded::To(_) => {}
+                Forwarded::Reset => {
+                    self.forget_connection(id);
+                    // A browser sends a GET again on a new connection; it does not repeat a POST.
+                    return if method == Method::Get { Ok(None) } else { Err(Failure::Reset) };
+                }
+                Forwarded::Dropped => {
+                    self.forget_connection(id);
+                    return Err(Failure::Dropped);
+                }
+            }
+        }
+        let row = self.connections.get_mut(id.0);
+        row.idle_until = SimTime::NEVER;
+        row.in_use = true;
+        row.requests += 1;
+        Ok(Some(id))
+    }
+
+    /// Opens a connection from `address`:`port` for a first request. `worker` names the draw of the worker process that
+    /// accepts it.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    pub(super) fn open_connection(
+        &mut self,
+        now: SimTime,
+        origin: Origin,
+        address: IpAddr,
+        port: u16,
+        worker: (u64, u64),
+        rules: &ConnectionRules,
+    ) -> Result<ConnectionId, Failure> {
+        let mut row = Connection {
+            owner: origin,
+            flow: NO_FLOW,
+            idle_until: SimTime::NEVER,
+            server: ServerId(0),
+            reason: Reason::NoneUsable,
+            requests: 1,
+            port,
+            worker: 0,
+            open: true,
+            in_use: true,
+            closed_by_client: rules.closed_by == ClosedBy::Client,
+        };
+        match self.layer() {
+            Layer::Connection => {
+                let open = Open {
+                    address,
+                    port,
+                    key: &[],
+                    method: Method::Get,
+                    worker: 0,
+                    service: 0,
+                    ties: Ties::NONE,
+                };
+                let opened = self.instance().open(now, &open);
+                let Some(server) = opened.decision.server else { return Err(Failure::NoServer) };
+                if !self.servers.is_up(server) {
+                    self.instance().segment(now, opened.flow, Segment::ServerReset);
+                    return Err(Failure::Refused);
+                }
+                self.instance().segment(now, opened.flow, Segment::Established);
+                if let Some(counts) = self.recorder.at(now) {
+                    counts.connections[server.index()] += 1;
+                }
+                row.flow = opened.flow;
+                row.server = server;
+                row.reason = opened.decision.reason;
+            }
+            Layer::Request => {
+                let workers = self.tiers[0].workers;
+                if workers > 1 {
+                    row.worker = self.streams.connection.below(u64::from(workers), worker.0, worker.1) as u16;
+                }
+            }
+        }
+        Ok(ConnectionId(self.connections.insert(row)))
+    }
+
+    /// After an answer: keeps the connection for the next request, or closes it. `gap` is the time to the next request if
+    /// that is known. Returns whether the connection will be open for it.
+    #[inline]
+    pub(super) fn keep_alive<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ConnectionId,
+        rules: &ConnectionRules,
+        gap: Option<SimDuration>,
+        pending: &mut Scheduler<Q>,
+    ) -> bool {
+        if !self.connections.get(id.0).open {
+            return false;
+        }
+        let spent = self.connections.get(id.0).requests >= rules.keepalive_requests;
+        if spent || rules.keepalive_timeout.is_zero() {
+            self.close_connection(now, id);
+            return false;
+        }
+        if gap.is_some_and(|gap| gap < rules.keepalive_timeout) {
+            return true;
+        }
+        match self.layer() {
+            // Nothing in a layer 7 instance depends on when its client's connection closes.
+            Layer::Request if gap.is_some() => {
+                self.close_connection(now, id);
+                false
+            }
+            Layer::Request => {
+                self.connections.get_mut(id.0).idle_until = now + rules.keepalive_timeout;
+                true
+            }
+            Layer::Connection => {
+                let idle_until = now + rules.keepalive_timeout;
+                self.connections.get_mut(id.0).idle_until = idle_until;
+                pending.at(idle_until, Event::ConnectionIdle(id).word());
+                true
+            }
+        }
+    }
+
+    /// A connection has idled long enough, unless it was used or closed meanwhile.
+    pub(super) fn connection_idle(&mut self, now: SimTime, id: ConnectionId) {
+        let row = *self.connections.get(id.0);
+        if row.open && row.idle_until == now {
+            self.close_connection(now, id);
+            self.forget_owner(row.owner, id);
+        }
+    }
+
+    /// Closes a connection in good order.
+    pub(super) fn close_connection(&mut self, now: SimTime, id: ConnectionId) {
+        let row = *self.connections.get(id.0);
+        if self.layer() == Layer::Connection {
+            let fins = if row.closed_by_client {
+                [Segment::ClientFin, Segment::ServerFin]
+            } else {
+                [Segment::ServerFin, Segment::ClientFin]
+            };
+            for fin in fins {
+                self.instance().segment(now, row.flow, fin);
+            }
+        }
+        self.forget_connection(id);
+    }
+
+    pub(super) fn close_if_open(&mut self, now: SimTime, id: ConnectionId) {
+        if self.connections.get(id.0).open {
+            self.close_connection(now, id);
+        }
+    }
+
+    /// A connection is gone without another segment.
+    fn forget_connection(&mut self, id: ConnectionId) {
+        self.connections.get_mut(id.0).open = false;
+        self.connections.remove(id.0);
+    }
+
+    /// A connection broke: its owner must open another.
+    pub(super) fn drop_connection(&mut self, id: ConnectionId) {
+        let row = *self.connections.get(id.0);
+        if row.open {
+            self.forget_connection(id);
+            self.forget_owner(row.owner, id);
+        }
+    }
+
+    /// The owner of a connection learns that it is closed.
+    pub(super) fn forget_owner(&mut self, owner: Origin, id: ConnectionId) {
+        match owner {
+            Origin::Client(client) => {
+                let row = self.clients.row_mut(client);
+                if row.connection() == Some(id) {
+                    row.set_connection(None);
+                }
+            }
+            Origin::Log { source, client } => self.forget_log_connection(source, client, id),
+            Origin::Poisson | Origin::Script(_) => {}
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The options of a strategy's program.
+
+use super::{Document, duration, key, or_none, seconds, text};
+use crate::balancer::haproxy::{HaproxyMethod, HashFunction, HashType};
+use crate::balancer::lvs::SchedulerFlags;
+use crate::balancer::{Balancer, OptionVisitor};
+use crate::engine::SimDuration;
+use crate::scenario::{Keys, Scenario};
+use crate::tier::haproxy::{HaproxyConfig, StickKey};
+use crate::tier::lvs::{Forwarding, LvsConfig};
+use crate::tier::nginx::{NextUpstream, NginxConfig};
+use crate::tier::proxy::ProxyConfig;
+
+/// The options of an nginx.
+pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, keys: &Keys, scenario: &Scenario) {
+    if let Some(key) = &keys.hash {
+        d.line("key", text(key.text()));
+    }
+    d.line("proxy_next_upstream", text(&next_upstream(config.next_upstream)));
+    d.line("proxy_next_upstream_tries", config.next_upstream_tries);
+    d.line("proxy_next_upstream_timeout", duration(config.next_upstream_timeout));
+    d.line("proxy_connect_timeout", duration(config.connect_timeout));
+    d.line("proxy_read_timeout", duration(config.read_timeout));
+    d.line("worker_processes", config.workers);
+    d.line("zone", config.zone);
+    for (server, options) in scenario.servers.iter().zip(&config.servers) {
+        let value = format!(
+            "{{ weight = {}, max_fails = {}, fail_timeout = {}, max_conns = {}, down = {}, backup = {} }}",
+            options.weight,
+            options.max_fails,
+            seconds(options.fail_timeout_s),
+            options.max_conns,
+            options.down,
+            options.backup
+        );
+        d.line(&format!("servers.{}", key(&server.name)), value);
+    }
+}
+
+fn next_upstream(next: NextUpstream) -> String {
+    let statuses = NextUpstream::STATUSES.iter().zip(next.statuses);
+    let statuses = statuses.filter(|(_, listed)| *listed).map(|(code, _)| format!("http_{code}"));
+    let words = [(next.error, "error"), (next.timeout, "timeout"), (next.non_idempotent, "non_idempotent")];
+    let words = words.into_iter().filter(|(listed, _)| *listed).map(|(_, word)| word.to_owned());
+    let all: Vec<_> = words.chain(statuses).collect();
+    if all.is_empty() { "off".into() } else { all.join(" ") }
+}
+
+/// The options of a director.
+pub(super) fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario) {
+    let timeouts = config.timeouts;
+    for service in &config.services {
+        let scheduler = service.scheduler.name();
+        if !SchedulerFlags::names(scheduler).is_empty() {
+            let flags: Vec<_> = service.scheduler_flags.set_names(scheduler).map(text).collect();
+            d.line("flags", format!("[{}]", flags.join(", ")));
+        }
+        d.line("persistence_timeout", or_none(service.persistence_timeout, duration));
+        if service.persistence_timeout.is_some() {
+            let (v4, v6) = (service.persistence_prefix_v4, service.persistence_prefix_v6);
+            d.line("persistence_granularity", format!("{{ v4 = \"/{v4}\", v6 = {v6} }}"));
+        }
+    }
+    let [tcp, tcp_fin, udp] = [timeouts.tcp, timeouts.tcp_fin, timeouts.udp].map(duration);
+    d.line("timeouts", format!("{{ tcp = {tcp}, tcp_fin = {tcp_fin}, udp = {udp} }}"));
+    let forwarding = match config.forwarding {
+        Forwarding::Nat => "nat",
+        Forwarding::Dr => "dr",
+        Forwarding::Tun => "tun",
+    };
+    d.line("forwarding", text(forwarding));
+    d.line("expire_nodest_conn", config.sysctl.expire_nodest_conn);
+    d.line("expire_quiescent_template", config.sysctl.expire_quiescent_template);
+    d.line("conn_reuse_mode", config.sysctl.conn_reuse_mode);
+    d.line("sloppy_tcp", config.sysctl.sloppy_tcp);
+    for service in &config.services {
+        for (server, options) in scenario.servers.iter().zip(&service.servers) {
+            let value = format!(
+                "{{ weight = {}, u_threshold = {}, l_threshold = {} }}",
+                options.weight, options.upper_threshold, options.lower_threshold
+            );
+            d.line(&format!("servers.{}", key(&server.name)), value);
+        }
+    }
+}
+
+/// The options of an HAProxy.
+pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys, scenario: &Scenario) {
+    if let Some(options) = config.method.hash_options() {
+        let HashType { consistent, function, avalanche } = options.hash_type;
+        let name = HashFunction::NAMES.iter().find(|(_, of)| *of == function).map_or("", |(name, _)| name);
+        let words = [if consistent { "consistent" } else { "map-based" }, name];
+        let words = words.into_iter().chain(avalanche.then_some("avalanche"));
+        d.line("hash-type", text(&words.collect::<Vec<_>>().join(" ")));
+        d.line("hash-balance-factor", options.balance_factor);
+    }
+    show_balance(d, &config.method, keys);
+    d.line("allbackups", config.allbackups);
+    d.line("retries", config.retries);
+    match config.redispatch {
+        Some(interval) if interval > 0 => d.line("redispatch", interval),
+        redispatch => d.line("redispatch", redispatch.is_some()),
+    }
+    d.line("timeout_connect", duration(config.connect_timeout));
+    d.line("cookie", text(if config.cookie.is_some() { "insert" } else { "none" }));
+    d.line("persist", config.persist);
+    if let Some(stick) = &config.stick {
+        let table = stick.table;
+        let kind = if table.key == StickKey::Ip { "ip" } else { "ipv6" };
+        let (size, expire) = (table.size, duration(table.expire));
+        let value =
+            format!("{{ type = \"{kind}\", size = {size}, expire = {expire}, nopurge = {} }}", table.nopurge);
+        d.line("stick-table", value);
+    }
+    if let Some(check) = config.servers.first().and_then(|line| line.check) {
+        let mut value = format!("{{ inter = {}", duration(check.inter));
+        for (key, time) in [("fastinter", check.fastinter), ("downinter", check.downinter)] {
+            value += &time.map_or_else(String::new, |time| format!(", {key} = {}", duration(time)));
+        }
+        value += &format!(", rise = {}, fall = {} }}", check.rise, check.fall);
+        d.line("check", value);
+    }
+    for (server, line) in scenario.servers.iter().zip(&config.servers) {
+        let options = line.server;
+        let value = format!(
+            "{{ weight = {}, id = {}, backup = {}, disabled = {} }}",
+            options.weight, options.id, options.backup, options.disabled
+        );
+        d.line(&format!("servers.{}", key(&server.name)), value);
+    }
+}
+
+/// The arguments of `balance`.
+fn show_balance(d: &mut Document, method: &HaproxyMethod, keys: &Keys) {
+    let key = keys.hash.as_ref().map_or("", |key| key.text());
+    match method {
+        HaproxyMethod::Random(random) => {
+            d.line("draws", random.draws());
+            d.line("hash-balance-factor", random.balance_factor());
+        }
+        HaproxyMethod::Uri(uri) => {
+            let part = uri.part();
+            d.line("whole", part.whole);
+            d.line("path-only", part.path_only);
+            for (key, number) in [("len", part.len), ("depth", part.depth)] {
+                if let Some(number) = number {
+                    d.line(key, number);
+                }
+            }
+        }
+        HaproxyMethod::UrlParam(param) => d.line("name", text(param.name())),
+        HaproxyMethod::Hdr(hdr) => {
+            let name = key.split_once('(').map_or("", |(_, rest)| rest.trim_end_matches(')'));
+            d.line("name", text(name));
+            d.line("use_domain_only", hdr.uses_domain_only());
+        }
+        HaproxyMethod::Hash(_) => d.line("sample", text(key)),
+        _ => {}
+    }
+}
+
+/// The options of a proxy of no particular program.
+pub(super) fn show_proxy(d: &mut Document, config: &ProxyConfig, scenario: &Scenario) {
+    // Options are shown to be changed, so what is shown is a copy.
+    config.method.clone().options(d);
+    d.line("max_tries", config.max_tries);
+    d.line("ejection_failures", config.ejection.failures);
+    d.line("ejection_time", duration(config.ejection.time));
+    for (server, options) in scenario.servers.iter().zip(&config.servers) {
+        d.line(&format!("servers.{}", key(&server.name)), format!("{{ weight = {} }}", options.weight));
+    }
+}
+
+impl OptionVisitor for Document {
+    fn whole(&mut self, name: &'static str, value: &mut u32, _min: u32, _max: u32) {
+        self.line(name, *value);
+    }
+
+    fn prime(&mut self, name: &'static str, value: &mut u32, _max: u32) {
+        self.line(name, *value);
+    }
+
+    fn number(&mut self, name: &'static str, value: &mut f64, _min: f64, _max: f64) {
+        self.line(name, format!("{value:?}"));
+    }
+
+    fn duration(&mut self, name: &'static str, value: &mut SimDuration, _min: SimDuration) {
+        self.line(name, duration(*value));
+    }
+
+    fn flag(&mut self, name: &'static str, value: &mut bool) {
+        self.line(name, *value);
+    }
+}
