@@ -26,22 +26,32 @@ impl Sniffer {
     /// The ports to which connections were tried since the last call, in order.
     pub(crate) fn ports(&self) -> Vec<u16> {
         let mut buffer = [0; 256];
-        let mut ports = Vec::new();
+        let mut tries: Vec<Try> = Vec::new();
         while let Ok((length, _)) = recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
-            ports.extend(opens(&buffer[..length]));
+            // What the kernel repeats for want of an answer is the same try.
+            tries.extend(opens(&buffer[..length]).filter(|new| !tries.contains(new)));
         }
-        ports
+        tries.into_iter().map(|opened| opened.port).collect()
     }
 }
 
-/// The destination port of an IPv4 packet that opens a TCP connection: SYN without ACK (RFC 9293, 3.1).
-fn opens(packet: &[u8]) -> Option<u16> {
+/// What names a connection that is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Try {
+    source: u16,
+    port: u16,
+    sequence: u32,
+}
+
+/// The connection that an IPv4 packet opens, if it does: SYN without ACK (RFC 9293, 3.1).
+fn opens(packet: &[u8]) -> Option<Try> {
     const SYN: u8 = 0x02;
     const ACK: u8 = 0x10;
     let header = usize::from(packet.first()? & 0x0f) * 4;
-    let flags = packet.get(header + 13)? & (SYN | ACK);
-    let port = u16::from_be_bytes([*packet.get(header + 2)?, *packet.get(header + 3)?]);
-    (flags == SYN).then_some(port)
+    let &[a, b, c, d, e, f, g, h, .., flags] = packet.get(header..header + 14)? else { return None };
+    let (source, port) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    let opened = Try { source, port, sequence: u32::from_be_bytes([e, f, g, h]) };
+    (flags & (SYN | ACK) == SYN).then_some(opened)
 }
 
 #[cfg(test)]
@@ -59,14 +69,14 @@ mod tests {
             assert_eq!(TcpStream::connect((address, port)).is_ok(), port == 18_002);
         }
         assert_eq!(sniffer.ports(), [18_001, 18_002, 18_003]);
-        assert_eq!(sniffer.ports(), []);
+        assert!(sniffer.ports().is_empty());
     }
 
     #[test]
     fn a_packet_that_is_cut_short_opens_nothing() {
         let mut packet = [0; 40];
         (packet[0], packet[22], packet[23], packet[33]) = (0x45, 0x23, 0x29, 0x02);
-        assert_eq!(opens(&packet), Some(9_001));
+        assert_eq!(opens(&packet), Some(Try { source: 0, port: 9_001, sequence: 0 }));
         assert_eq!(opens(&packet[..30]), None);
         packet[33] = 0x12;
         assert_eq!(opens(&packet), None);

@@ -79,7 +79,7 @@ pub(crate) fn generate(dice: &mut Dice, network: Network) -> Script<Setup> {
         lines,
         servers,
         retries: if failing { dice.within(0, 4) as u32 } else { 3 },
-        connect_timeout_ms: if failing { 50 } else { 5_000 },
+        connect_timeout_ms: if failing { 20 } else { 5_000 },
         server_timeout_ms: 0,
         expire_ms,
     };

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Shutdown};
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -147,7 +147,12 @@ impl Run<'_> {
         let (row, client) = (self.rows.len(), ask.client.to_string());
         let (t_ms, conn, key) = (self.now(), Some(ask.id), ask.key.clone());
         self.rows.push(Row { t_ms, event: "open", conn, client, key, ..Row::default() });
-        let stream = self.stage.send(&bytes(ask, self.setup.tcp))?;
+        let mut stream = self.stage.send(&bytes(ask, self.setup.tcp))?;
+        if self.setup.tcp {
+            // HAProxy does not know when an answer is complete: it logs a connection when both sides have closed it.
+            stream.read_to_end(&mut Vec::new()).map_err(Fault::Client)?;
+            stream.shutdown(Shutdown::Both).map_err(Fault::Client)?;
+        }
         let (mut tried, mut queued) = (String::new(), false);
         let seen = if self.setup.queues() && ask.hold {
             match self.held_or_queued(ask.id)? {
