@@ -13,13 +13,14 @@ mod distribution;
 mod recording;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use super::{Case, CaseError, CaseOutcome, Difference, Tally};
 use crate::balancer::nginx::NginxMethod;
 use crate::engine::SimTime;
 use crate::ids::ServerId;
-use crate::tier::nginx::{HashKey, NginxConfig};
+use crate::tier::nginx::NginxConfig;
 use crate::tier::{Decision, FlowId, Method, Nginx, Open, Outcome, Then, Ties};
 use recording::{Config, Event, KeyKind, Manifest, Mode, Name, Recording, Request, Row};
 
@@ -159,7 +160,17 @@ impl<'a> Replay<'a> {
             KeyKind::Pid => self.worker(*line, key)?,
             _ => 0,
         };
-        let address_key = self.config.nginx.hash_key.evaluate(recorded.client, None);
+        let (v4, v6);
+        let octets: &[u8] = match recorded.client {
+            IpAddr::V4(address) => {
+                v4 = address.octets();
+                &v4
+            }
+            IpAddr::V6(address) => {
+                v6 = address.octets();
+                &v6
+            }
+        };
         let opened = self.nginx.open(
             *time,
             &Open {
@@ -167,11 +178,7 @@ impl<'a> Replay<'a> {
                 port: 0,
                 key: match self.recording.key_kind {
                     // No column holds the bytes of an address.
-                    KeyKind::Hash | KeyKind::None
-                        if self.config.nginx.hash_key == HashKey::BinaryRemoteAddr =>
-                    {
-                        address_key.as_bytes()
-                    }
+                    KeyKind::Hash | KeyKind::None if self.recording.hashes_binary_address => octets,
                     KeyKind::Hash => key,
                     KeyKind::None | KeyKind::Method | KeyKind::Pid => &[],
                 },

@@ -11,7 +11,7 @@ use crate::conformance::{Case, CaseError, check_requests};
 use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::StreamId;
 use crate::tier::Outcome;
-use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig};
+use crate::tier::nginx::{NextUpstream, NginxConfig};
 
 const EVENTS: &str = "events.csv";
 const ATTEMPTS: &str = "attempts.csv";
@@ -240,6 +240,8 @@ pub(super) struct Recording {
     /// The configuration at the start, then those of the reloads, in the order of the manifest.
     pub(super) configs: Vec<Config>,
     pub(super) key_kind: KeyKind,
+    /// Whether the key is `$binary_remote_addr`.
+    pub(super) hashes_binary_address: bool,
     pub(super) rows: Vec<Row>,
     pub(super) keys: Vec<u8>,
     pub(super) tried: Vec<Name>,
@@ -251,10 +253,6 @@ impl Recording {
     /// Reads what `manifest` describes.
     pub(super) fn read(case: &Case, manifest: Manifest, method: &NginxMethod) -> Result<Self, CaseError> {
         let invalid = |message: String| CaseError::File { file: "case.json".into(), message };
-        let hash_key = match manifest.options.key.as_deref() {
-            Some("$binary_remote_addr") => HashKey::BinaryRemoteAddr,
-            _ => HashKey::default(),
-        };
         let mut names: Vec<String> = Vec::new();
         let mut confs = Vec::new();
         let mut configs = Vec::new();
@@ -274,7 +272,6 @@ impl Recording {
                     read_timeout: manifest.read_timeout,
                     // Recordings begin at a whole second.
                     clock_phase: SimDuration::ZERO,
-                    hash_key,
                     draws: Stream::new(0, 0, StreamId::Balancer),
                     instance: 0,
                 },
@@ -307,6 +304,7 @@ impl Recording {
             names,
             configs,
             key_kind: manifest.key_kind,
+            hashes_binary_address: manifest.options.key.as_deref() == Some("$binary_remote_addr"),
             rows: Vec::new(),
             keys: Vec::new(),
             tried: Vec::new(),
