@@ -12,6 +12,7 @@ mod evidence;
 mod faults;
 mod observe;
 mod open_loop;
+mod queue;
 mod replay;
 mod request;
 mod retry;
@@ -45,6 +46,7 @@ use crate::tier::Instance;
 use cookies::CookieJars;
 use event::Event;
 use open_loop::Source;
+use queue::Waiting;
 use request::{Connection, Request};
 use script::Script;
 use shows::KeyText;
@@ -64,6 +66,8 @@ pub struct Cluster<'a> {
     sessions: Sessions,
     requests: Slots<Request>,
     connections: Slots<Connection>,
+    /// Requests in the balancer's queues.
+    waiting: Waiting,
     sources: Vec<Source<'a>>,
     script: Script<'a>,
     recorder: Recorder,
@@ -210,6 +214,7 @@ impl Model for Cluster<'_> {
             Event::FaultEnds(fault) => self.fault_ends(now, fault),
             Event::ScriptStep(step) => self.script_step(now, step, pending),
         }
+        self.start_waiting(now, pending);
     }
 
     #[inline]

@@ -7,6 +7,7 @@ use super::cookies::CookieJars;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::open_loop::{PoissonSource, Source};
+use super::queue::Waiting;
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
 use super::shows::KeyText;
@@ -218,6 +219,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         sessions: Sessions::default(),
         requests: Slots::default(),
         connections: Slots::default(),
+        waiting: Waiting::default(),
         sources,
         script: Script::new(&scenario.scripted_clients, setup.strategy),
         recorder: Recorder::new(calendar.clone(), scenario.servers.len()),

@@ -4,6 +4,7 @@ mod accounting;
 mod common_random_numbers;
 mod conformance;
 mod modern;
+mod queues;
 mod replay;
 mod scenario;
 mod support;
