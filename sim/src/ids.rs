@@ -98,4 +98,6 @@ pub enum StreamId {
     RequestValues = 41,
     /// The noise floor: what uniform random choice would give.
     NoiseFloor = 16,
+    /// Cases of the live arm of the conformance suite.
+    LiveCases = 64,
 }

@@ -13,11 +13,14 @@ pub mod modern;
 pub mod nginx;
 mod options;
 pub mod properties;
+mod proxy;
+pub mod trial;
 
 use crate::ids::ServerId;
 
 pub use options::{OptionVisitor, is_prime};
 pub use properties::Properties;
+pub use proxy::ProxyMethod;
 
 /// Chooses one server among those that a tier instance keeps.
 ///

@@ -2,6 +2,7 @@
 //! names are ids. The parser lives beside this file; the rest of the simulator sees only these types.
 
 mod diagnostic;
+mod empirical;
 mod explain;
 mod load;
 mod overrides;

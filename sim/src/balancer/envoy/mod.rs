@@ -21,7 +21,7 @@ super::catalogue! {
         ring_hash::RingHash [NotRecorded] {
             source: "Envoy 0d2acde, `ring_hash_lb.cc`",
             shares: ByWeight(PointsInAll(1_024)),
-            ties: Client { out: AtMost(0.05), deleted: AtMost(0.05) },
+            ties: Client { out: AtMost(0.1), deleted: AtMost(0.1) },
             refuses: Never,
             cost: Ring,
         },

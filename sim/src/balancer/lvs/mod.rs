@@ -7,8 +7,6 @@ mod destinations;
 mod fixture;
 mod hashing;
 mod least;
-#[cfg(test)]
-mod properties;
 
 pub use destinations::{Destination, Destinations};
 pub use least::{Least, Rank, Score};

@@ -98,4 +98,4 @@ super::catalogue! {
 }
 
 #[cfg(test)]
-pub(super) mod properties;
+pub(super) mod fixture;

@@ -9,8 +9,6 @@ mod crc32;
 #[cfg(test)]
 mod fixture;
 mod peers;
-#[cfg(test)]
-mod properties;
 mod request;
 mod wide;
 
