@@ -66,8 +66,6 @@ pub struct Cluster<'a> {
     sessions: Sessions,
     requests: Slots<Request>,
     connections: Slots<Connection>,
-    /// Requests in the balancer's queues.
-    waiting: Waiting,
     sources: Vec<Source<'a>>,
     script: Script<'a>,
     recorder: Recorder,
@@ -84,6 +82,8 @@ pub struct Cluster<'a> {
 #[derive(Debug)]
 struct Tier<'a> {
     instances: Vec<Instance>,
+    /// Requests in the instances' queues.
+    waiting: Waiting,
     /// Whether its instances remember clients.
     remembers: bool,
     /// Worker processes of each instance.
@@ -163,6 +163,8 @@ struct Streams {
     connection: Stream,
     clock: Stream,
     balancer: Stream,
+    instance: Stream,
+    subset: Stream,
     addresses: Stream,
     users: Stream,
     pages: Stream,
@@ -191,6 +193,8 @@ impl Streams {
             connection: stream(behaviour, StreamId::ClientPort),
             clock: stream(behaviour, StreamId::ClockPhase),
             balancer: stream(behaviour, StreamId::Balancer),
+            instance: stream(behaviour, StreamId::Instance),
+            subset: stream(behaviour, StreamId::Subset),
             addresses: stream(population, StreamId::Addresses),
             users: stream(population, StreamId::UsersPerAddress),
             pages: stream(behaviour, StreamId::Pages),

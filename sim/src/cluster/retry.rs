@@ -34,12 +34,13 @@ impl Cluster<'_> {
             return;
         }
         self.requests.get_mut(id.0).due = SimTime::NEVER;
-        let queued = match self.instance() {
+        let instance = self.instance(request.route.instance);
+        let queued = match instance {
             Instance::HaProxy(haproxy) => haproxy.is_queued(request.flow),
             Instance::Nginx(_) | Instance::Lvs(_) | Instance::Proxy(_) => false,
         };
         let failure = if queued { Failure::QueueTimeout } else { Failure::NoServer };
-        match self.instance().resume(now, request.flow) {
+        match instance.resume(now, request.flow) {
             Then::Retry(decision) => self.attempt(now, id, decision, pending),
             Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, failure, pending),

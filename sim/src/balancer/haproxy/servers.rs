@@ -24,6 +24,13 @@ pub struct HaproxyServer {
     pub disabled: bool,
 }
 
+impl HaproxyServer {
+    /// A server with an id and HAProxy's defaults.
+    pub fn new(id: u32) -> Self {
+        Self { id, weight: 1, maxconn: 0, minconn: 0, maxqueue: 0, backup: false, disabled: false }
+    }
+}
+
 /// What an operator has said of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admin {
@@ -429,15 +436,7 @@ pub(super) mod fixture {
 
     /// Servers of these weights, with ids from 1.
     pub(in super::super) fn weighted(weights: &[u32]) -> Vec<HaproxyServer> {
-        let server = |(index, &weight)| HaproxyServer {
-            id: index as u32 + 1,
-            weight,
-            maxconn: 0,
-            minconn: 0,
-            maxqueue: 0,
-            backup: false,
-            disabled: false,
-        };
+        let server = |(index, &weight)| HaproxyServer { weight, ..HaproxyServer::new(index as u32 + 1) };
         weights.iter().enumerate().map(server).collect()
     }
 }

@@ -122,16 +122,7 @@ pub struct HaproxyLine {
 impl HaproxyLine {
     /// A server with an id, its place from 1, and HAProxy's defaults.
     pub fn new(id: u32) -> Self {
-        let server = HaproxyServer {
-            id,
-            weight: 1,
-            maxconn: 0,
-            minconn: 0,
-            maxqueue: 0,
-            backup: false,
-            disabled: false,
-        };
-        Self { server, cookie: None, check: None, non_stick: false }
+        Self { server: HaproxyServer::new(id), cookie: None, check: None, non_stick: false }
     }
 }
 
