@@ -419,11 +419,9 @@ impl Family for LvsScheduler {
 impl Family for HaproxyMethod {
     fn table(&self, servers: &[TrialServer]) -> haproxy::Servers {
         let line = |(index, server): (usize, &TrialServer)| HaproxyServer {
-            id: index as u32 + 1,
             weight: server.weight,
-            maxconn: 0,
-            backup: false,
             disabled: server.out,
+            ..HaproxyServer::new(index as u32 + 1)
         };
         let lines: Vec<_> = servers.iter().enumerate().map(line).collect();
         haproxy::Servers::new(&lines, self.has_static_weights(), false)

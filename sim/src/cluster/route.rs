@@ -125,6 +125,9 @@ impl Cluster<'_> {
         let layer = self.layer();
         loop {
             let Some(server) = decision.server else {
+                if decision.reason == Reason::Queued {
+                    return self.wait_in_queue(now, id, pending);
+                }
                 return self.give_up(now, id, Failure::NoServer, pending);
             };
             let request = self.requests.get(id.0);

@@ -7,6 +7,7 @@ use super::cookies::CookieJars;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::open_loop::{PoissonSource, Source};
+use super::queue::Waiting;
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
 use super::shows::KeyText;
@@ -244,6 +245,7 @@ fn cookies(plan: &TierPlan) -> Option<CookieLife> {
 /// A tier, whose place among all is `number`.
 fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier<'a> {
     let instances = (0..plan.instances).map(|instance| build_instance(plan, number, instance, streams));
+    let instances: Vec<_> = instances.collect();
     let (remembers, workers, weights) = match &plan.program {
         Program::Nginx(config) => (config.cookies().is_some(), config.workers, Vec::new()),
         Program::Lvs(config) => {
@@ -258,7 +260,8 @@ fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Str
         }
     };
     Tier {
-        instances: instances.collect(),
+        waiting: Waiting::new(&instances),
+        instances,
         remembers,
         workers,
         keys: &plan.keys,

@@ -110,6 +110,14 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
         redispatch => d.line("redispatch", redispatch.is_some()),
     }
     d.line("timeout_connect", duration(config.connect_timeout));
+    for (key, time) in [("timeout_queue", config.queue_timeout)] {
+        if !time.is_zero() {
+            d.line(key, duration(time));
+        }
+    }
+    if config.fullconn != 0 {
+        d.line("fullconn", config.fullconn);
+    }
     d.line("cookie", text(if config.cookie.is_some() { "insert" } else { "none" }));
     d.line("persist", config.persist);
     if let Some(stick) = &config.stick {
@@ -131,8 +139,14 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
     for (server, line) in scenario.servers.iter().zip(&config.servers) {
         let options = line.server;
         let value = format!(
-            "{{ weight = {}, id = {}, backup = {}, disabled = {} }}",
-            options.weight, options.id, options.backup, options.disabled
+            "{{ weight = {}, id = {}, backup = {}, disabled = {}, maxconn = {}, minconn = {}, maxqueue = {} }}",
+            options.weight,
+            options.id,
+            options.backup,
+            options.disabled,
+            options.maxconn,
+            options.minconn,
+            options.maxqueue
         );
         d.line(&format!("servers.{}", key(&server.name)), value);
     }
