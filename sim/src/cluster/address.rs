@@ -71,7 +71,7 @@ impl Cluster<'_> {
         if tie.is_same(before, route.from) {
             return false;
         }
-        let remembered = match self.instance() {
+        let remembered = match self.instance(route.instance) {
             Instance::Lvs(lvs) => lvs.template_of(now, 0, before).map(|template| template.server),
             Instance::HaProxy(haproxy) => haproxy.remembered(now, before),
             Instance::Nginx(_) | Instance::Proxy(_) => None,

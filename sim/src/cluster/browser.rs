@@ -53,6 +53,8 @@ pub(super) struct Tab {
 pub(super) struct Held {
     /// The server.
     pub server: ServerId,
+    /// The instance that chose it.
+    pub instance: u16,
     /// Its flow in a layer 7 instance.
     pub flow: FlowId,
     /// The connection that carries it.

@@ -27,7 +27,7 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         if self.layer() == Layer::Request {
-            self.take_cookie(request);
+            self.take_cookie(now, request);
         }
         let slot = self.open_tab(id);
         if self.tabs.get(slot).held_until == SimTime::NEVER {
@@ -40,8 +40,12 @@ impl Cluster<'_> {
         }
         let tab = self.tabs.get_mut(slot);
         tab.tries = 0;
-        tab.held =
-            Some(Held { server: request.server(), flow: request.flow, connection: request.connection });
+        tab.held = Some(Held {
+            server: request.server(),
+            instance: request.route.instance,
+            flow: request.flow,
+            connection: request.connection,
+        });
         self.recorder.held(now, request.server(), 1);
         self.next_message(now, id, slot, hold, pending);
     }
@@ -87,7 +91,13 @@ impl Cluster<'_> {
         let mut request = Request::new(now, origin, held.connection, Method::Post, None, demand, none);
         request.flow_end = FlowEnd::Detached;
         let from = self.connections.get(held.connection.0).address;
-        request.route = Cut { from, to: held.server, reason: Reason::LiveEntry, ..request.route };
+        request.route = Cut {
+            from,
+            to: held.server,
+            instance: held.instance,
+            reason: Reason::LiveEntry,
+            ..request.route
+        };
         self.recorder.ledger.requests_issued += 1;
         let sent = RequestId(self.requests.insert(request));
         if let Some(refusal) = self.enter_server(now, sent, held.server, pending) {
@@ -109,8 +119,9 @@ impl Cluster<'_> {
         if self.layer() == Layer::Connection {
             // The answer that was held back, or the last message.
             let flow = self.connections.get(held.connection.0).flow;
-            self.instance().segment(now, flow, Segment::FromServer);
-            self.instance().segment(now, flow, Segment::FromClient);
+            let instance = self.instance(held.instance);
+            instance.segment(now, flow, Segment::FromServer);
+            instance.segment(now, flow, Segment::FromClient);
         }
         // A connection that was given over to messages cannot go back to requests.
         if hold.messages.is_some() {
@@ -124,7 +135,7 @@ impl Cluster<'_> {
         self.recorder.held(now, held.server, -1);
         if self.layer() == Layer::Request {
             // Whatever ends it, its answer had begun: no instance counts that as a failure or tries again.
-            self.instance().attempt_ended(now, held.flow, Outcome::Status(200));
+            self.instance(held.instance).attempt_ended(now, held.flow, Outcome::Status(200));
         }
     }
 

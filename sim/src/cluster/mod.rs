@@ -17,6 +17,7 @@ mod observe;
 mod open_loop;
 mod page;
 mod patience;
+mod queue;
 mod replay;
 mod request;
 mod retry;
@@ -52,6 +53,7 @@ use browser::{BrowserSamplers, Pace, Tab};
 use cookies::CookieJars;
 use event::Event;
 use open_loop::Source;
+use queue::Waiting;
 use request::{Connection, Request};
 use script::Script;
 use shows::KeyText;
@@ -91,6 +93,8 @@ pub struct Cluster<'a> {
 #[derive(Debug)]
 struct Tier<'a> {
     instances: Vec<Instance>,
+    /// Requests in the instances' queues.
+    waiting: Waiting,
     /// Whether its instances remember clients.
     remembers: bool,
     /// What of a client's address ties it to a server, if anything does.
@@ -189,6 +193,8 @@ struct Streams {
     message_gap: Stream,
     message_demand: Stream,
     arrival_phases: Stream,
+    instance: Stream,
+    subset: Stream,
     addresses: AddressStreams,
     pages: Stream,
     request_values: Stream,
@@ -234,6 +240,8 @@ impl Streams {
                 connections: stream(behaviour, StreamId::ConnectionAddress),
                 measured_from: SimTime::ZERO + scenario.warmup,
             },
+            instance: stream(behaviour, StreamId::Instance),
+            subset: stream(behaviour, StreamId::Subset),
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
         }
@@ -256,6 +264,7 @@ impl Model for Cluster<'_> {
             Event::FaultEnds(fault) => self.fault_ends(now, fault),
             Event::ScriptStep(step) => self.script_step(now, step, pending),
         }
+        self.start_waiting(now, pending);
     }
 
     #[inline]

@@ -162,6 +162,8 @@ impl Sheet<'_> {
             "requests.wasted" => ratio(c.wasted, c.served + c.wasted),
             "requests.static" => Some(c.static_objects as f64),
             "requests.retried" => ratio(c.retried, c.served + c.failures()),
+            "requests.queued" => ratio(c.queued, c.served + c.failures()),
+            "queue.wait" => (c.queued > 0).then(|| c.queue_wait_ns as f64 / 1e6 / c.queued as f64),
             "logins.failed" => ratio(c.logins_failed, c.logins),
             "throughput" => (self.seconds > 0.0).then(|| c.served as f64 / self.seconds),
             "latency.mean" => millis(c.latency.mean()),
@@ -299,6 +301,7 @@ mod tests {
             counts.held_ns[server.index()] += 1;
             counts.served += 1;
             counts.latency.record(SimDuration::from_millis(3));
+            counts.queued += 1;
             counts.session_needed += 1;
             counts.created += 1;
             counts.logins += 1;

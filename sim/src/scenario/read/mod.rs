@@ -12,6 +12,7 @@ mod haproxy;
 mod log;
 mod lvs;
 mod nginx;
+mod options;
 mod population;
 mod proxy;
 mod request;
