@@ -140,7 +140,7 @@ impl<'a> Cluster<'a> {
                 row.step = Step::Post;
                 self.client_waits(now, id, think, pending);
             }
-            Step::Post => self.login_answered(now, id, plan, &request.route, pending),
+            Step::Post => self.login_answered(now, id, plan, request, pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
             Step::Click => self.click_over(now, id, pending),
         }
@@ -151,10 +151,10 @@ impl<'a> Cluster<'a> {
         now: SimTime,
         id: ClientId,
         plan: &VisitPlan,
-        route: &Cut,
+        request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
-        let Cut { to: server, from, .. } = *route;
+        let Cut { to: server, from, .. } = request.route;
         let row = *self.clients.row(id);
         let token_known = match self.strategy.session {
             SessionPlan::Local => {
@@ -170,10 +170,12 @@ impl<'a> Cluster<'a> {
         }
         let forked = match row.session() {
             Some(slot) => {
+                self.sessions.chosen_by(slot, request.route.instance);
                 self.sessions.take_over(now, slot, server, from, &self.servers, plan.session_idle_timeout)
             }
             None => {
                 let slot = self.sessions.create(now, server, from, &self.servers);
+                self.sessions.chosen_by(slot, request.route.instance);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false
             }

@@ -13,6 +13,7 @@ mod evidence;
 mod faults;
 mod observe;
 mod open_loop;
+mod queue;
 mod replay;
 mod request;
 mod retry;
@@ -47,6 +48,7 @@ use address::AddressTie;
 use cookies::CookieJars;
 use event::Event;
 use open_loop::Source;
+use queue::Waiting;
 use request::{Connection, Request};
 use script::Script;
 use shows::KeyText;
@@ -82,6 +84,8 @@ pub struct Cluster<'a> {
 #[derive(Debug)]
 struct Tier<'a> {
     instances: Vec<Instance>,
+    /// Requests in the instances' queues.
+    waiting: Waiting,
     /// Whether its instances remember clients.
     remembers: bool,
     /// What of a client's address ties it to a server, if anything does.
@@ -164,6 +168,8 @@ struct Streams {
     clock: Stream,
     balancer: Stream,
     addresses: AddressStreams,
+    instance: Stream,
+    subset: Stream,
     pages: Stream,
     request_values: Stream,
 }
@@ -198,6 +204,8 @@ impl Streams {
                 connections: stream(behaviour, StreamId::ConnectionAddress),
                 measured_from: SimTime::ZERO + scenario.warmup,
             },
+            instance: stream(behaviour, StreamId::Instance),
+            subset: stream(behaviour, StreamId::Subset),
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
         }
@@ -219,6 +227,7 @@ impl Model for Cluster<'_> {
             Event::FaultEnds(fault) => self.fault_ends(now, fault),
             Event::ScriptStep(step) => self.script_step(now, step, pending),
         }
+        self.start_waiting(now, pending);
     }
 
     #[inline]

@@ -26,6 +26,8 @@ pub struct Cut {
     pub reason: Reason,
     /// What that makes the cause, should the session turn out to be lost.
     pub cause: LossCause,
+    /// The instance of the tier that sent it there.
+    pub instance: u16,
 }
 
 /// A live session.
@@ -45,6 +47,8 @@ pub struct Session {
     pub first_cut: Option<Cut>,
     /// Tells the session from others that had the slot before.
     pub generation: u32,
+    /// The instance of the tier that chose its home last.
+    pub instance: u16,
     /// Older copies under the same id, on other servers.
     copies: u32,
 }
@@ -93,6 +97,7 @@ impl Sessions {
             last_address: from,
             first_cut: None,
             generation: self.created,
+            instance: 0,
             copies: NONE,
         };
         self.created = self.created.wrapping_add(1);
@@ -125,6 +130,12 @@ impl Sessions {
         row.last_address = from;
         row.first_cut = None;
         forked
+    }
+
+    /// Says which instance of the tier chose its home.
+    #[inline]
+    pub fn chosen_by(&mut self, slot: u32, instance: u16) {
+        self.rows.get_mut(slot).instance = instance;
     }
 
     /// A session is of no more use to anybody: the user left, or got another.
@@ -169,7 +180,10 @@ impl Sessions {
         let row = self.rows.get_mut(slot);
         if row.home != cut.to {
             row.first_cut.get_or_insert(cut);
-        } else if servers.epoch(row.home) == row.home_epoch {
+            return;
+        }
+        row.instance = cut.instance;
+        if servers.epoch(row.home) == row.home_epoch {
             row.first_cut = None;
         }
     }
@@ -315,7 +329,7 @@ mod tests {
     }
 
     fn cut(at: SimTime, to: ServerId, cause: LossCause) -> Cut {
-        Cut { at, from: HOME, to, reason: Reason::Scheduled { tie: false }, cause }
+        Cut { at, from: HOME, to, reason: Reason::Scheduled { tie: false }, cause, instance: 0 }
     }
 
     #[test]
