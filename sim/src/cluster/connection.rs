@@ -48,8 +48,8 @@ impl Cluster<'_> {
         Ok(Some(id))
     }
 
-    /// Opens a connection for a first request. `worker` names the draws of the instance that it reaches and of the worker process
-    /// that accepts it there.
+    /// Opens a connection for a first request. `worker` names the draws of the instance that it reaches and of the worker
+    /// process that accepts it there.
     ///
     /// # Errors
     /// Nobody accepts it.

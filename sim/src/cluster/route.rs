@@ -134,14 +134,15 @@ impl Cluster<'_> {
                 }
                 return self.give_up(now, id, Failure::NoServer, pending);
             };
+            let reason = decision.reason;
             let request = self.requests.get(id.0);
-            let (flow, instance, from) = (request.flow, request.route.instance, request.route.from);
-            let generation = request.session_generation;
+            let Cut { from, instance, .. } = request.route;
+            let (flow, generation) = (request.flow, request.session_generation);
             // A session of a log's client may have ended while a retry was under way.
             let session = request.session.filter(|&slot| self.sessions.get(slot).generation == generation);
-            let split = session.is_some_and(|slot| self.is_split(slot, instance, decision.reason));
-            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers, split);
-            let mut route = Cut { at: now, from, to: server, reason: decision.reason, cause, instance };
+            let split = session.is_some_and(|slot| self.is_split(slot, instance, reason));
+            let cause = evidence::departure_cause(reason, self.tiers[0].remembers, split);
+            let mut route = Cut { at: now, from, to: server, reason, cause, instance };
             if let Some(slot) = session {
                 if self.sessions.get(slot).home != server && self.address_made_leave(now, slot, &route) {
                     route.cause = LossCause::AddressChanged;

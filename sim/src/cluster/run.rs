@@ -273,7 +273,7 @@ fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Str
             (config.cookie.is_some(), 1, weights)
         }
     };
-    let address_tie = AddressTie::of(plan);
+    let address_tie = AddressTie::of(plan).filter(|_| cookies(plan).is_none());
     Tier {
         waiting: Waiting::new(&instances),
         instances,

@@ -91,7 +91,10 @@ fn population(dice: &mut Dice, number: usize) -> String {
         r#"{ preset = "mobile", hand_over = "20s", front = { addresses = 2, trusted = true } }"#,
         r#"{ fixed = ["10.9.8.7", "2001:db8::1", "10.9.9.1"] }"#,
     ]);
-    let _ = writeln!(text, "address = {address}\n{}", connection(dice));
+    let connection = connection(dice);
+    // Where each request has an address of its own, it has a connection of its own, and the scenario cannot say otherwise.
+    let connection = if address.contains("mega-proxy") { "" } else { &connection };
+    let _ = writeln!(text, "address = {address}\n{connection}");
     if dice.often(30) {
         let _ = writeln!(text, "activity = {{ pareto = {{ min = 1, alpha = 1.3, max = 100 }} }}");
     }
