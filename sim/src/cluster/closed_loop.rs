@@ -194,7 +194,7 @@ impl<'a> Cluster<'a> {
                 row.step = Step::Post;
                 self.client_waits(now, id, think, pending);
             }
-            Step::Post => self.login_answered(now, id, plan, request, pending),
+            Step::Post => self.login_answered(now, id, plan, &request.route, pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
             Step::Click => self.page_loaded(now, id, plan, request, pending),
         }
@@ -205,10 +205,10 @@ impl<'a> Cluster<'a> {
         now: SimTime,
         id: ClientId,
         plan: &VisitPlan,
-        request: &Request,
+        route: &Cut,
         pending: &mut Scheduler<Q>,
     ) {
-        let Cut { to: server, from, .. } = request.route;
+        let Cut { to: server, from, .. } = *route;
         let row = *self.clients.row(id);
         let token_known = match self.strategy.session {
             SessionPlan::Local => {
@@ -224,12 +224,12 @@ impl<'a> Cluster<'a> {
         }
         let forked = match row.session() {
             Some(slot) => {
-                self.sessions.chosen_by(slot, request.route.instance);
+                self.sessions.chosen_by(slot, route.instance);
                 self.sessions.take_over(now, slot, server, from, &self.servers, plan.session_idle_timeout)
             }
             None => {
                 let slot = self.sessions.create(now, server, from, &self.servers);
-                self.sessions.chosen_by(slot, request.route.instance);
+                self.sessions.chosen_by(slot, route.instance);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false
             }

@@ -232,6 +232,8 @@ impl Streams {
             message_gap: stream(behaviour, StreamId::MessageGap),
             message_demand: stream(behaviour, StreamId::MessageDemand),
             arrival_phases: stream(behaviour, StreamId::ArrivalPhases),
+            instance: stream(behaviour, StreamId::Instance),
+            subset: stream(behaviour, StreamId::Subset),
             addresses: AddressStreams {
                 users: stream(population, StreamId::UsersPerAddress),
                 addresses: stream(population, StreamId::Addresses),
@@ -240,8 +242,6 @@ impl Streams {
                 connections: stream(behaviour, StreamId::ConnectionAddress),
                 measured_from: SimTime::ZERO + scenario.warmup,
             },
-            instance: stream(behaviour, StreamId::Instance),
-            subset: stream(behaviour, StreamId::Subset),
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
         }

@@ -84,8 +84,8 @@ impl Cluster<'_> {
         request.session_generation = request.session.map_or(0, |slot| self.sessions.get(slot).generation);
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
-        request.route.from = connection.address;
         request.route.instance = connection.instance;
+        request.route.from = connection.address;
         let id = RequestId(self.requests.insert(request));
         match self.layer() {
             Layer::Connection => {
@@ -136,8 +136,8 @@ impl Cluster<'_> {
             };
             let reason = decision.reason;
             let request = self.requests.get(id.0);
-            let Cut { from, instance, .. } = request.route;
-            let (flow, generation) = (request.flow, request.session_generation);
+            let (flow, from, instance) = (request.flow, request.route.from, request.route.instance);
+            let generation = request.session_generation;
             // A session of a log's client may have ended while a retry was under way.
             let session = request.session.filter(|&slot| self.sessions.get(slot).generation == generation);
             let split = session.is_some_and(|slot| self.is_split(slot, instance, reason));

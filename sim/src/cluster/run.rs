@@ -273,12 +273,11 @@ fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Str
             (config.cookie.is_some(), 1, weights)
         }
     };
-    let address_tie = AddressTie::of(plan).filter(|_| cookies(plan).is_none());
     Tier {
         waiting: Waiting::new(&instances),
         instances,
         remembers,
-        address_tie,
+        address_tie: AddressTie::of(plan),
         workers,
         keys: &plan.keys,
         key_text: KeyText::default(),
