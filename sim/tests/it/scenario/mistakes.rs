@@ -18,7 +18,7 @@ fn mistakes(from: &str, to: &str) -> Vec<Diagnostic> {
 /// Checks that the replacement is one mistake, at the first `marked` of what is put in, with the message and a help
 /// that contains `help`.
 #[track_caller]
-fn check(from: &str, to: &str, marked: &str, message: &str, help: &str) {
+pub(super) fn check(from: &str, to: &str, marked: &str, message: &str, help: &str) {
     let found = mistakes(from, to);
     let text = WHOLE.replace(from, to);
     let start = WHOLE.find(from).unwrap();
@@ -326,13 +326,6 @@ fn faults_happen_within_the_run_to_servers_that_are_up() {
 #[test]
 fn contradictions_are_named() {
     check("min = 0.9", "min = 0.9\nmax = 0.5", "0.5", "`max` must be at least `min`, got 0.9 and 0.5", "");
-    check(
-        "arrivals = {",
-        "visit = { preset = \"websocket\", page = { objects = 3 } }\narrivals = {",
-        "{ preset",
-        "a visit has `page` or `hold`, got both",
-        "another hold connections",
-    );
     check(
         "file = \"a.log\"",
         "file = \"a.log\"\nfiles = [\"b.log\"]",
