@@ -172,8 +172,8 @@ fn serve(shared: &Shared, server: usize, stream: TcpStream) -> std::io::Result<(
             thread::sleep(Duration::from_millis(millis.into()));
             200
         }
-        // A connection that was accepted before the server was closed.
-        Mode::Refuse => return Ok(()),
+        // With a refusal, a connection that was accepted before the server was closed.
+        Mode::Close | Mode::Refuse => return Ok(()),
         Mode::Hang => {
             // Until the program gives up, or the case is over and its end closes the connection.
             reader.get_ref().set_read_timeout(None)?;
