@@ -154,7 +154,7 @@ fn balance(dice: &mut Dice, theme: Theme) -> String {
     ];
     let turns = [(4, "roundrobin"), (3, "static-rr"), (4, "leastconn"), (1, "first"), (2, "random")];
     let choices = match theme {
-        Theme::Plain => [&turns[..], &hashes, &[(1, "rdp-cookie(mstshash)")]].concat(),
+        Theme::Plain => [&turns[..], &hashes, &[(2, "rdp-cookie(mstshash)")]].concat(),
         // The key column of these recordings has no room for what is hashed.
         Theme::Cookie | Theme::Stick => [&turns[..], &hashes[..1]].concat(),
         Theme::Failures => [&turns[..], &hashes[..1], &hashes[..1]].concat(),
@@ -398,4 +398,79 @@ fn sample(dice: &mut Dice, stick: StickOn, keys: u64, ask: &mut Ask) {
     }
     ask.key = format!("sent:{sent} set:{set}");
     ask.samples = [sent, set];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETWORK: Network = Network { second: 9, third: 0 };
+
+    fn script(number: u64) -> Script<Setup> {
+        generate(&mut Dice::new(1, 1, number), NETWORK)
+    }
+
+    #[test]
+    fn the_same_number_makes_the_same_case() {
+        let (one, other) = (script(5), script(5));
+        assert_eq!((&one.steps, one.setup.configuration()), (&other.steps, other.setup.configuration()));
+        assert_ne!(one.steps, script(6).steps);
+    }
+
+    #[test]
+    fn every_algorithm_and_every_kind_of_line_comes_up() {
+        let scripts: Vec<_> = (0..600).map(script).collect();
+        for line in [
+            "balance roundrobin",
+            "balance static-rr",
+            "balance leastconn",
+            "balance first",
+            "balance source",
+            "balance uri",
+            "balance url_param",
+            "balance hdr(",
+            "balance hash",
+            "balance random",
+            "balance rdp-cookie",
+            "hash-type map-based",
+            "hash-type consistent",
+            "avalanche",
+            "hash-balance-factor",
+            "option allbackups",
+            "option redispatch",
+            "retry-on",
+            "cookie SRV insert",
+            "cookie JSESSIONID prefix",
+            "cookie SRV rewrite",
+            "stick on src",
+            "stick match",
+            "maxconn 2",
+            "backup",
+            "disabled",
+        ] {
+            let count = scripts.iter().filter(|script| script.setup.configuration().contains(line)).count();
+            assert!(count >= 3, "{line}: {count} of 600 cases");
+        }
+    }
+
+    #[test]
+    fn what_is_made_up_fits_into_a_row_and_names_each_request_by_a_port() {
+        for number in 0..200 {
+            for step in script(number).steps {
+                let Step::Ask(ask) = step else { continue };
+                assert!(!ask.key.contains([',', '"', '\n']), "{}", ask.key);
+                assert!((1..=65_535).contains(&ask.id));
+            }
+        }
+    }
+
+    #[test]
+    fn a_case_with_queues_always_has_somebody_to_serve_them() {
+        let queues = (0..400).map(script).filter(|script| script.setup.queues());
+        for script in queues {
+            assert!(script.setup.servers.iter().all(|server| !server.disabled));
+            let stops = |step: &Step| matches!(step, Step::Admin(_, words) if words.starts_with("state"));
+            assert!(!script.steps.iter().any(stops), "{:?}", script.setup.servers);
+        }
+    }
 }
