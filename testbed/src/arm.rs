@@ -19,7 +19,7 @@ use crate::stage::Network;
 use crate::{haproxy, nginx};
 
 /// Cases under way at a time. Most of a case's time is pauses.
-const LANES: usize = 8;
+const LANES: usize = 12;
 /// Most runs for shrinking one case.
 const SHRINK_RUNS: u32 = 150;
 /// Longest that one case is shrunk.
