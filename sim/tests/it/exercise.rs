@@ -62,6 +62,16 @@ enum Stage {
     Waiting,
 }
 
+/// A flow that has not ended.
+struct Live {
+    flow: FlowId,
+    stage: Stage,
+    /// The servers that it was sent to.
+    tried: Vec<ServerId>,
+    /// How often the program had been loaded anew when it was opened.
+    loads: u32,
+}
+
 /// A server as an outsider knows it.
 #[derive(Clone, Copy)]
 struct Known {
@@ -76,7 +86,9 @@ struct Exercise {
     /// What an nginx is loaded with again.
     nginx: Option<NginxConfig>,
     now: SimTime,
-    live: Vec<(FlowId, Stage)>,
+    live: Vec<Live>,
+    /// How often the program was loaded anew.
+    loads: u32,
     decisions: Vec<Decision>,
 }
 
@@ -146,7 +158,7 @@ impl Exercise {
             }
         };
         let (live, decisions) = (Vec::new(), Vec::new());
-        Ok(Self { entry, instance, servers, nginx, now: SimTime::ZERO, live, decisions })
+        Ok(Self { entry, instance, servers, nginx, now: SimTime::ZERO, live, loads: 0, decisions })
     }
 
     fn input(&mut self, bytes: &mut Unstructured<'_>) -> Result<()> {
@@ -155,7 +167,7 @@ impl Exercise {
             0..6 => self.open(bytes)?,
             6..11 => {
                 let Some(place) = choose_place(bytes, self.live.len())? else { return Ok(()) };
-                let (flow, stage) = self.live[place];
+                let Live { flow, stage, .. } = self.live[place];
                 if layer == Layer::Connection {
                     self.instance.segment(self.now, flow, *bytes.choose(&SEGMENTS)?);
                 } else if stage == Stage::Waiting {
@@ -169,7 +181,7 @@ impl Exercise {
             11 => {
                 let Some(place) = choose_place(bytes, self.live.len())? else { return Ok(()) };
                 if layer == Layer::Request {
-                    let (flow, _) = self.live.swap_remove(place);
+                    let Live { flow, .. } = self.live.swap_remove(place);
                     self.instance.abort(self.now, flow);
                     // Once more is no input that a driver gives, but it must be harmless.
                     self.instance.abort(self.now, flow);
@@ -225,11 +237,13 @@ impl Exercise {
         let opened = self.instance.open(self.now, &open);
         self.check(&opened.decision, forced);
         self.decisions.push(opened.decision);
-        match opened.decision {
-            Decision { server: Some(_), .. } => self.live.push((opened.flow, Stage::Trying)),
-            Decision { reason: Reason::Queued, .. } => self.live.push((opened.flow, Stage::Queued)),
-            _ => {}
-        }
+        let stage = match opened.decision {
+            Decision { server: Some(_), .. } => Stage::Trying,
+            Decision { reason: Reason::Queued, .. } => Stage::Queued,
+            _ => return Ok(()),
+        };
+        let tried = opened.decision.server.into_iter().collect();
+        self.live.push(Live { flow: opened.flow, stage, tried, loads: self.loads });
         Ok(())
     }
 
@@ -264,11 +278,26 @@ impl Exercise {
                 self.decisions.push(decision);
                 let queued = decision.server.is_none();
                 assert!(!queued || decision.reason == Reason::Queued, "{decision:?}");
-                self.live[place].1 = if queued { Stage::Queued } else { Stage::Trying };
+                let live = &mut self.live[place];
+                live.stage = if queued { Stage::Queued } else { Stage::Trying };
+                let same_servers = live.loads == self.loads;
+                // HAProxy may try a server again, and one that is tied to it even if it is down.
+                if self.entry.program != "haproxy" {
+                    let server = decision.server.expect("there is no queue");
+                    assert!(
+                        !live.tried.contains(&server),
+                        "{}: {decision:?} again",
+                        self.entry.scenario_name
+                    );
+                    live.tried.push(server);
+                    if same_servers {
+                        self.check(&decision, false);
+                    }
+                }
             }
             Then::Wait(time) => {
                 assert!(time <= SimDuration::from_secs(1), "HAProxy waits a second at most");
-                self.live[place].1 = Stage::Waiting;
+                self.live[place].stage = Stage::Waiting;
             }
         }
     }
@@ -277,10 +306,10 @@ impl Exercise {
     fn start_queued(&mut self) {
         let Instance::HaProxy(haproxy) = &mut self.instance else { return };
         while let Some((flow, decision)) = haproxy.next_started() {
-            let Some(place) = self.live.iter().position(|(live, _)| *live == flow) else { continue };
+            let Some(place) = self.live.iter().position(|live| live.flow == flow) else { continue };
             self.decisions.push(decision);
             match decision.server {
-                Some(_) => self.live[place].1 = Stage::Trying,
+                Some(_) => self.live[place].stage = Stage::Trying,
                 None => _ = self.live.swap_remove(place),
             }
         }
@@ -335,6 +364,7 @@ impl Exercise {
                 }
                 let config = with_nginx_servers(config.clone(), &self.servers, bytes)?;
                 nginx.reload(self.now, config);
+                self.loads += 1;
             }
             Instance::Lvs(lvs) => lvs.lose_tables(self.now),
             Instance::HaProxy(_) | Instance::Proxy(_) => {}
@@ -351,8 +381,8 @@ impl Exercise {
                 assert_eq!((lvs.table_sizes().flows, lvs.table_sizes().affinity_entries), (0, 0));
             }
             instance => {
-                while let Some((flow, _)) = self.live.pop() {
-                    instance.abort(self.now, flow);
+                for live in &self.live {
+                    instance.abort(self.now, live.flow);
                 }
                 assert_eq!(instance.table_sizes().flows, 0, "{}", self.entry.scenario_name);
             }

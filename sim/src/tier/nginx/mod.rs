@@ -10,8 +10,6 @@
 mod config;
 mod epoch;
 mod flows;
-#[cfg(test)]
-mod properties;
 
 use crate::balancer::{Balancer, Reason};
 use crate::engine::SimTime;
@@ -186,7 +184,7 @@ mod tests {
     use crate::tier::{Skipped, Ties};
     use std::net::IpAddr;
 
-    pub(super) const GET: Open<'static> = Open {
+    const GET: Open<'static> = Open {
         address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
         port: 40_000,
         key: &[],
@@ -196,9 +194,9 @@ mod tests {
         ties: Ties::NONE,
     };
     const POST: Open<'static> = Open { method: Method::Post, ..GET };
-    pub(super) const OK: Outcome = Outcome::Status(200);
+    const OK: Outcome = Outcome::Status(200);
 
-    pub(super) fn config(method: &str, servers: Vec<NginxServer>) -> NginxConfig {
+    fn config(method: &str, servers: Vec<NginxServer>) -> NginxConfig {
         NginxConfig {
             method: NginxMethod::by_name(method).expect("in the catalogue"),
             servers,
