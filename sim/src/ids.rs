@@ -100,4 +100,8 @@ pub enum StreamId {
     NoiseFloor = 16,
     /// Cases of the live arm of the conformance suite.
     LiveCases = 64,
+    /// Which instance of a tier a connection reaches.
+    Instance = 80,
+    /// Which servers an instance of a tier uses, if not all.
+    Subset = 81,
 }

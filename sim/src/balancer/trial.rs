@@ -297,7 +297,7 @@ impl Family for NginxMethod {
     fn table(&self, servers: &[TrialServer]) -> Peers {
         let line = |server: &TrialServer| NginxServer {
             weight: server.weight.max(1),
-            max_conns: server.max_open,
+            max_conns: if self.takes_max_conns() { server.max_open } else { 0 },
             down: server.is_down(),
             address: server.text(),
             ..NginxServer::default()
@@ -331,6 +331,7 @@ impl Family for NginxMethod {
     ) -> bool {
         request.set_clock(now.0 / 1_000_000_000);
         peers.end_try(request, !answered);
+        self.ended(peers, request);
         !answered && request.tries() > 0
     }
 
@@ -418,11 +419,9 @@ impl Family for LvsScheduler {
 impl Family for HaproxyMethod {
     fn table(&self, servers: &[TrialServer]) -> haproxy::Servers {
         let line = |(index, server): (usize, &TrialServer)| HaproxyServer {
-            id: index as u32 + 1,
             weight: server.weight,
-            maxconn: 0,
-            backup: false,
             disabled: server.out,
+            ..HaproxyServer::new(index as u32 + 1)
         };
         let lines: Vec<_> = servers.iter().enumerate().map(line).collect();
         haproxy::Servers::new(&lines, self.has_static_weights(), false)

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use arbitrary::{Result, Unstructured};
 use evenkeel_sim::balancer::haproxy::{Admin, HaproxyMethod, HashOptions, HashType};
-use evenkeel_sim::balancer::{Balancer, CatalogueEntry, OptionVisitor, entries, is_prime};
+use evenkeel_sim::balancer::{Balancer, CatalogueEntry, CookieLife, OptionVisitor, entries, is_prime};
 use evenkeel_sim::engine::{SimDuration, SimTime, Stream};
 use evenkeel_sim::health::HaproxyCheck;
 use evenkeel_sim::ids::{ServerId, StreamId};
@@ -14,8 +14,10 @@ use evenkeel_sim::tier::haproxy::{
     CookieMode, HaproxyLine, StickConfig, StickKey, StickRule, StickSource, StickTableConfig, StoreAt,
 };
 use evenkeel_sim::tier::lvs::{Forwarding, LvsServer, TemplateScope};
-use evenkeel_sim::tier::nginx::NginxServer;
-use evenkeel_sim::tier::proxy::{Ejection, ProxyConfig, ProxyDraws, ProxyMethod, ProxyServer, TRIES_MAX};
+use evenkeel_sim::tier::nginx::{NginxServer, NginxVersion, StickyCookie};
+use evenkeel_sim::tier::proxy::{
+    Ejection, ProxyConfig, ProxyDraws, ProxyMethod, ProxyServer, Subset, TRIES_MAX,
+};
 use evenkeel_sim::tier::{
     Decision, FlowId, Haproxy, HaproxyConfig, Instance, Layer, Lvs, Method, Nginx, NginxConfig, Open,
     Outcome, Persistence, Proxy, Reason, Segment, Then, Ties,
@@ -146,6 +148,7 @@ impl Exercise {
                 };
                 config.servers = servers.iter().enumerate().map(server).collect();
                 config.max_tries = bytes.int_in_range(1..=TRIES_MAX)?;
+                config.cookie = bytes.ratio(1, 4)?.then_some(CookieLife { idle: None, total: None });
                 config.ejection = Ejection {
                     failures: bytes.int_in_range(0..=3)?,
                     time: SimDuration::from_secs(bytes.int_in_range(1..=20)?),
@@ -281,8 +284,11 @@ impl Exercise {
                 let live = &mut self.live[place];
                 live.stage = if queued { Stage::Queued } else { Stage::Trying };
                 let same_servers = live.loads == self.loads;
-                // HAProxy may try a server again, and one that is tied to it even if it is down.
-                if self.entry.program != "haproxy" {
+                // HAProxy may try a server again, and one that is tied to it even if it is down; Tengine does not remember
+                // that it tried the server of a cookie.
+                let again =
+                    self.entry.program == "haproxy" || self.entry.scenario_name == "nginx.session_sticky";
+                if !again {
                     let server = decision.server.expect("there is no queue");
                     assert!(
                         !live.tried.contains(&server),
@@ -404,7 +410,15 @@ fn base(entry: &CatalogueEntry) -> Program {
     }
     if let Some(method) = ProxyMethod::by_name(entry.program, entry.name) {
         let (max_tries, ejection) = (ProxyConfig::MAX_TRIES, ProxyConfig::EJECTION);
-        return Program::Proxy(ProxyConfig { method, servers: Vec::new(), max_tries, ejection });
+        return Program::Proxy(ProxyConfig {
+            method,
+            servers: Vec::new(),
+            max_tries,
+            ejection,
+            panic_threshold: 0.0,
+            subset: Subset::All,
+            cookie: None,
+        });
     }
     let scenario = format!(
         "title = \"t\"\nduration = \"1s\"\n[[scripted_client]]\nname = \"c\"\naddress = \"192.0.2.1\"\n\
@@ -424,15 +438,23 @@ fn with_nginx_servers(
     bytes: &mut Unstructured<'_>,
 ) -> Result<NginxConfig> {
     config.servers.clear();
-    let takes_backup = config.method.takes_backup();
+    let (takes_backup, takes_max_conns) = (config.method.takes_backup(), config.method.takes_max_conns());
+    let takes_sticky = config.method.takes_sticky();
+    // A server that drains keeps those whose cookie names it.
+    let drains = takes_sticky && bytes.ratio(1, 2)?;
+    if drains {
+        config.version = NginxVersion::STICKY;
+        config.sticky = Some(StickyCookie { name: "route".into(), expires: None });
+    }
     for (index, known) in servers.iter().enumerate() {
         config.servers.push(NginxServer {
             address: format!("10.0.0.{index}:80"),
             weight: known.weight.max(1),
-            down: known.out || known.weight == 0,
+            down: known.weight == 0 || known.out && !drains,
+            drain: known.weight > 0 && known.out && drains,
             max_fails: bytes.int_in_range(0..=2)?,
             fail_timeout_s: bytes.int_in_range(0..=3)?,
-            max_conns: if bytes.ratio(1, 4)? { bytes.int_in_range(1..=3)? } else { 0 },
+            max_conns: if takes_max_conns && bytes.ratio(1, 4)? { bytes.int_in_range(1..=3)? } else { 0 },
             backup: index > 0 && takes_backup && bytes.ratio(1, 6)?,
         });
     }
@@ -532,6 +554,15 @@ impl OptionVisitor for Chooser<'_, '_> {
 
     fn duration(&mut self, _name: &'static str, value: &mut SimDuration, min: SimDuration) {
         *value = min + SimDuration::from_millis(u64::from(self.from(0, 200)) * 100);
+    }
+
+    fn limit(&mut self, _name: &'static str, value: &mut Option<SimDuration>, min: SimDuration) {
+        let steps = u64::from(self.from(0, 200));
+        *value = (steps > 0).then(|| min + SimDuration::from_millis(steps * 100));
+    }
+
+    fn word(&mut self, _name: &'static str, value: &mut usize, words: &'static [&'static str]) {
+        *value = self.from(0, words.len() as u32 - 1) as usize;
     }
 
     fn flag(&mut self, _name: &'static str, value: &mut bool) {

@@ -7,6 +7,7 @@ mod conformance;
 mod exercise;
 mod instances;
 mod modern;
+mod queues;
 mod replay;
 mod scenario;
 mod support;

@@ -57,7 +57,7 @@ pub struct Prequal {
 }
 
 impl Default for Prequal {
-    /// The paper's values: 3 probes, quantile 2^-0.25, 1 s.
+    /// The paper's values: 3 probes, quantile 2^-0.25, 1 s; its pool of 16 and one removal a request are constants above.
     fn default() -> Self {
         Self {
             probe_rate: 3,
