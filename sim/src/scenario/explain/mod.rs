@@ -11,6 +11,7 @@ use crate::balancer;
 use crate::engine::SimDuration;
 use crate::population::{AddressPlan, SitePages};
 use crate::session::{OnUnknownId, SessionPlan};
+use crate::tier::nginx::NginxVersion;
 use crate::tier::{RequestFields, Value};
 
 use self::traffic::{arrivals, show_visit};
@@ -311,6 +312,11 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, com
         d.header(&format!("[strategy.balancer.{}]", strategy.balancer));
         if let (true, Some(entry)) = (comments, balancer::entry(&strategy.balancer)) {
             d.remark(entry.evidence.name());
+            if let Program::Nginx(config) = &tier.program
+                && (config.version != NginxVersion::default() || config.sticky.is_some())
+            {
+                d.remark("not recorded: what later versions than 1.22 do otherwise");
+            }
         }
         match &tier.program {
             Program::Nginx(config) => programs::show_nginx(d, config, &tier.keys, scenario),
