@@ -13,3 +13,4 @@ mod scenario;
 mod support;
 mod theory;
 mod tidy;
+mod traffic;

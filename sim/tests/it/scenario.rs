@@ -249,9 +249,10 @@ fn presets_are_named_in_the_explained_text_with_their_source() {
         let text = match preset.kind {
             PresetKind::Address => WHOLE.replace("\"home-nat\"", &format!("\"{}\"", preset.name)),
             PresetKind::Visit => WHOLE.replace("\"login-site\"", &format!("\"{}\"", preset.name)),
-            PresetKind::Population => {
-                WHOLE.replace("address = { preset = \"home-nat\", addresses_per_24 = 2.5 }", &format!("preset = \"{}\"", preset.name))
-            }
+            PresetKind::Population => WHOLE.replace(
+                "address = { preset = \"home-nat\", addresses_per_24 = 2.5 }",
+                &format!("preset = \"{}\"", preset.name),
+            ),
         };
         assert!(read(&text).is_ok(), "{}", preset.name);
     }

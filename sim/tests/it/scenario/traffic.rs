@@ -32,7 +32,8 @@ fn populations(text: &str) -> Vec<Population> {
 }
 
 fn population(rest: &str) -> Population {
-    let text = format!("[[population]]\nname = \"p\"\nclients = 100\naddress = {{ preset = \"direct\" }}\n{rest}\n");
+    let text =
+        format!("[[population]]\nname = \"p\"\nclients = 100\naddress = {{ preset = \"direct\" }}\n{rest}\n");
     populations(&text).remove(0)
 }
 
@@ -49,7 +50,7 @@ fn every_process_of_arrivals_is_read_and_explained() {
         let population = population(&format!("arrivals = {{ {arrivals} }}"));
         population.traffic.arrivals().expect("arrivals").clone()
     };
-    let minutes = |n| SimDuration::from_secs(60 * n);
+    let minutes = |n: u64| SimDuration::from_secs(60 * n);
     assert_eq!(plan("poisson = { rate = 2.5 }"), ArrivalPlan::Poisson { rate: 2.5 });
     assert_eq!(
         plan("ramp = { from = 1, to = 9, over = \"5min\" }"),
@@ -66,14 +67,19 @@ fn every_process_of_arrivals_is_read_and_explained() {
     );
     let crowd =
         plan("flash_crowd = { rate = 1, peak = 9, at = \"1min\", rise = \"2min\", decay = \"3min\" }");
-    assert!(matches!(crowd, ArrivalPlan::FlashCrowd { plateau: SimDuration::ZERO, peak: 9.0, .. }), "{crowd:?}");
-    let ArrivalPlan::Diurnal { day, .. } = plan("diurnal = { rate = 3, starts_at = \"8h\", peak_to_trough = 3, peak_at = \"20h\" }")
+    assert!(
+        matches!(crowd, ArrivalPlan::FlashCrowd { plateau: SimDuration::ZERO, peak: 9.0, .. }),
+        "{crowd:?}"
+    );
+    let ArrivalPlan::Diurnal { day, .. } =
+        plan("diurnal = { rate = 3, starts_at = \"8h\", peak_to_trough = 3, peak_at = \"20h\" }")
     else {
         panic!("a day")
     };
     assert_eq!(day.starts_at, minutes(8 * 60));
     let hours: Vec<String> = (0..24).map(|hour| format!("{hour}")).collect();
-    let ArrivalPlan::Diurnal { day, .. } = plan(&format!("diurnal = {{ rate = 3, hours = [{}] }}", hours.join(", ")))
+    let ArrivalPlan::Diurnal { day, .. } =
+        plan(&format!("diurnal = {{ rate = 3, hours = [{}] }}", hours.join(", ")))
     else {
         panic!("a day")
     };
@@ -82,7 +88,9 @@ fn every_process_of_arrivals_is_read_and_explained() {
 
 #[test]
 fn users_who_arrive_for_a_visit_have_both() {
-    let population = population("visit = { preset = \"shop\", patience = \"none\" }\narrivals = { poisson = { rate = 2 } }");
+    let population = population(
+        "visit = { preset = \"shop\", patience = \"none\" }\narrivals = { poisson = { rate = 2 } }",
+    );
     let Traffic::Visits { plan, .. } = &population.traffic else { panic!("{:?}", population.traffic) };
     let browser = plan.browser.as_ref().expect("a shop's pages have objects");
     assert!(browser.page.is_some() && browser.patience.is_none());
@@ -109,10 +117,21 @@ fn an_audience_becomes_populations_with_its_shares() {
 #[test]
 fn mistakes_of_visits_and_arrivals_are_named() {
     let arrivals = |to: &str, marked: &str, message: &str, help: &str| {
-        check("arrivals = { poisson = { rate = 2 } }", &format!("arrivals = {{ {to} }}"), marked, message, help);
+        check(
+            "arrivals = { poisson = { rate = 2 } }",
+            &format!("arrivals = {{ {to} }}"),
+            marked,
+            message,
+            help,
+        );
     };
     arrivals("poison = { rate = 2 }", "poison", "unknown process `poison`", "`poisson`");
-    arrivals("bursts = { rate = 2, lasts = \"0s\", gap = \"1s\" }", "\"0s\"", "`lasts` must be above 0s, got \"0s\"", "");
+    arrivals(
+        "bursts = { rate = 2, lasts = \"0s\", gap = \"1s\" }",
+        "\"0s\"",
+        "`lasts` must be above 0s, got \"0s\"",
+        "",
+    );
     arrivals(
         "flash_crowd = { rate = 5, peak = 2, at = \"1s\", rise = \"1s\", decay = \"1s\" }",
         "2, at",
@@ -128,11 +147,27 @@ fn mistakes_of_visits_and_arrivals_are_named() {
     );
     arrivals("diurnal = { rate = 1, hours = [1, 2] }", "[1", "`hours` must be 24 numbers, got 2", "");
     let visit = |to: &str, marked: &str, message: &str, help: &str| {
-        check("visit = { preset = \"login-site\", ", &format!("visit = {{ {to}, preset = \"login-site\", "), marked, message, help);
+        check(
+            "visit = { preset = \"login-site\", ",
+            &format!("visit = {{ {to}, preset = \"login-site\", "),
+            marked,
+            message,
+            help,
+        );
     };
-    visit("page = { objects = 3 }, hold = { time = \"1s\" }", "{ page", "a visit has `page` or `hold`, got both", "another");
+    visit(
+        "page = { objects = 3 }, hold = { time = \"1s\" }",
+        "{ page",
+        "a visit has `page` or `hold`, got both",
+        "another",
+    );
     visit("page = { connections = 9 }", "9", "`connections` must be at most 8, got 9", "");
-    visit("patience = { timeout = \"0s\" }", "\"0s\"", "`timeout` must be above 0s; to wait for good, write \"none\"", "");
+    visit(
+        "patience = { timeout = \"0s\" }",
+        "\"0s\"",
+        "`timeout` must be above 0s; to wait for good, write \"none\"",
+        "",
+    );
     visit("patience = { backoff = { factor = 0.5 } }", "0.5", "`factor` must be at least 1, got 0.5", "");
     visit("returns = 1.5", "1.5", "`returns` is a probability from 0 to 1, got 1.5", "");
     visit("login = false, logout = 0.5", "0.5", "`logout` has no meaning without a login", "`login = true`");
