@@ -133,7 +133,7 @@ fn browsers_without_cookies_lose_what_a_cookie_would_have_kept() {
             ),
             100,
             "\"20ms\"",
-            "[[strategy]]\nname = \"c\"\nsession = { local = {} }\nbalancer = { haproxy.roundrobin = { cookie = \"SRV insert\" } }\n",
+            "[[strategy]]\nname = \"c\"\nsession = { local = {} }\nbalancer = { haproxy.roundrobin = { cookie = \"insert\" } }\n",
         )
     };
     let lost = |cookies| outcomes(&text(cookies)).remove(0).counts.ledger.losses_by_cause;
