@@ -208,6 +208,16 @@ fn show_address(d: &mut Document, address: &AddressPlan, comments: bool) {
     }
 }
 
+/// What a preset stands for, as a scenario would write it out: one key a line.
+pub fn parameters(preset: &PresetEntry) -> String {
+    let mut document = Document { text: String::new() };
+    match preset.kind {
+        PresetKind::Address => show_address(&mut document, &presets::address(preset.name), false),
+        PresetKind::Visit => show_visit(&mut document, &presets::visit(preset.name)),
+    }
+    document.text
+}
+
 fn show_visit(d: &mut Document, visit: &VisitPlan) {
     d.line("clicks", show_distribution(&visit.clicks, Quantity::Count));
     d.line("think", show_distribution(&visit.think, Quantity::Time));
