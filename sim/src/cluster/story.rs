@@ -6,6 +6,7 @@ use super::request::Request;
 use super::{Cluster, evidence};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::{ClientId, ServerId};
+use crate::metrics::LossCause;
 use crate::scenario::FaultKind;
 use crate::session::sessions::{Cut, Lookup};
 use crate::session::{OnUnknownId, SessionPlan};
@@ -20,16 +21,18 @@ pub(super) struct Stories {
 }
 
 impl Cluster<'_> {
-    /// A request looks for its session where it was served; counts what it finds.
+    /// A request looks for its session where it was served, under the application's `rules`; counts what it finds. `cookies`
+    /// says whether the client keeps them.
     pub(super) fn find_session(
         &mut self,
         now: SimTime,
         slot: u32,
         route: &Cut,
-        idle_timeout: SimDuration,
-        on_unknown_id: OnUnknownId,
+        rules: (SimDuration, OnUnknownId),
+        cookies: bool,
     ) -> Lookup {
-        let found = match self.strategy.session {
+        let (idle_timeout, on_unknown_id) = rules;
+        let mut found = match self.strategy.session {
             SessionPlan::Local => {
                 self.sessions.look_up(now, slot, route, &self.servers, idle_timeout, on_unknown_id)
             }
@@ -39,7 +42,11 @@ impl Cluster<'_> {
             counts.session_needed += 1;
             counts.expired += u64::from(found == Lookup::Expired);
         }
-        if let Lookup::Lost { cause, destroyed_at } = found {
+        if let Lookup::Lost { cause, destroyed_at } = &mut found {
+            if *cause == LossCause::NoAffinity && !cookies && self.tiers[0].cookies.is_some() {
+                *cause = LossCause::AffinityRefused;
+            }
+            let (cause, destroyed_at) = (*cause, *destroyed_at);
             let ledger = &mut self.recorder.ledger;
             ledger.session_misses += 1;
             ledger.losses += 1;
@@ -48,7 +55,7 @@ impl Cluster<'_> {
                 counts.session_missed += 1;
                 counts.lost[cause as usize] += 1;
             }
-            if cause == crate::metrics::LossCause::ServerLost
+            if cause == LossCause::ServerLost
                 && let Some(destroyed) = destroyed_at
             {
                 self.blame_fault(slot, destroyed);

@@ -17,6 +17,8 @@ pub enum Step {
     Post,
     /// Make the next click.
     Click,
+    /// Log out.
+    Logout,
 }
 
 /// No slot.
@@ -30,6 +32,7 @@ pub struct ClientRow {
     address: u32,
     /// Visits begun so far; the current visit's number, from 1.
     pub visit: u32,
+    /// The open connection, or the tab of a client with a browser.
     connection: u32,
     session: u32,
     /// Clicks of the current visit that have been answered or given up.
@@ -58,9 +61,29 @@ const OTHER_ADDRESS: u8 = 1;
 const LOGGED_IN: u8 = 2;
 const HAD_LOSS: u8 = 4;
 const MEASURED: u8 = 8;
+const BROWSER: u8 = 16;
 
 impl ClientRow {
-    /// The connection that is open, if any.
+    /// Whether the client has a browser, which may have more open than a connection.
+    #[inline(always)]
+    pub fn has_browser(&self) -> bool {
+        self.flags & BROWSER != 0
+    }
+
+    /// The slot of what a client with a browser has open, if anything.
+    #[inline]
+    pub fn tab(&self) -> Option<u32> {
+        debug_assert!(self.has_browser());
+        (self.connection != NONE).then_some(self.connection)
+    }
+
+    /// Remembers or forgets that.
+    #[inline]
+    pub fn set_tab(&mut self, tab: Option<u32>) {
+        self.connection = tab.unwrap_or(NONE);
+    }
+
+    /// The connection that is open, if any; not for clients with a browser.
     #[inline(always)]
     pub fn connection(&self) -> Option<ConnectionId> {
         (self.connection != NONE).then_some(ConnectionId(self.connection))
@@ -97,7 +120,7 @@ impl ClientRow {
         self.click = 0;
         self.clicks = clicks;
         self.logins_again = 0;
-        self.flags &= OTHER_ADDRESS;
+        self.flags &= OTHER_ADDRESS | BROWSER;
         if measured {
             self.flags |= MEASURED;
         }
@@ -145,6 +168,11 @@ impl Clients {
         Self { rows: Column::from_vec(Vec::new()), other_addresses: Vec::new(), ports_per_client: Vec::new() }
     }
 
+    /// Makes room for exactly `clients` more.
+    pub fn reserve_exact(&mut self, clients: usize) {
+        self.rows.reserve_exact(clients);
+    }
+
     /// Adds a population's clients at their places and returns the id of the first.
     ///
     /// # Panics
@@ -180,6 +208,13 @@ impl Clients {
             });
         }
         first
+    }
+
+    /// Gives `number` clients from `first` on a browser.
+    pub fn give_browsers(&mut self, first: ClientId, number: u32) {
+        for row in &mut self.rows.as_mut_slice()[first.index()..first.index() + number as usize] {
+            row.flags |= BROWSER;
+        }
     }
 
     /// Number of clients.

@@ -1,7 +1,9 @@
 //! Clients: their addresses, their visits, and real access logs.
 
 pub mod addresses;
+pub mod arrivals;
 pub mod clients;
+pub mod curve;
 mod pages;
 pub mod replay;
 
