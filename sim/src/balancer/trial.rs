@@ -272,12 +272,19 @@ where
         let (mut sum, mut slot, mut caller) = (0_u64, 0, 0);
         for _ in 0..picks {
             self.now = self.now + SimDuration(1_000);
-            let mut request = self.request(&callers[caller]);
-            let picked = self.pick(&mut request).map(|server| (request, server));
-            sum = sum.wrapping_mul(31).wrapping_add(picked.as_ref().map_or(0, |(_, server)| server.0.into()));
-            if let Some((mut request, server)) = std::mem::replace(&mut under_way[slot], picked) {
-                self.balancer.end(&mut self.table, &mut request, server, true, self.now);
-                F::finish(&mut self.table, &request);
+            let place = &mut under_way[slot];
+            if let Some((request, server)) = place {
+                self.balancer.end(&mut self.table, request, *server, true, self.now);
+                F::finish(&mut self.table, request);
+            }
+            let request = self.request(&callers[caller]);
+            let (request, at) = place.insert((request, ServerId(0)));
+            match self.pick(request) {
+                Some(server) => {
+                    *at = server;
+                    sum = sum.wrapping_mul(31).wrapping_add(server.0.into());
+                }
+                None => *place = None,
             }
             slot = if slot + 1 == under_way.len() { 0 } else { slot + 1 };
             caller = if caller + 1 == callers.len() { 0 } else { caller + 1 };

@@ -4,6 +4,8 @@ mod accounting;
 mod catalogue;
 mod common_random_numbers;
 mod conformance;
+mod exercise;
+mod instances;
 mod modern;
 mod queues;
 mod replay;

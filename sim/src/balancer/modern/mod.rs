@@ -8,8 +8,7 @@
 //!   choice is always that of the configuration, with all servers in;
 //! - random choices are named by the proxy, the request's number and the try, so nothing else can shift them.
 //!
-//! Subsetting (Google, "Site Reliability Engineering", ch. 20) is not here: it divides servers among many clients, and a
-//! tier has one instance.
+//! Subsets of servers and cookies are the tier's part ([`crate::tier::proxy`]): they go with any of the algorithms.
 
 pub mod hash;
 pub mod ring;
@@ -53,7 +52,7 @@ super::catalogue! {
             shares: ByWeight(Exact),
             ties: Client { out: Nobody, deleted: Unbounded },
             refuses: Never,
-            cost: Arithmetic,
+            cost: Steps,
         },
         /// Consistent hashing with bounded loads: a full server passes its clients on along the ring.
         bounded_load::BoundedLoad [NotRecorded] {
@@ -92,7 +91,7 @@ super::catalogue! {
             shares: Other("probed at random, whatever the weights"),
             ties: Nothing,
             refuses: Never,
-            cost: Draws,
+            cost: Scan("the answers of three servers and a pool of 16 probes, of however many servers"),
         },
     }
 }
