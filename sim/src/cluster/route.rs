@@ -15,6 +15,9 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
 use crate::tier::{Decision, FlowId, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then, Ties};
 
+/// Stands where there is no connection: nobody waits for the request any more.
+pub(super) const NO_CONNECTION: ConnectionId = ConnectionId(u32::MAX);
+
 /// Stands where there is no flow.
 pub(super) const NO_FLOW: FlowId = FlowId { slot: u32::MAX, generation: 0 };
 
@@ -51,6 +54,8 @@ impl Request {
             gives_up_at: SimTime::NEVER,
             watched: false,
             flow_end: FlowEnd::WithAnswer,
+            has_cookie: false,
+            connecting: false,
             begins_session: false,
             in_server: false,
             method,
@@ -85,6 +90,7 @@ impl Cluster<'_> {
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
         request.route.instance = connection.instance;
+        request.has_cookie = cookie.is_some();
         let id = RequestId(self.requests.insert(request));
         match self.layer() {
             Layer::Connection => {
@@ -139,7 +145,10 @@ impl Cluster<'_> {
             // A session of a log's client may have ended while a retry was under way.
             let session = request.session.filter(|&slot| self.sessions.get(slot).generation == generation);
             let split = session.is_some_and(|slot| self.is_split(slot, instance, decision.reason));
-            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers, split);
+            let mut cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers, split);
+            if let Some(slot) = session {
+                cause = self.planned_cause(self.sessions.get(slot), decision.reason, cause);
+            }
             let route = Cut { at: now, to: server, reason: decision.reason, cause, instance };
             self.requests.get_mut(id.0).route = route;
             if let Some(slot) = session {
@@ -152,6 +161,10 @@ impl Cluster<'_> {
             let (outcome, failure) = match self.enter_server(now, id, server, pending) {
                 None => return,
                 Some(Accepted::Full) => (Outcome::Status(503), Failure::QueueFull),
+                Some(Accepted::Silent) if layer == Layer::Request => {
+                    return self.wait_for_connection(now, id, pending);
+                }
+                Some(Accepted::Silent) => (Outcome::ConnectTimeout, Failure::Dropped),
                 Some(_) => (Outcome::ConnectRefused, Failure::Refused),
             };
             if layer == Layer::Connection {
@@ -191,7 +204,7 @@ impl Cluster<'_> {
         let demand = self.demand(request.demand, server) + request.store_time;
         let accepted = self.servers.accept(now, server, id, demand);
         let due = match accepted {
-            Accepted::Full | Accepted::Refused => return Some(accepted),
+            Accepted::Full | Accepted::Refused | Accepted::Silent => return Some(accepted),
             Accepted::Queued => SimTime::NEVER,
             Accepted::Started { due } => {
                 pending.at(due, Event::ServiceDone(id).word());
@@ -290,6 +303,7 @@ impl Cluster<'_> {
         match self.layer() {
             Layer::Request if request.flow_end == FlowEnd::WithAnswer => {
                 self.take_cookie(now, &request);
+                self.show_answer(now, &request);
                 let instance = request.route.instance;
                 self.instance(instance).attempt_ended(now, request.flow, Outcome::Status(200));
             }
@@ -381,6 +395,9 @@ impl Cluster<'_> {
         request.gives_up_at = SimTime::NEVER;
         let connection = request.connection;
         self.requests.remove(id.0);
+        if connection == NO_CONNECTION {
+            return;
+        }
         let row = self.connections.get_mut(connection.0);
         row.in_flight -= 1;
         if !row.open && row.in_flight == 0 {

@@ -23,20 +23,22 @@ pub enum Failure {
     QueueTimeout,
     /// The client gave up waiting.
     TimedOut,
+    /// The balancer gave up waiting for the connection or the answer: 504.
+    ProxyTimeout,
 }
 
 impl Failure {
     /// All reasons.
-    pub const ALL: [Self; 7] =
-        [
-            Self::Refused,
-            Self::Reset,
-            Self::Dropped,
-            Self::NoServer,
-            Self::QueueFull,
-            Self::QueueTimeout,
-            Self::TimedOut,
-        ];
+    pub const ALL: [Self; 8] = [
+        Self::Refused,
+        Self::Reset,
+        Self::Dropped,
+        Self::NoServer,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::TimedOut,
+        Self::ProxyTimeout,
+    ];
 }
 
 /// The measured phases of a run and its windows.
