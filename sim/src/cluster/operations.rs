@@ -76,7 +76,14 @@ impl Cluster<'_> {
     #[inline]
     pub(super) fn planned_cause(&self, session: &Session, reason: Reason, cause: LossCause) -> LossCause {
         let Some(operated_at) = self.operated_at else { return cause };
-        if cause == LossCause::NoAffinity {
+        // A template that ran out would have done so anyway, unless the director drops those of such servers.
+        let down = self.active_kinds(session.home).any(|kind| matches!(kind, FaultKind::Down { .. }));
+        let drops_templates = match &self.strategy.tiers[0].program {
+            Program::Lvs(config) if down => config.sysctl.expire_nodest_conn,
+            Program::Lvs(config) => config.sysctl.expire_quiescent_template,
+            Program::Nginx(_) | Program::HaProxy(_) | Program::Proxy(_) => false,
+        };
+        if cause == LossCause::NoAffinity || cause == LossCause::AffinityExpired && !drops_templates {
             return cause;
         }
         let kept_away = |kind: &FaultKind| kind.is_planned() && kind.keeps_clients_away();
