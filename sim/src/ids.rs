@@ -118,6 +118,12 @@ pub enum StreamId {
     MessageDemand = 25,
     /// Lengths of bursts of arrivals and of the times between them.
     ArrivalPhases = 26,
+    /// When leases and temporary addresses change, and to what.
+    Leases = 48,
+    /// When users are handed over to another address, and to which.
+    HandOvers = 49,
+    /// Which of several addresses a connection comes from.
+    ConnectionAddress = 50,
     /// Cases of the live arm of the conformance suite.
     LiveCases = 64,
     /// Which instance of a tier a connection reaches.

@@ -53,6 +53,8 @@ pub(super) struct Tab {
 pub(super) struct Held {
     /// The server.
     pub server: ServerId,
+    /// The instance that chose it.
+    pub instance: u16,
     /// Its flow in a layer 7 instance.
     pub flow: FlowId,
     /// The connection that carries it.
@@ -194,7 +196,8 @@ impl Cluster<'_> {
     }
 
     /// A connection for a request of a browser: an idle one, else a new one as long as it may have more, else one with room
-    /// for another stream. `None` if there is none now; with `must`, the least loaded.
+    /// for another stream. `None` if there is none now; with `must`, the least loaded. `ask` is the request's method and
+    /// name.
     ///
     /// # Errors
     /// The request fails with the connection.
@@ -202,10 +205,11 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         id: ClientId,
-        method: Method,
+        ask: (Method, u64),
         plan: (&VisitPlan, &ConnectionRules),
         must: bool,
     ) -> Option<Result<ConnectionId, Failure>> {
+        let (method, name) = ask;
         let slot = self.open_tab(id);
         let page = plan.0.browser.as_ref().and_then(|browser| browser.page.as_ref());
         let (most, streams) = page.map_or((1, 1), |page| (usize::from(page.connections), page.streams));
@@ -222,7 +226,8 @@ impl Cluster<'_> {
                 None if room || must => least,
                 None => return None,
             };
-            match self.reuse_connection(now, candidate, method) {
+            let standing = self.standing_connection(now, id, candidate, name);
+            match self.reuse_connection(now, standing, method) {
                 Ok(Some(connection)) => return Some(Ok(connection)),
                 Ok(None) if candidate.is_none() => break,
                 reused => {
@@ -235,9 +240,9 @@ impl Cluster<'_> {
                 }
             }
         }
-        let (address, port) = (self.clients.address(id), self.clients.next_port(id));
-        let worker = (u64::from(id.0), u64::from(self.clients.row(id).visit) << 16 | u64::from(port));
-        let opened = self.open_connection(now, Origin::Client(id), address, port, worker, plan.1);
+        let source = self.clients.source(id, now, name);
+        let worker = (u64::from(id.0), u64::from(self.clients.row(id).visit) << 16 | u64::from(source.port));
+        let opened = self.open_connection(now, Origin::Client(id), source, worker, plan.1);
         if let Ok(connection) = opened {
             self.tabs.get_mut(slot).add(connection);
         }

@@ -13,7 +13,7 @@ use crate::metrics::recorder::Failure;
 use crate::population::clients::{ClientRow, Step};
 use crate::scenario::{ConnectionRules, Population, Traffic, VisitPlan};
 use crate::session::SessionPlan;
-use crate::session::sessions::Lookup;
+use crate::session::sessions::{Cut, Lookup};
 use crate::tier::Method;
 
 /// The logical index of a draw within a client's life.
@@ -68,7 +68,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A client makes its next step.
-    #[inline]
+    #[inline(always)]
     pub(super) fn client_acts<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -92,18 +92,18 @@ impl<'a> Cluster<'a> {
         };
         let demand = self.step_name(id);
         let origin = Origin::Client(id);
-        let address = self.clients.address(id);
         self.recorder.ledger.requests_issued += 1;
         let rules = &self.scenario.populations[row.population().index()].connection;
         if row.has_browser() {
             return self.browser_asks(now, id, (plan, rules), (method, session, operations), pending);
         }
-        let connection = match self.reuse_connection(now, row.connection(), method) {
+        let kept = self.standing_connection(now, id, row.connection(), demand.index);
+        let connection = match self.reuse_connection(now, kept, method) {
             Ok(Some(connection)) => Ok(connection),
             Ok(None) => {
-                let port = self.clients.next_port(id);
-                let worker = (u64::from(id.0), u64::from(row.visit) << 16 | u64::from(port));
-                self.open_connection(now, origin, address, port, worker, rules)
+                let source = self.clients.source(id, now, demand.index);
+                let worker = (u64::from(id.0), u64::from(row.visit) << 16 | u64::from(source.port));
+                self.open_connection(now, origin, source, worker, rules)
             }
             Err(failure) => Err(failure),
         };
@@ -113,7 +113,7 @@ impl<'a> Cluster<'a> {
                 let store_time = self.store_time(now, operations, demand);
                 let request = Request::new(now, origin, connection, method, session, demand, store_time);
                 let cookie = visitor(id, &row, plan);
-                self.send(now, request, address, cookie, pending);
+                self.send(now, request, cookie, pending);
             }
             Err(failure) => {
                 self.clients.row_mut(id).set_connection(None);
@@ -135,7 +135,7 @@ impl<'a> Cluster<'a> {
         let origin = Origin::Client(id);
         let row = *self.clients.row(id);
         let (method, session, operations) = ask;
-        let connection = self.connection_of_browser(now, id, method, plan, true);
+        let connection = self.connection_of_browser(now, id, (method, self.step_name(id).index), plan, true);
         match connection.unwrap_or(Err(Failure::NoServer)) {
             Ok(connection) => {
                 let demand = self.step_name(id);
@@ -149,8 +149,7 @@ impl<'a> Cluster<'a> {
                 if row.step == Step::Click && browser.is_some_and(|browser| browser.hold.is_some()) {
                     request.flow_end = FlowEnd::Held;
                 }
-                let (address, cookie) = (self.clients.address(id), visitor(id, &row, plan.0));
-                let sent = self.send(now, request, address, cookie, pending);
+                let sent = self.send(now, request, visitor(id, &row, plan.0), pending);
                 self.watch(sent, pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
@@ -195,7 +194,7 @@ impl<'a> Cluster<'a> {
                 row.step = Step::Post;
                 self.client_waits(now, id, think, pending);
             }
-            Step::Post => self.login_answered(now, id, plan, request, pending),
+            Step::Post => self.login_answered(now, id, plan, &request.route, pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
             Step::Click => self.page_loaded(now, id, plan, request, pending),
         }
@@ -206,10 +205,10 @@ impl<'a> Cluster<'a> {
         now: SimTime,
         id: ClientId,
         plan: &VisitPlan,
-        request: &Request,
+        route: &Cut,
         pending: &mut Scheduler<Q>,
     ) {
-        let server = request.server();
+        let Cut { to: server, from, .. } = *route;
         let row = *self.clients.row(id);
         let token_known = match self.strategy.session {
             SessionPlan::Local => {
@@ -225,12 +224,12 @@ impl<'a> Cluster<'a> {
         }
         let forked = match row.session() {
             Some(slot) => {
-                self.sessions.chosen_by(slot, request.route.instance);
-                self.sessions.take_over(now, slot, server, &self.servers, plan.session_idle_timeout)
+                self.sessions.chosen_by(slot, route.instance);
+                self.sessions.take_over(now, slot, server, from, &self.servers, plan.session_idle_timeout)
             }
             None => {
-                let slot = self.sessions.create(now, server, &self.servers);
-                self.sessions.chosen_by(slot, request.route.instance);
+                let slot = self.sessions.create(now, server, from, &self.servers);
+                self.sessions.chosen_by(slot, route.instance);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false
             }
@@ -396,7 +395,7 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    fn end_visit<Q: PendingEvents>(
+    pub(super) fn end_visit<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: ClientId,

@@ -11,7 +11,6 @@ use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ClientId, RequestId, ServerId};
-use crate::metrics::LossCause;
 use crate::metrics::recorder::Failure;
 use crate::scenario::HoldPlan;
 use crate::session::sessions::Cut;
@@ -41,8 +40,12 @@ impl Cluster<'_> {
         }
         let tab = self.tabs.get_mut(slot);
         tab.tries = 0;
-        tab.held =
-            Some(Held { server: request.server(), flow: request.flow, connection: request.connection });
+        tab.held = Some(Held {
+            server: request.server(),
+            instance: request.route.instance,
+            flow: request.flow,
+            connection: request.connection,
+        });
         self.recorder.held(now, request.server(), 1);
         self.next_message(now, id, slot, hold, pending);
     }
@@ -74,22 +77,27 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let Some(held) = self.tabs.get(slot).held else { return };
-        // A director that has forgotten the connection resets it.
-        if self.reuse_connection(now, Some(held.connection), Method::Post).is_err() {
+        let name = self.part_name(id, u64::from(self.tabs.get(slot).messages) + 1);
+        // The user's address may have changed, or a director have forgotten the connection, and then it is reset.
+        let standing = self.standing_connection(now, id, Some(held.connection), name);
+        if standing.is_none() || self.reuse_connection(now, standing, Method::Post).is_err() {
             self.forget_in_browser(id, held.connection);
             self.break_hold(now, slot, hold, pending);
             return;
         }
-        let tab = self.tabs.get_mut(slot);
-        tab.messages += 1;
-        let name = self.part_name(id, u64::from(self.tabs.get(slot).messages));
+        self.tabs.get_mut(slot).messages += 1;
         let demand = Draw { entity: u64::from(id.0), index: name, purpose: Purpose::Message };
         let (origin, none) = (Origin::Message(id), SimDuration::ZERO);
         let mut request = Request::new(now, origin, held.connection, Method::Post, None, demand, none);
         request.flow_end = FlowEnd::Detached;
-        let instance = self.connections.get(held.connection.0).instance;
-        let (to, reason, cause) = (held.server, Reason::LiveEntry, LossCause::NoAffinity);
-        request.route = Cut { at: now, to, reason, cause, instance };
+        let from = self.connections.get(held.connection.0).address;
+        request.route = Cut {
+            from,
+            to: held.server,
+            instance: held.instance,
+            reason: Reason::LiveEntry,
+            ..request.route
+        };
         self.recorder.ledger.requests_issued += 1;
         let sent = RequestId(self.requests.insert(request));
         if let Some(refusal) = self.enter_server(now, sent, held.server, pending) {
@@ -110,10 +118,10 @@ impl Cluster<'_> {
         self.leave_hold(now, held);
         if self.layer() == Layer::Connection {
             // The answer that was held back, or the last message.
-            let connection = *self.connections.get(held.connection.0);
-            let instance = self.instance(connection.instance);
-            instance.segment(now, connection.flow, Segment::FromServer);
-            instance.segment(now, connection.flow, Segment::FromClient);
+            let flow = self.connections.get(held.connection.0).flow;
+            let instance = self.instance(held.instance);
+            instance.segment(now, flow, Segment::FromServer);
+            instance.segment(now, flow, Segment::FromClient);
         }
         // A connection that was given over to messages cannot go back to requests.
         if hold.messages.is_some() {
@@ -127,8 +135,7 @@ impl Cluster<'_> {
         self.recorder.held(now, held.server, -1);
         if self.layer() == Layer::Request {
             // Whatever ends it, its answer had begun: no instance counts that as a failure or tries again.
-            let number = self.connections.get(held.connection.0).instance;
-            self.instance(number).attempt_ended(now, held.flow, Outcome::Status(200));
+            self.instance(held.instance).attempt_ended(now, held.flow, Outcome::Status(200));
         }
     }
 

@@ -4,6 +4,7 @@
 //! accounts and returns what happened.
 
 pub mod accounting;
+mod address;
 mod browser;
 mod closed_loop;
 mod connection;
@@ -40,8 +41,8 @@ use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
 use crate::health::active::TcpChecker;
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
-use crate::population::PageSampler;
 use crate::population::clients::Clients;
+use crate::population::{AddressStreams, PageSampler};
 use crate::scenario::{Keys, Scenario, Strategy, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
@@ -49,6 +50,7 @@ use crate::slots::Slots;
 use crate::table::Column;
 use crate::tier::Instance;
 
+use address::AddressTie;
 use browser::{BrowserSamplers, Pace, Tab};
 use cookies::CookieJars;
 use event::Event;
@@ -99,6 +101,8 @@ struct Tier<'a> {
     waiting: Waiting,
     /// Whether its instances remember clients.
     remembers: bool,
+    /// What of a client's address ties it to a server, if anything does.
+    address_tie: Option<AddressTie>,
     /// Worker processes of each instance.
     workers: u16,
     /// What it is given of a request, beside the address.
@@ -183,10 +187,6 @@ struct Streams {
     connection: Stream,
     clock: Stream,
     balancer: Stream,
-    instance: Stream,
-    subset: Stream,
-    addresses: Stream,
-    users: Stream,
     activity: Stream,
     objects: Stream,
     object_demand: Stream,
@@ -197,6 +197,9 @@ struct Streams {
     message_gap: Stream,
     message_demand: Stream,
     arrival_phases: Stream,
+    instance: Stream,
+    subset: Stream,
+    addresses: AddressStreams,
     pages: Stream,
     request_values: Stream,
 }
@@ -223,10 +226,6 @@ impl Streams {
             connection: stream(behaviour, StreamId::ClientPort),
             clock: stream(behaviour, StreamId::ClockPhase),
             balancer: stream(behaviour, StreamId::Balancer),
-            instance: stream(behaviour, StreamId::Instance),
-            subset: stream(behaviour, StreamId::Subset),
-            addresses: stream(population, StreamId::Addresses),
-            users: stream(population, StreamId::UsersPerAddress),
             activity: stream(population, StreamId::Activity),
             objects: stream(behaviour, StreamId::Objects),
             object_demand: stream(behaviour, StreamId::ObjectDemand),
@@ -237,6 +236,16 @@ impl Streams {
             message_gap: stream(behaviour, StreamId::MessageGap),
             message_demand: stream(behaviour, StreamId::MessageDemand),
             arrival_phases: stream(behaviour, StreamId::ArrivalPhases),
+            instance: stream(behaviour, StreamId::Instance),
+            subset: stream(behaviour, StreamId::Subset),
+            addresses: AddressStreams {
+                users: stream(population, StreamId::UsersPerAddress),
+                addresses: stream(population, StreamId::Addresses),
+                leases: stream(population, StreamId::Leases),
+                hand_overs: stream(behaviour, StreamId::HandOvers),
+                connections: stream(behaviour, StreamId::ConnectionAddress),
+                measured_from: SimTime::ZERO + scenario.warmup,
+            },
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
         }

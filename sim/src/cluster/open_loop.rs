@@ -127,7 +127,7 @@ impl Cluster<'_> {
                 {
                     self.tabs.get_mut(tab).acts_at = now;
                 }
-                self.client_acts(now, client, pending);
+                self.client_comes(now, client, pending);
             }
             None => {
                 if let Some(counts) = self.recorder.at(now) {
@@ -137,21 +137,27 @@ impl Cluster<'_> {
         }
     }
 
+    /// Kept apart from the event loop's own copy, which is worth inlining.
+    #[inline(never)]
+    fn client_comes<Q: PendingEvents>(&mut self, now: SimTime, client: ClientId, pending: &mut Scheduler<Q>) {
+        self.client_acts(now, client, pending);
+    }
+
     fn request_arrives<Q: PendingEvents>(&mut self, now: SimTime, source: u32, pending: &mut Scheduler<Q>) {
         let Source::Arrivals(arrivals) = &self.sources[source as usize] else { return };
         let (number, rules) = (arrivals.number, arrivals.rules);
         let client = arrivals.crowd.draw(&self.streams.arrivals, u64::from(source), 2 * number + 1);
-        let (address, port) = (self.clients.address(client), self.clients.next_port(client));
+        let from = self.clients.source(client, now, number);
         let origin = Origin::Arrival;
         self.recorder.ledger.requests_issued += 1;
-        match self.open_connection(now, origin, address, port, (u64::from(source) << 32, number), rules) {
+        match self.open_connection(now, origin, from, (u64::from(source) << 32, number), rules) {
             Ok(connection) => {
                 let demand =
                     Draw { entity: 1 << 40 | u64::from(source), index: number, purpose: Purpose::Arrival };
                 let none = SimDuration::ZERO;
                 let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
                 // Who sends single requests has been here before.
-                self.send(now, request, address, Some(u64::from(client.0)), pending);
+                self.send(now, request, Some(u64::from(client.0)), pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }

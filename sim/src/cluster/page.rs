@@ -56,25 +56,23 @@ impl Cluster<'_> {
         let rules = self.scenario.populations[self.clients.row(id).population().index()].connection;
         self.tabs.get_mut(slot).asking = true;
         while self.tabs.get(slot).objects_left > 0 {
-            let connection = self.connection_of_browser(now, id, Method::Get, (plan, &rules), false);
+            let name = self.part_name(id, u64::from(self.tabs.get(slot).objects_asked) + 1);
+            let connection = self.connection_of_browser(now, id, (Method::Get, name), (plan, &rules), false);
             let Some(connection) = connection else { break };
             let tab = self.tabs.get_mut(slot);
             tab.objects_left -= 1;
             tab.objects_asked += 1;
             tab.objects_in_flight += 1;
-            let object = u64::from(tab.objects_asked);
             self.recorder.ledger.requests_issued += 1;
             let origin = Origin::Object(id);
             match connection {
                 Ok(connection) => {
-                    let name = self.part_name(id, object);
                     let demand = Draw { entity: u64::from(id.0), index: name, purpose: Purpose::Object };
                     let none = SimDuration::ZERO;
                     let mut request = Request::new(now, origin, connection, Method::Get, None, demand, none);
                     request.gives_up_at = self.gives_up_at(now, id, name);
-                    let address = self.clients.address(id);
                     let cookie = plan.cookies.then_some(u64::from(id.0));
-                    let sent = self.send(now, request, address, cookie, pending);
+                    let sent = self.send(now, request, cookie, pending);
                     self.watch(sent, pending);
                 }
                 Err(failure) => self.request_failed(now, origin, failure, pending),

@@ -56,7 +56,7 @@ impl Cluster<'_> {
         // Other streams of the connection go on.
         let closes = connection.open && connection.in_flight == 1;
         match self.layer() {
-            Layer::Request => self.instance(connection.instance).abort(now, request.flow),
+            Layer::Request => self.instance(request.route.instance).abort(now, request.flow),
             Layer::Connection if closes => {
                 self.instance(connection.instance).segment(now, connection.flow, Segment::ClientFin);
             }
@@ -86,7 +86,8 @@ impl Cluster<'_> {
         }
     }
 
-    /// A step of a client with a browser came to nothing. Returns whether it will be tried again.
+    /// A step of a client with a browser came to nothing. Returns whether that is seen to: it will be tried again, or the
+    /// user leaves.
     pub(super) fn tries_again<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -111,9 +112,13 @@ impl Cluster<'_> {
             {
                 (&samplers.backoff, &patience.backoff)
             }
-            _ => {
+            (None, patience) => {
                 self.tabs.get_mut(slot).tries = 0;
-                return false;
+                let leaves = step == Step::Click && patience.as_ref().is_some_and(|patience| patience.leaves);
+                if leaves {
+                    self.end_visit(now, id, false, pending);
+                }
+                return leaves;
             }
         };
         let first = law.as_ref().map_or(0.0, |law| law.sample(&self.streams.backoff, u64::from(id.0), name));

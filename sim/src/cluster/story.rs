@@ -1,7 +1,5 @@
 //! What becomes of lost sessions, and some losses told as short stories.
 
-use std::net::IpAddr;
-
 use super::request::Request;
 use super::{Cluster, evidence};
 use crate::engine::{SimDuration, SimTime};
@@ -108,7 +106,7 @@ impl Cluster<'_> {
         found: &Lookup,
     ) {
         if self.stories.told.len() < self.stories.wanted {
-            let address = self.clients.address(client);
+            let address = request.route.from;
             let row = self.clients.row(client);
             let who = format!(
                 "client {} ({address}, visit {}, click {} of {})",
@@ -124,14 +122,13 @@ impl Cluster<'_> {
     pub(super) fn tell_log_story(
         &mut self,
         now: SimTime,
-        source: u16,
         client: u32,
         slot: u32,
         request: &Request,
         found: &Lookup,
     ) {
         if self.stories.told.len() < self.stories.wanted {
-            let address: IpAddr = self.log_address(source, client);
+            let address = request.route.from;
             self.tell(now, &format!("log client {client} ({address})"), slot, request, found);
         }
     }
@@ -155,7 +152,13 @@ impl Cluster<'_> {
         let destroyed = destroyed_at.map(|at| (at, format!("at {} {home} lost its memory", clock(at))));
         let cut = session.first_cut.map(|cut| {
             let why = evidence::in_words(cut.reason);
-            (cut.at, format!("at {} a request went to {} instead ({why})", clock(cut.at), name(cut.to)))
+            let from = match cut.cause {
+                LossCause::AddressChanged => {
+                    format!(" from {}, no longer {},", cut.from, session.last_address)
+                }
+                _ => String::new(),
+            };
+            (cut.at, format!("at {} a request{from} went to {} instead ({why})", clock(cut.at), name(cut.to)))
         });
         let mut chain: Vec<_> = destroyed.into_iter().chain(cut).collect();
         chain.sort_by_key(|(at, _)| *at);

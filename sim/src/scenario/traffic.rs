@@ -117,6 +117,8 @@ pub struct Patience {
     pub backoff: Backoff,
     /// Whether it asks again after an error at once reported, too, and not only after having waited.
     pub on_error: bool,
+    /// Whether the user leaves when the last try has come to nothing, and else goes on with the next click.
+    pub leaves: bool,
 }
 
 /// Pauses before tries: try k comes after `first` times `factor` to the power of k - 1, at most `max`.

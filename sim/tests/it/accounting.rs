@@ -81,9 +81,20 @@ fn population(dice: &mut Dice, number: usize) -> String {
         r#"{ preset = "office" }"#,
         r#"{ preset = "cgnat" }"#,
         r#"{ preset = "cgnat", users_per_address = 16 }"#,
+        r#"{ preset = "cgnat", users_per_address = 2, pool_addresses = 8, pooling = "arbitrary" }"#,
+        r#"{ preset = "cgnat", users_per_address = 2, pool_addresses = 8, mapping_timeout = "3s" }"#,
+        r#"{ preset = "mobile", users_per_address = 4, hand_over = "20s" }"#,
+        r#"{ preset = "mega-proxy" }"#,
+        r#"{ preset = "direct", leases = { exponential = { share = 0.5, mean = "1min" }, periodic = { share = 0.5, period = "90s" } } }"#,
+        r#"{ preset = "ipv6-home", ipv6 = { homes = 0.7, connections = 0.8, temporary = "30s" }, leases = { periodic = { share = 1.0, period = "1min" } } }"#,
+        r#"{ preset = "behind-cdn" }"#,
+        r#"{ preset = "mobile", hand_over = "20s", front = { addresses = 2, trusted = true } }"#,
         r#"{ fixed = ["10.9.8.7", "2001:db8::1", "10.9.9.1"] }"#,
     ]);
-    let _ = writeln!(text, "address = {address}\n{}", connection(dice));
+    let connection = connection(dice);
+    // Where each request has an address of its own, it has a connection of its own, and the scenario cannot say otherwise.
+    let connection = if address.contains("mega-proxy") { "" } else { &connection };
+    let _ = writeln!(text, "address = {address}\n{connection}");
     if dice.often(30) {
         let _ = writeln!(text, "activity = {{ pareto = {{ min = 1, alpha = 1.3, max = 100 }} }}");
     }
@@ -170,12 +181,13 @@ fn browser(dice: &mut Dice, text: &mut String) {
     if dice.often(50) {
         let _ = writeln!(
             text,
-            "patience = {{ timeout = {}, reloads = {}, backoff = {{ first = {}, factor = {} }}, on_error = {} }}",
+            "patience = {{ timeout = {}, reloads = {}, backoff = {{ first = {}, factor = {} }}, on_error = {}, leaves = {} }}",
             dice.pick(&["\"none\"", "\"300ms\"", "\"2s\"", "{ exponential = { mean = \"1s\" } }"]),
             dice.below(4),
             dice.pick(&["\"0s\"", "\"1s\"", "{ exponential = { mean = \"2s\" } }"]),
             dice.pick(&["1", "2"]),
             dice.often(70),
+            dice.often(50),
         );
     }
     if dice.often(20) {

@@ -80,11 +80,12 @@ fn page(plan: &PagePlan) -> String {
 
 fn patience(plan: &Patience) -> String {
     format!(
-        "{{ timeout = {}, reloads = {}, backoff = {}, on_error = {} }}",
+        "{{ timeout = {}, reloads = {}, backoff = {}, on_error = {}, leaves = {} }}",
         or_none(plan.timeout.as_ref(), |law| show_distribution(law, Quantity::Time)),
         plan.reloads,
         backoff(&plan.backoff),
-        plan.on_error
+        plan.on_error,
+        plan.leaves
     )
 }
 

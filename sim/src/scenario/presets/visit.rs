@@ -35,7 +35,7 @@ pub(super) const PRESETS: &[PresetEntry] = &[
         "flash-crowd",
         "one or two pages at the same moment as everybody else, reloading when nothing comes; to be given `arrivals`",
         "reload after about 8 s: Nah, A study on tolerable waiting time, AMCIS 2003, finds less for those who see no \
-         progress; clicks, objects, spread and number of reloads are assumptions",
+         progress; clicks, objects, the spread, three reloads and leaving after them are assumptions",
     ),
     entry(
         "bots",
@@ -112,6 +112,7 @@ pub(in crate::scenario) fn visit(name: &str) -> VisitPlan {
                         max: SimDuration::from_secs(60),
                     },
                     on_error: true,
+                    leaves: true,
                 }),
                 hold: None,
             }),
@@ -139,6 +140,7 @@ pub(in crate::scenario) fn visit(name: &str) -> VisitPlan {
                         max: SimDuration::from_secs(20),
                     },
                     on_error: true,
+                    leaves: false,
                 }),
                 ..Browser::default()
             }),
@@ -188,6 +190,7 @@ pub(in crate::scenario) const PATIENCE: Patience = Patience {
         max: SimDuration::from_secs(60),
     },
     on_error: true,
+    leaves: true,
 };
 
 /// Held connections whose parameters are left open: those of Socket.IO 4.

@@ -77,8 +77,15 @@ fn patience(item: &Item<'_>, default: Option<Patience>) -> Option<Patience> {
     });
     let backoff = s.optional("backoff", default.backoff.clone(), |item| backoff(&item, default.backoff));
     let on_error = s.optional("on_error", default.on_error, |item| item.boolean());
+    let leaves = s.optional("leaves", default.leaves, |item| item.boolean());
     section.finish();
-    Some(Patience { timeout: timeout?, reloads: reloads?, backoff: backoff?, on_error: on_error? })
+    Some(Patience {
+        timeout: timeout?,
+        reloads: reloads?,
+        backoff: backoff?,
+        on_error: on_error?,
+        leaves: leaves?,
+    })
 }
 
 fn hold(item: &Item<'_>, default: Option<HoldPlan>) -> Option<HoldPlan> {
