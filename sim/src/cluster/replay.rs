@@ -129,7 +129,7 @@ impl<'a> Cluster<'a> {
     fn log(&mut self, source: u32) -> &mut LogReplay<'a> {
         match &mut self.sources[source as usize] {
             open_loop::Source::Log(replay) => replay,
-            open_loop::Source::Poisson(_) => unreachable!("the source is a log"),
+            open_loop::Source::Arrivals(_) => unreachable!("the source is a log"),
         }
     }
 
@@ -221,7 +221,7 @@ impl<'a> Cluster<'a> {
         }
         let row = *self.connections.get(slot);
         debug_assert!(row.open && row.owner == owner, "a client's connection is open and its own");
-        if row.in_use {
+        if row.in_flight > 0 {
             return None;
         }
         if row.idle_until <= now {
@@ -257,8 +257,13 @@ impl<'a> Cluster<'a> {
             && row.session == slot
             && self.sessions.get(slot).generation == request.session_generation
         {
-            let found =
-                self.find_session(now, slot, &request.route, plan.session_idle_timeout, plan.on_unknown_id);
+            let found = self.find_session(
+                now,
+                slot,
+                &request.route,
+                (plan.session_idle_timeout, plan.on_unknown_id),
+                true,
+            );
             match found {
                 Lookup::Hit => return,
                 Lookup::Expired => self.sessions.end(slot),
