@@ -1,9 +1,16 @@
 //! What changing and shared addresses do to a site: who is logged out, and what is said of it.
 
 use evenkeel_sim::cluster::{self, RunOutcome, RunSetup};
+use evenkeel_sim::engine::{SimTime, Stream};
+use evenkeel_sim::ids::{ClientId, StreamId};
 use evenkeel_sim::metrics::{LossCause, Phase};
+use evenkeel_sim::population::clients::Clients;
+use evenkeel_sim::population::{AddressPlan, AddressSpace, AddressStreams, CountLaw};
+use evenkeel_sim::tier::{Method, Nginx, Open, Outcome, Ties};
 
-use crate::support::{interval, read, replications};
+use crate::modern::{assert_agrees, traffic};
+use crate::support::{Table, interval, read, replications};
+use crate::theory::ip_hash;
 
 /// Three servers and users who click for about five minutes, every 20 s, and never leave on a loss; nothing breaks.
 fn site(address: &str, connection: &str, strategies: &[&str]) -> String {
@@ -225,4 +232,70 @@ timeouts = {{ tcp = "900s", tcp_fin = "5s", udp = "60s" }}
     let (kept, half) = broken(120);
     assert!(kept - half > 1.2 * bound, "{kept} ± {half} against {bound}");
     println!("broken: {single} with a connection each, {kept} with keep-alive, {bound} by a pure timer");
+}
+
+/// Users of a replication, each on the only address of a /24, in prefixes of a few /24s.
+fn users(replication: u64, count: u32) -> Clients {
+    let stream = |id| Stream::new(20_261, replication, id);
+    let streams = AddressStreams {
+        users: stream(StreamId::UsersPerAddress),
+        addresses: stream(StreamId::Addresses),
+        leases: stream(StreamId::Leases),
+        hand_overs: stream(StreamId::HandOvers),
+        connections: stream(StreamId::ConnectionAddress),
+        measured_from: SimTime::ZERO,
+    };
+    let plan = AddressPlan::of_homes("one each", CountLaw::Constant(1), CountLaw::Constant(1));
+    let mut clients = Clients::new();
+    clients
+        .add_population(&plan, count, &streams, &mut AddressSpace::new(streams.addresses))
+        .expect("the public space has more networks");
+    clients
+}
+
+/// Theory: sources with given shares of the traffic, hashed uniformly, load one of n servers with standard deviation
+/// `sqrt((n - 1) sum p^2)` of the mean; the mean of the largest load is tabled from a simulation. nginx's ip_hash over the
+/// addresses that populations get comes as near, although /24s of one prefix are neighbours.
+#[test]
+fn ip_hash_over_drawn_addresses_is_as_uneven_as_ideal_hashing() {
+    let table = Table::read("hash_skew");
+    for (population, sources, n, draws) in [
+        ("equal", 100, 2, 400),
+        ("equal", 1_000, 3, 200),
+        ("zipf_0.8", 100, 5, 400),
+        ("zipf_1.0", 1_000, 3, 200),
+        ("zipf_1.0", 1_000, 10, 200),
+    ] {
+        let traffic = traffic(population, sources);
+        let (sources_text, backends) = (sources.to_string(), n.to_string());
+        let keys = [("population", population), ("sources", &sources_text), ("backends", &backends)];
+        let mut nginx = Nginx::new(ip_hash(n, false));
+        let (mut largest, mut squares) = (Vec::new(), Vec::new());
+        for draw in 0..draws {
+            let mut clients = users(draw, sources);
+            let mut load = vec![0.0; n];
+            for (source, share) in traffic.iter().enumerate() {
+                let from = clients.source(ClientId(source as u32), SimTime::ZERO, 1);
+                let open = Open {
+                    address: from.user,
+                    port: from.port,
+                    key: &[],
+                    method: Method::Get,
+                    worker: 0,
+                    service: 0,
+                    ties: Ties::NONE,
+                };
+                let opened = nginx.open(SimTime::ZERO, &open);
+                nginx.attempt_ended(SimTime::ZERO, opened.flow, Outcome::Status(200));
+                load[opened.decision.server.expect("all are usable").index()] += share * n as f64;
+            }
+            largest.push(load.iter().copied().fold(0.0, f64::max));
+            squares.push(load.iter().map(|load| (load - 1.0).powi(2)).sum::<f64>() / n as f64);
+        }
+        let what = format!("{population}, {sources} sources, {n} servers");
+        let mean = table.value(&keys, "max_over_mean_mean");
+        assert_agrees(&what, &largest, mean, table.value(&keys, "max_over_mean_se"), 0.15 * mean);
+        let variance = table.value(&keys, "rel_sd_share").powi(2);
+        assert_agrees(&what, &squares, variance, 0.0, 1.1 * variance);
+    }
 }

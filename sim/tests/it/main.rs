@@ -8,6 +8,7 @@ mod conformance;
 mod exercise;
 mod instances;
 mod modern;
+mod operations;
 mod queues;
 mod replay;
 mod scenario;

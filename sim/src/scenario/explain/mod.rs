@@ -141,12 +141,16 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     for fault in &scenario.faults {
         d.header("[[fault]]");
         d.line("at", duration(fault.at));
-        match fault.kind {
-            FaultKind::Crash { server, lasts } => {
-                let server = text(&scenario.servers[server.index()].name);
-                d.line("crash", format!("{{ server = {server}, lasts = {} }}", duration(lasts)));
-            }
-        }
+        let kind = &fault.kind;
+        let to = match kind {
+            FaultKind::Weight { to, .. } => format!("to = {to}, "),
+            _ => String::new(),
+        };
+        let value = kind.server().map_or_else(String::new, |server| {
+            let server = text(&scenario.servers[server.index()].name);
+            format!(" server = {server}, {to}lasts = {} ", duration(kind.lasts()))
+        });
+        d.line(kind.name(), format!("{{{value}}}"));
     }
     for strategy in &scenario.strategies {
         show_strategy(d, strategy, scenario, visit_presets.is_some());

@@ -234,7 +234,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let expectations = each(s, "expect", "an array of tables: write `[[expect]]`", |item| {
         expectation(&item, &strategy_names, has_faults)
     });
-    fault::check_crashes(s, faults.as_deref(), &server_names);
+    fault::check_faults(s, faults.as_deref(), &server_names);
 
     let nobody = [
         populations.as_ref().is_some_and(Vec::is_empty),
