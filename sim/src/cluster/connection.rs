@@ -207,7 +207,7 @@ impl Cluster<'_> {
                     row.set_connection(None);
                 }
             }
-            Origin::Log { source, client } => self.forget_log_connection(source, client, id),
+            Origin::Log { source, user } => self.forget_log_connection(source, user, id),
             Origin::Poisson | Origin::Script(_) => {}
         }
     }

@@ -18,17 +18,15 @@ pub struct CookieJars {
 }
 
 impl CookieJars {
-    /// Jars without a cookie, for so many clients, and for those of each source.
+    /// Jars without a cookie, for so many clients, and for the users of each source.
     pub fn new(clients: usize, logs: impl Iterator<Item = usize>) -> Self {
-        Self { clients: vec![NONE; clients], logs: logs.map(|clients| vec![NONE; clients]).collect() }
+        Self { clients: vec![NONE; clients], logs: logs.map(|users| vec![NONE; users]).collect() }
     }
 
     fn jar(&mut self, origin: Origin) -> Option<&mut u16> {
         match origin {
             Origin::Client(client) => self.clients.get_mut(client.index()),
-            Origin::Log { source, client } => {
-                self.logs.get_mut(usize::from(source))?.get_mut(client as usize)
-            }
+            Origin::Log { source, user } => self.logs.get_mut(usize::from(source))?.get_mut(user as usize),
             Origin::Poisson | Origin::Script(_) => None,
         }
     }
@@ -74,13 +72,13 @@ mod tests {
     #[test]
     fn every_browser_has_a_jar_of_its_own_and_sources_without_one_keep_nothing() {
         let mut jars = CookieJars::new(1, [0, 2].into_iter());
-        let log = Origin::Log { source: 1, client: 1 };
+        let log = Origin::Log { source: 1, user: 1 };
         jars.set(log, ServerId(3));
         jars.set(Origin::Poisson, ServerId(4));
         assert_eq!(jars.server(log), Some(ServerId(3)));
         assert_eq!(jars.server(Origin::Client(ClientId(0))), None);
-        assert_eq!(jars.server(Origin::Log { source: 1, client: 0 }), None);
-        assert_eq!(jars.server(Origin::Log { source: 0, client: 0 }), None);
+        assert_eq!(jars.server(Origin::Log { source: 1, user: 0 }), None);
+        assert_eq!(jars.server(Origin::Log { source: 0, user: 0 }), None);
         assert_eq!(jars.server(Origin::Poisson), None);
     }
 }

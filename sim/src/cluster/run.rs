@@ -113,9 +113,14 @@ pub enum RunError {
 /// the longest log.
 pub fn calendar(scenario: &Scenario, logs: &[PreparedLog]) -> Calendar {
     let measured_from = SimTime::ZERO + scenario.warmup;
-    let of_logs = logs
+    let of_logs = scenario
+        .logs
         .iter()
-        .map(|log| u64::from(log.statistics().last_second - log.statistics().first_second) + 61)
+        .zip(logs)
+        .map(|(plan, log)| {
+            let seconds = u64::from(log.statistics().last_second - log.statistics().first_second) + 1;
+            (seconds as f64 / plan.speed).ceil() as u64 + 60
+        })
         .max()
         .unwrap_or(0);
     let duration = scenario.duration.unwrap_or(SimDuration::from_secs(of_logs));
@@ -204,7 +209,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
                 let mut tier = build_tier(plan, number as u64, scenario.servers.len(), &streams);
                 if gives_cookies(plan) {
                     let of_log = |source: &Source<'_>| match source {
-                        Source::Log(replay) => replay.clients(),
+                        Source::Log(replay) => replay.users(),
                         Source::Poisson(_) => 0,
                     };
                     tier.cookies = Some(CookieJars::new(clients.len(), sources.iter().map(of_log)));
@@ -387,7 +392,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         .sources
         .iter()
         .map(|source| match source {
-            Source::Log(replay) => (replay.clients(), replay.bytes()),
+            Source::Log(replay) => (replay.users(), replay.bytes()),
             Source::Poisson(_) => (0, 0),
         })
         .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));

@@ -108,14 +108,14 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         source: u16,
-        client: u32,
+        user: u32,
         slot: u32,
         request: &Request,
         found: &Lookup,
     ) {
         if self.stories.told.len() < self.stories.wanted {
-            let address: IpAddr = self.log_address(source, client);
-            self.tell(now, &format!("log client {client} ({address})"), slot, request, found);
+            let address: IpAddr = self.log_address(source, user);
+            self.tell(now, &format!("log user {user} ({address})"), slot, request, found);
         }
     }
 

@@ -82,6 +82,11 @@ pub fn prepare_logs(scenario: &Scenario, folder: &Path) -> Result<Vec<PreparedLo
         .iter()
         .map(|log| {
             let options = LogOptions {
+                format: log.format.clone(),
+                sessions_by: log.sessions_by.clone(),
+                forwarded: log.forwarded,
+                from: log.from.unwrap_or(0),
+                until: log.until,
                 reorder_window_seconds: seconds(log.reorder_window),
                 visit_gap_seconds: seconds(log.visit_gap),
                 ..LogOptions::default()

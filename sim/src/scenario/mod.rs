@@ -20,6 +20,7 @@ use crate::engine::{Distribution, SimDuration};
 use crate::ids::ServerId;
 use crate::metrics::{MetricId, Phase};
 use crate::population::AddressPlan;
+use crate::population::replay::{LogFormat, SessionsBy};
 use crate::session::{OnUnknownId, SessionPlan};
 use crate::tier::{HaproxyConfig, LvsConfig, NginxConfig, ProxyConfig};
 
@@ -151,7 +152,19 @@ pub struct LogSource {
     pub name: String,
     /// The files, in order; as written when absolute, else relative to the scenario's folder.
     pub files: Vec<PathBuf>,
-    /// Longest idle time within one visit of a client.
+    /// The format of its lines; `None`: judged by the first lines of each file.
+    pub format: Option<LogFormat>,
+    /// What tells its users apart.
+    pub sessions_by: SessionsBy,
+    /// Whether the client is whom `X-Forwarded-For` names.
+    pub forwarded: bool,
+    /// The first second that is replayed, since the Unix epoch in UTC.
+    pub from: Option<u32>,
+    /// The second before which replaying ends.
+    pub until: Option<u32>,
+    /// How many seconds of the log pass in one, above 0.
+    pub speed: f64,
+    /// Longest idle time within one visit of a user, in the log's time.
     pub visit_gap: SimDuration,
     /// How far out of order a line may come before the log is sorted externally.
     pub reorder_window: SimDuration,

@@ -14,6 +14,7 @@ use super::statistics::LogStatistics;
 #[derive(Debug)]
 pub struct PreparedLog {
     pub(super) clients: Vec<LogClient>,
+    pub(super) users: usize,
     pub(super) agents: Vec<Box<[u8]>>,
     pub(super) spool: Arc<Spool>,
     pub(super) statistics: LogStatistics,
@@ -36,9 +37,14 @@ impl PreparedLog {
         preparation.finish()
     }
 
-    /// The clients: distinct pairs of address and user agent, in the order in which the log names them first.
+    /// The clients: distinct pairs of address and user agent, of one user each, in the order in which the log names them first.
     pub fn clients(&self) -> &[LogClient] {
         &self.clients
+    }
+
+    /// How many users there are; the number of one's user is in [`LogClient::user`].
+    pub const fn users(&self) -> usize {
+        self.users
     }
 
     /// The user agents as logged, in the order in which the log names them first; `-` stands for none.
@@ -90,7 +96,7 @@ mod tests {
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
 
-    use super::super::prepare::tests::{line, prepare};
+    use super::super::prepare::tests::{DAY, line, prepare};
     use super::super::{BotReason, ReplayedRequest};
     use super::*;
 
@@ -242,8 +248,7 @@ mod tests {
 
             let mut sorted: Vec<u32> = lines.iter().map(|(second, ..)| *second).collect();
             sorted.sort();
-            // The bytes of a line are its second.
-            prop_assert_eq!(replayed.iter().map(|request| request.record.bytes).collect::<Vec<_>>(), sorted);
+            prop_assert_eq!(replayed.iter().map(|request| request.record.second - DAY).collect::<Vec<_>>(), sorted);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use crate::backend::{Capacity, Discipline};
 use crate::engine::SimDuration;
+use crate::population::replay::show_second;
 use crate::population::{AddressPlan, UsersPerAddress};
 use crate::session::{OnUnknownId, SessionPlan};
 
@@ -222,6 +223,17 @@ fn show_log(d: &mut Document, log: &LogSource) {
     d.header("[[log]]");
     d.line("name", text(&log.name));
     d.line("files", list(log.files.iter().map(|file| text(&file.to_string_lossy()))));
+    if let Some(format) = &log.format {
+        d.line("format", text(format.name()));
+    }
+    d.line("sessions_by", text(&log.sessions_by.to_string()));
+    d.line("client_address", text(if log.forwarded { "forwarded" } else { "connection" }));
+    for (key, second) in [("from", log.from), ("until", log.until)] {
+        if let Some(second) = second {
+            d.line(key, text(&show_second(second)));
+        }
+    }
+    d.line("speed", format!("{:?}", log.speed));
     d.line("visit_gap", duration(log.visit_gap));
     d.line("reorder_window", duration(log.reorder_window));
     d.line("sessions", log.sessions);
