@@ -92,6 +92,16 @@ pub enum StreamId {
     InitialState = 14,
     /// Service demand of a replayed log line.
     ReplayDemand = 15,
+    /// Which page a request asks for.
+    Pages = 40,
+    /// Values of headers and parameters that are a client's for good.
+    RequestValues = 41,
     /// The noise floor: what uniform random choice would give.
     NoiseFloor = 16,
+    /// Cases of the live arm of the conformance suite.
+    LiveCases = 64,
+    /// Which instance of a tier a connection reaches.
+    Instance = 80,
+    /// Which servers an instance of a tier uses, if not all.
+    Subset = 81,
 }

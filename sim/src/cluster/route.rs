@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::event::Event;
 use super::request::{Draw, Origin, Purpose, Request};
-use super::{Cluster, evidence};
+use super::{Cluster, Tier, evidence};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
@@ -13,7 +13,6 @@ use crate::metrics::LossCause;
 use crate::metrics::recorder::Failure;
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
-use crate::tier::nginx::KeyText;
 use crate::tier::{Decision, FlowId, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then, Ties};
 
 /// Stands where there is no flow.
@@ -42,7 +41,13 @@ impl Request {
             connection,
             session,
             session_generation: 0,
-            route: Cut { at: now, to: ServerId(0), reason: Reason::NoneUsable, cause: LossCause::NoAffinity },
+            route: Cut {
+                at: now,
+                to: ServerId(0),
+                reason: Reason::NoneUsable,
+                cause: LossCause::NoAffinity,
+                instance: 0,
+            },
             begins_session: false,
             in_server: false,
             method,
@@ -51,10 +56,10 @@ impl Request {
 }
 
 impl Cluster<'_> {
-    /// The instance that clients reach.
+    /// An instance that clients reach, by its number.
     #[inline(always)]
-    pub(super) fn instance(&mut self) -> &mut Instance {
-        &mut self.tiers[0].instances[0]
+    pub(super) fn instance(&mut self, number: u16) -> &mut Instance {
+        &mut self.tiers[0].instances[usize::from(number)]
     }
 
     #[inline(always)]
@@ -76,6 +81,7 @@ impl Cluster<'_> {
         request.session_generation = request.session.map_or(0, |slot| self.sessions.get(slot).generation);
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
+        request.route.instance = connection.instance;
         let id = RequestId(self.requests.insert(request));
         match self.layer() {
             Layer::Connection => {
@@ -84,20 +90,22 @@ impl Cluster<'_> {
                 self.attempt(now, id, decision, pending);
             }
             Layer::Request => {
-                let key = self.tiers[0].hash_key.map_or(KeyText::EMPTY, |key| key.evaluate(address, cookie));
+                self.write_keys(request.origin, request.demand, address, cookie);
+                let Tier { instances, key_text, cookies, .. } = &mut self.tiers[0];
                 // A browser that keeps no cookies has no number either.
-                let jars = self.tiers[0].cookies.as_mut().filter(|_| cookie.is_some());
-                let ties = Ties { cookie: jars.and_then(|jars| jars.server(request.origin)), ..Ties::NONE };
+                let jars = cookies.as_ref().filter(|_| cookie.is_some());
+                let cookie = jars.and_then(|jars| jars.server(now, request.origin));
+                let ties = Ties { cookie, sample: &key_text.stick, ..Ties::NONE };
                 let open = Open {
                     address,
                     port: connection.port,
-                    key: key.as_bytes(),
+                    key: &key_text.hash,
                     method,
                     worker: connection.worker,
                     service: 0,
                     ties,
                 };
-                let opened = self.instance().open(now, &open);
+                let opened = instances[usize::from(connection.instance)].open(now, &open);
                 self.requests.get_mut(id.0).flow = opened.flow;
                 self.attempt(now, id, opened.decision, pending);
             }
@@ -117,17 +125,21 @@ impl Cluster<'_> {
         let layer = self.layer();
         loop {
             let Some(server) = decision.server else {
+                if decision.reason == Reason::Queued {
+                    return self.wait_in_queue(now, id, pending);
+                }
                 return self.give_up(now, id, Failure::NoServer, pending);
             };
-            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers);
-            let route = Cut { at: now, to: server, reason: decision.reason, cause };
-            let request = self.requests.get_mut(id.0);
-            request.route = route;
-            let (flow, session, generation) = (request.flow, request.session, request.session_generation);
+            let request = self.requests.get(id.0);
+            let (flow, instance) = (request.flow, request.route.instance);
+            let generation = request.session_generation;
             // A session of a log's client may have ended while a retry was under way.
-            if let Some(slot) = session
-                && self.sessions.get(slot).generation == generation
-            {
+            let session = request.session.filter(|&slot| self.sessions.get(slot).generation == generation);
+            let split = session.is_some_and(|slot| self.is_split(slot, instance, decision.reason));
+            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers, split);
+            let route = Cut { at: now, to: server, reason: decision.reason, cause, instance };
+            self.requests.get_mut(id.0).route = route;
+            if let Some(slot) = session {
                 self.sessions.routed(slot, &self.servers, route);
             }
             if let Some(counts) = self.recorder.at(now) {
@@ -142,12 +154,25 @@ impl Cluster<'_> {
             if layer == Layer::Connection {
                 return self.give_up(now, id, failure, pending);
             }
-            match self.instance().attempt_ended(now, flow, outcome) {
+            match self.instance(instance).attempt_ended(now, flow, outcome) {
                 Then::Retry(next) => decision = next,
                 Then::Wait(delay) => return self.wait_before_retry(now, id, delay, pending),
                 Then::Done { .. } => return self.give_up(now, id, failure, pending),
             }
         }
+    }
+
+    /// Whether a request that leaves home does so because its instance knows other servers, or other failures, than the one that
+    /// chose home.
+    #[inline]
+    fn is_split(&self, session: u32, instance: u16, reason: Reason) -> bool {
+        let instances = &self.tiers[0].instances;
+        if instances.len() == 1 {
+            return false;
+        }
+        let session = self.sessions.get(session);
+        session.instance != instance
+            && (reason == Reason::Hashed || !instances[usize::from(instance)].uses(session.home))
     }
 
     /// Brings a request to a server. Returns `None` when it is in, else why it is not.
@@ -260,13 +285,15 @@ impl Cluster<'_> {
         self.recorder.left(now, request.entered);
         match self.layer() {
             Layer::Request => {
-                self.take_cookie(&request);
-                self.instance().attempt_ended(now, request.flow, Outcome::Status(200));
+                self.take_cookie(now, &request);
+                let instance = request.route.instance;
+                self.instance(instance).attempt_ended(now, request.flow, Outcome::Status(200));
             }
             Layer::Connection => {
                 let flow = self.connections.get(request.connection.0).flow;
-                self.instance().segment(now, flow, Segment::FromServer);
-                self.instance().segment(now, flow, Segment::FromClient);
+                let instance = self.instance(request.route.instance);
+                instance.segment(now, flow, Segment::FromServer);
+                instance.segment(now, flow, Segment::FromClient);
             }
         }
         self.release(id);
@@ -293,12 +320,12 @@ impl Cluster<'_> {
         let request = self.requests.get_mut(id.0);
         request.in_server = false;
         request.due = SimTime::NEVER;
-        let (flow, entered) = (request.flow, request.entered);
+        let (flow, entered, instance) = (request.flow, request.entered, request.route.instance);
         self.recorder.left(now, entered);
         if self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Reset, pending);
         }
-        match self.instance().attempt_ended(now, flow, Outcome::Reset) {
+        match self.instance(instance).attempt_ended(now, flow, Outcome::Reset) {
             Then::Retry(decision) => self.attempt(now, id, decision, pending),
             Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, Failure::Reset, pending),

@@ -4,8 +4,9 @@
 //! spelling of its API (`envoy.extensions.load_balancing_policies`). `maglev` does not differ: see
 //! [`crate::balancer::modern::maglev`].
 //!
-//! Of Envoy around the policies: health by ejection as in [`crate::balancer::modern::Ejection`], no panic routing, no
-//! priorities and localities, one worker.
+//! Of Envoy around the policies: health by ejection as in [`crate::balancer::modern::Ejection`], a panic threshold
+//! ([`crate::balancer::modern::ProxyServers::set_panic_threshold`]) without `fail_traffic_on_panic`, no priorities and
+//! localities, one worker.
 
 use super::modern::{ProxyRequest, ProxyServers};
 
@@ -13,15 +14,15 @@ super::catalogue! {
     /// Envoy's policies.
     envoy: EnvoyMethod<Servers = ProxyServers, Request = ProxyRequest> {
         /// The least loaded of a few random servers; with unequal weights round robin by weight over load.
-        least_request::LeastRequest {
+        least_request::LeastRequest [NotRecorded] {
             source: "Envoy 0a31a54, `least_request_lb.cc`",
             shares: ByWeight(Exact), ties: Nothing, refuses: Never, cost: Draws,
         },
         /// A ring whose size, not the points per server, is given.
-        ring_hash::RingHash {
+        ring_hash::RingHash [NotRecorded] {
             source: "Envoy 0d2acde, `ring_hash_lb.cc`",
             shares: ByWeight(PointsInAll(1_024)),
-            ties: Client { out: AtMost(0.05), deleted: AtMost(0.05) },
+            ties: Client { out: AtMost(0.1), deleted: AtMost(0.1) },
             refuses: Never,
             cost: Ring,
         },

@@ -57,7 +57,7 @@ pub struct Prequal {
 }
 
 impl Default for Prequal {
-    /// The paper's values: 3 probes, quantile 2^-0.25, 1 s.
+    /// The paper's values: 3 probes, quantile 2^-0.25, 1 s; its pool of 16 and one removal a request are constants above.
     fn default() -> Self {
         Self {
             probe_rate: 3,
@@ -88,11 +88,14 @@ struct Probe {
 struct Answers {
     last: [(u32, SimDuration); MEMORY],
     count: u32,
+    /// What was reported last, at how many requests in flight; `None` after a new answer.
+    reported: Option<(u32, SimDuration)>,
 }
 
 impl Answers {
     #[inline]
     fn add(&mut self, in_flight: u32, took: SimDuration) {
+        self.reported = None;
         self.last[self.count as usize % MEMORY] = (in_flight, took);
         // Beyond one round only the place matters, so the count may fall back by whole rounds.
         self.count = if self.count == u32::MAX { MEMORY as u32 - 1 } else { self.count + 1 };
@@ -100,18 +103,29 @@ impl Answers {
 
     /// The median answer at about `in_flight`; zero if there was none, which makes an unknown server worth a try.
     #[inline]
-    fn latency_at(&self, in_flight: u32) -> SimDuration {
-        let mut nearest = [(u32::MAX, SimDuration::ZERO); NEAREST];
-        let known = &self.last[..(self.count as usize).min(MEMORY)];
-        for &(at, took) in known {
-            let mut entry = (at.abs_diff(in_flight), took);
-            for place in &mut nearest {
-                if entry < *place {
-                    std::mem::swap(place, &mut entry);
-                }
+    fn latency_at(&mut self, in_flight: u32) -> SimDuration {
+        match self.reported {
+            Some((at, latency)) if at == in_flight => latency,
+            _ => {
+                let latency = self.median_near(in_flight);
+                self.reported = Some((in_flight, latency));
+                latency
             }
         }
-        let mut times = nearest.map(|(_, took)| took);
+    }
+
+    fn median_near(&self, in_flight: u32) -> SimDuration {
+        // Distance above time in one number: choosing the lesser of two such takes no branch, which would be guessed wrong
+        // every other time.
+        let mut nearest = [u128::MAX; NEAREST];
+        let known = &self.last[..(self.count as usize).min(MEMORY)];
+        for &(at, took) in known {
+            let mut entry = u128::from(at.abs_diff(in_flight)) << 64 | u128::from(took.0);
+            for place in &mut nearest {
+                (*place, entry) = ((*place).min(entry), (*place).max(entry));
+            }
+        }
+        let mut times = nearest.map(|entry| SimDuration(entry as u64));
         let found = &mut times[..known.len().min(NEAREST)];
         found.sort_unstable();
         found.get(found.len() / 2).copied().unwrap_or(SimDuration::ZERO)
@@ -257,7 +271,7 @@ impl Balancer for Prequal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::properties::{numbered, table_of};
+    use super::super::fixture::{numbered, table_of};
     use super::*;
 
     fn ms(millis: u64) -> SimDuration {

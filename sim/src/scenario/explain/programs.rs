@@ -5,18 +5,23 @@ use crate::balancer::haproxy::{HaproxyMethod, HashFunction, HashType};
 use crate::balancer::lvs::SchedulerFlags;
 use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::SimDuration;
-use crate::scenario::Scenario;
+use crate::scenario::{Keys, Scenario};
 use crate::tier::haproxy::{HaproxyConfig, StickKey};
 use crate::tier::lvs::{Forwarding, LvsConfig};
-use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig};
-use crate::tier::proxy::ProxyConfig;
+use crate::tier::nginx::{NextUpstream, NginxConfig, StickyCookie};
+use crate::tier::proxy::{ProxyConfig, Subset};
 
 /// The options of an nginx.
-pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, scenario: &Scenario) {
-    if config.method.hashes_key()
-        && let Some((name, _)) = HashKey::NAMES.iter().find(|(_, key)| *key == config.hash_key)
-    {
-        d.line("key", text(name));
+pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, keys: &Keys, scenario: &Scenario) {
+    // Options are shown to be changed, so what is shown is a copy.
+    config.method.clone().options(d);
+    d.line("version", text(config.version.name()));
+    let sticky = or_none(config.sticky.as_ref(), |StickyCookie { name, expires }| {
+        format!("{{ cookie = {}, expires = {} }}", text(name), or_none(*expires, duration))
+    });
+    d.line("sticky", sticky);
+    if let Some(key) = &keys.hash {
+        d.line("key", text(key.text()));
     }
     d.line("proxy_next_upstream", text(&next_upstream(config.next_upstream)));
     d.line("proxy_next_upstream_tries", config.next_upstream_tries);
@@ -27,12 +32,13 @@ pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, scenario: &Scen
     d.line("zone", config.zone);
     for (server, options) in scenario.servers.iter().zip(&config.servers) {
         let value = format!(
-            "{{ weight = {}, max_fails = {}, fail_timeout = {}, max_conns = {}, down = {}, backup = {} }}",
+            "{{ weight = {}, max_fails = {}, fail_timeout = {}, max_conns = {}, down = {}, drain = {}, backup = {} }}",
             options.weight,
             options.max_fails,
             seconds(options.fail_timeout_s),
             options.max_conns,
             options.down,
+            options.drain,
             options.backup
         );
         d.line(&format!("servers.{}", key(&server.name)), value);
@@ -87,7 +93,7 @@ pub(super) fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario
 }
 
 /// The options of an HAProxy.
-pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, scenario: &Scenario) {
+pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys, scenario: &Scenario) {
     if let Some(options) = config.method.hash_options() {
         let HashType { consistent, function, avalanche } = options.hash_type;
         let name = HashFunction::NAMES.iter().find(|(_, of)| *of == function).map_or("", |(name, _)| name);
@@ -96,10 +102,7 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, scenario: &
         d.line("hash-type", text(&words.collect::<Vec<_>>().join(" ")));
         d.line("hash-balance-factor", options.balance_factor);
     }
-    if let HaproxyMethod::Random(random) = &config.method {
-        d.line("draws", random.draws());
-        d.line("hash-balance-factor", random.balance_factor());
-    }
+    show_balance(d, &config.method, keys);
     d.line("allbackups", config.allbackups);
     d.line("retries", config.retries);
     match config.redispatch {
@@ -107,6 +110,14 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, scenario: &
         redispatch => d.line("redispatch", redispatch.is_some()),
     }
     d.line("timeout_connect", duration(config.connect_timeout));
+    for (key, time) in [("timeout_queue", config.queue_timeout)] {
+        if !time.is_zero() {
+            d.line(key, duration(time));
+        }
+    }
+    if config.fullconn != 0 {
+        d.line("fullconn", config.fullconn);
+    }
     d.line("cookie", text(if config.cookie.is_some() { "insert" } else { "none" }));
     d.line("persist", config.persist);
     if let Some(stick) = &config.stick {
@@ -128,10 +139,45 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, scenario: &
     for (server, line) in scenario.servers.iter().zip(&config.servers) {
         let options = line.server;
         let value = format!(
-            "{{ weight = {}, id = {}, backup = {}, disabled = {} }}",
-            options.weight, options.id, options.backup, options.disabled
+            "{{ weight = {}, id = {}, backup = {}, disabled = {}, maxconn = {}, minconn = {}, maxqueue = {} }}",
+            options.weight,
+            options.id,
+            options.backup,
+            options.disabled,
+            options.maxconn,
+            options.minconn,
+            options.maxqueue
         );
         d.line(&format!("servers.{}", key(&server.name)), value);
+    }
+}
+
+/// The arguments of `balance`.
+fn show_balance(d: &mut Document, method: &HaproxyMethod, keys: &Keys) {
+    let key = keys.hash.as_ref().map_or("", |key| key.text());
+    match method {
+        HaproxyMethod::Random(random) => {
+            d.line("draws", random.draws());
+            d.line("hash-balance-factor", random.balance_factor());
+        }
+        HaproxyMethod::Uri(uri) => {
+            let part = uri.part();
+            d.line("whole", part.whole);
+            d.line("path-only", part.path_only);
+            for (key, number) in [("len", part.len), ("depth", part.depth)] {
+                if let Some(number) = number {
+                    d.line(key, number);
+                }
+            }
+        }
+        HaproxyMethod::UrlParam(param) => d.line("name", text(param.name())),
+        HaproxyMethod::Hdr(hdr) => {
+            let name = key.split_once('(').map_or("", |(_, rest)| rest.trim_end_matches(')'));
+            d.line("name", text(name));
+            d.line("use_domain_only", hdr.uses_domain_only());
+        }
+        HaproxyMethod::Hash(_) => d.line("sample", text(key)),
+        _ => {}
     }
 }
 
@@ -142,6 +188,15 @@ pub(super) fn show_proxy(d: &mut Document, config: &ProxyConfig, scenario: &Scen
     d.line("max_tries", config.max_tries);
     d.line("ejection_failures", config.ejection.failures);
     d.line("ejection_time", duration(config.ejection.time));
+    d.line("healthy_panic_threshold", format!("{:?}", config.panic_threshold));
+    let subset = match config.subset {
+        Subset::All => "\"all\"".to_owned(),
+        Subset::Deterministic { size } => format!("{{ deterministic = {{ size = {size} }} }}"),
+        Subset::Random { size } => format!("{{ random = {{ size = {size} }} }}"),
+    };
+    d.line("subset", subset);
+    let cookie = or_none(config.cookie, |life| format!("{{ ttl = {} }}", or_none(life.idle, duration)));
+    d.line("cookie", cookie);
     for (server, options) in scenario.servers.iter().zip(&config.servers) {
         d.line(&format!("servers.{}", key(&server.name)), format!("{{ weight = {} }}", options.weight));
     }
@@ -162,6 +217,14 @@ impl OptionVisitor for Document {
 
     fn duration(&mut self, name: &'static str, value: &mut SimDuration, _min: SimDuration) {
         self.line(name, duration(*value));
+    }
+
+    fn limit(&mut self, name: &'static str, value: &mut Option<SimDuration>, _min: SimDuration) {
+        self.line(name, or_none(*value, duration));
+    }
+
+    fn word(&mut self, name: &'static str, value: &mut usize, words: &'static [&'static str]) {
+        self.line(name, text(words[*value]));
     }
 
     fn flag(&mut self, name: &'static str, value: &mut bool) {

@@ -1,19 +1,19 @@
 //! HAProxy's options, spelled as in `haproxy.cfg` (spaces as `_`), with the limits and defaults of HAProxy 2.6.
 
-use super::Names;
+use super::Site;
 use super::balancer::per_server;
 use super::cluster::ReadServer;
-use crate::balancer::haproxy::{HaproxyMethod, HashOptions, HashType, WEIGHT_MAX};
+use super::request::sample;
+use crate::balancer::haproxy::{HaproxyMethod, HaproxyServer, HashOptions, HashType, WEIGHT_MAX};
 use crate::engine::SimDuration;
 use crate::health::HaproxyCheck;
+use crate::scenario::Keys;
 use crate::scenario::section::{Item, Section};
-use crate::tier::HaproxyConfig;
 use crate::tier::haproxy::{
     CookieMode, HaproxyLine, StickConfig, StickKey, StickRule, StickSource, StickTableConfig, StoreAt,
 };
+use crate::tier::{HaproxyConfig, Key};
 
-/// Algorithms whose key no simulated request has.
-const KEYED: [&str; 5] = ["uri", "url_param", "hdr", "rdp-cookie", "hash"];
 /// Longest time that HAProxy takes: its timers have 31 bits of milliseconds.
 const TIME_MAX: SimDuration = SimDuration::from_millis(i32::MAX as u64);
 /// Retries at most; more would only drown the run in tries.
@@ -24,34 +24,21 @@ const DRAWS_MAX: u64 = 1_000;
 const BALANCE_FACTOR_MAX: u64 = 65_535;
 
 /// The configuration of the algorithm called `name`.
-pub(super) fn haproxy(
-    s: &mut Section<'_>,
-    name: &str,
-    names: &Names,
-    servers: Option<&[ReadServer]>,
-) -> Option<HaproxyConfig> {
-    if KEYED.contains(&name) {
-        let message = format!("`haproxy.{name}` is not modelled in scenarios yet");
-        let help = "a simulated request shows its client's address: `haproxy.source` hashes that";
-        s.report().error_with_help(s.span(), message, help);
-        s.entries();
-        return None;
-    }
-    let (hashes, random) = (name == "source", name == "random");
+pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Option<(HaproxyConfig, Keys)> {
+    let hashes = HaproxyMethod::by_name(name)?.hashes();
+    let random = name == "random";
     let why = |key: &str| format!("`{key}` has no meaning with `haproxy.{name}`");
     if !hashes {
-        s.refuse(&["hash-type"], why, "only algorithms that hash a key have it: `haproxy.source`");
+        s.refuse(&["hash-type"], why, "only algorithms that hash a key have it, such as `haproxy.source`");
     }
     if !hashes && !random {
-        let help = "it bounds the load on the ring of `haproxy.source` and `haproxy.random`";
+        let help = "it bounds the load on the ring of `haproxy.random` and of the algorithms that hash a key";
         s.refuse(&["hash-balance-factor"], why, help);
     }
     if !random {
         s.refuse(&["draws"], why, "it is the argument of `random`: `haproxy.random = { draws = 2 }`");
     }
-    let later = |key: &str| format!("`{key}` is not modelled in scenarios yet");
-    s.refuse(&["maxconn"], later, "queues in the servers are: `queue` of their capacity");
-
+    let balance = balance(s, name, site);
     let hash_type = match hashes {
         true => s.optional("hash-type", HashType::default(), |item| hash_type(&item)),
         false => Some(HashType::default()),
@@ -60,25 +47,24 @@ pub(super) fn haproxy(
         true => s.optional("hash-balance-factor", 0, |item| balance_factor(&item)),
         false => Some(0),
     };
-    let draws = match random {
-        true => s.optional("draws", 2, |item| item.integer(1, DRAWS_MAX)),
-        false => Some(0),
-    };
     let allbackups = s.optional("allbackups", false, |item| item.boolean());
     let retries = s.optional("retries", 3, |item| item.integer(0, RETRIES_MAX).map(|n| n as u32));
     let redispatch = s.optional("redispatch", None, |item| redispatch(&item));
     let connect_timeout = s.optional("timeout_connect", SimDuration::from_secs(5), |item| time(&item));
+    let queue_timeout = s.optional("timeout_queue", SimDuration::ZERO, |item| time(&item));
+    let fullconn = s.optional("fullconn", 0, |item| item.u32_at_least(1));
+    let limits = limits(s, HaproxyLine::new(1).server);
     let cookie = s.optional("cookie", None, |item| {
         item.one_of(&[("none", None), ("insert", Some(CookieMode::Insert { preserve: false }))])
     });
     let persist = s.optional("persist", false, |item| item.boolean());
     let stick = s.optional("stick-table", None, |item| stick_table(&item).map(Some));
     let check = s.optional("check", None, |item| check(&item).map(Some));
-    let own = per_server(s, names)?;
-    let (check, cookie) = (check?, cookie?);
-    let read = servers?.iter().enumerate().map(|(place, server)| {
+    let own = per_server(s, site.names)?;
+    let (check, cookie, limits) = (check?, cookie?, limits?);
+    let read = site.servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
-        let mut line = line(s, item, place, server)?;
+        let mut line = line(s, item, place, server, limits)?;
         line.check = check;
         // What names a server in its cookie makes no difference, as long as no other has the same.
         line.cookie = cookie.map(|_| line.server.id.to_string().into_bytes().into());
@@ -87,23 +73,75 @@ pub(super) fn haproxy(
     let read: Vec<_> = read.collect();
     let servers = read.into_iter().collect::<Option<Vec<_>>>()?;
     let options = HashOptions { hash_type: hash_type?, balance_factor: balance_factor? };
-    let balance = if random { format!("random({})", draws?) } else { name.to_owned() };
+    let (balance, hash) = balance?;
     let method = HaproxyMethod::configure(&balance, options, 1).ok()?;
     let config = HaproxyConfig {
         allbackups: allbackups?,
         retries: retries?,
         redispatch: redispatch?,
         connect_timeout: connect_timeout?,
+        queue_timeout: queue_timeout?,
+        fullconn: fullconn?,
         cookie,
         persist: persist?,
         stick: stick?,
         ..HaproxyConfig::new(method, servers)
     };
+    let grows = |line: &HaproxyLine| line.server.minconn != 0 && line.server.minconn < line.server.maxconn;
+    if config.fullconn == 0 && config.servers.iter().any(grows) {
+        let help = "add `fullconn = 1_000`: with so many requests in the backend `maxconn` counts, with fewer a share of it";
+        let message = "`minconn` below `maxconn` has no effect without `fullconn`".into();
+        s.report().error_with_help(s.span(), message, help);
+        return None;
+    }
     if let Err(error) = config.check() {
         s.report().error(s.span(), error.to_string());
         return None;
     }
-    Some(config)
+    Some((config, Keys { hash, stick: None }))
+}
+
+/// The arguments of `balance`, and what of a request it hashes beside the address.
+fn balance(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Option<(String, Option<Key>)> {
+    let uri = || Some(Key::uri(site.request));
+    match name {
+        "random" => {
+            let draws = s.optional("draws", 2, |item| item.integer(1, DRAWS_MAX))?;
+            Some((format!("random({draws})"), None))
+        }
+        "uri" => {
+            let [whole, path_only] =
+                ["whole", "path-only"].map(|key| s.optional(key, false, |item| item.boolean()));
+            let [len, depth] =
+                ["len", "depth"].map(|key| s.optional(key, None, |item| item.u32_at_least(0).map(Some)));
+            let mut words = "uri".to_owned();
+            for (word, set) in [(" whole", whole?), (" path-only", path_only?)] {
+                words += if set { word } else { "" };
+            }
+            for (word, number) in [("len", len?), ("depth", depth?)] {
+                words += &number.map_or_else(String::new, |number| format!(" {word} {number}"));
+            }
+            Some((words, uri()))
+        }
+        "url_param" => {
+            let name = s.required("name", |item| {
+                let name = item.name()?;
+                sample(&item, &format!("url_param({name})"), site).map(|_| name)
+            })?;
+            Some((format!("url_param {name}"), uri()))
+        }
+        "hdr" => {
+            let key = s.required("name", |item| sample(&item, &format!("req.hdr({})", item.name()?), site));
+            let domain = s.optional("use_domain_only", false, |item| item.boolean())?;
+            Some((format!("hdr(){}", if domain { " use_domain_only" } else { "" }), Some(key?)))
+        }
+        "rdp-cookie" => Some((name.to_owned(), Some(Key::user()))),
+        "hash" => {
+            let key = s.required("sample", |item| sample(&item, item.string()?, site))?;
+            Some((name.to_owned(), Some(key)))
+        }
+        _ => Some((name.to_owned(), None)),
+    }
 }
 
 fn hash_type(item: &Item<'_>) -> Option<HashType> {
@@ -180,14 +218,24 @@ fn check(item: &Item<'_>) -> Option<HaproxyCheck> {
     })
 }
 
+/// `maxconn`, `minconn` and `maxqueue`, for all servers or for one.
+fn limits(s: &mut Section<'_>, defaults: HaproxyServer) -> Option<HaproxyServer> {
+    let [maxconn, minconn, maxqueue] =
+        [("maxconn", defaults.maxconn), ("minconn", defaults.minconn), ("maxqueue", defaults.maxqueue)]
+            .map(|(key, default)| s.optional(key, default, |item| item.u32_at_least(0)));
+    Some(HaproxyServer { maxconn: maxconn?, minconn: minconn?, maxqueue: maxqueue?, ..defaults })
+}
+
 /// One `server` line.
 fn line(
     options: &Section<'_>,
     own: Option<&Item<'_>>,
     place: usize,
     server: &ReadServer,
+    limits: HaproxyServer,
 ) -> Option<HaproxyLine> {
     let mut line = HaproxyLine::new(place as u32 + 1);
+    line.server = HaproxyServer { id: line.server.id, ..limits };
     let cluster_weight = || {
         let weight = server.weight?;
         if weight > WEIGHT_MAX {
@@ -207,12 +255,12 @@ fn line(
         Some(item) => item.integer(0, WEIGHT_MAX.into()).map(|weight| weight as u32),
         None => cluster_weight(),
     };
-    let later = |key: &str| format!("`{key}` is not modelled in scenarios yet");
-    s.refuse(&["maxconn"], later, "queues in the servers are: `queue` of their capacity");
+    let own_limits = self::limits(s, line.server);
     let id = s.optional("id", line.server.id, |item| item.integer(1, i32::MAX as u64).map(|id| id as u32));
     let backup = s.optional("backup", false, |item| item.boolean());
     let disabled = s.optional("disabled", false, |item| item.boolean());
     section.finish();
+    line.server = own_limits?;
     line.server.weight = weight?;
     line.server.id = id?;
     line.server.backup = backup?;
@@ -252,6 +300,8 @@ mod tests {
             "{ haproxy.static-rr = { cookie = \"insert\", redispatch = true, timeout_connect = \"200ms\" } }",
             "{ haproxy.first = { allbackups = true, servers = { c = { backup = true, weight = 7, id = 9 } } } }",
             "{ haproxy.leastconn = { stick-table = { size = 9, expire = \"5s\", type = \"ipv6\", nopurge = true } } }",
+            "{ haproxy.leastconn = { maxconn = 9, maxqueue = 4, timeout_queue = \"2s\", servers = { c = { maxconn = 3 } } } }",
+            "{ haproxy.first = { maxconn = 9, minconn = 2, fullconn = 50 } }",
             "{ haproxy.roundrobin = { check = { inter = \"1s\", fastinter = \"200ms\", rise = 3, fall = 4 } } }",
         ] {
             let (config, explained) = read(&text(balancer)).unwrap_or_else(|error| panic!("{error}"));
@@ -271,13 +321,18 @@ mod tests {
             ("source = { hash-type = \"consistent md5\" }", "`hash-type` does not know `md5`"),
             ("source = { hash-balance-factor = 90 }", "`hash-balance-factor` must be 0 or above 100, got 90"),
             ("leastconn = { draws = 2 }", "`draws` has no meaning with `haproxy.leastconn`"),
-            ("leastconn = { maxconn = 2 }", "`maxconn` is not modelled in scenarios yet"),
+            (
+                "leastconn = { maxconn = 2, minconn = 1 }",
+                "`minconn` below `maxconn` has no effect without `fullconn`",
+            ),
             ("first = { servers = { a = { weight = 257 } } }", "`weight` must be at most 256, got 257"),
             ("first = { servers = { c = { id = 1 } } }", "server 2: `id` 1 is taken by a server before it"),
             ("first = { check = { rise = 0 } }", "`rise` must be at least 1, got 0"),
             ("first = { stick-table = { size = 0, expire = \"1s\" } }", "`size` must be at least 1, got 0"),
             ("first = { max_fails = 1 }", "unknown key `max_fails`"),
-            ("url_param = {}", "`haproxy.url_param` is not modelled in scenarios yet"),
+            ("url_param = {}", "missing key `name`"),
+            ("url_param = { name = \"id\" }", "no request has a parameter `id`"),
+            ("hash = { sample = \"path,lower\" }", "unknown variable `path,lower`"),
         ] {
             let error = read(&text(&format!("{{ haproxy.{options} }}"))).expect_err(options);
             assert!(error.contains(message), "{options}: {error}");

@@ -2,8 +2,8 @@
 
 use evenkeel_sim::balancer::nginx::NginxMethod;
 use evenkeel_sim::cluster::{RunOutcome, RunSetup, run};
+use evenkeel_sim::metrics::LossCause;
 use evenkeel_sim::scenario::{Diagnostic, Program, Scenario};
-use evenkeel_sim::tier::nginx::HashKey;
 
 use super::read;
 
@@ -54,19 +54,18 @@ fn losses(balancer: &str) -> u64 {
 
 #[test]
 fn a_hash_key_is_named_as_in_nginx_and_explained() {
-    for (written, key, shown) in [
-        ("{}", HashKey::RemoteAddr, "remote_addr"),
-        ("{ key = \"remote_addr\" }", HashKey::RemoteAddr, "remote_addr"),
-        ("{ key = \"$binary_remote_addr\" }", HashKey::BinaryRemoteAddr, "binary_remote_addr"),
-        ("{ key = \"cookie\" }", HashKey::Cookie, "cookie"),
-        ("{ key = \"$cookie_sid\" }", HashKey::Cookie, "cookie"),
+    for (written, shown) in [
+        ("{}", "$remote_addr"),
+        ("{ key = \"remote_addr\" }", "$remote_addr"),
+        ("{ key = \"$binary_remote_addr\" }", "$binary_remote_addr"),
+        ("{ key = \"$cookie_sid\" }", "$cookie_sid"),
+        ("{ key = \"$host$request_uri\" }", "$host$request_uri"),
     ] {
         for method in ["hash", "hash_consistent"] {
             let loaded = read(&text(&format!("{{ nginx.{method} = {written} }}"))).expect(written);
             let Program::Nginx(config) = &loaded.scenario.strategies[0].tiers[0].program else {
                 panic!("an nginx");
             };
-            assert_eq!(config.hash_key, key);
             assert_eq!(config.servers[1].address, "10.0.0.2:80");
             let explained = loaded.resolved.to_string();
             assert!(explained.contains(&format!("key = \"{shown}\"\n")), "{explained}");
@@ -77,10 +76,14 @@ fn a_hash_key_is_named_as_in_nginx_and_explained() {
 
 #[test]
 fn what_a_hash_cannot_hash_is_said() {
-    for key in ["uri", "$request_uri", "$arg_page", "$http_x_user"] {
+    for (key, message, remedy) in [
+        ("$arg_page", "no request has a parameter `page`", "params = { page = "),
+        ("$http_x_user", "no request has a header `x_user`", "headers = { x_user = "),
+        ("a$", "unknown variable ``", ""),
+    ] {
         let mistake = only_mistake(&format!("{{ nginx.hash = {{ key = \"{key}\" }} }}"));
-        assert_eq!(mistake.message, format!("`key` \"{key}\" is not modelled yet"));
-        assert!(mistake.help.is_some_and(|help| help.contains("\"cookie\"")));
+        assert!(mistake.message.ends_with(message), "{}", mistake.message);
+        assert!(mistake.help.is_some_and(|help| help.contains(remedy)));
     }
     let mistake = only_mistake("{ nginx.hash = { key = \"$remote_adr\" } }");
     assert_eq!(mistake.message, "unknown variable `remote_adr`");
@@ -143,4 +146,40 @@ fn a_hash_of_what_stays_keeps_sessions_and_chance_does_not() {
     for balancer in ["\"nginx.random\"", "\"nginx.random_two\"", "\"nginx.least_conn\""] {
         assert!(losses(balancer) > 100, "{balancer}");
     }
+}
+
+#[test]
+fn cookies_keep_sessions_with_every_method_and_are_explained() {
+    for method in NginxMethod::ENTRIES.iter().filter(|method| method.name != "fair") {
+        let options = match method.name {
+            "session_sticky" => "{}",
+            _ => "{ version = \"1.30.2\", sticky = { cookie = \"srv_id\", expires = \"1h\" } }",
+        };
+        let balancer = format!("{{ nginx.{} = {options} }}", method.name);
+        assert_eq!(losses(&balancer), 0, "{balancer}");
+        let explained = read(&text(&balancer)).expect("no mistakes").resolved.to_string();
+        assert!(read(&explained).is_ok_and(|again| again.resolved.to_string() == explained), "{explained}");
+    }
+    let short = "{ nginx.random = { version = \"1.30\", sticky = { cookie = \"s\", expires = \"1s\" } } }";
+    let causes = outcome(&scenario(short)).counts.ledger.losses_by_cause;
+    assert!(causes[LossCause::AffinityExpired as usize] > 100, "{causes:?}");
+    assert_eq!(causes.iter().sum::<u64>(), causes[LossCause::AffinityExpired as usize]);
+}
+
+#[test]
+fn what_came_with_a_later_version_says_so_and_an_unknown_version_lists_those_that_are_known() {
+    let mistake = only_mistake("{ nginx.ip_hash = { sticky = { cookie = \"s\" } } }");
+    assert!(
+        mistake.message.contains("`sticky` came with nginx 1.29.6, and this is 1.22"),
+        "{}",
+        mistake.message
+    );
+    assert!(mistake.message.contains("set `version = \"1.30\"`"), "{}", mistake.message);
+    let mistake = only_mistake("{ nginx.ip_hash = { version = \"1.19.3\" } }");
+    assert_eq!(mistake.message, "nginx 1.19.3 is not known to this simulator");
+    assert!(mistake.help.is_some_and(|help| help.ends_with("`1.22`, `1.24`, `1.26`, `1.28`, `1.30`")));
+    let learn = "{ nginx.round_robin = { version = \"1.30\", sticky = { learn = \"x\", cookie = \"s\" } } }";
+    assert_eq!(only_mistake(learn).message, "`sticky learn` is not modelled");
+    let mistake = only_mistake("{ nginx.fair = { weight_mode = \"peek\" } }");
+    assert!(mistake.help.is_some_and(|help| help.contains("`peak`")), "{}", mistake.message);
 }
