@@ -7,6 +7,7 @@ pub mod accounting;
 mod closed_loop;
 mod connection;
 mod cookies;
+mod dealt;
 pub mod event;
 mod evidence;
 mod faults;
@@ -44,6 +45,7 @@ use crate::table::Column;
 use crate::tier::Instance;
 
 use cookies::CookieJars;
+use dealt::DealtUsers;
 use event::Event;
 use open_loop::Source;
 use queue::Waiting;
@@ -117,6 +119,8 @@ struct VisitSamplers {
     think: Sampler,
     away: Sampler,
     pages: PageSampler,
+    /// Who each client is, if the population's users are those of a log.
+    users: Option<DealtUsers>,
 }
 
 impl Samplers {
@@ -135,6 +139,7 @@ impl Samplers {
                     think: think.sampler(),
                     away: away.sampler(),
                     pages: population.pages.sampler(),
+                    users: None,
                 }
             })
             .collect();

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
 use super::cookies::CookieJars;
+use super::dealt::DealtUsers;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::open_loop::{PoissonSource, Source};
@@ -16,12 +17,12 @@ use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
 use crate::engine::{Ladder, SimDuration, SimTime, Simulation};
 use crate::health::active::TcpChecker;
-use crate::ids::{ClientId, ServerId};
+use crate::ids::{ClientId, PopulationId, ServerId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::addresses::{AddressesExhausted, NetworkDealer, place_clients};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
-use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
+use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic, UserFile};
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::tier::proxy::ProxyDraws;
@@ -173,7 +174,22 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     scenario.scripted_clients.iter().for_each(|client| dealer.reserve(client.address));
     let mut clients = Clients::new();
     let mut firsts = Vec::new();
+    let mut samplers = Samplers::new(scenario, strategy);
     for (number, population) in scenario.populations.iter().enumerate() {
+        if let Some(UserFile { table, .. }) = &population.users {
+            let number = number as u64;
+            let (places, users) =
+                DealtUsers::place(table, population.clients, number, &streams.addresses, &mut dealer)?;
+            let first = clients.add_population(&places);
+            let think_mean = match &population.traffic {
+                Traffic::ClosedLoop(plan) => plan.think.mean(),
+                Traffic::Poisson { .. } => 0.0,
+            };
+            samplers.visits[PopulationId(number as u16)].users =
+                Some(DealtUsers::new(table, first, users, think_mean));
+            firsts.push(first);
+            continue;
+        }
         let places = place_clients(
             &population.address,
             population.clients,
@@ -202,7 +218,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         scenario,
         strategy,
         streams,
-        samplers: Samplers::new(scenario, strategy),
+        samplers,
         tiers: strategy
             .tiers
             .iter()
@@ -324,8 +340,14 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
         if let Traffic::ClosedLoop(plan) = &population.traffic {
             for client in first.0..first.0 + population.clients {
                 // Users are away when the run begins, for the rest of an absence that began before it.
-                let rest = plan.away.residual(&model.streams.initial, u64::from(client), 0);
-                let begins = SimTime::ZERO + SimDuration::from_secs_f64(rest);
+                let users = &model.samplers.visits[model.clients.row(ClientId(client)).population()].users;
+                let begins = match users {
+                    Some(users) => users.begins(ClientId(client), &model.streams.initial),
+                    None => {
+                        let rest = plan.away.residual(&model.streams.initial, u64::from(client), 0);
+                        SimTime::ZERO + SimDuration::from_secs_f64(rest)
+                    }
+                };
                 pending.at(begins, Event::ClientActs(ClientId(client)).word());
             }
         }

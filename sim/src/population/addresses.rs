@@ -121,12 +121,8 @@ pub fn place_clients(
         let network = dealer.deal()?;
         let hosts = addresses_in_network(plan.addresses_per_24, addresses, population, network_number);
         network_number += 1;
-        // A random start and an odd step visit 254 hosts without meeting one twice, since 1..=254 are taken modulo 254
-        // and the step is coprime to it.
-        let start = addresses.below(254, population << 40 | 1 << 39 | network_number, 0);
         for host in 0..hosts {
-            let last_octet = 1 + (start + u64::from(host) * 93) % 254;
-            let address = IpAddr::V4(Ipv4Addr::from(network << 8 | last_octet as u32));
+            let address = host_address(network, host, addresses, population, network_number);
             let on_address = users_on_address(plan.users_per_address, users, population, address_number);
             address_number += 1;
             for rank in 0..on_address {
@@ -138,6 +134,15 @@ pub fn place_clients(
         }
     }
     Ok(places)
+}
+
+/// The address of a network's host: of the first 254 hosts no two have the same. `number` names the network in the stream.
+pub fn host_address(network: u32, host: u32, addresses: &Stream, population: u64, number: u64) -> IpAddr {
+    // A random start and an odd step visit 254 hosts without meeting one twice, since 1..=254 are taken modulo 254
+    // and the step is coprime to it.
+    let start = addresses.below(254, population << 40 | 1 << 39 | number, 0);
+    let last_octet = 1 + (start + u64::from(host) * 93) % 254;
+    IpAddr::V4(Ipv4Addr::from(network << 8 | last_octet as u32))
 }
 
 /// 1 plus a geometric number with the given mean in all, at most 254.

@@ -4,7 +4,9 @@ pub mod addresses;
 pub mod clients;
 mod pages;
 pub mod replay;
+pub mod users;
 
+pub use users::UserTable;
 pub use pages::{PageSampler, SitePages};
 
 use std::net::IpAddr;

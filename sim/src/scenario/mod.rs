@@ -21,7 +21,7 @@ use crate::engine::{Distribution, SimDuration};
 use crate::ids::ServerId;
 use crate::metrics::{MetricId, Phase};
 use crate::population::replay::{LogFormat, SessionsBy};
-use crate::population::{AddressPlan, SitePages};
+use crate::population::{AddressPlan, SitePages, UserTable};
 use crate::session::{OnUnknownId, SessionPlan};
 use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, RequestFields};
 
@@ -85,12 +85,24 @@ pub struct Population {
     pub clients: u32,
     /// The addresses that they come from.
     pub address: AddressPlan,
+    /// The users of a log, whom the population's are like; their networks, visits and absences then come from there, and the
+    /// plans' do not count.
+    pub users: Option<UserFile>,
     /// How their requests come about.
     pub traffic: Traffic,
     /// How their connections are used.
     pub connection: ConnectionRules,
     /// The pages among which their requests choose.
     pub pages: SitePages,
+}
+
+/// Users of a log.
+#[derive(Clone, Debug)]
+pub struct UserFile {
+    /// The file; as written when absolute, else relative to the scenario's folder.
+    pub file: PathBuf,
+    /// What is in it.
+    pub table: Arc<UserTable>,
 }
 
 /// How requests come about.

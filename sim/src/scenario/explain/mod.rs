@@ -18,7 +18,7 @@ use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
     ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Program, Scenario,
-    ScriptedClient, Strategy, Traffic, Vary, VisitPlan,
+    ScriptedClient, Strategy, Traffic, Vary, UserFile, VisitPlan,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -186,15 +186,20 @@ fn show_population(d: &mut Document, population: &Population, visit_preset: Opti
     if let Traffic::Poisson { rate } = population.traffic {
         d.line("arrivals", format!("{{ poisson = {{ rate = {rate:?} }} }}"));
     }
-    d.header("[population.address]");
-    show_address(d, &population.address, visit_preset.is_some());
+    if let Some(UserFile { file, table }) = &population.users {
+        let (file, sha256) = (text(&file.to_string_lossy()), text(table.sha256()));
+        d.line("users", format!("{{ file = {file}, sha256 = {sha256} }}"));
+    } else {
+        d.header("[population.address]");
+        show_address(d, &population.address, visit_preset.is_some());
+    }
     if let Traffic::ClosedLoop(visit) = &population.traffic {
         d.header("[population.visit]");
         if let Some(preset) = visit_preset.flatten() {
             d.comment(preset);
             d.line("preset", text(preset.name));
         }
-        show_visit(d, visit);
+        show_visit(d, visit, population.users.is_none());
     }
     d.header("[population.connection]");
     show_connection(d, population.connection);
@@ -220,10 +225,14 @@ fn show_address(d: &mut Document, address: &AddressPlan, comments: bool) {
     d.line("addresses_per_24", format!("{:?}", address.addresses_per_24));
 }
 
-fn show_visit(d: &mut Document, visit: &VisitPlan) {
-    d.line("clicks", show_distribution(&visit.clicks, Quantity::Count));
+fn show_visit(d: &mut Document, visit: &VisitPlan, by_law: bool) {
+    if by_law {
+        d.line("clicks", show_distribution(&visit.clicks, Quantity::Count));
+    }
     d.line("think", show_distribution(&visit.think, Quantity::Time));
-    d.line("away", show_distribution(&visit.away, Quantity::Time));
+    if by_law {
+        d.line("away", show_distribution(&visit.away, Quantity::Time));
+    }
     d.line("login", visit.login);
     d.line("form_token", visit.form_token);
     d.line("logins_again", visit.logins_again);

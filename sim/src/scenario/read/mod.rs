@@ -156,6 +156,17 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         visit_presets.push(preset);
         Some(population)
     });
+    let populations = match s.take("populations") {
+        Some(item) => {
+            let more = population::from_file(&item, default_connection, &mut sources);
+            populations.zip(more).map(|(mut populations, (more, presets))| {
+                visit_presets.extend(presets);
+                populations.extend(more);
+                populations
+            })
+        }
+        None => populations,
+    };
     if let Some(populations) = &populations {
         check_clients(s, populations);
     }
