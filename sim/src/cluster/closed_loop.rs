@@ -3,9 +3,9 @@
 //! A click's draws are named (client; visit, click, step), so that the same click has the same think time and service demand
 //! under every strategy. Logins that repeat a lost one have a stream of their own, named (client; visit, how often, step).
 
-use super::{Cluster, VisitSamplers};
 use super::event::Event;
 use super::request::{Draw, Origin, Purpose, Request};
+use super::{Cluster, VisitSamplers};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::ClientId;
@@ -111,7 +111,8 @@ impl<'a> Cluster<'a> {
 
     fn begin_visit(&mut self, now: SimTime, id: ClientId, plan: &VisitPlan) {
         let visit = self.clients.row(id).visit + 1;
-        let VisitSamplers { clicks: law, users, .. } = &self.samplers.visits[self.clients.row(id).population()];
+        let VisitSamplers { clicks: law, users, .. } =
+            &self.samplers.visits[self.clients.row(id).population()];
         let clicks = match users {
             Some(users) => users.clicks(id, visit, &self.streams.clicks),
             None => {

@@ -2,12 +2,13 @@
 
 pub mod addresses;
 pub mod clients;
+pub mod fit;
 mod pages;
 pub mod replay;
 pub mod users;
 
-pub use users::UserTable;
 pub use pages::{PageSampler, SitePages};
+pub use users::UserTable;
 
 use std::net::IpAddr;
 

@@ -96,11 +96,17 @@ impl UserTable {
             return Err(at(Some(1), format!("the columns must be {}", COLUMNS.join(","))));
         }
         let sha256 = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut table =
-            Self { networks: Vec::new(), addresses: Vec::new(), users: Vec::new(), lengths: Vec::new(), sha256 };
+        let mut table = Self {
+            networks: Vec::new(),
+            addresses: Vec::new(),
+            users: Vec::new(),
+            lengths: Vec::new(),
+            sha256,
+        };
         let mut previous: Option<(u32, u32)> = None;
         for record in reader.records() {
-            let record = record.map_err(|error| at(error.position().map(csv::Position::line), error.to_string()))?;
+            let record =
+                record.map_err(|error| at(error.position().map(csv::Position::line), error.to_string()))?;
             let line = record.position().map(csv::Position::line);
             table.add(&record, &mut previous).map_err(|why| at(line, why))?;
         }
@@ -117,7 +123,8 @@ impl UserTable {
             })
         };
         let seconds = |column: usize| {
-            let value = record[column].parse::<f32>().ok().filter(|value| (0.0..=SECONDS_MAX).contains(value));
+            let value =
+                record[column].parse::<f32>().ok().filter(|value| (0.0..=SECONDS_MAX).contains(value));
             value.ok_or_else(|| {
                 format!("`{}` must be 0 to {SECONDS_MAX} seconds, got `{}`", COLUMNS[column], &record[column])
             })
@@ -132,7 +139,11 @@ impl UserTable {
                 (Ok(length @ 1..), Ok(times @ 1..=VISITS_MAX)) => {
                     self.lengths.extend(std::iter::repeat_n(length, times));
                 }
-                _ => return Err(format!("`visits` are lengths of 1 to 65535, with `*` and how many; got `{part}`")),
+                _ => {
+                    return Err(format!(
+                        "`visits` are lengths of 1 to 65535, with `*` and how many; got `{part}`"
+                    ));
+                }
             }
         }
         let (think_s, away_s) = (seconds(3)?, seconds(4)?);
@@ -147,7 +158,9 @@ impl UserTable {
             return Err("more users or visits than can be numbered".into());
         }
         match *previous {
-            Some((last, _)) if network < last => return Err(format!("network {network} comes after network {last}")),
+            Some((last, _)) if network < last => {
+                return Err(format!("network {network} comes after network {last}"));
+            }
             Some((last, last_address)) if network == last => {
                 if address < last_address {
                     return Err(format!("address {address} comes after address {last_address}"));
@@ -179,7 +192,8 @@ impl UserTable {
     pub fn users(&self) -> u64 {
         (0..self.networks.len())
             .map(|network| {
-                let users: usize = self.addresses_of(network).map(|address| self.users_on(address).len()).sum();
+                let users: usize =
+                    self.addresses_of(network).map(|address| self.users_on(address).len()).sum();
                 users as u64 * u64::from(self.networks[network].copies)
             })
             .sum()
@@ -239,9 +253,13 @@ impl UserTable {
         let mut dealt = 0;
         for round in 0_u64.. {
             let mut keyed: Vec<(u64, u32)> = (0..self.networks.len() as u32)
-                .flat_map(|network| std::iter::repeat_n(network, self.networks[network as usize].copies as usize))
+                .flat_map(|network| {
+                    std::iter::repeat_n(network, self.networks[network as usize].copies as usize)
+                })
                 .enumerate()
-                .map(|(at, network)| (order.bits(population << 40 | 1 << 38 | round << 32, at as u64), network))
+                .map(|(at, network)| {
+                    (order.bits(population << 40 | 1 << 38 | round << 32, at as u64), network)
+                })
                 .collect();
             keyed.sort_unstable();
             for (_, network) in keyed {
@@ -286,7 +304,8 @@ mod tests {
 
     #[test]
     fn as_many_users_as_the_file_has_are_each_of_its_users_once() {
-        let table = table("0,1,0,2,60,1\n1,1,0,2,60,1\n1,1,3,2,60,1\n2,1,0,2,60,1\n2,1,0,2,60,1\n").expect("users");
+        let table =
+            table("0,1,0,2,60,1\n1,1,0,2,60,1\n1,1,3,2,60,1\n2,1,0,2,60,1\n2,1,0,2,60,1\n").expect("users");
         let deal = |clients, replication| {
             let order = Stream::new(7, replication, StreamId::Addresses);
             let mut dealt = Vec::new();
@@ -304,7 +323,10 @@ mod tests {
         assert_eq!(users, [0, 1, 2, 3, 4]);
         let twice = deal(12, 0);
         assert_eq!(twice.len(), 12);
-        assert!((0..5).all(|user| twice.iter().filter(|&&(.., other)| other == user).count() >= 2), "two whole rounds");
+        assert!(
+            (0..5).all(|user| twice.iter().filter(|&&(.., other)| other == user).count() >= 2),
+            "two whole rounds"
+        );
         assert!(twice.is_sorted_by_key(|&(network, ..)| network), "networks are numbered as they are dealt");
     }
 

@@ -31,6 +31,7 @@ pub use explain::{Resolved, canonical};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
+pub use quantity::parse_duration as duration;
 
 /// One experiment: one site and its clients, some faults, several strategies.
 #[derive(Clone, Debug)]
@@ -175,6 +176,8 @@ pub struct LogSource {
     pub sessions_by: SessionsBy,
     /// Whether the client is whom `X-Forwarded-For` names.
     pub forwarded: bool,
+    /// The file of the key by which addresses are replaced by pseudonyms.
+    pub pseudonymise: Option<PathBuf>,
     /// The first second that is replayed, since the Unix epoch in UTC.
     pub from: Option<u32>,
     /// The second before which replaying ends.

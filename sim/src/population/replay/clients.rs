@@ -7,10 +7,12 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hash};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::bots::{BotReason, is_robots_txt, judge_agent, names_robot};
 use super::format::SessionsBy;
 use super::parse::{LogAddress, LogLine};
+use super::pseudonym::Pseudonyms;
 
 /// A distinct pair of address and user agent, and of one user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +56,9 @@ pub(super) struct ClientRegistry {
     names: Numbering<Box<[u8]>>,
     /// What tells users apart.
     by: SessionsBy,
+    pseudonyms: Option<Arc<Pseudonyms>>,
+    /// By address number: its pseudonym, if there are any.
+    replaced: Vec<IpAddr>,
     /// Names or cookies of users.
     own_names: Numbering<Box<[u8]>>,
     /// By [`NAMED`] and the number of the own name, or by address and agent.
@@ -104,9 +109,9 @@ pub(super) struct ClientTables {
 }
 
 impl ClientRegistry {
-    /// Nobody seen yet; users are told apart by `by`.
-    pub fn new(by: SessionsBy) -> Self {
-        Self { by, ..Self::default() }
+    /// Nobody seen yet; users are told apart by `by`, and addresses are replaced by `pseudonyms`.
+    pub fn new(by: SessionsBy, pseudonyms: Option<Arc<Pseudonyms>>) -> Self {
+        Self { by, pseudonyms, ..Self::default() }
     }
 
     /// The number of the line's user; 0 if each client is one.
@@ -134,7 +139,15 @@ impl ClientRegistry {
             LogAddress::Ip(address) => address,
             LogAddress::Name(name) => stand_in(self.names.number(name, |name| name.into())?),
         };
-        let address = self.addresses.number(&address, |&address| address)?;
+        let number = self.addresses.number(&address, |&address| address)?;
+        if let Some(pseudonyms) = &self.pseudonyms
+            && number as usize == self.replaced.len()
+        {
+            // A name's stand-in tells nothing that must be hidden.
+            let named = matches!(line.address, LogAddress::Name(_));
+            self.replaced.push(if named { address } else { pseudonyms.address(address) });
+        }
+        let address = number;
         let user = self.user(line, address, agent)?;
         let client = self.clients.number(&(address, agent, user), |&key| key)?;
         if client as usize == self.rows.len() {
@@ -152,7 +165,10 @@ impl ClientRegistry {
     }
 
     pub fn finish(self) -> ClientTables {
-        let addresses = self.addresses.into_values();
+        let addresses = match self.pseudonyms {
+            Some(_) => self.replaced,
+            None => self.addresses.into_values(),
+        };
         let clients = self
             .rows
             .iter()
@@ -237,7 +253,7 @@ mod tests {
 
     /// `lines` are address, path and agent; a user's name is the path's first segment.
     fn registry_by(by: SessionsBy, lines: &[(&str, &str, &str)]) -> (Vec<u32>, ClientTables) {
-        let mut registry = ClientRegistry::new(by);
+        let mut registry = ClientRegistry::new(by, None);
         let numbers = lines
             .iter()
             .map(|(address, path, agent)| {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::format::{FormatError, NothingFits};
+use super::pseudonym::KeyError;
 use super::statistics::MalformedLine;
 
 /// Why a log could not be prepared, or not be read back. None of these leaves anything to replay.
@@ -68,6 +69,9 @@ pub enum LogError {
         /// What it lacks.
         source: FormatError,
     },
+    /// There is no key for pseudonyms.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The log has more distinct clients than a record can name.
     #[error(
         "{file}:{line}: more than 4294967295 distinct clients (address and user agent)\n  \

@@ -4,7 +4,7 @@
 //! ```no_run
 //! use evenkeel_sim::population::replay::{LogOptions, PreparedLog};
 //!
-//! let log = PreparedLog::from_files(["access.log.1.gz", "access.log"], &LogOptions::default())?;
+//! let log = PreparedLog::from_files(["access.log.1.gz", "access.log"], &LogOptions::default(), &|_share| {})?;
 //! for request in log.records() {
 //!     let request = request?;
 //!     let client = &log.clients()[request.record.client as usize];
@@ -40,7 +40,9 @@ mod lines;
 mod parse;
 mod prepare;
 mod prepared;
+mod pseudonym;
 mod record;
+mod rewrite;
 mod sort;
 mod spool;
 mod statistics;
@@ -54,8 +56,11 @@ pub use format::{Detected, FormatError, LineParser, LogFormat, NothingFits, Sess
 pub use parse::{LineError, LineFault, LogAddress, LogLine};
 pub use prepare::{LogOptions, LogPreparation};
 pub use prepared::PreparedLog;
+pub use pseudonym::{KeyError, Pseudonyms};
 pub use record::{LogMethod, LogRecord, RecordFlags, ReplayedRequest};
+pub use rewrite::{Rewritten, rewrite};
 pub use spool::RecordReader;
+pub(super) use statistics::network_of;
 pub use statistics::{BotLines, CountSummary, LineCounts, LogStatistics, MalformedLine, TopShares};
 pub use timestamp::{parse_second, show_second};
 pub use visits::{Click, VisitTracker};

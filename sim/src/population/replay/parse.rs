@@ -150,6 +150,14 @@ fn cookie<'a>(cookies: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     (!several).then_some(cookies)
 }
 
+/// The address that `text` is, perhaps with a port or a zone.
+pub(super) fn parse_ip(text: &[u8]) -> Option<IpAddr> {
+    match parse_address(text)? {
+        LogAddress::Ip(address) => Some(address),
+        LogAddress::Name(_) => None,
+    }
+}
+
 #[inline]
 fn parse_address(field: &[u8]) -> Option<LogAddress<'_>> {
     if let Some(address) = parse_ipv4(field) {

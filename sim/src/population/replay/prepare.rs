@@ -11,6 +11,7 @@ use super::format::{Detected, FormatError, LineParser, LogFormat, SessionsBy, de
 use super::lines::{LINE_BYTES_MAX, Line, Lines};
 use super::parse::{LineError, LineFault, LogLine};
 use super::prepared::PreparedLog;
+use super::pseudonym::Pseudonyms;
 use super::record::LogRecord;
 use super::sort::{SortLimits, Sorted, TimeSorter};
 use super::statistics::{ClientStatistics, LineCounts, LogStatistics, MalformedLine};
@@ -20,7 +21,7 @@ use super::visits::{Passed, pass};
 const SAMPLE_CHARACTERS: usize = 120;
 
 /// How logs are read.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct LogOptions {
     /// The format of the lines; `None`, the default, has it judged by the first lines of each file.
     pub format: Option<LogFormat>,
@@ -28,6 +29,8 @@ pub struct LogOptions {
     pub sessions_by: SessionsBy,
     /// Whether the client is whom `X-Forwarded-For` names, as behind a content network; default false.
     pub forwarded: bool,
+    /// What addresses are replaced by; `None`, the default, leaves them.
+    pub pseudonyms: Option<Arc<Pseudonyms>>,
     /// The first second that is replayed, since the Unix epoch in UTC; default 0. Lines before it are counted.
     pub from: u32,
     /// The second before which replaying ends; `None`, the default, is the log's end. Later lines are counted.
@@ -55,6 +58,7 @@ impl Default for LogOptions {
             format: None,
             sessions_by: SessionsBy::default(),
             forwarded: false,
+            pseudonyms: None,
             from: 0,
             until: None,
             reorder_window_seconds: 60,
@@ -82,6 +86,27 @@ pub struct LogPreparation {
     detected: Vec<Detected>,
 }
 
+/// Tells how much was read of an input.
+struct Counted<'a> {
+    input: File,
+    read: u64,
+    told: u64,
+    progress: &'a dyn Fn(u64),
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        const TELL_EVERY_BYTES: u64 = 4 << 20;
+        let length = self.input.read(buffer)?;
+        self.read += length as u64;
+        if self.read - self.told >= TELL_EVERY_BYTES {
+            self.told = self.read;
+            (self.progress)(self.read);
+        }
+        Ok(length)
+    }
+}
+
 /// A second and the line that names it.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -100,7 +125,7 @@ impl LogPreparation {
             memory_bytes: options.memory_bytes,
             directory: options.temporary_directory.clone().unwrap_or_else(std::env::temp_dir),
         });
-        let registry = ClientRegistry::new(options.sessions_by.clone());
+        let registry = ClientRegistry::new(options.sessions_by.clone(), options.pseudonyms.clone());
         Self {
             options,
             sources: Vec::new(),
@@ -114,14 +139,17 @@ impl LogPreparation {
         }
     }
 
-    /// Reads the lines of `file`.
+    /// Reads the lines of `file`; `-` is standard input. `progress` is called now and then with the bytes read so far.
     ///
     /// # Errors
     /// As [`LogPreparation::read`].
-    pub fn read_file(&mut self, file: &Path) -> Result<(), LogError> {
+    pub fn read_file(&mut self, file: &Path, progress: &dyn Fn(u64)) -> Result<(), LogError> {
+        if file == Path::new("-") {
+            return self.read("standard input", std::io::stdin().lock());
+        }
         let name = file.display().to_string();
         let input = File::open(file).map_err(|source| LogError::Open { file: name.clone(), source })?;
-        self.read(&name, input)
+        self.read(&name, Counted { input, read: 0, told: 0, progress })
     }
 
     /// Reads the lines of `input`, plain, gzip or zstd, which is called `name` in messages.
@@ -351,7 +379,7 @@ pub(super) mod tests {
         let options = LogOptions { from: DAY + 60, ..LogOptions::default() };
         let error = prepare(&line(5, "192.0.2.1", "A"), options).expect_err("before the time").to_string();
         assert!(error.contains("1 outside the time asked for"), "{error}");
-        let nothing = PreparedLog::from_files([""; 0], &LogOptions::default());
+        let nothing = PreparedLog::from_files([""; 0], &LogOptions::default(), &|_| ());
         assert!(nothing.expect_err("no file was named").to_string().starts_with("no file: "));
     }
 
@@ -359,13 +387,13 @@ pub(super) mod tests {
     fn an_unreadable_file_is_an_error_that_names_it() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let missing = directory.path().join("missing.log");
-        let error =
-            PreparedLog::from_files([&missing], &LogOptions::default()).expect_err("there is no such file");
+        let error = PreparedLog::from_files([&missing], &LogOptions::default(), &|_| ())
+            .expect_err("there is no such file");
         assert!(
             error.to_string().starts_with(&format!("{}: cannot open the log: ", missing.display())),
             "{error}"
         );
-        let error = PreparedLog::from_files([directory.path()], &LogOptions::default());
+        let error = PreparedLog::from_files([directory.path()], &LogOptions::default(), &|_| ());
         assert!(matches!(error, Err(LogError::Read { .. })), "a directory is no log");
     }
 

@@ -437,7 +437,7 @@ impl ClientStatistics {
         }
         let mut by_network: BTreeMap<IpAddr, u64> = BTreeMap::new();
         for (address, requests) in tables.addresses.iter().zip(&by_address) {
-            *by_network.entry(network(*address)).or_default() += requests;
+            *by_network.entry(network_of(*address)).or_default() += requests;
         }
         Self {
             networks: by_network.len() as u64,
@@ -458,7 +458,7 @@ fn count_bot_lines(lines: &mut BotLines, client: &LogClient, requests: u64) {
 }
 
 /// The first address of the /24 (IPv4) or /64 (IPv6) of `address`.
-fn network(address: IpAddr) -> IpAddr {
+pub(in super::super) fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) => IpAddr::V4((address.to_bits() & !0xFF).into()),
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
@@ -496,7 +496,7 @@ mod tests {
 
     #[test]
     fn networks_are_24_bits_of_ipv4_and_64_of_ipv6() {
-        let of = |text: &str| network(text.parse().expect("an address")).to_string();
+        let of = |text: &str| network_of(text.parse().expect("an address")).to_string();
         assert_eq!(of("192.0.2.77"), "192.0.2.0");
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }

@@ -18,7 +18,7 @@ use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
     ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Program, Scenario,
-    ScriptedClient, Strategy, Traffic, Vary, UserFile, VisitPlan,
+    ScriptedClient, Strategy, Traffic, UserFile, Vary, VisitPlan,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -267,6 +267,9 @@ fn show_log(d: &mut Document, log: &LogSource) {
     }
     d.line("sessions_by", text(&log.sessions_by.to_string()));
     d.line("client_address", text(if log.forwarded { "forwarded" } else { "connection" }));
+    if let Some(file) = &log.pseudonymise {
+        d.line("pseudonymise", text(&file.to_string_lossy()));
+    }
     for (key, second) in [("from", log.from), ("until", log.until)] {
         if let Some(second) = second {
             d.line(key, text(&show_second(second)));

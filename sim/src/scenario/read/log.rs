@@ -52,6 +52,8 @@ pub(super) fn log(
     let sessions_by = s.optional("sessions_by", SessionsBy::default(), |item| parsed(&item));
     let forwarded = s
         .optional("client_address", false, |item| item.one_of(&[("connection", false), ("forwarded", true)]));
+    let pseudonymise =
+        s.optional("pseudonymise", None, |item| item.name().map(|file| Some(PathBuf::from(file))));
     let [from, until] = ["from", "until"].map(|key| s.optional(key, None, |item| instant(&item).map(Some)));
     let speed = s.optional("speed", 1.0, |item| speed(&item));
     let visit_gap = s.optional("visit_gap", SimDuration::from_secs(1_800), |item| item.duration_above_zero());
@@ -71,6 +73,7 @@ pub(super) fn log(
         format: format?,
         sessions_by: sessions_by?,
         forwarded: forwarded?,
+        pseudonymise: pseudonymise?,
         from: from?,
         until: until?,
         speed: speed?,

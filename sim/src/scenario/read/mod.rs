@@ -158,11 +158,16 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     });
     let populations = match s.take("populations") {
         Some(item) => {
-            let more = population::from_file(&item, default_connection, &mut sources);
-            populations.zip(more).map(|(mut populations, (more, presets))| {
+            let files = match item.text() {
+                Some(_) => Some(vec![item]),
+                None => item.elements("a file, or an array of files"),
+            };
+            files.into_iter().flatten().fold(populations, |populations, item| {
+                let (more, presets) = population::from_file(&item, default_connection, &mut sources)?;
+                let mut populations = populations?;
                 visit_presets.extend(presets);
                 populations.extend(more);
-                populations
+                Some(populations)
             })
         }
         None => populations,

@@ -184,7 +184,10 @@ fn user_file(item: &Item<'_>) -> Option<UserFile> {
         && digest != file.table.sha256()
     {
         let help = "the file has changed; leave `sha256` out to use it as it is";
-        item.error_with_help(format!("the file's SHA-256 is {}, got {}", file.table.sha256(), item.got()), help);
+        item.error_with_help(
+            format!("the file's SHA-256 is {}, got {}", file.table.sha256(), item.got()),
+            help,
+        );
         return None;
     }
     Some(file)

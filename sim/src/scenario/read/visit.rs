@@ -10,7 +10,10 @@ use crate::scenario::{Traffic, VisitPlan};
 use crate::session::OnUnknownId;
 
 /// The `visit` of a population, and the preset it started from. Clicks and absences of `users` are their own.
-pub(super) fn visit(item: &Item<'_>, users: Option<&UserTable>) -> Option<(VisitPlan, Option<&'static PresetEntry>)> {
+pub(super) fn visit(
+    item: &Item<'_>,
+    users: Option<&UserTable>,
+) -> Option<(VisitPlan, Option<&'static PresetEntry>)> {
     let mut section = item.section("a table such as { preset = \"login-site\" }")?;
     let s = &mut section;
     let name = preset_name(s, PresetKind::Visit);

@@ -296,6 +296,19 @@ impl LineParser {
     }
 }
 
+impl LineParser {
+    /// Where the line that was read last has values that name its client: address and forwarded addresses, in its order.
+    pub(super) fn names(&self) -> Vec<std::ops::Range<usize>> {
+        let slots = [Field::Address, Field::Forwarded]
+            .into_iter()
+            .filter_map(|field| self.fields.slots[field as usize]);
+        let mut ranges: Vec<_> =
+            slots.filter(|slot| !slot.scratch).map(|slot| slot.start as usize..slot.end as usize).collect();
+        ranges.sort_by_key(|range| range.start);
+        ranges
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
