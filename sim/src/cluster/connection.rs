@@ -218,7 +218,7 @@ impl Cluster<'_> {
                     row.set_connection(None);
                 }
             }
-            Origin::Log { source, client } => self.forget_log_connection(source, client, id),
+            Origin::Log { source, user } => self.forget_log_connection(source, user, id),
             Origin::Object(_) | Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => {}
         }
     }

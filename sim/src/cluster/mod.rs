@@ -9,6 +9,7 @@ mod browser;
 mod closed_loop;
 mod connection;
 mod cookies;
+mod dealt;
 pub mod event;
 mod evidence;
 mod faults;
@@ -53,6 +54,7 @@ use crate::tier::Instance;
 use address::AddressTie;
 use browser::{BrowserSamplers, Pace, Tab};
 use cookies::CookieJars;
+use dealt::DealtUsers;
 use event::Event;
 use open_loop::Source;
 use queue::Waiting;
@@ -139,6 +141,8 @@ struct VisitSamplers {
     arrives: bool,
     browser: Option<BrowserSamplers>,
     pages: PageSampler,
+    /// Who each client is, if the population's users are those of a log.
+    users: Option<DealtUsers>,
 }
 
 impl Samplers {
@@ -159,6 +163,7 @@ impl Samplers {
                     arrives: population.traffic.arrivals().is_some(),
                     browser: plan.and_then(|plan| plan.browser.as_ref()).map(BrowserSamplers::new),
                     pages: population.pages.sampler(),
+                    users: None,
                 }
             })
             .collect();

@@ -22,7 +22,8 @@ use crate::backend::Capacity;
 use crate::engine::{Distribution, SimDuration};
 use crate::ids::ServerId;
 use crate::metrics::{MetricId, Phase};
-use crate::population::{AddressPlan, SitePages};
+use crate::population::replay::{LogFormat, SessionsBy};
+use crate::population::{AddressPlan, SitePages, UserTable};
 use crate::session::{OnUnknownId, SessionPlan};
 use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, RequestFields};
 
@@ -32,6 +33,7 @@ pub use explain::{Resolved, canonical, parameters};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
+pub use quantity::parse_duration as duration;
 pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
 };
@@ -89,6 +91,9 @@ pub struct Population {
     pub clients: u32,
     /// The addresses that they come from.
     pub address: AddressPlan,
+    /// The users of a log, whom the population's are like; their networks, visits and absences then come from there, and the
+    /// plans' do not count.
+    pub users: Option<UserFile>,
     /// How their requests come about.
     pub traffic: Traffic,
     /// How active a user is beside others, above 0: absences are divided by it, and open arrivals are drawn in proportion
@@ -98,6 +103,15 @@ pub struct Population {
     pub connection: ConnectionRules,
     /// The pages among which their requests choose.
     pub pages: SitePages,
+}
+
+/// Users of a log.
+#[derive(Clone, Debug)]
+pub struct UserFile {
+    /// The file; as written when absolute, else relative to the scenario's folder.
+    pub file: PathBuf,
+    /// What is in it.
+    pub table: Arc<UserTable>,
 }
 
 /// How a client's connections are used. A client has one, unless its pages have objects ([`PagePlan`]).
@@ -127,7 +141,21 @@ pub struct LogSource {
     pub name: String,
     /// The files, in order; as written when absolute, else relative to the scenario's folder.
     pub files: Vec<PathBuf>,
-    /// Longest idle time within one visit of a client.
+    /// The format of its lines; `None`: judged by the first lines of each file.
+    pub format: Option<LogFormat>,
+    /// What tells its users apart.
+    pub sessions_by: SessionsBy,
+    /// Whether the client is whom `X-Forwarded-For` names.
+    pub forwarded: bool,
+    /// The file of the key by which addresses are replaced by pseudonyms.
+    pub pseudonymise: Option<PathBuf>,
+    /// The first second that is replayed, since the Unix epoch in UTC.
+    pub from: Option<u32>,
+    /// The second before which replaying ends.
+    pub until: Option<u32>,
+    /// How many seconds of the log pass in one, above 0.
+    pub speed: f64,
+    /// Longest idle time within one visit of a user, in the log's time.
     pub visit_gap: SimDuration,
     /// How far out of order a line may come before the log is sorted externally.
     pub reorder_window: SimDuration,

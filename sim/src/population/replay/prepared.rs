@@ -14,6 +14,7 @@ use super::statistics::LogStatistics;
 #[derive(Debug)]
 pub struct PreparedLog {
     pub(super) clients: Vec<LogClient>,
+    pub(super) users: usize,
     pub(super) agents: Vec<Box<[u8]>>,
     pub(super) spool: Arc<Spool>,
     pub(super) statistics: LogStatistics,
@@ -21,24 +22,37 @@ pub struct PreparedLog {
 
 impl PreparedLog {
     /// Reads `files` as if they were one log, in this order, and sorts it by time. Plain and gzip files are told
-    /// apart by their content.
+    /// apart by their content; `-` is standard input. `progress` is called now and then with the share of their bytes that has
+    /// been read.
     ///
     /// # Errors
     /// If a file cannot be read to its end, if no line of any is valid, or if the temporary file fails.
     pub fn from_files<P: AsRef<Path>>(
         files: impl IntoIterator<Item = P>,
         options: &LogOptions,
+        progress: &dyn Fn(f64),
     ) -> Result<Self, LogError> {
+        let files: Vec<P> = files.into_iter().collect();
+        let bytes = |file: &P| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+        let total = files.iter().map(bytes).sum::<u64>().max(1) as f64;
+        let mut before = 0;
         let mut preparation = LogPreparation::new(options.clone());
-        for file in files {
-            preparation.read_file(file.as_ref())?;
+        for file in &files {
+            preparation
+                .read_file(file.as_ref(), &|read| progress(((before + read) as f64 / total).min(1.0)))?;
+            before += bytes(file);
         }
         preparation.finish()
     }
 
-    /// The clients: distinct pairs of address and user agent, in the order in which the log names them first.
+    /// The clients: distinct pairs of address and user agent, of one user each, in the order in which the log names them first.
     pub fn clients(&self) -> &[LogClient] {
         &self.clients
+    }
+
+    /// How many users there are; the number of one's user is in [`LogClient::user`].
+    pub const fn users(&self) -> usize {
+        self.users
     }
 
     /// The user agents as logged, in the order in which the log names them first; `-` stands for none.
@@ -90,7 +104,7 @@ mod tests {
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
 
-    use super::super::prepare::tests::{line, prepare};
+    use super::super::prepare::tests::{DAY, line, prepare};
     use super::super::{BotReason, ReplayedRequest};
     use super::*;
 
@@ -114,7 +128,7 @@ mod tests {
     #[test]
     fn the_blog_log_has_the_statistics_of_its_readme() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/logs/data/blog2016_access.log.gz");
-        let log = PreparedLog::from_files([file], &LogOptions::default()).expect("a readable log");
+        let log = PreparedLog::from_files([file], &LogOptions::default(), &|_| ()).expect("a readable log");
         let statistics = log.statistics();
 
         assert_eq!(statistics.counts.lines, 206_860);
@@ -175,7 +189,8 @@ mod tests {
         let new_text = [line(3_000, "192.0.2.3", "A"), line(3_001, "192.0.2.1", "A")].concat();
         std::fs::write(&new, new_text).expect("a writable directory");
 
-        let log = PreparedLog::from_files([&new, &old], &LogOptions::default()).expect("two readable files");
+        let log = PreparedLog::from_files([&new, &old], &LogOptions::default(), &|_| ())
+            .expect("two readable files");
         let order: Vec<_> = replayed(&log)
             .into_iter()
             .map(|request| (request.at.0 / 1_000_000, log.clients()[request.record.client as usize].address))
@@ -242,8 +257,7 @@ mod tests {
 
             let mut sorted: Vec<u32> = lines.iter().map(|(second, ..)| *second).collect();
             sorted.sort();
-            // The bytes of a line are its second.
-            prop_assert_eq!(replayed.iter().map(|request| request.record.bytes).collect::<Vec<_>>(), sorted);
+            prop_assert_eq!(replayed.iter().map(|request| request.record.second - DAY).collect::<Vec<_>>(), sorted);
         }
     }
 }
