@@ -177,6 +177,54 @@ mod tests {
         }
     }
 
+    /// The same for the small log.
+    #[test]
+    fn the_small_log_has_the_statistics_of_its_readme() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/logs/data/elastic10k_access.log.gz");
+        let log = PreparedLog::from_files([file], &LogOptions::default(), &|_| ()).expect("a readable log");
+        let statistics = log.statistics();
+        assert_eq!((statistics.counts.lines, statistics.counts.malformed), (10_000, 0));
+        assert_eq!((statistics.addresses, statistics.networks), (1_753, 1_474));
+        let requests = statistics.requests_per_address;
+        assert_eq!((requests.p50, requests.p90, requests.p99, requests.max), (2, 8, 50, 482));
+        assert_near(requests.mean, 5.7, 0.05, "requests per address");
+        assert_near(statistics.gini, 0.640, 0.000_5, "Gini");
+        for (shares, expected) in [
+            (statistics.address_shares, [0.048, 0.204, 0.471]),
+            (statistics.network_shares, [0.054, 0.220, 0.514]),
+        ] {
+            for (got, expected) in [shares.top_1, shares.top_10, shares.top_100].into_iter().zip(expected) {
+                assert_near(got, expected, 0.000_5, "share of the busiest");
+            }
+        }
+        let visits = statistics.visits_by_address;
+        assert_eq!((visits.number, visits.p90, visits.p99), (3_052, 6, 33));
+        for expected in
+            [&[0.6147, 0.3853][..], &[0.3312, 0.2734, 0.3954], &[0.2347, 0.2308, 0.1446, 0.1970, 0.1929]]
+        {
+            let servers = expected.len();
+            let shares = log.shares(servers, |address| ip_hash(address, servers)).expect("readable records");
+            for (got, expected) in shares.into_iter().zip(expected) {
+                assert_near(got, *expected, 0.000_05, "ip_hash");
+            }
+        }
+    }
+
+    /// Goal: a clock that was not set is not mistaken for half a century of traffic in silence.
+    #[test]
+    fn a_line_that_stands_years_apart_is_told_with_its_place() {
+        let lone = line(5, "192.0.2.1", "A").replace("20/Feb/2016", "01/Jan/1970");
+        let log = prepare(&(line(9, "192.0.2.1", "A") + &lone), LogOptions::default()).expect("two lines");
+        let warnings = log.statistics().warnings();
+        assert!(warnings[0].contains("nothing for 16851 days"), "{warnings:?}");
+        assert!(
+            warnings[0].contains("the earliest line is access.log:2, the latest access.log:1"),
+            "{warnings:?}"
+        );
+        let log = prepare(&line(9, "192.0.2.1", "A").repeat(2), LogOptions::default()).expect("two lines");
+        assert!(log.statistics().warnings().is_empty());
+    }
+
     #[test]
     fn several_files_are_one_log_whatever_their_form_and_order() {
         let directory = tempfile::tempdir().expect("a temporary directory");
