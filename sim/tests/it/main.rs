@@ -1,6 +1,7 @@
 //! Tests of the library as its users see it.
 
 mod accounting;
+mod addresses;
 mod catalogue;
 mod common_random_numbers;
 mod conformance;
@@ -14,3 +15,4 @@ mod scenario;
 mod support;
 mod theory;
 mod tidy;
+mod traffic;

@@ -216,6 +216,27 @@ fn show_address(d: &mut Document, address: &AddressPlan, comments: bool) {
     }
 }
 
+/// What a preset stands for, as a scenario would write it out: one key a line.
+pub fn parameters(preset: &PresetEntry) -> String {
+    let mut document = Document { text: String::new() };
+    match preset.kind {
+        PresetKind::Address => show_address(&mut document, &presets::address(preset.name), false),
+        PresetKind::Visit => show_visit(&mut document, &presets::visit(preset.name)),
+        PresetKind::Population => show_audience(&mut document),
+    }
+    document.text
+}
+
+/// The parts of an audience, each by the preset of its addresses or its visits.
+fn show_audience(d: &mut Document) {
+    d.line("activity", show_distribution(&presets::ACTIVITY, Quantity::Count));
+    for part in presets::PARTS {
+        let what = if part.name == presets::CRAWLERS { "visit" } else { "address" };
+        d.text.push_str(&format!("# {} % of the clients: ", part.percent));
+        d.line(what, format!("{{ preset = {} }}", text(part.name)));
+    }
+}
+
 fn on_unknown_id(behaviour: OnUnknownId) -> String {
     text(match behaviour {
         OnUnknownId::NewId => "new_id",
