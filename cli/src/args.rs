@@ -172,7 +172,7 @@ pub struct List {
     #[arg(long)]
     pub json: bool,
 
-    /// Print the balancers' reference page, with options and defaults, as Markdown.
+    /// Print the reference page of balancers or presets, with options and parameters, as Markdown.
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
 }
