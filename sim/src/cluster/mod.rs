@@ -15,6 +15,8 @@ mod faults;
 mod hold;
 mod observe;
 mod open_loop;
+mod operations;
+mod overdue;
 mod page;
 mod patience;
 mod queue;
@@ -85,6 +87,8 @@ pub struct Cluster<'a> {
     outages: Vec<Outage>,
     /// What each fault of the scenario did.
     faults: Vec<FaultCounts>,
+    /// When an operator last changed something.
+    operated_at: Option<SimTime>,
     /// Faults (indices) that last now.
     active_faults: Vec<u32>,
 }
@@ -257,11 +261,12 @@ impl Model for Cluster<'_> {
             Event::SharedServiceDone(server) => self.shared_service_done(now, server, pending),
             Event::ConnectionIdle(connection) => self.connection_idle(now, connection),
             Event::SourceArrival(source) => self.source_arrival(now, source, pending),
+            Event::Overdue => self.overdue(now, pending),
             Event::Retry(request) => self.retry(now, request, pending),
             Event::Check(server) => self.check(now, server, pending),
             Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
-            Event::FaultEnds(fault) => self.fault_ends(now, fault),
+            Event::FaultEnds(fault) => self.fault_ends(now, fault, pending),
             Event::ScriptStep(step) => self.script_step(now, step, pending),
         }
         self.start_waiting(now, pending);

@@ -62,6 +62,10 @@ pub struct Request {
     pub watched: bool,
     /// What its end means to a layer 7 instance.
     pub flow_end: FlowEnd,
+    /// Whether it brings the cookie that the site gives to every visitor.
+    pub has_cookie: bool,
+    /// Whether its balancer waits for a server that does not accept the connection.
+    pub connecting: bool,
     /// Whether its answer creates the session of its visit (log replay).
     pub begins_session: bool,
     /// Whether a server has it.

@@ -23,7 +23,7 @@ use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::population::{AddressSpace, AddressesExhausted};
-use crate::scenario::{FaultKind, Population, Program, Scenario, TierPlan, Traffic};
+use crate::scenario::{Population, Program, Scenario, TierPlan, Traffic};
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::tier::proxy::ProxyDraws;
@@ -135,10 +135,7 @@ pub fn calendar(scenario: &Scenario, logs: &[PreparedLog]) -> Calendar {
     let duration = scenario.duration.unwrap_or(SimDuration::from_secs(of_logs));
     let end = measured_from + duration;
     let begins = scenario.faults.iter().map(|fault| measured_from + fault.at);
-    let ends = scenario.faults.iter().map(|fault| {
-        let FaultKind::Crash { lasts, .. } = fault.kind;
-        measured_from + fault.at + lasts
-    });
+    let ends = scenario.faults.iter().map(|fault| measured_from + fault.at + fault.kind.lasts());
     Calendar {
         measured_from,
         faults_from: begins.min().unwrap_or(end).min(end),
@@ -239,6 +236,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stories: Stories { wanted: setup.stories, told: Vec::new() },
         outages: Vec::new(),
         faults: vec![FaultCounts::default(); scenario.faults.len()],
+        operated_at: None,
         active_faults: Vec::new(),
     };
     let mut simulation = Simulation::new(cluster, Ladder::default());
@@ -250,7 +248,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
 fn cookies(plan: &TierPlan) -> Option<CookieLife> {
     match &plan.program {
         Program::Nginx(config) => config.cookies(),
-        Program::HaProxy(config) => config.cookie.map(|_| CookieLife::UNLIMITED),
+        Program::HaProxy(config) => config.cookie.map(|_| config.cookie_life),
         Program::Proxy(config) => config.cookie,
         Program::Lvs(_) => None,
     }
@@ -362,6 +360,9 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     }
     for (index, fault) in scenario.faults.iter().enumerate() {
         pending.at(from + fault.at, Event::FaultBegins(index as u32).word());
+    }
+    if let Some(timeout) = model.read_timeout() {
+        pending.at(SimTime::ZERO + timeout, Event::Overdue.word());
     }
     schedule_haproxy_checks(simulation);
     let Simulation { model, pending, .. } = simulation;

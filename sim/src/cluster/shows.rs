@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use super::Cluster;
-use super::request::{Draw, Origin};
+use super::request::{Draw, Origin, Request};
+use crate::engine::SimTime;
 use crate::ids::ClientId;
 use crate::population::clients::Step;
-use crate::tier::{Page, Shown};
+use crate::tier::{Instance, Page, Shown, push_client_number};
 
 /// The text of a tier's keys for the request that arrives now.
 #[derive(Debug, Default)]
@@ -45,6 +46,20 @@ impl Cluster<'_> {
             if let Some(key) = key {
                 key.evaluate(&shown, text);
             }
+        }
+    }
+
+    /// Shows the instance what an answer holds for its stick rules: the site's cookie, if it sets that.
+    #[inline]
+    pub(super) fn show_answer(&mut self, now: SimTime, request: &Request) {
+        if request.has_cookie || self.tiers[0].keys.stick.is_none() {
+            return;
+        }
+        let tier = &mut self.tiers[0];
+        if let Instance::HaProxy(haproxy) = &mut tier.instances[usize::from(request.route.instance)] {
+            tier.key_text.stick.clear();
+            push_client_number(visitor(request.origin, None), &mut tier.key_text.stick);
+            haproxy.answer_sample(now, request.flow, &tier.key_text.stick);
         }
     }
 

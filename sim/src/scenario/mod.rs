@@ -195,6 +195,92 @@ pub enum FaultKind {
         /// How long it stays away.
         lasts: SimDuration,
     },
+    /// The server's processes stand still: its kernel accepts connections until its backlog is full, and nobody answers.
+    Hang {
+        /// Which server.
+        server: ServerId,
+        /// How long it hangs.
+        lasts: SimDuration,
+    },
+    /// An operator keeps new clients from a server (`set server … state drain`, `ipvsadm -e -w 0`). nginx cannot do that, and is
+    /// reloaded with `down`.
+    Drain {
+        /// Which server.
+        server: ServerId,
+        /// How long.
+        lasts: SimDuration,
+    },
+    /// An operator takes a server out (`set server … state maint`, `ipvsadm -d`, a reload of nginx with `down`).
+    Down {
+        /// Which server.
+        server: ServerId,
+        /// How long.
+        lasts: SimDuration,
+    },
+    /// An operator changes a server's weight (`set server … weight`, `ipvsadm -e -w`, a reload of nginx).
+    Weight {
+        /// Which server.
+        server: ServerId,
+        /// The weight; 0 keeps new clients away.
+        to: u32,
+        /// How long, until the weight is as before.
+        lasts: SimDuration,
+    },
+    /// nginx is reloaded with the configuration that it has: all it knows of its servers is forgotten. The other programs change at
+    /// run time and have no use for it.
+    Reload,
+}
+
+impl FaultKind {
+    /// The server that it is about.
+    pub fn server(&self) -> Option<ServerId> {
+        match *self {
+            Self::Crash { server, .. }
+            | Self::Hang { server, .. }
+            | Self::Drain { server, .. }
+            | Self::Down { server, .. }
+            | Self::Weight { server, .. } => Some(server),
+            Self::Reload => None,
+        }
+    }
+
+    /// How long it lasts.
+    pub fn lasts(&self) -> SimDuration {
+        match *self {
+            Self::Crash { lasts, .. }
+            | Self::Hang { lasts, .. }
+            | Self::Drain { lasts, .. }
+            | Self::Down { lasts, .. }
+            | Self::Weight { lasts, .. } => lasts,
+            Self::Reload => SimDuration::ZERO,
+        }
+    }
+
+    /// Its name in scenarios.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Crash { .. } => "crash",
+            Self::Hang { .. } => "hang",
+            Self::Drain { .. } => "drain",
+            Self::Down { .. } => "down",
+            Self::Weight { .. } => "weight",
+            Self::Reload => "reload",
+        }
+    }
+
+    /// Whether somebody does it on purpose.
+    pub fn is_planned(&self) -> bool {
+        !matches!(self, Self::Crash { .. } | Self::Hang { .. })
+    }
+
+    /// Whether it keeps new clients from its server.
+    pub fn keeps_clients_away(&self) -> bool {
+        match self {
+            Self::Weight { to, .. } => *to == 0,
+            Self::Crash { .. } | Self::Hang { .. } | Self::Drain { .. } | Self::Down { .. } => true,
+            Self::Reload => false,
+        }
+    }
 }
 
 /// One way to run the site.

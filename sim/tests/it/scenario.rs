@@ -7,6 +7,7 @@ mod lvs;
 mod mistakes;
 mod mutants;
 mod nginx;
+mod traffic;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -249,6 +250,10 @@ fn presets_are_named_in_the_explained_text_with_their_source() {
         let text = match preset.kind {
             PresetKind::Address => WHOLE.replace("\"home-nat\"", &format!("\"{}\"", preset.name)),
             PresetKind::Visit => WHOLE.replace("\"login-site\"", &format!("\"{}\"", preset.name)),
+            PresetKind::Population => WHOLE.replace(
+                "address = { preset = \"home-nat\", addresses_per_24 = 2.5 }",
+                &format!("preset = \"{}\"", preset.name),
+            ),
         };
         assert!(read(&text).is_ok(), "{}", preset.name);
     }

@@ -141,12 +141,16 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     for fault in &scenario.faults {
         d.header("[[fault]]");
         d.line("at", duration(fault.at));
-        match fault.kind {
-            FaultKind::Crash { server, lasts } => {
-                let server = text(&scenario.servers[server.index()].name);
-                d.line("crash", format!("{{ server = {server}, lasts = {} }}", duration(lasts)));
-            }
-        }
+        let kind = &fault.kind;
+        let to = match kind {
+            FaultKind::Weight { to, .. } => format!("to = {to}, "),
+            _ => String::new(),
+        };
+        let value = kind.server().map_or_else(String::new, |server| {
+            let server = text(&scenario.servers[server.index()].name);
+            format!(" server = {server}, {to}lasts = {} ", duration(kind.lasts()))
+        });
+        d.line(kind.name(), format!("{{{value}}}"));
     }
     for strategy in &scenario.strategies {
         show_strategy(d, strategy, scenario, visit_presets.is_some());
@@ -218,8 +222,19 @@ pub fn parameters(preset: &PresetEntry) -> String {
     match preset.kind {
         PresetKind::Address => show_address(&mut document, &presets::address(preset.name), false),
         PresetKind::Visit => show_visit(&mut document, &presets::visit(preset.name)),
+        PresetKind::Population => show_audience(&mut document),
     }
     document.text
+}
+
+/// The parts of an audience, each by the preset of its addresses or its visits.
+fn show_audience(d: &mut Document) {
+    d.line("activity", show_distribution(&presets::ACTIVITY, Quantity::Count));
+    for part in presets::PARTS {
+        let what = if part.name == presets::CRAWLERS { "visit" } else { "address" };
+        d.text.push_str(&format!("# {} % of the clients: ", part.percent));
+        d.line(what, format!("{{ preset = {} }}", text(part.name)));
+    }
 }
 
 fn on_unknown_id(behaviour: OnUnknownId) -> String {

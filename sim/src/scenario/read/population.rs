@@ -7,7 +7,7 @@ use super::request::pages;
 use super::visit::visit;
 use crate::engine::Distribution;
 use crate::population::{AddressPlan, SitePages};
-use crate::scenario::presets::{self, PresetEntry, PresetKind};
+use crate::scenario::presets::{self, PARTS, PresetEntry, PresetKind};
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
 use crate::scenario::{ClosedBy, ConnectionRules, Population, Traffic};
@@ -34,21 +34,32 @@ pub(super) fn connection(item: &Item<'_>, default: ConnectionRules) -> Option<Co
     })
 }
 
-/// One `[[population]]`, and the preset of its visits.
+/// A population, and the preset of its visits.
+pub(super) type Named = (Population, Option<&'static PresetEntry>);
+
+/// One `[[population]]`, or several where its preset is of an audience.
 pub(super) fn population(
     item: &Item<'_>,
     default_connection: ConnectionRules,
     names: &mut Names,
-) -> Option<(Population, Option<&'static PresetEntry>)> {
+) -> Option<Vec<Named>> {
     let mut section = item.section("a table")?;
     let s = &mut section;
     let name_item = s.take("name");
     if name_item.is_none() {
         s.missing("name", None);
     }
-    let name = names.add(name_item);
+    let name = names.add(name_item.clone());
+    let audience = preset_name(s, PresetKind::Population);
+    let is_audience = audience != Some(None);
     let clients = s.required("clients", |item| item.integer(1, CLIENTS_MAX).map(|number| number as u32));
-    let address = s.required("address", |item| address(&item));
+    let address = if is_audience {
+        let why = |_: &str| "the audience's preset says where its parts come from, and `address`, too".into();
+        s.refuse(&["address"], why, "leave `address` or `preset` out");
+        Some(presets::address("direct"))
+    } else {
+        s.required("address", |item| address(&item))
+    };
     let visit_item = s.take("visit");
     let arrivals_item = s.take("arrivals");
     let mut preset = None;
@@ -65,12 +76,17 @@ pub(super) fn population(
                 Traffic::Visits { plan, arrivals }
             })
         }
+        (None, None) if is_audience => {
+            preset = presets::preset(PresetKind::Visit, "browse");
+            Some(Traffic::ClosedLoop(presets::visit("browse")))
+        }
         (None, None) => {
             s.missing("visit", Some("add `visit = { preset = \"login-site\" }`, or `arrivals`"));
             None
         }
     };
-    let activity = s.optional("activity", Distribution::Constant(1.0), |item| {
+    let equal = if is_audience { presets::ACTIVITY } else { Distribution::Constant(1.0) };
+    let activity = s.optional("activity", equal, |item| {
         let law = item.distribution(Quantity::Count)?;
         if law.mean() == 0.0 {
             item.error("`activity` must be above 0: users without any would never come".into());
@@ -106,7 +122,56 @@ pub(super) fn population(
         connection: connection?,
         pages: pages?,
     };
-    Some((population, preset))
+    if audience?.is_none() {
+        return Some(vec![(population, preset)]);
+    }
+    let parts = parts(population, preset);
+    for (part, _) in &parts {
+        names.add_derived(name_item.as_ref()?, &part.name);
+    }
+    Some(parts)
+}
+
+/// The populations of an audience: `whole` with other addresses, and crawlers of their own ways.
+fn parts(whole: Population, preset: Option<&'static PresetEntry>) -> Vec<Named> {
+    let of = |percent: u32| (u64::from(whole.clients) * u64::from(percent) / 100) as u32;
+    let rest = whole.clients - PARTS.iter().map(|part| of(part.percent)).sum::<u32>();
+    let mut parts = Vec::new();
+    for (place, part) in PARTS.iter().enumerate() {
+        let clients = of(part.percent) + if place == 0 { rest } else { 0 };
+        if clients == 0 {
+            continue;
+        }
+        let name = format!("{} {}", whole.name, part.name);
+        if part.name == presets::CRAWLERS {
+            let bots = Population {
+                name,
+                clients,
+                address: presets::address("direct"),
+                traffic: Traffic::ClosedLoop(presets::visit(part.name)),
+                activity: Distribution::Constant(1.0),
+                ..whole.clone()
+            };
+            parts.push((bots, presets::preset(PresetKind::Visit, part.name)));
+            continue;
+        }
+        let share = f64::from(clients) / f64::from(whole.clients);
+        let address = presets::address(part.name);
+        let rotates = address.rotates_by_request();
+        let connection = ConnectionRules {
+            keepalive_requests: if rotates { 1 } else { whole.connection.keepalive_requests },
+            ..whole.connection
+        };
+        let traffic = match &whole.traffic {
+            Traffic::ClosedLoop(plan) => Traffic::ClosedLoop(plan.clone()),
+            Traffic::Visits { plan, arrivals } => {
+                Traffic::Visits { plan: plan.clone(), arrivals: arrivals.scaled(share) }
+            }
+            Traffic::Requests(arrivals) => Traffic::Requests(arrivals.scaled(share)),
+        };
+        parts.push((Population { name, clients, address, traffic, connection, ..whole.clone() }, preset));
+    }
+    parts
 }
 
 /// A table that may be left out, over what a preset says of it: `None` if it was wrong, `Some(None)` for "none".

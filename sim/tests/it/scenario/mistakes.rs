@@ -327,13 +327,6 @@ fn faults_happen_within_the_run_to_servers_that_are_up() {
 fn contradictions_are_named() {
     check("min = 0.9", "min = 0.9\nmax = 0.5", "0.5", "`max` must be at least `min`, got 0.9 and 0.5", "");
     check(
-        "arrivals = {",
-        "visit = { preset = \"websocket\", page = { objects = 3 } }\narrivals = {",
-        "{ preset",
-        "a visit has `page` or `hold`, got both",
-        "another hold connections",
-    );
-    check(
         "file = \"a.log\"",
         "file = \"a.log\"\nfiles = [\"b.log\"]",
         "files",
