@@ -1,15 +1,19 @@
 //! Tests of the library as its users see it.
 
 mod accounting;
+mod addresses;
 mod catalogue;
 mod common_random_numbers;
 mod conformance;
 mod exercise;
+mod fitted;
 mod instances;
 mod modern;
+mod operations;
 mod queues;
 mod replay;
 mod scenario;
 mod support;
 mod theory;
 mod tidy;
+mod traffic;
