@@ -246,7 +246,7 @@ pub struct List {
     #[arg(long)]
     pub json: bool,
 
-    /// Print the balancers' reference page, with options and defaults, as Markdown.
+    /// Print the reference page of balancers or presets, with options and parameters, as Markdown.
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
 }
@@ -266,7 +266,7 @@ pub enum Listing {
 #[derive(Debug, Args)]
 pub struct Conformance {
     /// Recorded cases: their folders, `.tar.zst` archives of them, or folders of either.
-    #[arg(required_unless_present = "live", conflicts_with = "live", value_name = "DIR")]
+    #[arg(required_unless_present = "live", value_name = "DIR")]
     pub recordings: Vec<PathBuf>,
 
     /// Print every case as JSON.

@@ -43,6 +43,6 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Check(check) => commands::check::check(check, arguments),
         Command::Explain(explain) => commands::explain::explain(explain),
         Command::List(list) => commands::list::list(list),
-        Command::Conformance(conformance) => commands::conformance::conformance(conformance),
+        Command::Conformance(conformance) => commands::conformance::conformance(conformance, arguments),
     }
 }

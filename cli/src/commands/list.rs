@@ -3,7 +3,7 @@
 use comfy_table::Table;
 use evenkeel_sim::balancer::{self, CatalogueEntry};
 use evenkeel_sim::metrics::catalogue::METRICS;
-use evenkeel_sim::scenario::presets;
+use evenkeel_sim::scenario::{parameters, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -15,11 +15,16 @@ use crate::{output, reference, tables};
 pub fn list(list: &List) -> Result<Exit, Failure> {
     let wanted = |what| list.what.is_none() || list.what == Some(what);
     if list.markdown {
-        if list.what != Some(Listing::Balancers) {
-            let remedy = "only balancers have a reference page\n  write `evenkeel list balancers --markdown`";
-            return Err(Failure::usage(remedy));
-        }
-        output::data(&reference::page()?);
+        let page = match list.what {
+            Some(Listing::Balancers) => reference::balancers()?,
+            Some(Listing::Presets) => reference::populations(),
+            Some(Listing::Metrics) | None => {
+                let remedy = "balancers and presets have a reference page each\n  \
+                              write `evenkeel list balancers --markdown` or `evenkeel list presets --markdown`";
+                return Err(Failure::usage(remedy));
+            }
+        };
+        output::data(&page);
         return Ok(Exit::Fine);
     }
     if list.json {
@@ -44,9 +49,11 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
         print(table);
     }
     if wanted(Listing::Presets) {
-        let mut table = tables::plain(["preset", "of", "what it is", "source"]);
+        let mut table = tables::plain(["preset", "of", "what it is", "parameters", "source"]);
         for preset in presets() {
-            table.add_row([preset.name, preset.kind.name(), preset.summary, preset.source]);
+            let (name, kind) = (preset.name.to_owned(), preset.kind.name().to_owned());
+            let written_out = parameters(preset).trim_end().to_owned();
+            table.add_row([name, kind, preset.summary.to_owned(), written_out, preset.source.to_owned()]);
         }
         print(table);
     }
@@ -98,6 +105,9 @@ fn balancers_json() -> Value {
 
 fn presets_json() -> Value {
     presets()
-        .map(|p| json!({"name": p.name, "kind": p.kind.name(), "summary": p.summary, "source": p.source}))
+        .map(|p| {
+            let (kind, parameters) = (p.kind.name(), parameters(p));
+            json!({"name": p.name, "kind": kind, "summary": p.summary, "parameters": parameters, "source": p.source})
+        })
         .collect()
 }

@@ -63,6 +63,9 @@ fn bad_usage_ends_with_2_and_says_what_to_do() {
         (&["check", "empty"], "no scenario"),
         (&["conformance", "absent"], "absent"),
         (&["conformance", "empty"], "no recording in it"),
+        (&["conformance", "empty", "--live"], "replays no recordings"),
+        (&["conformance", "empty", "--seed", "3"], "--live"),
+        (&["conformance", "--live", "--program", "lvs"], "haproxy"),
         (&["list", "balancer"], "balancers"),
     ] {
         let ran = place.run(arguments).ends_with(2);
@@ -162,6 +165,18 @@ fn conformance_ends_with_0_3_or_4_as_decisions_agree_differ_or_are_not_replayed(
 }
 
 #[test]
+fn the_live_arm_ends_with_4_without_a_case_and_tells_its_seed() {
+    let place = Place::new();
+    let ran = place.run(&["conformance", "--live", "--cases", "0", "--seed", "77"]).ends_with(4);
+    assert!(ran.stdout.contains("seed 77"), "{}", ran.stdout);
+    let report =
+        place.run(&["conformance", "--live", "--cases", "0", "--seed", "77", "--json"]).ends_with(4).json();
+    assert_eq!(report["seed"], 77);
+    let known = |list: &Value| list.as_array().map_or(0, Vec::len);
+    assert_eq!(known(&report["installed"]) + known(&report["missing"]), 2, "{report}");
+}
+
+#[test]
 fn conformance_replays_the_recordings_of_the_repository() {
     let archive = repository("sim/tests/golden/nginx.tar.zst");
     let ran = Place::new().run(&["conformance", &archive]).ends_with(0);
@@ -240,6 +255,14 @@ fn the_balancers_reference_page_is_what_the_catalogue_says() {
     assert!(page == committed, "run `evenkeel list balancers --markdown >docs/balancers.md`");
     assert!(page.contains("| `lvs.wlc` | Weighted least connection"), "{page}");
     Place::new().run(&["list", "--markdown"]).ends_with(2);
+}
+
+#[test]
+fn the_populations_reference_page_is_what_the_presets_say() {
+    let page = Place::new().run(&["list", "presets", "--markdown"]).ends_with(0).stdout;
+    let committed = include_str!("../../../docs/populations.md");
+    assert!(page == committed, "run `evenkeel list presets --markdown >docs/populations.md`");
+    assert!(page.contains("### mega-proxy") && page.contains("pooling = \"per_request\""), "{page}");
 }
 
 #[test]

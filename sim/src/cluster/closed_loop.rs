@@ -4,15 +4,16 @@
 //! under every strategy. Logins that repeat a lost one have a stream of their own, named (client; visit, how often, step).
 
 use super::event::Event;
-use super::request::{Draw, Origin, Purpose, Request};
+use super::request::{Draw, FlowEnd, Origin, Purpose, Request};
 use super::{Cluster, VisitSamplers};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::ClientId;
+use crate::metrics::recorder::Failure;
 use crate::population::clients::{ClientRow, Step};
-use crate::scenario::{Population, Traffic, VisitPlan};
+use crate::scenario::{ConnectionRules, Population, Traffic, VisitPlan};
 use crate::session::SessionPlan;
-use crate::session::sessions::Lookup;
+use crate::session::sessions::{Cut, Lookup};
 use crate::tier::Method;
 
 /// The logical index of a draw within a client's life.
@@ -20,21 +21,34 @@ fn name(visit: u32, click: u16, step: Step) -> u64 {
     u64::from(visit) << 20 | u64::from(click) << 4 | step as u64
 }
 
+/// The number by which the site knows a client: none for one without cookies, nor before the site's first answer in the
+/// run, which brings the cookie.
+#[inline]
+fn visitor(id: ClientId, row: &ClientRow, plan: &VisitPlan) -> Option<u64> {
+    let is_first = row.visit == 1
+        && match row.step {
+            Step::Form => row.logins_again == 0,
+            Step::Click => !plan.login && row.click == 0,
+            Step::Begin | Step::Post | Step::Logout => false,
+        };
+    (!is_first && plan.cookies).then_some(u64::from(id.0))
+}
+
 impl<'a> Cluster<'a> {
     /// The plan of a closed-loop client's visits, and its population.
     #[inline]
-    fn plan_of(&self, row: &ClientRow) -> (&'a Population, &'a VisitPlan) {
+    pub(super) fn plan_of(&self, row: &ClientRow) -> (&'a Population, &'a VisitPlan) {
         let scenario = self.scenario;
         let population = &scenario.populations[row.population().index()];
         match &population.traffic {
-            Traffic::ClosedLoop(plan) => (population, plan),
-            Traffic::Poisson { .. } => unreachable!("clients of a Poisson source never act by themselves"),
+            Traffic::ClosedLoop(plan) | Traffic::Visits { plan, .. } => (population, plan),
+            Traffic::Requests(_) => unreachable!("clients who send single requests make no visits"),
         }
     }
 
     /// The name of the draws of a client's current step.
     #[inline]
-    fn step_name(&self, id: ClientId) -> Draw {
+    pub(super) fn step_name(&self, id: ClientId) -> Draw {
         let row = self.clients.row(id);
         let again = row.logins_again > 0 && matches!(row.step, Step::Form | Step::Post);
         let (purpose, click) =
@@ -55,7 +69,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A client makes its next step.
-    #[inline]
+    #[inline(always)]
     pub(super) fn client_acts<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -63,6 +77,9 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let (_, plan) = self.plan_of(self.clients.row(id));
+        if self.clients.row(id).has_browser() && !self.browser_acts(now, id, plan, pending) {
+            return;
+        }
         if self.clients.row(id).step == Step::Begin {
             self.begin_visit(now, id, plan);
         }
@@ -72,18 +89,22 @@ impl<'a> Cluster<'a> {
             Step::Form => (Method::Get, None, u64::from(plan.form_token)),
             Step::Post => (Method::Post, None, 1 + u64::from(plan.form_token)),
             Step::Click => (Method::Get, row.session(), 2 * u64::from(plan.login)),
+            Step::Logout => (Method::Get, row.session(), 1),
         };
         let demand = self.step_name(id);
         let origin = Origin::Client(id);
-        let address = self.clients.address(id);
         self.recorder.ledger.requests_issued += 1;
         let rules = &self.scenario.populations[row.population().index()].connection;
-        let connection = match self.reuse_connection(now, row.connection(), method) {
+        if row.has_browser() {
+            return self.browser_asks(now, id, (plan, rules), (method, session, operations), pending);
+        }
+        let kept = self.standing_connection(now, id, row.connection(), demand.index);
+        let connection = match self.reuse_connection(now, kept, method) {
             Ok(Some(connection)) => Ok(connection),
             Ok(None) => {
-                let port = self.clients.next_port(id);
-                let worker = (u64::from(id.0), u64::from(row.visit) << 16 | u64::from(port));
-                self.open_connection(now, origin, address, port, worker, rules)
+                let source = self.clients.source(id, now, demand.index);
+                let worker = (u64::from(id.0), u64::from(row.visit) << 16 | u64::from(source.port));
+                self.open_connection(now, origin, source, worker, rules)
             }
             Err(failure) => Err(failure),
         };
@@ -92,20 +113,47 @@ impl<'a> Cluster<'a> {
                 self.clients.row_mut(id).set_connection(Some(connection));
                 let store_time = self.store_time(now, operations, demand);
                 let request = Request::new(now, origin, connection, method, session, demand, store_time);
-                // The site's first answer to a client in the run brings the cookie.
-                let is_first = row.visit == 1
-                    && match row.step {
-                        Step::Form => row.logins_again == 0,
-                        Step::Click => !plan.login && row.click == 0,
-                        Step::Begin | Step::Post => false,
-                    };
-                let cookie = (!is_first).then_some(u64::from(id.0));
-                self.send(now, request, address, cookie, pending);
+                let cookie = visitor(id, &row, plan);
+                self.send(now, request, cookie, pending);
             }
             Err(failure) => {
                 self.clients.row_mut(id).set_connection(None);
                 self.request_failed(now, origin, failure, pending);
             }
+        }
+    }
+
+    /// Sends the request of the current step of a client with a browser: the `ask`'s method, session and operations of the
+    /// session store.
+    fn browser_asks<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        plan: (&VisitPlan, &ConnectionRules),
+        ask: (Method, Option<u32>, u64),
+        pending: &mut Scheduler<Q>,
+    ) {
+        let origin = Origin::Client(id);
+        let row = *self.clients.row(id);
+        let (method, session, operations) = ask;
+        let connection = self.connection_of_browser(now, id, (method, self.step_name(id).index), plan, true);
+        match connection.unwrap_or(Err(Failure::NoServer)) {
+            Ok(connection) => {
+                let demand = self.step_name(id);
+                let store_time = self.store_time(now, operations, demand);
+                let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
+                let tab = self.open_tab(id);
+                let tries = self.tabs.get(tab).tries;
+                request.gives_up_at =
+                    self.gives_up_at(now, id, self.part_name(id, u64::from(tries) | 1 << 18));
+                let browser = plan.0.browser.as_ref();
+                if row.step == Step::Click && browser.is_some_and(|browser| browser.hold.is_some()) {
+                    request.flow_end = FlowEnd::Held;
+                }
+                let sent = self.send(now, request, visitor(id, &row, plan.0), pending);
+                self.watch(sent, pending);
+            }
+            Err(failure) => self.request_failed(now, origin, failure, pending),
         }
     }
 
@@ -124,7 +172,8 @@ impl<'a> Cluster<'a> {
         let measured = now >= self.recorder.calendar().measured_from;
         let row = self.clients.row_mut(id);
         row.begin_visit(clicks, measured);
-        row.step = if plan.login { Step::Form } else { Step::Click };
+        // A visit that goes on with the last one's session needs no login.
+        row.step = if plan.login && row.session().is_none() { Step::Form } else { Step::Click };
     }
 
     /// A client's request was answered by `request.server`.
@@ -136,8 +185,13 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let (_, plan) = self.plan_of(self.clients.row(id));
+        if self.clients.row(id).has_browser() {
+            let tab = self.open_tab(id);
+            self.tabs.get_mut(tab).tries = 0;
+        }
         match self.clients.row(id).step {
             Step::Begin => unreachable!("nothing was asked"),
+            Step::Logout => self.logged_out(now, id, pending),
             Step::Form => {
                 let epoch = self.servers.epoch(request.server()) as u16;
                 let think = self.think_time(id);
@@ -147,9 +201,9 @@ impl<'a> Cluster<'a> {
                 row.step = Step::Post;
                 self.client_waits(now, id, think, pending);
             }
-            Step::Post => self.login_answered(now, id, plan, request, pending),
+            Step::Post => self.login_answered(now, id, plan, &request.route, pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
-            Step::Click => self.click_over(now, id, pending),
+            Step::Click => self.page_loaded(now, id, plan, request, pending),
         }
     }
 
@@ -158,10 +212,10 @@ impl<'a> Cluster<'a> {
         now: SimTime,
         id: ClientId,
         plan: &VisitPlan,
-        request: &Request,
+        route: &Cut,
         pending: &mut Scheduler<Q>,
     ) {
-        let server = request.server();
+        let Cut { to: server, from, .. } = *route;
         let row = *self.clients.row(id);
         let token_known = match self.strategy.session {
             SessionPlan::Local => {
@@ -177,12 +231,12 @@ impl<'a> Cluster<'a> {
         }
         let forked = match row.session() {
             Some(slot) => {
-                self.sessions.chosen_by(slot, request.route.instance);
-                self.sessions.take_over(now, slot, server, &self.servers, plan.session_idle_timeout)
+                self.sessions.chosen_by(slot, route.instance);
+                self.sessions.take_over(now, slot, server, from, &self.servers, plan.session_idle_timeout)
             }
             None => {
-                let slot = self.sessions.create(now, server, &self.servers);
-                self.sessions.chosen_by(slot, request.route.instance);
+                let slot = self.sessions.create(now, server, from, &self.servers);
+                self.sessions.chosen_by(slot, route.instance);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false
             }
@@ -207,10 +261,19 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let slot = request.session.expect("a click of a visit with login carries its session");
-        let found =
-            self.find_session(now, slot, &request.route, plan.session_idle_timeout, plan.on_unknown_id);
+        let found = self.find_session(
+            now,
+            slot,
+            &request.route,
+            (plan.session_idle_timeout, plan.on_unknown_id),
+            plan.cookies,
+        );
+        if found != Lookup::Expired {
+            // A visit that goes on with the last one's session has not said so yet.
+            self.clients.row_mut(id).set_logged_in();
+        }
         match found {
-            Lookup::Hit => self.click_over(now, id, pending),
+            Lookup::Hit => self.page_loaded(now, id, plan, request, pending),
             Lookup::Expired => {
                 self.sessions.end(slot);
                 self.clients.row_mut(id).set_session(None);
@@ -233,15 +296,49 @@ impl<'a> Cluster<'a> {
     }
 
     /// A click has had its answer, or the user has given up on it: the next click, or the end of the visit.
-    fn click_over<Q: PendingEvents>(&mut self, now: SimTime, id: ClientId, pending: &mut Scheduler<Q>) {
+    pub(super) fn click_over<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        pending: &mut Scheduler<Q>,
+    ) {
         let think = self.think_time(id);
         let row = self.clients.row_mut(id);
         row.click += 1;
         if row.click >= row.clicks {
-            self.end_visit(now, id, true, pending);
+            self.visit_complete(now, id, think, pending);
         } else {
             self.client_waits(now, id, think, pending);
         }
+    }
+
+    /// A visit has come to its end: some log out, others will go on with their session.
+    fn visit_complete<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        think: SimDuration,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let (_, plan) = self.plan_of(self.clients.row(id));
+        let row = self.clients.row_mut(id);
+        if row.session().is_some() && plan.logout > 0.0 {
+            let name = u64::from(row.visit) << 1;
+            if self.streams.visit_end.uniform(u64::from(id.0), name) < plan.logout {
+                row.step = Step::Logout;
+                return self.client_waits(now, id, think, pending);
+            }
+        }
+        self.end_visit(now, id, true, pending);
+    }
+
+    /// The application has ended the session, wherever it looked for it.
+    fn logged_out<Q: PendingEvents>(&mut self, now: SimTime, id: ClientId, pending: &mut Scheduler<Q>) {
+        if let Some(slot) = self.clients.row(id).session() {
+            self.sessions.end(slot);
+            self.clients.row_mut(id).set_session(None);
+        }
+        self.end_visit(now, id, true, pending);
     }
 
     /// The user must log in (again), and does unless that has been too often.
@@ -284,9 +381,13 @@ impl<'a> Cluster<'a> {
         &mut self,
         now: SimTime,
         id: ClientId,
+        failure: Failure,
         pending: &mut Scheduler<Q>,
     ) {
         let (_, plan) = self.plan_of(self.clients.row(id));
+        if self.tries_again(now, id, plan, failure, pending) {
+            return;
+        }
         match self.clients.row(id).step {
             Step::Begin => unreachable!("nothing was asked"),
             Step::Form => self.log_in_again(now, id, plan, pending),
@@ -297,10 +398,11 @@ impl<'a> Cluster<'a> {
                 self.login_failed(now, id, plan, pending);
             }
             Step::Click => self.click_over(now, id, pending),
+            Step::Logout => self.logged_out(now, id, pending),
         }
     }
 
-    fn end_visit<Q: PendingEvents>(
+    pub(super) fn end_visit<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: ClientId,
@@ -308,19 +410,34 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let row = *self.clients.row(id);
-        if let Some(slot) = row.session() {
+        if let Some(slot) = row.session()
+            && !(finished && self.comes_back_to_session(id, &row))
+        {
             self.sessions.end(slot);
+            self.clients.row_mut(id).set_session(None);
         }
         self.visit_ended(now, row.measured(), finished, row.logged_in(), row.had_loss());
-        let VisitSamplers { away: law, users, .. } = &self.samplers.visits[row.population()];
-        let away = match users {
-            Some(users) => users.away(id),
-            None => law.duration(&self.streams.away, u64::from(id.0), u64::from(row.visit)),
+        self.clients.row_mut(id).step = Step::Begin;
+        let laws = &self.samplers.visits[row.population()];
+        let (client, visit) = (u64::from(id.0), u64::from(row.visit));
+        let away = match (&laws.users, &laws.pace) {
+            // Whoever comes with others' arrivals has no plans of coming back.
+            _ if laws.arrives => SimDuration::MAX,
+            (Some(users), _) => users.away(id),
+            (None, None) => laws.away.duration(&self.streams.away, client, visit),
+            (None, Some(pace)) => {
+                let away = laws.away.sample(&self.streams.away, client, visit);
+                pace.absence(now, away, id, &self.streams.activity)
+            }
         };
-        let row = self.clients.row_mut(id);
-        row.set_session(None);
-        row.step = Step::Begin;
         self.client_waits(now, id, away, pending);
+    }
+
+    /// Whether the next visit will go on with this one's session.
+    fn comes_back_to_session(&self, id: ClientId, row: &ClientRow) -> bool {
+        let (_, plan) = self.plan_of(row);
+        let name = u64::from(row.visit) << 1 | 1;
+        plan.returns > 0.0 && self.streams.visit_end.uniform(u64::from(id.0), name) < plan.returns
     }
 
     /// Counts the end of a visit.
@@ -348,7 +465,7 @@ impl<'a> Cluster<'a> {
 
     /// The client does nothing for `gap`; its connection idles, and is closed if the gap is longer than it may idle.
     #[inline]
-    fn client_waits<Q: PendingEvents>(
+    pub(super) fn client_waits<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: ClientId,
@@ -356,12 +473,17 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let row = self.clients.row(id);
+        if row.has_browser() {
+            return self.browser_waits(now, id, gap, pending);
+        }
         if let Some(connection) = row.connection() {
             let rules = self.scenario.populations[row.population().index()].connection;
             if !self.keep_alive(now, connection, &rules, Some(gap), pending) {
                 self.clients.row_mut(id).set_connection(None);
             }
         }
-        pending.at(now + gap, Event::ClientActs(id).word());
+        if gap != SimDuration::MAX {
+            pending.at(now + gap, Event::ClientActs(id).word());
+        }
     }
 }

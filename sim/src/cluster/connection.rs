@@ -1,7 +1,5 @@
 //! The connections of clients: opened, used again, kept alive, closed.
 
-use std::net::IpAddr;
-
 use super::Cluster;
 use super::event::Event;
 use super::request::{Connection, Origin};
@@ -10,6 +8,7 @@ use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
+use crate::population::Source;
 use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::tier::{Forwarded, Layer, Method, Open, Reason, Segment, Ties};
 
@@ -44,13 +43,13 @@ impl Cluster<'_> {
         }
         let row = self.connections.get_mut(id.0);
         row.idle_until = SimTime::NEVER;
-        row.in_use = true;
+        row.in_flight += 1;
         row.requests += 1;
         Ok(Some(id))
     }
 
-    /// Opens a connection from `address`:`port` for a first request. `worker` names the draws of the instance that it reaches
-    /// and of the worker process that accepts it there.
+    /// Opens a connection for a first request. `worker` names the draws of the instance that it reaches and of the worker
+    /// process that accepts it there.
     ///
     /// # Errors
     /// Nobody accepts it.
@@ -58,11 +57,11 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         origin: Origin,
-        address: IpAddr,
-        port: u16,
+        source: Source,
         worker: (u64, u64),
         rules: &ConnectionRules,
     ) -> Result<ConnectionId, Failure> {
+        let layer = self.layer();
         let mut row = Connection {
             owner: origin,
             flow: NO_FLOW,
@@ -70,22 +69,24 @@ impl Cluster<'_> {
             server: ServerId(0),
             reason: Reason::NoneUsable,
             requests: 1,
-            port,
+            address: if layer == Layer::Connection { source.peer } else { source.user },
+            link: source.link,
+            port: source.port,
             instance: 0,
             worker: 0,
             open: true,
-            in_use: true,
+            in_flight: 1,
             closed_by_client: rules.closed_by == ClosedBy::Client,
         };
         let instances = self.tiers[0].instances.len();
         if instances > 1 {
             row.instance = self.streams.instance.below(instances as u64, worker.0, worker.1) as u16;
         }
-        match self.layer() {
+        match layer {
             Layer::Connection => {
                 let open = Open {
-                    address,
-                    port,
+                    address: row.address,
+                    port: row.port,
                     key: &[],
                     method: Method::Get,
                     worker: 0,
@@ -189,9 +190,12 @@ impl Cluster<'_> {
     }
 
     /// A connection is gone without another segment.
-    fn forget_connection(&mut self, id: ConnectionId) {
-        self.connections.get_mut(id.0).open = false;
-        self.connections.remove(id.0);
+    pub(super) fn forget_connection(&mut self, id: ConnectionId) {
+        let row = self.connections.get_mut(id.0);
+        row.open = false;
+        if row.in_flight == 0 {
+            self.connections.remove(id.0);
+        }
     }
 
     /// A connection broke: its owner must open another.
@@ -208,12 +212,14 @@ impl Cluster<'_> {
         match owner {
             Origin::Client(client) => {
                 let row = self.clients.row_mut(client);
-                if row.connection() == Some(id) {
+                if row.has_browser() {
+                    self.forget_in_browser(client, id);
+                } else if row.connection() == Some(id) {
                     row.set_connection(None);
                 }
             }
             Origin::Log { source, user } => self.forget_log_connection(source, user, id),
-            Origin::Poisson | Origin::Script(_) => {}
+            Origin::Object(_) | Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => {}
         }
     }
 }

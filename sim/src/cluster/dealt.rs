@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::ClientId;
 use crate::population::UserTable;
-use crate::population::addresses::{AddressesExhausted, NetworkDealer, Place, host_address};
 
 /// Who of a table each client of a population is.
 #[derive(Clone, Debug)]
@@ -20,31 +19,6 @@ pub(super) struct DealtUsers {
 }
 
 impl DealtUsers {
-    /// Puts `clients` users on addresses: whole networks of the table, each on a /24 of its own.
-    pub(super) fn place(
-        table: &Arc<UserTable>,
-        clients: u32,
-        population: u64,
-        addresses: &Stream,
-        dealer: &mut NetworkDealer,
-    ) -> Result<(Vec<Place>, Vec<u32>), AddressesExhausted> {
-        let (mut places, mut users): (Vec<Place>, _) = (Vec::new(), Vec::new());
-        let mut network = None;
-        table.deal(clients, population, addresses, |dealt, host, user| {
-            let prefix = match network {
-                Some((number, prefix)) if number == dealt => prefix,
-                _ => dealer.deal()?,
-            };
-            network = Some((dealt, prefix));
-            let address = host_address(prefix, host, addresses, population, u64::from(dealt));
-            let rank = places.last().filter(|last| last.address == address).map_or(0, |last| last.rank + 1);
-            places.push(Place { address, rank });
-            users.push(user);
-            Ok(())
-        })?;
-        Ok((places, users))
-    }
-
     pub(super) fn new(table: &Arc<UserTable>, first: ClientId, users: Vec<u32>, think_mean: f64) -> Self {
         Self { table: Arc::clone(table), first, users, think_mean }
     }

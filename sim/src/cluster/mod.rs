@@ -4,6 +4,8 @@
 //! accounts and returns what happened.
 
 pub mod accounting;
+mod address;
+mod browser;
 mod closed_loop;
 mod connection;
 mod cookies;
@@ -11,8 +13,13 @@ mod dealt;
 pub mod event;
 mod evidence;
 mod faults;
+mod hold;
 mod observe;
 mod open_loop;
+mod operations;
+mod overdue;
+mod page;
+mod patience;
 mod queue;
 mod replay;
 mod request;
@@ -35,15 +42,17 @@ use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
 use crate::health::active::TcpChecker;
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
-use crate::population::PageSampler;
 use crate::population::clients::Clients;
-use crate::scenario::{Keys, Scenario, Strategy, Traffic, Vary};
+use crate::population::{AddressStreams, PageSampler};
+use crate::scenario::{Keys, Scenario, Strategy, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::table::Column;
 use crate::tier::Instance;
 
+use address::AddressTie;
+use browser::{BrowserSamplers, Pace, Tab};
 use cookies::CookieJars;
 use dealt::DealtUsers;
 use event::Event;
@@ -68,6 +77,10 @@ pub struct Cluster<'a> {
     sessions: Sessions,
     requests: Slots<Request>,
     connections: Slots<Connection>,
+    /// What clients with browsers have open.
+    tabs: Slots<Tab>,
+    /// Requests in servers whose clients have gone.
+    gone: u64,
     sources: Vec<Source<'a>>,
     script: Script<'a>,
     recorder: Recorder,
@@ -76,6 +89,8 @@ pub struct Cluster<'a> {
     outages: Vec<Outage>,
     /// What each fault of the scenario did.
     faults: Vec<FaultCounts>,
+    /// When an operator last changed something.
+    operated_at: Option<SimTime>,
     /// Faults (indices) that last now.
     active_faults: Vec<u32>,
 }
@@ -88,6 +103,8 @@ struct Tier<'a> {
     waiting: Waiting,
     /// Whether its instances remember clients.
     remembers: bool,
+    /// What of a client's address ties it to a server, if anything does.
+    address_tie: Option<AddressTie>,
     /// Worker processes of each instance.
     workers: u16,
     /// What it is given of a request, beside the address.
@@ -105,7 +122,7 @@ struct Tier<'a> {
 /// The laws that are drawn from at every click, made ready for drawing.
 #[derive(Debug)]
 struct Samplers {
-    /// By population; of no use for Poisson sources.
+    /// By population; of no use for single requests.
     visits: Column<PopulationId, VisitSamplers>,
     /// Service demand.
     demand: Column<ServerId, Sampler>,
@@ -118,6 +135,11 @@ struct VisitSamplers {
     clicks: Sampler,
     think: Sampler,
     away: Sampler,
+    /// How fast time away passes, where that differs.
+    pace: Option<Pace>,
+    /// Whether users come with arrivals, not by themselves.
+    arrives: bool,
+    browser: Option<BrowserSamplers>,
     pages: PageSampler,
     /// Who each client is, if the population's users are those of a log.
     users: Option<DealtUsers>,
@@ -130,14 +152,16 @@ impl Samplers {
             .populations
             .iter()
             .map(|population| {
-                let (clicks, think, away) = match &population.traffic {
-                    Traffic::ClosedLoop(plan) => (&plan.clicks, &plan.think, &plan.away),
-                    Traffic::Poisson { .. } => (&none, &none, &none),
-                };
+                let plan = population.traffic.visit();
+                let (clicks, think, away) =
+                    plan.map_or((&none, &none, &none), |plan| (&plan.clicks, &plan.think, &plan.away));
                 VisitSamplers {
                     clicks: clicks.sampler(),
                     think: think.sampler(),
                     away: away.sampler(),
+                    pace: Pace::of(population, scenario.warmup),
+                    arrives: population.traffic.arrivals().is_some(),
+                    browser: plan.and_then(|plan| plan.browser.as_ref()).map(BrowserSamplers::new),
                     pages: population.pages.sampler(),
                     users: None,
                 }
@@ -168,10 +192,19 @@ struct Streams {
     connection: Stream,
     clock: Stream,
     balancer: Stream,
+    activity: Stream,
+    objects: Stream,
+    object_demand: Stream,
+    patience: Stream,
+    backoff: Stream,
+    visit_end: Stream,
+    hold: Stream,
+    message_gap: Stream,
+    message_demand: Stream,
+    arrival_phases: Stream,
     instance: Stream,
     subset: Stream,
-    addresses: Stream,
-    users: Stream,
+    addresses: AddressStreams,
     pages: Stream,
     request_values: Stream,
 }
@@ -198,10 +231,26 @@ impl Streams {
             connection: stream(behaviour, StreamId::ClientPort),
             clock: stream(behaviour, StreamId::ClockPhase),
             balancer: stream(behaviour, StreamId::Balancer),
+            activity: stream(population, StreamId::Activity),
+            objects: stream(behaviour, StreamId::Objects),
+            object_demand: stream(behaviour, StreamId::ObjectDemand),
+            patience: stream(behaviour, StreamId::Patience),
+            backoff: stream(behaviour, StreamId::Backoff),
+            visit_end: stream(behaviour, StreamId::VisitEnd),
+            hold: stream(behaviour, StreamId::Hold),
+            message_gap: stream(behaviour, StreamId::MessageGap),
+            message_demand: stream(behaviour, StreamId::MessageDemand),
+            arrival_phases: stream(behaviour, StreamId::ArrivalPhases),
             instance: stream(behaviour, StreamId::Instance),
             subset: stream(behaviour, StreamId::Subset),
-            addresses: stream(population, StreamId::Addresses),
-            users: stream(population, StreamId::UsersPerAddress),
+            addresses: AddressStreams {
+                users: stream(population, StreamId::UsersPerAddress),
+                addresses: stream(population, StreamId::Addresses),
+                leases: stream(population, StreamId::Leases),
+                hand_overs: stream(behaviour, StreamId::HandOvers),
+                connections: stream(behaviour, StreamId::ConnectionAddress),
+                measured_from: SimTime::ZERO + scenario.warmup,
+            },
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
         }
@@ -217,10 +266,12 @@ impl Model for Cluster<'_> {
             Event::SharedServiceDone(server) => self.shared_service_done(now, server, pending),
             Event::ConnectionIdle(connection) => self.connection_idle(now, connection),
             Event::SourceArrival(source) => self.source_arrival(now, source, pending),
+            Event::Overdue => self.overdue(now, pending),
             Event::Retry(request) => self.retry(now, request, pending),
             Event::Check(server) => self.check(now, server, pending),
+            Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
-            Event::FaultEnds(fault) => self.fault_ends(now, fault),
+            Event::FaultEnds(fault) => self.fault_ends(now, fault, pending),
             Event::ScriptStep(step) => self.script_step(now, step, pending),
         }
         self.start_waiting(now, pending);

@@ -7,11 +7,12 @@
 
 use super::Cluster;
 use super::event::Event;
-use super::open_loop::Source;
+use super::open_loop;
 use super::request::{Draw, Origin, Purpose, Request};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::ConnectionId;
+use crate::population::Source;
 use crate::population::replay::{LogMethod, PreparedLog, RecordReader, ReplayedRequest, VisitTracker};
 use crate::scenario::LogSource;
 use crate::session::sessions::Lookup;
@@ -138,8 +139,8 @@ fn at_speed(at: SimTime, speed: f64) -> SimTime {
 impl<'a> Cluster<'a> {
     fn log(&mut self, source: u32) -> &mut LogReplay<'a> {
         match &mut self.sources[source as usize] {
-            Source::Log(replay) => replay,
-            Source::Poisson(_) => unreachable!("the source is a log"),
+            open_loop::Source::Log(replay) => replay,
+            open_loop::Source::Arrivals(_) => unreachable!("the source is a log"),
         }
     }
 
@@ -199,7 +200,8 @@ impl<'a> Cluster<'a> {
                 let port = 1024
                     + self.streams.connection.below(64_512, u64::from(user), u64::from(port_counter)) as u16;
                 let worker = (u64::from(user), 1 << 32 | u64::from(port_counter));
-                self.open_connection(now, origin, log_client.address, port, worker, &plan.connection)
+                let source = Source::of(log_client.address, port);
+                self.open_connection(now, origin, source, worker, &plan.connection)
             }
             Err(failure) => Err(failure),
         };
@@ -218,7 +220,7 @@ impl<'a> Cluster<'a> {
                 let has_cookie = known && !log_client.is_bot();
                 let visitor = 1 << 63 | u64::from(source) << 32 | u64::from(user);
                 let cookie = has_cookie.then_some(visitor);
-                self.send(now, request, log_client.address, cookie, pending);
+                self.send(now, request, cookie, pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }
@@ -238,7 +240,7 @@ impl<'a> Cluster<'a> {
         }
         let row = *self.connections.get(slot);
         debug_assert!(row.open && row.owner == owner, "a client's connection is open and its own");
-        if row.in_use {
+        if row.in_flight > 0 {
             if moved {
                 // It closes after its answer, like any other than the user's first.
                 self.forget_owner(owner, ConnectionId(slot));
@@ -251,12 +253,6 @@ impl<'a> Cluster<'a> {
             return None;
         }
         Some(ConnectionId(slot))
-    }
-
-    /// The address that a user of a log came from last.
-    pub(super) fn log_address(&mut self, source: u16, user: u32) -> std::net::IpAddr {
-        let replay = self.log(u32::from(source));
-        replay.log.clients()[replay.rows[user as usize].client as usize].address
     }
 
     pub(super) fn forget_log_connection(&mut self, source: u16, user: u32, id: ConnectionId) {
@@ -284,19 +280,25 @@ impl<'a> Cluster<'a> {
             && row.session == slot
             && self.sessions.get(slot).generation == request.session_generation
         {
-            let found =
-                self.find_session(now, slot, &request.route, plan.session_idle_timeout, plan.on_unknown_id);
+            let found = self.find_session(
+                now,
+                slot,
+                &request.route,
+                (plan.session_idle_timeout, plan.on_unknown_id),
+                true,
+            );
             match found {
                 Lookup::Hit => return,
                 Lookup::Expired => self.sessions.end(slot),
                 Lookup::Lost { .. } => {
                     self.log(u32::from(source)).rows[user as usize].had_loss = true;
-                    self.tell_log_story(now, source, user, slot, request, &found);
+                    self.tell_log_story(now, user, slot, request, &found);
                     if let Some(slot) = self.settle_lost_session(slot, plan.on_unknown_id) {
                         let forked = self.sessions.take_over(
                             now,
                             slot,
                             request.server(),
+                            request.route.from,
                             &self.servers,
                             plan.session_idle_timeout,
                         );
@@ -336,7 +338,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn begin_log_session(&mut self, now: SimTime, source: u16, user: u32, request: &Request) {
-        let slot = self.sessions.create(now, request.server(), &self.servers);
+        let slot = self.sessions.create(now, request.server(), request.route.from, &self.servers);
         self.sessions.chosen_by(slot, request.route.instance);
         self.log(u32::from(source)).rows[user as usize].session = slot;
         if let Some(counts) = self.recorder.at(now) {
@@ -364,7 +366,7 @@ impl<'a> Cluster<'a> {
     /// Ends the visits that had been idle for longer than the gap when the run ended.
     pub(super) fn end_idle_log_visits(&mut self, end: SimTime) {
         for source in 0..self.sources.len() as u32 {
-            let Source::Log(replay) = &self.sources[source as usize] else { continue };
+            let open_loop::Source::Log(replay) = &self.sources[source as usize] else { continue };
             let gap = SimDuration(at_speed(SimTime(replay.plan.visit_gap.0), replay.plan.speed).0);
             let over: Vec<u32> = replay
                 .rows

@@ -1,5 +1,7 @@
 //! Requests in flight and open connections.
 
+use std::net::IpAddr;
+
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::{ClientId, ConnectionId, ServerId};
 use crate::session::sessions::Cut;
@@ -8,10 +10,16 @@ use crate::tier::{FlowId, Method, Reason};
 /// Who sent a request, and so who gets its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// A client of a closed loop.
+    /// A client on a visit: a step of it.
     Client(ClientId),
-    /// A Poisson source; nobody waits for the answer.
-    Poisson,
+    /// A client on a visit: an object of the page that it loads.
+    Object(ClientId),
+    /// A client on a visit: a message on a connection that it holds.
+    Message(ClientId),
+    /// A client that has gone away since.
+    Gone,
+    /// A source of single requests; nobody waits for the answer.
+    Arrival,
     /// A user of a replayed log: the log's place among the sources, the user's place in the log.
     Log {
         /// The source.
@@ -48,6 +56,16 @@ pub struct Request {
     pub session_generation: u32,
     /// Where it went last, and why: the evidence if its session turns out to be lost.
     pub route: Cut,
+    /// When its sender stops waiting; [`SimTime::NEVER`] if it does not, and once the request has ended.
+    pub gives_up_at: SimTime,
+    /// Whether that is among the pending events.
+    pub watched: bool,
+    /// What its end means to a layer 7 instance.
+    pub flow_end: FlowEnd,
+    /// Whether it brings the cookie that the site gives to every visitor.
+    pub has_cookie: bool,
+    /// Whether its balancer waits for a server that does not accept the connection.
+    pub connecting: bool,
     /// Whether its answer creates the session of its visit (log replay).
     pub begins_session: bool,
     /// Whether a server has it.
@@ -62,6 +80,17 @@ impl Request {
     pub fn server(&self) -> ServerId {
         self.route.to
     }
+}
+
+/// What the end of a request means to the layer 7 instance that it went through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlowEnd {
+    /// The end of its flow.
+    WithAnswer,
+    /// Nothing if it is answered: the exchange stays open.
+    Held,
+    /// Nothing: its flow ended before, or it is a message within one.
+    Detached,
 }
 
 /// The name of a draw of service demand.
@@ -86,6 +115,10 @@ pub enum Purpose {
     LogLine,
     /// An open-loop arrival.
     Arrival,
+    /// An object of a page.
+    Object,
+    /// A message on a held connection.
+    Message,
 }
 
 /// An open connection between a client and the hop that ends TCP.
@@ -103,16 +136,20 @@ pub struct Connection {
     pub reason: Reason,
     /// Requests that it has carried.
     pub requests: u32,
+    /// Where it comes from, as the instance sees it.
+    pub address: IpAddr,
+    /// The state of its client's network when it was opened.
+    pub link: u32,
     /// The source port.
     pub port: u16,
     /// The instance of the tier that it reached.
     pub instance: u16,
     /// The worker process that accepted it (layer 7).
     pub worker: u16,
-    /// Whether it is open.
+    /// Whether it is open. One that is not keeps its slot until the requests on it have ended.
     pub open: bool,
-    /// Whether a request is in flight on it.
-    pub in_use: bool,
+    /// Requests in flight on it.
+    pub in_flight: u16,
     /// Whether the client closes it when idle, not the server.
     pub closed_by_client: bool,
 }

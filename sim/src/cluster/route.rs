@@ -1,9 +1,9 @@
 //! The way of a request: tier instance, server and back.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::event::Event;
-use super::request::{Draw, Origin, Purpose, Request};
+use super::request::{Draw, FlowEnd, Origin, Purpose, Request};
 use super::{Cluster, Tier, evidence};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
@@ -14,6 +14,9 @@ use crate::metrics::recorder::Failure;
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
 use crate::tier::{Decision, FlowId, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then, Ties};
+
+/// Stands where there is no connection: nobody waits for the request any more.
+pub(super) const NO_CONNECTION: ConnectionId = ConnectionId(u32::MAX);
 
 /// Stands where there is no flow.
 pub(super) const NO_FLOW: FlowId = FlowId { slot: u32::MAX, generation: 0 };
@@ -41,13 +44,19 @@ impl Request {
             connection,
             session,
             session_generation: 0,
+            gives_up_at: SimTime::NEVER,
+            watched: false,
+            flow_end: FlowEnd::WithAnswer,
             route: Cut {
                 at: now,
+                from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 to: ServerId(0),
                 reason: Reason::NoneUsable,
                 cause: LossCause::NoAffinity,
                 instance: 0,
             },
+            has_cookie: false,
+            connecting: false,
             begins_session: false,
             in_server: false,
             method,
@@ -74,7 +83,6 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         mut request: Request,
-        address: IpAddr,
         cookie: Option<u64>,
         pending: &mut Scheduler<Q>,
     ) -> RequestId {
@@ -82,6 +90,8 @@ impl Cluster<'_> {
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
         request.route.instance = connection.instance;
+        request.has_cookie = cookie.is_some();
+        request.route.from = connection.address;
         let id = RequestId(self.requests.insert(request));
         match self.layer() {
             Layer::Connection => {
@@ -90,14 +100,14 @@ impl Cluster<'_> {
                 self.attempt(now, id, decision, pending);
             }
             Layer::Request => {
-                self.write_keys(request.origin, request.demand, address, cookie);
+                self.write_keys(request.origin, request.demand, connection.address, cookie);
                 let Tier { instances, key_text, cookies, .. } = &mut self.tiers[0];
                 // A browser that keeps no cookies has no number either.
                 let jars = cookies.as_ref().filter(|_| cookie.is_some());
                 let cookie = jars.and_then(|jars| jars.server(now, request.origin));
                 let ties = Ties { cookie, sample: &key_text.stick, ..Ties::NONE };
                 let open = Open {
-                    address,
+                    address: connection.address,
                     port: connection.port,
                     key: &key_text.hash,
                     method,
@@ -130,18 +140,23 @@ impl Cluster<'_> {
                 }
                 return self.give_up(now, id, Failure::NoServer, pending);
             };
+            let reason = decision.reason;
             let request = self.requests.get(id.0);
-            let (flow, instance) = (request.flow, request.route.instance);
+            let (flow, from, instance) = (request.flow, request.route.from, request.route.instance);
             let generation = request.session_generation;
             // A session of a log's client may have ended while a retry was under way.
             let session = request.session.filter(|&slot| self.sessions.get(slot).generation == generation);
-            let split = session.is_some_and(|slot| self.is_split(slot, instance, decision.reason));
-            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers, split);
-            let route = Cut { at: now, to: server, reason: decision.reason, cause, instance };
-            self.requests.get_mut(id.0).route = route;
+            let split = session.is_some_and(|slot| self.is_split(slot, instance, reason));
+            let cause = evidence::departure_cause(reason, self.tiers[0].remembers, split);
+            let mut route = Cut { at: now, from, to: server, reason, cause, instance };
             if let Some(slot) = session {
+                route.cause = self.planned_cause(self.sessions.get(slot), reason, route.cause);
+                if self.sessions.get(slot).home != server && self.address_made_leave(now, slot, &route) {
+                    route.cause = LossCause::AddressChanged;
+                }
                 self.sessions.routed(slot, &self.servers, route);
             }
+            self.requests.get_mut(id.0).route = route;
             if let Some(counts) = self.recorder.at(now) {
                 counts.retried += u64::from(decision.attempt > 1);
                 counts.connections[server.index()] += u64::from(layer == Layer::Request);
@@ -149,6 +164,10 @@ impl Cluster<'_> {
             let (outcome, failure) = match self.enter_server(now, id, server, pending) {
                 None => return,
                 Some(Accepted::Full) => (Outcome::Status(503), Failure::QueueFull),
+                Some(Accepted::Silent) if layer == Layer::Request => {
+                    return self.wait_for_connection(now, id, pending);
+                }
+                Some(Accepted::Silent) => (Outcome::ConnectTimeout, Failure::Dropped),
                 Some(_) => (Outcome::ConnectRefused, Failure::Refused),
             };
             if layer == Layer::Connection {
@@ -176,8 +195,8 @@ impl Cluster<'_> {
     }
 
     /// Brings a request to a server. Returns `None` when it is in, else why it is not.
-    #[inline]
-    fn enter_server<Q: PendingEvents>(
+    #[inline(always)]
+    pub(super) fn enter_server<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
@@ -188,7 +207,7 @@ impl Cluster<'_> {
         let demand = self.demand(request.demand, server) + request.store_time;
         let accepted = self.servers.accept(now, server, id, demand);
         let due = match accepted {
-            Accepted::Full | Accepted::Refused => return Some(accepted),
+            Accepted::Full | Accepted::Refused | Accepted::Silent => return Some(accepted),
             Accepted::Queued => SimTime::NEVER,
             Accepted::Started { due } => {
                 pending.at(due, Event::ServiceDone(id).word());
@@ -216,6 +235,7 @@ impl Cluster<'_> {
             Purpose::Click | Purpose::Arrival => &self.streams.demand,
             Purpose::Relogin => &self.streams.relogin,
             Purpose::LogLine => &self.streams.log_demand,
+            Purpose::Object | Purpose::Message => return self.part_demand(draw, server),
         };
         let index = if draw.purpose == Purpose::Relogin { draw.index << 2 | 2 } else { draw.index };
         self.samplers.demand[server].duration(stream, draw.entity, index)
@@ -284,19 +304,27 @@ impl Cluster<'_> {
         self.recorder.level(now, server, present, busy);
         self.recorder.left(now, request.entered);
         match self.layer() {
-            Layer::Request => {
+            Layer::Request if request.flow_end == FlowEnd::WithAnswer => {
                 self.take_cookie(now, &request);
+                self.show_answer(now, &request);
                 let instance = request.route.instance;
                 self.instance(instance).attempt_ended(now, request.flow, Outcome::Status(200));
             }
+            Layer::Request => {}
             Layer::Connection => {
                 let flow = self.connections.get(request.connection.0).flow;
+                // The kernel of a client that has closed its socket resets what comes after.
+                let gone = request.origin == Origin::Gone;
+                let reply = if gone { Segment::ClientReset } else { Segment::FromClient };
                 let instance = self.instance(request.route.instance);
                 instance.segment(now, flow, Segment::FromServer);
-                instance.segment(now, flow, Segment::FromClient);
+                instance.segment(now, flow, reply);
             }
         }
         self.release(id);
+        if request.origin == Origin::Gone {
+            return self.answered_in_vain(now);
+        }
         self.recorder.ledger.requests_served += 1;
         if let Some(counts) = self.recorder.at(now) {
             counts.served += 1;
@@ -304,7 +332,9 @@ impl Cluster<'_> {
         }
         match request.origin {
             Origin::Client(client) => self.client_answered(now, client, &request, pending),
-            Origin::Poisson => self.close_connection(now, request.connection),
+            Origin::Object(client) => self.object_answered(now, client, request.connection, pending),
+            Origin::Message(_) | Origin::Gone => {}
+            Origin::Arrival => self.close_connection(now, request.connection),
             Origin::Log { source, user } => self.log_answered(now, source, user, &request, pending),
             Origin::Script(connection) => self.script_answered(now, connection),
         }
@@ -321,8 +351,9 @@ impl Cluster<'_> {
         request.in_server = false;
         request.due = SimTime::NEVER;
         let (flow, entered, instance) = (request.flow, request.entered, request.route.instance);
+        let detached = request.flow_end == FlowEnd::Detached;
         self.recorder.left(now, entered);
-        if self.layer() == Layer::Connection {
+        if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Reset, pending);
         }
         match self.instance(instance).attempt_ended(now, flow, Outcome::Reset) {
@@ -330,6 +361,7 @@ impl Cluster<'_> {
             Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, Failure::Reset, pending),
         }
+        self.watch(id, pending);
     }
 
     /// A request ends without an answer.
@@ -346,24 +378,34 @@ impl Cluster<'_> {
             self.drop_connection(request.connection);
         }
         match request.origin {
-            Origin::Poisson => self.close_if_open(now, request.connection),
+            Origin::Arrival => self.close_if_open(now, request.connection),
+            Origin::Gone => return self.gone -= 1,
             // An error page is an answer, too, where the connection has survived.
             Origin::Log { source, user } if self.connections.get(request.connection.0).open => {
                 self.rest_log_connection(now, source, user, request.connection, pending);
             }
             Origin::Script(connection) => self.script_answered(now, connection),
-            Origin::Client(_) | Origin::Log { .. } => {}
+            Origin::Client(_) | Origin::Object(_) | Origin::Message(_) | Origin::Log { .. } => {}
         }
         self.request_failed(now, request.origin, failure, pending);
     }
 
-    fn release(&mut self, id: RequestId) {
+    #[inline]
+    pub(super) fn release(&mut self, id: RequestId) {
         let request = self.requests.get_mut(id.0);
         request.in_server = false;
         request.due = SimTime::NEVER;
+        request.gives_up_at = SimTime::NEVER;
         let connection = request.connection;
         self.requests.remove(id.0);
-        self.connections.get_mut(connection.0).in_use = false;
+        if connection == NO_CONNECTION {
+            return;
+        }
+        let row = self.connections.get_mut(connection.0);
+        row.in_flight -= 1;
+        if !row.open && row.in_flight == 0 {
+            self.connections.remove(connection.0);
+        }
     }
 
     /// Counts a failed request and tells its sender.
@@ -382,8 +424,9 @@ impl Cluster<'_> {
             self.faults[fault as usize].requests_failed += 1;
         }
         match origin {
-            Origin::Client(client) => self.client_failed(now, client, pending),
-            Origin::Poisson | Origin::Log { .. } | Origin::Script(_) => {}
+            Origin::Client(client) => self.client_failed(now, client, failure, pending),
+            Origin::Object(client) => self.object_over(now, client, pending),
+            Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Log { .. } | Origin::Script(_) => {}
         }
     }
 }

@@ -3,11 +3,13 @@
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
+use super::address::AddressTie;
+use super::browser::Pace;
 use super::cookies::CookieJars;
 use super::dealt::DealtUsers;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
-use super::open_loop::{PoissonSource, Source};
+use super::open_loop::{ArrivalSource, Crowd, Source};
 use super::queue::Waiting;
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
@@ -19,10 +21,10 @@ use crate::engine::{Ladder, SimDuration, SimTime, Simulation};
 use crate::health::active::TcpChecker;
 use crate::ids::{ClientId, PopulationId, ServerId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
-use crate::population::addresses::{AddressesExhausted, NetworkDealer, place_clients};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
-use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic, UserFile};
+use crate::population::{AddressSpace, AddressesExhausted};
+use crate::scenario::{Population, Program, Scenario, TierPlan, Traffic, UserFile};
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::tier::proxy::ProxyDraws;
@@ -71,12 +73,22 @@ pub struct RunSizes {
     pub clients: u64,
     /// Bytes of their rows.
     pub client_bytes: u64,
+    /// Events pending when the run ended.
+    pub pending: u64,
     /// Bytes of the pending-event set.
     pub pending_bytes: u64,
     /// Most connections open at a time.
     pub connections: u64,
-    /// Bytes of the tables of connections and requests.
+    /// Bytes of their table.
     pub connection_bytes: u64,
+    /// Most requests in flight at a time.
+    pub requests_in_flight: u64,
+    /// Bytes of their table.
+    pub request_bytes: u64,
+    /// Most browsers at a time that had more open than a connection.
+    pub tabs: u64,
+    /// Bytes of what they had open.
+    pub tab_bytes: u64,
     /// Most sessions alive at a time.
     pub sessions: u64,
     /// Bytes of their table.
@@ -129,10 +141,7 @@ pub fn calendar(scenario: &Scenario, logs: &[PreparedLog]) -> Calendar {
     let duration = scenario.duration.unwrap_or(SimDuration::from_secs(of_logs));
     let end = measured_from + duration;
     let begins = scenario.faults.iter().map(|fault| measured_from + fault.at);
-    let ends = scenario.faults.iter().map(|fault| {
-        let FaultKind::Crash { lasts, .. } = fault.kind;
-        measured_from + fault.at + lasts
-    });
+    let ends = scenario.faults.iter().map(|fault| measured_from + fault.at + fault.kind.lasts());
     Calendar {
         measured_from,
         faults_from: begins.min().unwrap_or(end).min(end),
@@ -169,46 +178,43 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     if total >= u64::from(MAX_SLOTS) {
         return Err(RunError::TooManyClients { clients: total });
     }
-    let mut dealer = NetworkDealer::new(streams.addresses);
-    scenario.populations.iter().flat_map(|p| &p.address.fixed).for_each(|&address| dealer.reserve(address));
-    scenario.scripted_clients.iter().for_each(|client| dealer.reserve(client.address));
+    let mut space = AddressSpace::new(streams.addresses.addresses);
+    let fixed = scenario.populations.iter().flat_map(|population| population.address.fixed.iter().copied());
+    let scripted = scenario.scripted_clients.iter().map(|client| client.address);
+    let logged = logs.iter().flat_map(|log| log.clients().iter().map(|client| client.address));
+    fixed.chain(scripted).chain(logged).for_each(|address| space.reserve(address));
     let mut clients = Clients::new();
+    clients.reserve_exact(total as usize);
     let mut firsts = Vec::new();
     let mut samplers = Samplers::new(scenario, strategy);
     for (number, population) in scenario.populations.iter().enumerate() {
-        if let Some(UserFile { table, .. }) = &population.users {
-            let number = number as u64;
-            let (places, users) =
-                DealtUsers::place(table, population.clients, number, &streams.addresses, &mut dealer)?;
-            let first = clients.add_population(&places);
-            let think_mean = match &population.traffic {
-                Traffic::ClosedLoop(plan) => plan.think.mean(),
-                Traffic::Poisson { .. } => 0.0,
-            };
-            samplers.visits[PopulationId(number as u16)].users =
-                Some(DealtUsers::new(table, first, users, think_mean));
-            firsts.push(first);
-            continue;
-        }
-        let places = place_clients(
-            &population.address,
-            population.clients,
-            number as u64,
-            &streams.users,
-            &streams.addresses,
-            &mut dealer,
-        )?;
-        firsts.push(clients.add_population(&places));
+        let Population { address, clients: count, users, traffic, .. } = population;
+        firsts.push(match users {
+            None => clients.add_population(address, *count, &streams.addresses, &mut space)?,
+            Some(UserFile { table, .. }) => {
+                let (first, users) =
+                    clients.add_users(table, address, *count, &streams.addresses, &mut space)?;
+                let think_mean = traffic.visit().map_or(0.0, |plan| plan.think.mean());
+                samplers.visits[PopulationId(number as u16)].users =
+                    Some(DealtUsers::new(table, first, users, think_mean));
+                first
+            }
+        });
     }
     let mut sources = Vec::new();
     for (population, &first_client) in scenario.populations.iter().zip(&firsts) {
-        if let Traffic::Poisson { rate } = population.traffic {
-            sources.push(Source::Poisson(PoissonSource {
-                gap_mean: 1.0 / rate,
-                first_client,
-                clients: population.clients,
+        if population.traffic.visit().is_some_and(|visit| visit.browser.is_some()) {
+            clients.give_browsers(first_client, population.clients);
+        }
+        if let Some(plan) = population.traffic.arrivals() {
+            let pace = Pace::of(population, scenario.warmup);
+            let activity = pace.as_ref().map(|pace| &pace.activity);
+            sources.push(Source::Arrivals(ArrivalSource {
+                process: plan.process(scenario.warmup, streams.arrival_phases, sources.len() as u64),
+                crowd: Crowd::new(first_client, population.clients, activity, &streams.activity),
                 number: 0,
                 rules: &population.connection,
+                visits: population.traffic.visit().is_some(),
             }));
         }
     }
@@ -228,7 +234,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
                 if let Some(life) = cookies(plan) {
                     let of_log = |source: &Source<'_>| match source {
                         Source::Log(replay) => replay.users(),
-                        Source::Poisson(_) => 0,
+                        Source::Arrivals(_) => 0,
                     };
                     tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
                 }
@@ -240,12 +246,15 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         sessions: Sessions::default(),
         requests: Slots::default(),
         connections: Slots::default(),
+        tabs: Slots::default(),
+        gone: 0,
         sources,
         script: Script::new(&scenario.scripted_clients, setup.strategy),
         recorder: Recorder::new(calendar.clone(), scenario.servers.len()),
         stories: Stories { wanted: setup.stories, told: Vec::new() },
         outages: Vec::new(),
         faults: vec![FaultCounts::default(); scenario.faults.len()],
+        operated_at: None,
         active_faults: Vec::new(),
     };
     let mut simulation = Simulation::new(cluster, Ladder::default());
@@ -257,7 +266,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
 fn cookies(plan: &TierPlan) -> Option<CookieLife> {
     match &plan.program {
         Program::Nginx(config) => config.cookies(),
-        Program::HaProxy(config) => config.cookie.map(|_| CookieLife::UNLIMITED),
+        Program::HaProxy(config) => config.cookie.map(|_| config.cookie_life),
         Program::Proxy(config) => config.cookie,
         Program::Lvs(_) => None,
     }
@@ -284,6 +293,7 @@ fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Str
         waiting: Waiting::new(&instances),
         instances,
         remembers,
+        address_tie: AddressTie::of(plan),
         workers,
         keys: &plan.keys,
         key_text: KeyText::default(),
@@ -336,16 +346,21 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     let Simulation { model, pending, .. } = simulation;
     let scenario = model.scenario;
     let from = calendar.measured_from;
-    for (population, first) in scenario.populations.iter().zip(firsts) {
+    for (number, (population, first)) in scenario.populations.iter().zip(firsts).enumerate() {
         if let Traffic::ClosedLoop(plan) = &population.traffic {
             for client in first.0..first.0 + population.clients {
                 // Users are away when the run begins, for the rest of an absence that began before it.
-                let users = &model.samplers.visits[model.clients.row(ClientId(client)).population()].users;
-                let begins = match users {
-                    Some(users) => users.begins(ClientId(client), &model.streams.initial),
+                let laws = &model.samplers.visits[PopulationId(number as u16)];
+                let id = ClientId(client);
+                let begins = match &laws.users {
+                    Some(users) => users.begins(id, &model.streams.initial),
                     None => {
                         let rest = plan.away.residual(&model.streams.initial, u64::from(client), 0);
-                        SimTime::ZERO + SimDuration::from_secs_f64(rest)
+                        SimTime::ZERO
+                            + match &laws.pace {
+                                None => SimDuration::from_secs_f64(rest),
+                                Some(pace) => pace.absence(SimTime::ZERO, rest, id, &model.streams.activity),
+                            }
                     }
                 };
                 pending.at(begins, Event::ClientActs(ClientId(client)).word());
@@ -353,9 +368,9 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
         }
     }
     for source in 0..model.sources.len() {
-        let first = match &model.sources[source] {
-            Source::Poisson(poisson) => {
-                Some(SimTime::ZERO + model.poisson_gap(source as u32, poisson.gap_mean, 1))
+        let first = match &mut model.sources[source] {
+            Source::Arrivals(arrivals) => {
+                arrivals.after(SimTime::ZERO, source as u32, &model.streams.arrivals)
             }
             Source::Log(replay) => replay.next_at().map(|at| from + at.since(SimTime::ZERO)),
         };
@@ -368,6 +383,9 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     }
     for (index, fault) in scenario.faults.iter().enumerate() {
         pending.at(from + fault.at, Event::FaultBegins(index as u32).word());
+    }
+    if let Some(timeout) = model.read_timeout() {
+        pending.at(SimTime::ZERO + timeout, Event::Overdue.word());
     }
     schedule_haproxy_checks(simulation);
     let Simulation { model, pending, .. } = simulation;
@@ -396,14 +414,14 @@ fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
 
 pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutcome, RunError> {
     let events = simulation.handled();
-    let pending_bytes = simulation.pending.bytes() as u64;
+    let (pending, pending_bytes) = (simulation.pending.pending() as u64, simulation.pending.bytes() as u64);
     let mut cluster = simulation.model;
     for (source, plan) in cluster
         .sources
         .iter()
         .filter_map(|source| match source {
             Source::Log(replay) => Some(replay),
-            Source::Poisson(_) => None,
+            Source::Arrivals(_) => None,
         })
         .zip(&cluster.scenario.logs)
     {
@@ -425,7 +443,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
                 .iter()
                 .map(|source| match source {
                     Source::Log(replay) => replay.visiting_measured(),
-                    Source::Poisson(_) => 0,
+                    Source::Arrivals(_) => 0,
                 })
                 .sum::<u64>();
     let visiting = cluster.clients.rows().iter().filter(|row| row.step != Step::Begin).count() as u64
@@ -434,12 +452,12 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
             .iter()
             .map(|source| match source {
                 Source::Log(replay) => replay.visiting(),
-                Source::Poisson(_) => 0,
+                Source::Arrivals(_) => 0,
             })
             .sum::<u64>();
     let under_way = UnderWay {
         visits: visiting,
-        requests: cluster.requests.len() as u64,
+        requests: cluster.requests.len() as u64 - cluster.gone,
         in_servers,
         in_servers_time_ns,
     };
@@ -450,7 +468,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         .iter()
         .map(|source| match source {
             Source::Log(replay) => (replay.users(), replay.bytes()),
-            Source::Poisson(_) => (0, 0),
+            Source::Arrivals(arrivals) => (0, arrivals.crowd.bytes()),
         })
         .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));
     let jar_bytes = cluster.tiers[0].cookies.as_ref().map_or(0, CookieJars::bytes);
@@ -459,9 +477,14 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         requests: cluster.recorder.ledger.requests_issued,
         clients: (cluster.clients.len() + log_clients) as u64,
         client_bytes: (cluster.clients.bytes() + log_bytes + jar_bytes) as u64,
+        pending,
         pending_bytes,
         connections: u64::from(cluster.connections.slots()),
-        connection_bytes: (cluster.connections.bytes() + cluster.requests.bytes()) as u64,
+        connection_bytes: cluster.connections.bytes() as u64,
+        requests_in_flight: u64::from(cluster.requests.slots()),
+        request_bytes: cluster.requests.bytes() as u64,
+        tabs: u64::from(cluster.tabs.slots()),
+        tab_bytes: cluster.tabs.bytes() as u64,
         sessions: cluster.sessions.slots() as u64,
         session_bytes: cluster.sessions.bytes() as u64,
         templates: tables.affinity_entries,

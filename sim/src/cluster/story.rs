@@ -1,11 +1,10 @@
 //! What becomes of lost sessions, and some losses told as short stories.
 
-use std::net::IpAddr;
-
 use super::request::Request;
 use super::{Cluster, evidence};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::{ClientId, ServerId};
+use crate::metrics::LossCause;
 use crate::scenario::FaultKind;
 use crate::session::sessions::{Cut, Lookup};
 use crate::session::{OnUnknownId, SessionPlan};
@@ -20,16 +19,18 @@ pub(super) struct Stories {
 }
 
 impl Cluster<'_> {
-    /// A request looks for its session where it was served; counts what it finds.
+    /// A request looks for its session where it was served, under the application's `rules`; counts what it finds. `cookies`
+    /// says whether the client keeps them.
     pub(super) fn find_session(
         &mut self,
         now: SimTime,
         slot: u32,
         route: &Cut,
-        idle_timeout: SimDuration,
-        on_unknown_id: OnUnknownId,
+        rules: (SimDuration, OnUnknownId),
+        cookies: bool,
     ) -> Lookup {
-        let found = match self.strategy.session {
+        let (idle_timeout, on_unknown_id) = rules;
+        let mut found = match self.strategy.session {
             SessionPlan::Local => {
                 self.sessions.look_up(now, slot, route, &self.servers, idle_timeout, on_unknown_id)
             }
@@ -39,7 +40,11 @@ impl Cluster<'_> {
             counts.session_needed += 1;
             counts.expired += u64::from(found == Lookup::Expired);
         }
-        if let Lookup::Lost { cause, destroyed_at } = found {
+        if let Lookup::Lost { cause, destroyed_at } = &mut found {
+            if *cause == LossCause::NoAffinity && !cookies && self.tiers[0].cookies.is_some() {
+                *cause = LossCause::AffinityRefused;
+            }
+            let (cause, destroyed_at) = (*cause, *destroyed_at);
             let ledger = &mut self.recorder.ledger;
             ledger.session_misses += 1;
             ledger.losses += 1;
@@ -48,23 +53,33 @@ impl Cluster<'_> {
                 counts.session_missed += 1;
                 counts.lost[cause as usize] += 1;
             }
-            if cause == crate::metrics::LossCause::ServerLost
-                && let Some(destroyed) = destroyed_at
-            {
-                self.blame_fault(slot, destroyed);
-            }
+            self.blame_fault(slot, cause, destroyed_at, route);
         }
         found
     }
 
-    /// Counts a loss against the fault that destroyed the session's memory at a time.
-    fn blame_fault(&mut self, slot: u32, destroyed: SimTime) {
+    /// Counts a loss against the crash that destroyed the session's memory, or the operation that sent it elsewhere.
+    fn blame_fault(&mut self, slot: u32, cause: LossCause, destroyed_at: Option<SimTime>, route: &Cut) {
         let measured_from = self.recorder.calendar().measured_from;
-        let home = self.sessions.get(slot).home;
-        let fault = self.scenario.faults.iter().position(|fault| {
-            let FaultKind::Crash { server, .. } = fault.kind;
-            server == home && measured_from + fault.at == destroyed
-        });
+        let session = self.sessions.get(slot);
+        let left_at = session.first_cut.as_ref().unwrap_or(route).at;
+        let faults = self.scenario.faults.iter();
+        let fault = match cause {
+            LossCause::ServerLost => faults.into_iter().position(|fault| {
+                let crash = matches!(fault.kind, FaultKind::Crash { .. });
+                crash
+                    && fault.kind.server() == Some(session.home)
+                    && Some(measured_from + fault.at) == destroyed_at
+            }),
+            LossCause::Drained | LossCause::Remapped => {
+                let of_home = |kind: &FaultKind| kind.server() == Some(session.home);
+                faults.into_iter().rposition(|fault| {
+                    let about_it = cause == LossCause::Remapped || of_home(&fault.kind);
+                    fault.kind.is_planned() && about_it && measured_from + fault.at <= left_at
+                })
+            }
+            _ => None,
+        };
         if let Some(fault) = fault {
             self.faults[fault].users_logged_out += 1;
         }
@@ -91,7 +106,7 @@ impl Cluster<'_> {
         found: &Lookup,
     ) {
         if self.stories.told.len() < self.stories.wanted {
-            let address = self.clients.address(client);
+            let address = request.route.from;
             let row = self.clients.row(client);
             let who = format!(
                 "client {} ({address}, visit {}, click {} of {})",
@@ -107,14 +122,13 @@ impl Cluster<'_> {
     pub(super) fn tell_log_story(
         &mut self,
         now: SimTime,
-        source: u16,
         user: u32,
         slot: u32,
         request: &Request,
         found: &Lookup,
     ) {
         if self.stories.told.len() < self.stories.wanted {
-            let address: IpAddr = self.log_address(source, user);
+            let address = request.route.from;
             self.tell(now, &format!("log user {user} ({address})"), slot, request, found);
         }
     }
@@ -138,7 +152,13 @@ impl Cluster<'_> {
         let destroyed = destroyed_at.map(|at| (at, format!("at {} {home} lost its memory", clock(at))));
         let cut = session.first_cut.map(|cut| {
             let why = evidence::in_words(cut.reason);
-            (cut.at, format!("at {} a request went to {} instead ({why})", clock(cut.at), name(cut.to)))
+            let from = match cut.cause {
+                LossCause::AddressChanged => {
+                    format!(" from {}, no longer {},", cut.from, session.last_address)
+                }
+                _ => String::new(),
+            };
+            (cut.at, format!("at {} a request{from} went to {} instead ({why})", clock(cut.at), name(cut.to)))
         });
         let mut chain: Vec<_> = destroyed.into_iter().chain(cut).collect();
         chain.sort_by_key(|(at, _)| *at);

@@ -26,7 +26,7 @@ use crate::metrics::measure::{self, Fleet, NoiseCounts};
 use crate::metrics::recorder::{Calendar, Counts};
 use crate::metrics::{Histogram, LossCause, Phase};
 use crate::population::replay::{LogError, LogOptions, PreparedLog, Pseudonyms};
-use crate::scenario::{FaultKind, Loaded, LogSource, Scenario, Vary, canonical};
+use crate::scenario::{Loaded, LogSource, Scenario, Vary, canonical};
 use crate::session::SessionPlan;
 
 use impact::Impact;
@@ -350,12 +350,12 @@ fn vary(scenario: &Scenario) -> &'static str {
 }
 
 fn fault_line(scenario: &Scenario, fault: &crate::scenario::Fault) -> FaultLine {
-    let FaultKind::Crash { server, lasts } = fault.kind;
-    FaultLine {
-        what: format!("crash of {}", scenario.servers[server.index()].name),
-        at_s: fault.at.as_secs_f64(),
-        until_s: (fault.at + lasts).as_secs_f64(),
-    }
+    let kind = &fault.kind;
+    let what = kind.server().map_or_else(
+        || kind.name().to_owned(),
+        |server| format!("{} of {}", kind.name(), scenario.servers[server.index()].name),
+    );
+    FaultLine { what, at_s: fault.at.as_secs_f64(), until_s: (fault.at + kind.lasts()).as_secs_f64() }
 }
 
 fn summarise_strategy(

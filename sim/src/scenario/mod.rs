@@ -1,6 +1,7 @@
 //! Scenarios: what a file says, resolved. Every field below is final: defaults are filled in, presets are expanded,
 //! names are ids. The parser lives beside this file; the rest of the simulator sees only these types.
 
+mod address_lines;
 mod diagnostic;
 mod empirical;
 mod explain;
@@ -10,6 +11,7 @@ mod presets;
 mod quantity;
 mod read;
 mod section;
+mod traffic;
 mod tree;
 
 use std::net::IpAddr;
@@ -27,11 +29,14 @@ use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, Reque
 
 pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
-pub use explain::{Resolved, canonical};
+pub use explain::{Resolved, canonical, parameters};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
+pub use traffic::{
+    Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
+};
 
 /// One experiment: one site and its clients, some faults, several strategies.
 #[derive(Clone, Debug)]
@@ -91,6 +96,9 @@ pub struct Population {
     pub users: Option<UserFile>,
     /// How their requests come about.
     pub traffic: Traffic,
+    /// How active a user is beside others, above 0: absences are divided by it, and open arrivals are drawn in proportion
+    /// to it. Drawn once for each user.
+    pub activity: Distribution,
     /// How their connections are used.
     pub connection: ConnectionRules,
     /// The pages among which their requests choose.
@@ -106,44 +114,7 @@ pub struct UserFile {
     pub table: Arc<UserTable>,
 }
 
-/// How requests come about.
-#[derive(Clone, Debug)]
-pub enum Traffic {
-    /// Each user makes visits, one click after the other's answer.
-    ClosedLoop(VisitPlan),
-    /// Single requests of users drawn at random, which need no session, as a Poisson process.
-    Poisson {
-        /// Requests a second, above 0.
-        rate: f64,
-    },
-}
-
-/// What a user does on a visit.
-#[derive(Clone, Debug)]
-pub struct VisitPlan {
-    /// Clicks after the login (of the whole visit if there is none), rounded up to a whole number of at least 1.
-    pub clicks: Distribution,
-    /// Time from an answer to the next click \[s\].
-    pub think: Distribution,
-    /// Time from the end of a visit to the start of the next \[s\].
-    pub away: Distribution,
-    /// Whether the visit begins with a login: the form (GET) and the credentials (POST).
-    pub login: bool,
-    /// Whether the posted form must reach a server that knows the form's token (a pre-session), as CSRF tokens and
-    /// captchas demand; else only the POST itself matters.
-    pub form_token: bool,
-    /// Logins that a user attempts again in one visit, after lost sessions and failed logins together.
-    pub logins_again: u8,
-    /// Probability that a user leaves instead of logging in again.
-    pub leave_on_loss: f64,
-    /// Idle time after which the application forgets a session.
-    pub session_idle_timeout: SimDuration,
-    /// What the application does with a session id that it does not know.
-    pub on_unknown_id: OnUnknownId,
-}
-
-/// How a client's connections are used. A client of a closed loop has at most one request in flight and one
-/// connection.
+/// How a client's connections are used. A client has one, unless its pages have objects ([`PagePlan`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionRules {
     /// Idle time after which the hop that ends TCP closes the connection; zero closes after each answer.
@@ -252,6 +223,92 @@ pub enum FaultKind {
         /// How long it stays away.
         lasts: SimDuration,
     },
+    /// The server's processes stand still: its kernel accepts connections until its backlog is full, and nobody answers.
+    Hang {
+        /// Which server.
+        server: ServerId,
+        /// How long it hangs.
+        lasts: SimDuration,
+    },
+    /// An operator keeps new clients from a server (`set server … state drain`, `ipvsadm -e -w 0`). nginx cannot do that, and is
+    /// reloaded with `down`.
+    Drain {
+        /// Which server.
+        server: ServerId,
+        /// How long.
+        lasts: SimDuration,
+    },
+    /// An operator takes a server out (`set server … state maint`, `ipvsadm -d`, a reload of nginx with `down`).
+    Down {
+        /// Which server.
+        server: ServerId,
+        /// How long.
+        lasts: SimDuration,
+    },
+    /// An operator changes a server's weight (`set server … weight`, `ipvsadm -e -w`, a reload of nginx).
+    Weight {
+        /// Which server.
+        server: ServerId,
+        /// The weight; 0 keeps new clients away.
+        to: u32,
+        /// How long, until the weight is as before.
+        lasts: SimDuration,
+    },
+    /// nginx is reloaded with the configuration that it has: all it knows of its servers is forgotten. The other programs change at
+    /// run time and have no use for it.
+    Reload,
+}
+
+impl FaultKind {
+    /// The server that it is about.
+    pub fn server(&self) -> Option<ServerId> {
+        match *self {
+            Self::Crash { server, .. }
+            | Self::Hang { server, .. }
+            | Self::Drain { server, .. }
+            | Self::Down { server, .. }
+            | Self::Weight { server, .. } => Some(server),
+            Self::Reload => None,
+        }
+    }
+
+    /// How long it lasts.
+    pub fn lasts(&self) -> SimDuration {
+        match *self {
+            Self::Crash { lasts, .. }
+            | Self::Hang { lasts, .. }
+            | Self::Drain { lasts, .. }
+            | Self::Down { lasts, .. }
+            | Self::Weight { lasts, .. } => lasts,
+            Self::Reload => SimDuration::ZERO,
+        }
+    }
+
+    /// Its name in scenarios.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Crash { .. } => "crash",
+            Self::Hang { .. } => "hang",
+            Self::Drain { .. } => "drain",
+            Self::Down { .. } => "down",
+            Self::Weight { .. } => "weight",
+            Self::Reload => "reload",
+        }
+    }
+
+    /// Whether somebody does it on purpose.
+    pub fn is_planned(&self) -> bool {
+        !matches!(self, Self::Crash { .. } | Self::Hang { .. })
+    }
+
+    /// Whether it keeps new clients from its server.
+    pub fn keeps_clients_away(&self) -> bool {
+        match self {
+            Self::Weight { to, .. } => *to == 0,
+            Self::Crash { .. } | Self::Hang { .. } | Self::Drain { .. } | Self::Down { .. } => true,
+            Self::Reload => false,
+        }
+    }
 }
 
 /// One way to run the site.

@@ -1,6 +1,7 @@
 //! Tests of the library as its users see it.
 
 mod accounting;
+mod addresses;
 mod catalogue;
 mod common_random_numbers;
 mod conformance;
@@ -8,9 +9,11 @@ mod exercise;
 mod fitted;
 mod instances;
 mod modern;
+mod operations;
 mod queues;
 mod replay;
 mod scenario;
 mod support;
 mod theory;
 mod tidy;
+mod traffic;

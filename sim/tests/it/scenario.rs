@@ -1,18 +1,20 @@
 //! Scenario files: what is read, what is said about mistakes, and what `explain` prints.
 
+mod addresses;
 mod instances;
 mod keys;
 mod lvs;
 mod mistakes;
 mod mutants;
 mod nginx;
+mod traffic;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use evenkeel_sim::balancer;
 use evenkeel_sim::engine::{Distribution, SimDuration};
-use evenkeel_sim::population::UsersPerAddress;
+use evenkeel_sim::population::{CountLaw, Pooling};
 use evenkeel_sim::scenario::{
     Diagnostics, Loaded, Overrides, PresetKind, Program, Scenario, Traffic, canonical, parse, presets,
 };
@@ -270,6 +272,10 @@ fn presets_are_named_in_the_explained_text_with_their_source() {
         let text = match preset.kind {
             PresetKind::Address => WHOLE.replace("\"home-nat\"", &format!("\"{}\"", preset.name)),
             PresetKind::Visit => WHOLE.replace("\"login-site\"", &format!("\"{}\"", preset.name)),
+            PresetKind::Population => WHOLE.replace(
+                "address = { preset = \"home-nat\", addresses_per_24 = 2.5 }",
+                &format!("preset = \"{}\"", preset.name),
+            ),
         };
         assert!(read(&text).is_ok(), "{}", preset.name);
     }
@@ -333,8 +339,9 @@ fn cgnat_pools_addresses_in_pairs_and_sizes_may_be_written_with_underscores() {
         "{ preset = \"cgnat\", users_per_address = 1_024, pooling = \"paired\" }",
     );
     let address = &read(&text).unwrap().scenario.populations[0].address;
-    assert_eq!(address.users_per_address, UsersPerAddress::Constant(1_024));
+    assert_eq!(address.users_per_address, CountLaw::Constant(1_024));
     assert_eq!(address.preset, "cgnat");
+    assert!(matches!(address.pool.unwrap().pooling, Pooling::Paired { mapping_timeout: Some(_) }));
 }
 
 #[test]

@@ -2,23 +2,26 @@
 //! gives the same scenario again and two files that mean the same come out the same.
 
 mod programs;
+mod traffic;
 
 use std::fmt::{self, Write};
-use std::net::IpAddr;
 
 use crate::backend::{Capacity, Discipline};
 use crate::balancer;
 use crate::engine::SimDuration;
 use crate::population::replay::show_second;
-use crate::population::{AddressPlan, SitePages, UsersPerAddress};
+use crate::population::{AddressPlan, SitePages};
 use crate::session::{OnUnknownId, SessionPlan};
+use crate::tier::nginx::NginxVersion;
 use crate::tier::{RequestFields, Value};
 
+use self::traffic::{arrivals, show_visit};
+use super::address_lines::address_lines;
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
     ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Program, Scenario,
-    ScriptedClient, Strategy, Traffic, UserFile, Vary, VisitPlan,
+    ScriptedClient, Strategy, UserFile, Vary,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -76,7 +79,7 @@ impl Document {
 }
 
 /// A TOML string.
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
@@ -95,7 +98,7 @@ fn key(name: &str) -> String {
     if !name.is_empty() && name.chars().all(bare) { name.into() } else { text(name) }
 }
 
-fn duration(duration: SimDuration) -> String {
+pub(super) fn duration(duration: SimDuration) -> String {
     format!("\"{duration}\"")
 }
 
@@ -103,11 +106,11 @@ fn seconds(seconds: u64) -> String {
     duration(SimDuration::from_secs(seconds))
 }
 
-fn or_none<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+pub(super) fn or_none<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or_else(|| "\"none\"".into(), show)
 }
 
-fn list(items: impl IntoIterator<Item = String>) -> String {
+pub(super) fn list(items: impl IntoIterator<Item = String>) -> String {
     format!("[{}]", items.into_iter().collect::<Vec<_>>().join(", "))
 }
 
@@ -139,12 +142,16 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     for fault in &scenario.faults {
         d.header("[[fault]]");
         d.line("at", duration(fault.at));
-        match fault.kind {
-            FaultKind::Crash { server, lasts } => {
-                let server = text(&scenario.servers[server.index()].name);
-                d.line("crash", format!("{{ server = {server}, lasts = {} }}", duration(lasts)));
-            }
-        }
+        let kind = &fault.kind;
+        let to = match kind {
+            FaultKind::Weight { to, .. } => format!("to = {to}, "),
+            _ => String::new(),
+        };
+        let value = kind.server().map_or_else(String::new, |server| {
+            let server = text(&scenario.servers[server.index()].name);
+            format!(" server = {server}, {to}lasts = {} ", duration(kind.lasts()))
+        });
+        d.line(kind.name(), format!("{{{value}}}"));
     }
     for strategy in &scenario.strategies {
         show_strategy(d, strategy, scenario, visit_presets.is_some());
@@ -181,11 +188,14 @@ fn show_population(d: &mut Document, population: &Population, visit_preset: Opti
     d.header("[[population]]");
     d.line("name", text(&population.name));
     d.line("clients", population.clients);
+    if population.users.is_none() {
+        d.line("activity", show_distribution(&population.activity, Quantity::Count));
+    }
+    if let Some(plan) = population.traffic.arrivals() {
+        d.line("arrivals", arrivals(plan));
+    }
     let SitePages { count, zipf } = population.pages;
     d.line("pages", format!("{{ count = {count}, popularity = {{ zipf = {zipf:?} }} }}"));
-    if let Traffic::Poisson { rate } = population.traffic {
-        d.line("arrivals", format!("{{ poisson = {{ rate = {rate:?} }} }}"));
-    }
     if let Some(UserFile { file, table }) = &population.users {
         let (file, sha256) = (text(&file.to_string_lossy()), text(table.sha256()));
         d.line("users", format!("{{ file = {file}, sha256 = {sha256} }}"));
@@ -193,7 +203,7 @@ fn show_population(d: &mut Document, population: &Population, visit_preset: Opti
         d.header("[population.address]");
         show_address(d, &population.address, visit_preset.is_some());
     }
-    if let Traffic::ClosedLoop(visit) = &population.traffic {
+    if let Some(visit) = population.traffic.visit() {
         d.header("[population.visit]");
         if let Some(preset) = visit_preset.flatten() {
             d.comment(preset);
@@ -209,36 +219,30 @@ fn show_address(d: &mut Document, address: &AddressPlan, comments: bool) {
     if let (true, Some(preset)) = (comments, presets::preset(PresetKind::Address, &address.preset)) {
         d.comment(preset);
     }
-    d.line("preset", text(&address.preset));
-    if !address.fixed.is_empty() {
-        d.line("fixed", list(address.fixed.iter().map(|address: &IpAddr| text(&address.to_string()))));
-        return;
+    for (key, value) in address_lines(address) {
+        d.line(key, value);
     }
-    let users = match address.users_per_address {
-        UsersPerAddress::Constant(users) => users.to_string(),
-        UsersPerAddress::OnePlusPoisson { mean } => format!("{{ one_plus_poisson = {{ mean = {mean:?} }} }}"),
-        UsersPerAddress::Lognormal { median, sigma } => {
-            format!("{{ lognormal = {{ median = {median:?}, sigma = {sigma:?} }} }}")
-        }
-    };
-    d.line("users_per_address", users);
-    d.line("addresses_per_24", format!("{:?}", address.addresses_per_24));
 }
 
-fn show_visit(d: &mut Document, visit: &VisitPlan, by_law: bool) {
-    if by_law {
-        d.line("clicks", show_distribution(&visit.clicks, Quantity::Count));
+/// What a preset stands for, as a scenario would write it out: one key a line.
+pub fn parameters(preset: &PresetEntry) -> String {
+    let mut document = Document { text: String::new() };
+    match preset.kind {
+        PresetKind::Address => show_address(&mut document, &presets::address(preset.name), false),
+        PresetKind::Visit => show_visit(&mut document, &presets::visit(preset.name), true),
+        PresetKind::Population => show_audience(&mut document),
     }
-    d.line("think", show_distribution(&visit.think, Quantity::Time));
-    if by_law {
-        d.line("away", show_distribution(&visit.away, Quantity::Time));
+    document.text
+}
+
+/// The parts of an audience, each by the preset of its addresses or its visits.
+fn show_audience(d: &mut Document) {
+    d.line("activity", show_distribution(&presets::ACTIVITY, Quantity::Count));
+    for part in presets::PARTS {
+        let what = if part.name == presets::CRAWLERS { "visit" } else { "address" };
+        d.text.push_str(&format!("# {} % of the clients: ", part.percent));
+        d.line(what, format!("{{ preset = {} }}", text(part.name)));
     }
-    d.line("login", visit.login);
-    d.line("form_token", visit.form_token);
-    d.line("logins_again", visit.logins_again);
-    d.line("leave_on_loss", format!("{:?}", visit.leave_on_loss));
-    d.line("session_idle_timeout", duration(visit.session_idle_timeout));
-    d.line("on_unknown_id", on_unknown_id(visit.on_unknown_id));
 }
 
 fn on_unknown_id(behaviour: OnUnknownId) -> String {
@@ -355,6 +359,11 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, com
         d.header(&format!("[strategy.balancer.{}]", strategy.balancer));
         if let (true, Some(entry)) = (comments, balancer::entry(&strategy.balancer)) {
             d.remark(entry.evidence.name());
+            if let Program::Nginx(config) = &tier.program
+                && (config.version != NginxVersion::default() || config.sticky.is_some())
+            {
+                d.remark("not recorded: what later versions than 1.22 do otherwise");
+            }
         }
         match &tier.program {
             Program::Nginx(config) => programs::show_nginx(d, config, &tier.keys, scenario),

@@ -11,8 +11,6 @@ mod config;
 mod epoch;
 mod flows;
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod sticky_tests;
 mod version;
 
@@ -61,6 +59,11 @@ impl Nginx {
             requests: 0,
             no_live_upstreams: 0,
         }
+    }
+
+    /// Its present configuration.
+    pub fn config(&self) -> &NginxConfig {
+        &self.epochs[self.current as usize].config
     }
 
     /// `nginx -s reload`: requests from `now` on find new workers, whose state starts from zero; requests in flight finish

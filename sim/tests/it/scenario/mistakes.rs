@@ -18,7 +18,7 @@ fn mistakes(from: &str, to: &str) -> Vec<Diagnostic> {
 /// Checks that the replacement is one mistake, at the first `marked` of what is put in, with the message and a help
 /// that contains `help`.
 #[track_caller]
-fn check(from: &str, to: &str, marked: &str, message: &str, help: &str) {
+pub(super) fn check(from: &str, to: &str, marked: &str, message: &str, help: &str) {
     let found = mistakes(from, to);
     let text = WHOLE.replace(from, to);
     let start = WHOLE.find(from).unwrap();
@@ -327,13 +327,6 @@ fn faults_happen_within_the_run_to_servers_that_are_up() {
 fn contradictions_are_named() {
     check("min = 0.9", "min = 0.9\nmax = 0.5", "0.5", "`max` must be at least `min`, got 0.9 and 0.5", "");
     check(
-        "arrivals = {",
-        "visit = { preset = \"browse\" }\narrivals = {",
-        "arrivals",
-        "a population has `visit` or `arrivals`, got both",
-        "two populations",
-    );
-    check(
         "file = \"a.log\"",
         "file = \"a.log\"\nfiles = [\"b.log\"]",
         "files",
@@ -449,20 +442,6 @@ fn what_is_not_modelled_yet_is_said() {
         "director",
         "`director` is not modelled yet",
         "leave it out",
-    );
-    check(
-        "\"home-nat\"",
-        "\"cgnat\", pooling = \"arbitrary\"",
-        "\"arbitrary\"",
-        "`pooling` \"arbitrary\" is not modelled yet",
-        "paired",
-    );
-    check(
-        "\"home-nat\"",
-        "\"home-nat\", pooling = \"paired\"",
-        "\"paired\"",
-        "`pooling` has no meaning with preset `home-nat`",
-        "cgnat",
     );
     let text = WHOLE.replace(
         "[strategy.balancer.nginx.round_robin]",
