@@ -20,12 +20,12 @@ pub enum Origin {
     Gone,
     /// A source of single requests; nobody waits for the answer.
     Arrival,
-    /// A client of a replayed log: the log's place among the sources, the client's place in the log.
+    /// A user of a replayed log: the log's place among the sources, the user's place in the log.
     Log {
         /// The source.
         source: u16,
-        /// The client.
-        client: u32,
+        /// The user.
+        user: u32,
     },
     /// A scripted connection: its place among them.
     Script(u32),

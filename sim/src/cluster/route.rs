@@ -335,7 +335,7 @@ impl Cluster<'_> {
             Origin::Object(client) => self.object_answered(now, client, request.connection, pending),
             Origin::Message(_) | Origin::Gone => {}
             Origin::Arrival => self.close_connection(now, request.connection),
-            Origin::Log { source, client } => self.log_answered(now, source, client, &request, pending),
+            Origin::Log { source, user } => self.log_answered(now, source, user, &request, pending),
             Origin::Script(connection) => self.script_answered(now, connection),
         }
     }
@@ -381,8 +381,8 @@ impl Cluster<'_> {
             Origin::Arrival => self.close_if_open(now, request.connection),
             Origin::Gone => return self.gone -= 1,
             // An error page is an answer, too, where the connection has survived.
-            Origin::Log { source, client } if self.connections.get(request.connection.0).open => {
-                self.rest_log_connection(now, source, client, request.connection, pending);
+            Origin::Log { source, user } if self.connections.get(request.connection.0).open => {
+                self.rest_log_connection(now, source, user, request.connection, pending);
             }
             Origin::Script(connection) => self.script_answered(now, connection),
             Origin::Client(_) | Origin::Object(_) | Origin::Message(_) | Origin::Log { .. } => {}

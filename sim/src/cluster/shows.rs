@@ -85,7 +85,7 @@ fn visitor(origin: Origin, cookie: Option<u64>) -> u64 {
     match origin {
         Origin::Client(client) | Origin::Object(client) | Origin::Message(client) => client.0.into(),
         Origin::Arrival | Origin::Gone => cookie.unwrap_or_default(),
-        Origin::Log { source, client } => 1 << 63 | u64::from(source) << 32 | u64::from(client),
+        Origin::Log { source, user } => 1 << 63 | u64::from(source) << 32 | u64::from(user),
         Origin::Script(connection) => 1 << 62 | u64::from(connection),
     }
 }

@@ -123,14 +123,14 @@ impl Cluster<'_> {
     pub(super) fn tell_log_story(
         &mut self,
         now: SimTime,
-        client: u32,
+        user: u32,
         slot: u32,
         request: &Request,
         found: &Lookup,
     ) {
         if self.stories.told.len() < self.stories.wanted {
             let address = request.route.from;
-            self.tell(now, &format!("log client {client} ({address})"), slot, request, found);
+            self.tell(now, &format!("log user {user} ({address})"), slot, request, found);
         }
     }
 

@@ -22,7 +22,8 @@ use crate::backend::Capacity;
 use crate::engine::{Distribution, SimDuration};
 use crate::ids::ServerId;
 use crate::metrics::{MetricId, Phase};
-use crate::population::{AddressPlan, SitePages};
+use crate::population::replay::{LogFormat, SessionsBy};
+use crate::population::{AddressPlan, SitePages, UserTable};
 use crate::session::{OnUnknownId, SessionPlan};
 use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, RequestFields};
 
@@ -32,6 +33,7 @@ pub use explain::{Resolved, canonical, parameters};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
+pub use quantity::parse_duration as duration;
 pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
 };
@@ -71,6 +73,28 @@ pub struct Scenario {
     pub expectations: Vec<Expectation>,
 }
 
+impl Scenario {
+    /// The ports that clients call, in order of appearance; at least one.
+    pub fn ports(&self) -> Vec<u16> {
+        let of_populations = self.populations.iter().map(|population| population.connection.port);
+        let of_logs = self.logs.iter().map(|log| log.connection.port);
+        let of_scripts = self.scripted_clients.iter().map(|_| HTTP);
+        let mut ports = Vec::new();
+        for port in of_populations.chain(of_logs).chain(of_scripts) {
+            if !ports.contains(&port) {
+                ports.push(port);
+            }
+        }
+        if ports.is_empty() {
+            ports.push(HTTP);
+        }
+        ports
+    }
+}
+
+/// The port of the web.
+pub(crate) const HTTP: u16 = 80;
+
 /// What changes between replications (DESIGN, Experiments).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Vary {
@@ -89,6 +113,9 @@ pub struct Population {
     pub clients: u32,
     /// The addresses that they come from.
     pub address: AddressPlan,
+    /// The users of a log, whom the population's are like; their networks, visits and absences then come from there, and the
+    /// plans' do not count.
+    pub users: Option<UserFile>,
     /// How their requests come about.
     pub traffic: Traffic,
     /// How active a user is beside others, above 0: absences are divided by it, and open arrivals are drawn in proportion
@@ -100,6 +127,15 @@ pub struct Population {
     pub pages: SitePages,
 }
 
+/// Users of a log.
+#[derive(Clone, Debug)]
+pub struct UserFile {
+    /// The file; as written when absolute, else relative to the scenario's folder.
+    pub file: PathBuf,
+    /// What is in it.
+    pub table: Arc<UserTable>,
+}
+
 /// How a client's connections are used. A client has one, unless its pages have objects ([`PagePlan`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionRules {
@@ -109,6 +145,8 @@ pub struct ConnectionRules {
     pub keepalive_requests: u32,
     /// Who closes an idle connection.
     pub closed_by: ClosedBy,
+    /// The port that clients call. Only LVS makes a difference of it.
+    pub port: u16,
 }
 
 /// Who closes an idle connection first.
@@ -127,7 +165,21 @@ pub struct LogSource {
     pub name: String,
     /// The files, in order; as written when absolute, else relative to the scenario's folder.
     pub files: Vec<PathBuf>,
-    /// Longest idle time within one visit of a client.
+    /// The format of its lines; `None`: judged by the first lines of each file.
+    pub format: Option<LogFormat>,
+    /// What tells its users apart.
+    pub sessions_by: SessionsBy,
+    /// Whether the client is whom `X-Forwarded-For` names.
+    pub forwarded: bool,
+    /// The file of the key by which addresses are replaced by pseudonyms.
+    pub pseudonymise: Option<PathBuf>,
+    /// The first second that is replayed, since the Unix epoch in UTC.
+    pub from: Option<u32>,
+    /// The second before which replaying ends.
+    pub until: Option<u32>,
+    /// How many seconds of the log pass in one, above 0.
+    pub speed: f64,
+    /// Longest idle time within one visit of a user, in the log's time.
     pub visit_gap: SimDuration,
     /// How far out of order a line may come before the log is sorted externally.
     pub reorder_window: SimDuration,

@@ -6,6 +6,7 @@ mod catalogue;
 mod common_random_numbers;
 mod conformance;
 mod exercise;
+mod fitted;
 mod instances;
 mod modern;
 mod operations;

@@ -240,6 +240,28 @@ fn logs_alone_vary_in_nothing_and_run_once() {
 }
 
 #[test]
+fn options_of_a_log_are_read_and_explained() {
+    let with = |options: &str| WHOLE.replace("file = \"a.log\"", &format!("file = \"a.log\"\n{options}"));
+    let options = "format = \"$remote_addr [$time_local] $cookie_sid\"\nsessions_by = \"cookie:sid\"\nspeed = 2.5\n\
+                   from = \"2016-02-20T05:00:45Z\"\nuntil = \"20/Feb/2016:06:00:00 +0000\"\nclient_address = \"forwarded\"";
+    let loaded = read(&with(options)).unwrap();
+    let log = &loaded.scenario.logs[0];
+    assert_eq!((log.from, log.until, log.speed), (Some(1_455_944_445), Some(1_455_948_000), 2.5));
+    let explained = loaded.resolved.to_string();
+    assert_eq!(read(&explained).unwrap().resolved.to_string(), explained);
+    for (wrong, message) in [
+        ("format = \"combinde\"", "`format` is not a log format: `combinde` has no variable"),
+        ("sessions_by = \"agent\"", "got `agent`"),
+        ("speed = 0", "`speed` must be above 0"),
+        ("from = \"yesterday\"", "`from` must be a time from 1970 to 2106"),
+        ("client_address = \"header\"", "unknown `client_address` `header`"),
+    ] {
+        let mistakes = read(&with(wrong)).unwrap_err().to_string();
+        assert!(mistakes.contains(message), "{mistakes}");
+    }
+}
+
+#[test]
 fn presets_are_named_in_the_explained_text_with_their_source() {
     let explained = read(WHOLE).unwrap().resolved.to_string();
     for preset in presets().filter(|preset| preset.name == "home-nat" || preset.name == "login-site") {

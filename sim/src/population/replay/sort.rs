@@ -1,15 +1,15 @@
-//! Records into time order in bounded memory. Equal seconds keep the order of the log, so the result is that of a
+//! Records into time order in bounded memory. Equal times keep the order of the log, so the result is that of a
 //! stable sort, whichever way it is reached.
 //!
 //! Servers log a request when it ends, so lines are a little out of order. As long as each line fits a window that
-//! slides over the log, records stream through a heap and are written in order at once. The first line that comes
+//! slides over the log, records stream through it and are written in order at once. The first line that comes
 //! too late for the window turns the sorter to an external merge sort (Knuth, *The Art of Computer Programming*,
 //! volume 3, section 5.4): runs that fill the memory budget are sorted and written to a temporary file, then merged.
 //! What the window has written by then is the first run; what it had put out and not yet written, sorted already,
 //! begins the second.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::path::PathBuf;
 
 use super::error::LogError;
@@ -40,11 +40,11 @@ pub(super) struct SortLimits {
 #[derive(Debug)]
 pub(super) struct TimeSorter {
     limits: SortLimits,
-    window: BinaryHeap<Reverse<Waiting>>,
-    pushed: u64,
+    /// Sorted; nearly every record goes to its end.
+    window: VecDeque<LogRecord>,
     latest: u32,
-    /// Second of the record that left the window last.
-    put_out: u32,
+    /// Time of the record that left the window last.
+    put_out: u64,
     /// Whether a record came too late for the window.
     late: bool,
     /// The end of the current run, in memory.
@@ -53,14 +53,6 @@ pub(super) struct TimeSorter {
     /// Runs in the file, in the order of the log; the last one may still grow while no record was late.
     runs: Vec<Run>,
     file: Option<RecordWriter>,
-}
-
-/// A record in the window; ordered by second, then by arrival.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Waiting {
-    second: u32,
-    arrival: u64,
-    record: LogRecord,
 }
 
 /// Indices of a sorted run's first record and of the one after its last.
@@ -86,8 +78,7 @@ impl TimeSorter {
         let buffer_records_max = (limits.memory_bytes / (2 * RECORD_BYTES)).max(1);
         Self {
             limits,
-            window: BinaryHeap::new(),
-            pushed: 0,
+            window: VecDeque::new(),
             latest: 0,
             put_out: 0,
             late: false,
@@ -100,23 +91,28 @@ impl TimeSorter {
 
     /// Adds the next record of the log.
     pub fn push(&mut self, record: LogRecord) -> Result<(), LogError> {
-        if !self.late && record.second < self.put_out {
+        if !self.late && record.time() < self.put_out {
             self.drain_window()?;
             self.late = true;
         }
         if self.late {
             return self.put(record);
         }
-        self.window.push(Reverse(Waiting { second: record.second, arrival: self.pushed, record }));
-        self.pushed += 1;
+        let time = record.time();
+        if self.window.back().is_none_or(|last| last.time() <= time) {
+            self.window.push_back(record);
+        } else {
+            let place = self.window.partition_point(|other| other.time() <= time);
+            self.window.insert(place, record);
+        }
         self.latest = self.latest.max(record.second);
         let horizon = self.latest.saturating_sub(self.limits.window_seconds);
-        while let Some(Reverse(first)) = self.window.peek()
+        while let Some(first) = self.window.front()
             && (first.second < horizon || self.window.len() > self.limits.window_records)
         {
-            let record = first.record;
-            self.window.pop();
-            self.put_out = record.second;
+            let record = *first;
+            self.window.pop_front();
+            self.put_out = record.time();
             self.put(record)?;
         }
         Ok(())
@@ -130,7 +126,7 @@ impl TimeSorter {
         }
         let late = self.late;
         let Some(writer) = self.file else {
-            self.buffer.sort_by_key(|record| record.second);
+            self.buffer.sort_by_key(LogRecord::time);
             return Ok(Sorted { spool: Spool::Memory(self.buffer), late, runs: 0 });
         };
         drop(self.buffer);
@@ -140,8 +136,8 @@ impl TimeSorter {
     }
 
     fn drain_window(&mut self) -> Result<(), LogError> {
-        while let Some(Reverse(first)) = self.window.pop() {
-            self.put(first.record)?;
+        while let Some(first) = self.window.pop_front() {
+            self.put(first)?;
         }
         Ok(())
     }
@@ -162,7 +158,7 @@ impl TimeSorter {
         };
         let begin = file.records();
         if self.late {
-            self.buffer.sort_by_key(|record| record.second);
+            self.buffer.sort_by_key(LogRecord::time);
         }
         for record in &self.buffer {
             file.push(record)?;
@@ -202,26 +198,26 @@ fn merge(
 ) -> Result<(), LogError> {
     let records_max = (memory_bytes / runs.len()).min(RUN_BUFFER_BYTES_MAX) / RECORD_BYTES;
     let mut cursors: Vec<_> = runs.iter().map(|&run| RunCursor::new(run, records_max.max(1))).collect();
-    // (second, run): the order of the log among equal seconds.
+    // (time, run): the order of the log among equal times.
     let mut heads = BinaryHeap::with_capacity(cursors.len());
     for (run, cursor) in cursors.iter_mut().enumerate() {
         if let Some(record) = cursor.head(file)? {
-            heads.push(Reverse((record.second, run)));
+            heads.push(Reverse((record.time(), run)));
         }
     }
     while let Some(mut first) = heads.peek_mut() {
-        let Reverse((second, run)) = *first;
+        let Reverse((time, run)) = *first;
         let cursor = &mut cursors[run];
-        // The head was read when the run was put into the heap; records of its second follow without a look there.
+        // The head was read when the run was put into the heap; records of its time follow without a look there.
         let next = loop {
             match cursor.head(file)? {
-                Some(record) if record.second == second => out.push(&record)?,
+                Some(record) if record.time() == time => out.push(&record)?,
                 next => break next,
             }
             cursor.at += 1;
         };
         match next {
-            Some(record) => *first = Reverse((record.second, run)),
+            Some(record) => *first = Reverse((record.time(), run)),
             None => {
                 std::collections::binary_heap::PeekMut::pop(first);
             }
@@ -277,7 +273,7 @@ mod tests {
         let record = |(client, &second)| LogRecord {
             second,
             client,
-            bytes: 0,
+            nanos: u32::MAX,
             status: 200,
             method: LogMethod::Get,
             flags: RecordFlags::default(),
@@ -298,7 +294,7 @@ mod tests {
 
     fn stably_sorted(seconds: &[u32]) -> Vec<LogRecord> {
         let mut records = records(seconds);
-        records.sort_by_key(|record| record.second);
+        records.sort_by_key(LogRecord::time);
         records
     }
 

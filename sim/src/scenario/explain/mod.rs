@@ -9,6 +9,7 @@ use std::fmt::{self, Write};
 use crate::backend::{Capacity, Discipline};
 use crate::balancer;
 use crate::engine::SimDuration;
+use crate::population::replay::show_second;
 use crate::population::{AddressPlan, SitePages};
 use crate::session::{OnUnknownId, SessionPlan};
 use crate::tier::nginx::NginxVersion;
@@ -20,7 +21,7 @@ use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
     ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Program, Scenario,
-    ScriptedClient, Strategy, Vary,
+    ScriptedClient, Strategy, UserFile, Vary,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -187,21 +188,28 @@ fn show_population(d: &mut Document, population: &Population, visit_preset: Opti
     d.header("[[population]]");
     d.line("name", text(&population.name));
     d.line("clients", population.clients);
-    d.line("activity", show_distribution(&population.activity, Quantity::Count));
+    if population.users.is_none() {
+        d.line("activity", show_distribution(&population.activity, Quantity::Count));
+    }
     if let Some(plan) = population.traffic.arrivals() {
         d.line("arrivals", arrivals(plan));
     }
     let SitePages { count, zipf } = population.pages;
     d.line("pages", format!("{{ count = {count}, popularity = {{ zipf = {zipf:?} }} }}"));
-    d.header("[population.address]");
-    show_address(d, &population.address, visit_preset.is_some());
+    if let Some(UserFile { file, table }) = &population.users {
+        let (file, sha256) = (text(&file.to_string_lossy()), text(table.sha256()));
+        d.line("users", format!("{{ file = {file}, sha256 = {sha256} }}"));
+    } else {
+        d.header("[population.address]");
+        show_address(d, &population.address, visit_preset.is_some());
+    }
     if let Some(visit) = population.traffic.visit() {
         d.header("[population.visit]");
         if let Some(preset) = visit_preset.flatten() {
             d.comment(preset);
             d.line("preset", text(preset.name));
         }
-        show_visit(d, visit);
+        show_visit(d, visit, population.users.is_none());
     }
     d.header("[population.connection]");
     show_connection(d, population.connection);
@@ -221,7 +229,7 @@ pub fn parameters(preset: &PresetEntry) -> String {
     let mut document = Document { text: String::new() };
     match preset.kind {
         PresetKind::Address => show_address(&mut document, &presets::address(preset.name), false),
-        PresetKind::Visit => show_visit(&mut document, &presets::visit(preset.name)),
+        PresetKind::Visit => show_visit(&mut document, &presets::visit(preset.name), true),
         PresetKind::Population => show_audience(&mut document),
     }
     document.text
@@ -252,12 +260,27 @@ fn show_connection(d: &mut Document, rules: ConnectionRules) {
         ClosedBy::Server => "server",
     };
     d.line("closed_by", text(closed_by));
+    d.line("port", rules.port);
 }
 
 fn show_log(d: &mut Document, log: &LogSource) {
     d.header("[[log]]");
     d.line("name", text(&log.name));
     d.line("files", list(log.files.iter().map(|file| text(&file.to_string_lossy()))));
+    if let Some(format) = &log.format {
+        d.line("format", text(format.name()));
+    }
+    d.line("sessions_by", text(&log.sessions_by.to_string()));
+    d.line("client_address", text(if log.forwarded { "forwarded" } else { "connection" }));
+    if let Some(file) = &log.pseudonymise {
+        d.line("pseudonymise", text(&file.to_string_lossy()));
+    }
+    for (key, second) in [("from", log.from), ("until", log.until)] {
+        if let Some(second) = second {
+            d.line(key, text(&show_second(second)));
+        }
+    }
+    d.line("speed", format!("{:?}", log.speed));
     d.line("visit_gap", duration(log.visit_gap));
     d.line("reorder_window", duration(log.reorder_window));
     d.line("sessions", log.sessions);

@@ -169,6 +169,22 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         visit_presets = presets;
         populations
     });
+    let populations = match s.take("populations") {
+        Some(item) => {
+            let files = match item.text() {
+                Some(_) => Some(vec![item]),
+                None => item.elements("a file, or an array of files"),
+            };
+            files.into_iter().flatten().fold(populations, |populations, item| {
+                let (more, presets) = population::from_file(&item, default_connection, &mut sources)?;
+                let mut populations = populations?;
+                visit_presets.extend(presets);
+                populations.extend(more);
+                Some(populations)
+            })
+        }
+        None => populations,
+    };
     if let Some(populations) = &populations {
         check_clients(s, populations);
     }
