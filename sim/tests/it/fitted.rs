@@ -61,7 +61,6 @@ impl Observer for ByClient {
 struct Unevenness {
     shares: Vec<f64>,
     requests: u64,
-    addresses: usize,
     gini: f64,
     top_10: f64,
 }
@@ -75,7 +74,6 @@ fn unevenness(shares: Vec<f64>, mut counts: Vec<u64>) -> Unevenness {
     Unevenness {
         shares,
         requests: sum,
-        addresses: counts.len(),
         gini: 2.0 * ranked / (n * sum as f64) - (n + 1.0) / n,
         top_10: top as f64 / sum as f64,
     }

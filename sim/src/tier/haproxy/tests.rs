@@ -398,3 +398,24 @@ fn places_grow_from_minconn_to_maxconn_with_the_requests_in_the_backend() {
     // Once somebody waits, nobody passes by.
     assert_eq!(started, [true, false, false, false, false, false]);
 }
+
+#[test]
+fn cookies_are_set_as_their_mode_and_options_say() {
+    let post = |open: Open<'static>| Open { method: Method::Post, ..open };
+    let sets = |change: fn(&mut HaproxyConfig), open: Open<'static>| {
+        let mut config = with_cookies(config("roundrobin", "", 2));
+        change(&mut config);
+        let mut haproxy = Haproxy::new(config);
+        let flow = haproxy.open(at(0), &open).flow;
+        haproxy.cookie_to_set(flow).is_some()
+    };
+    assert!(sets(|_| (), GET) && !sets(|_| (), tied(1)));
+    let postonly: fn(&mut HaproxyConfig) = |config| config.cookie_postonly = true;
+    assert!(!sets(postonly, GET) && sets(postonly, post(GET)));
+    // `maxidle` counts from the last answer.
+    let maxidle: fn(&mut HaproxyConfig) = |config| config.cookie_life.idle = Some(SimDuration::from_secs(60));
+    assert!(sets(maxidle, tied(1)));
+    // The application sets its cookie for newcomers and at a login.
+    let prefix: fn(&mut HaproxyConfig) = |config| config.cookie = Some(CookieMode::Prefix);
+    assert!(sets(prefix, GET) && !sets(prefix, tied(1)) && sets(prefix, post(tied(1))));
+}
