@@ -422,15 +422,15 @@ impl<'a> Cluster<'a> {
         self.clients.row_mut(id).step = Step::Begin;
         let laws = &self.samplers.visits[row.population()];
         let (client, visit) = (u64::from(id.0), u64::from(row.visit));
-        let away = match (&laws.users, &laws.pace) {
+        let away = match &laws.users {
+            Some(users) => users.away_s(id),
+            None => laws.away.sample(&self.streams.away, client, visit),
+        };
+        let away = match &laws.pace {
             // Whoever comes with others' arrivals has no plans of coming back.
             _ if laws.arrives => SimDuration::MAX,
-            (Some(users), _) => users.away(id),
-            (None, None) => laws.away.duration(&self.streams.away, client, visit),
-            (None, Some(pace)) => {
-                let away = laws.away.sample(&self.streams.away, client, visit);
-                pace.absence(now, away, id, &self.streams.activity)
-            }
+            None => SimDuration::from_secs_f64(away),
+            Some(pace) => pace.absence(now, away, id, &self.streams.activity),
         };
         self.client_waits(now, id, away, pending);
     }

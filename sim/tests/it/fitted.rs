@@ -31,6 +31,11 @@ fn scenario(fit: &Fit, folder: &std::path::Path) -> Loaded {
         writeln!(text, "[[population]]\nname = \"{0}\"\nusers = {{ file = \"{0}\" }}", group.name)
             .expect("text");
         writeln!(text, "[population.visit]\nlogin = false").expect("text");
+        if let Some(hours) = &fit.hours {
+            let hours = &hours[usize::from(group.name == "robots")];
+            writeln!(text, "diurnal = {{ starts_at = \"{}s\", hours = {hours:?} }}", fit.starts_at_s)
+                .expect("text");
+        }
         if let Some(think) = &group.think {
             let points: Vec<_> = think.points().map(|(p, x)| format!("[{p:?}, \"{x:.3}s\"]")).collect();
             writeln!(text, "think = {{ empirical = {{ points = [{}] }} }}", points.join(", ")).expect("text");
