@@ -217,7 +217,6 @@ pub(super) fn optional_table<T>(
 
 /// The populations of another file, and the presets of their visits: `populations = "site.toml"`. Files that it names are
 /// found from its own folder.
-#[expect(clippy::type_complexity, reason = "two lists in step, as the caller keeps them")]
 pub(super) fn from_file(
     item: &Item<'_>,
     default_connection: ConnectionRules,
