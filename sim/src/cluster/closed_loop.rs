@@ -23,7 +23,7 @@ fn name(visit: u32, click: u16, step: Step) -> u64 {
 
 /// The number by which the site knows a client: none for one without cookies, nor before the site's first answer in the
 /// run, which brings the cookie.
-#[inline]
+#[inline(always)]
 fn visitor(id: ClientId, row: &ClientRow, plan: &VisitPlan) -> Option<u64> {
     let is_first = row.visit == 1
         && match row.step {
@@ -296,6 +296,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A click has had its answer, or the user has given up on it: the next click, or the end of the visit.
+    #[inline(always)]
     pub(super) fn click_over<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -313,6 +314,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A visit has come to its end: some log out, others will go on with their session.
+    #[inline(never)]
     fn visit_complete<Q: PendingEvents>(
         &mut self,
         now: SimTime,

@@ -113,10 +113,26 @@ struct Tier<'a> {
     key_text: KeyText,
     /// The cookies that it gave to browsers, if it gives any.
     cookies: Option<CookieJars>,
+    /// The ports that clients call.
+    ports: Vec<u16>,
+    /// Whether one virtual service answers at all of them.
+    one_service: bool,
     /// Weights with which servers are added to the table.
     weights: Vec<u32>,
     /// One check per server; empty without active checks.
     checkers: Vec<TcpChecker>,
+}
+
+impl Tier<'_> {
+    /// The virtual service of a director that answers at a port, and the port where the service does not say it.
+    #[inline]
+    fn service_of(&self, port: u16) -> (u16, Option<[u8; 2]>) {
+        if self.ports.len() == 1 {
+            return (0, None);
+        }
+        let place = self.ports.iter().position(|&known| known == port).unwrap_or(0) as u16;
+        if self.one_service { (0, Some(port.to_be_bytes())) } else { (place, None) }
+    }
 }
 
 /// The laws that are drawn from at every click, made ready for drawing.

@@ -34,9 +34,18 @@ impl Cluster<'_> {
                     let mut config = nginx.config().clone();
                     let (line, configured) = (&mut config.servers[place], &plan.servers[place]);
                     let to = weight.unwrap_or(configured.weight);
-                    line.down = configured.down || down || drained || to == 0;
                     line.weight = if to == 0 { configured.weight } else { to };
-                    nginx.reload(now, config);
+                    line.down = configured.down || down || to == 0;
+                    line.drain = !line.down && (configured.drain || drained);
+                    if config.check().is_err() {
+                        // A version or method without `drain`.
+                        let line = &mut config.servers[place];
+                        line.down |= std::mem::take(&mut line.drain);
+                    }
+                    // An nginx that refuses a new configuration goes on with the old one.
+                    if config.check().is_ok() {
+                        nginx.reload(now, config);
+                    }
                 }
                 (Instance::HaProxy(haproxy), Program::HaProxy(plan)) => {
                     let configured = &plan.servers[place].server;

@@ -27,6 +27,7 @@ use crate::population::{AddressSpace, AddressesExhausted};
 use crate::scenario::{Population, Program, Scenario, TierPlan, Traffic, UserFile};
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
+use crate::tier::lvs::TemplateScope;
 use crate::tier::proxy::ProxyDraws;
 use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy, TableSizes};
 
@@ -230,7 +231,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             .iter()
             .enumerate()
             .map(|(number, plan)| {
-                let mut tier = build_tier(plan, number as u64, scenario.servers.len(), &streams);
+                let mut tier =
+                    build_tier(plan, number as u64, scenario.servers.len(), scenario.ports(), &streams);
                 if let Some(life) = cookies(plan) {
                     let of_log = |source: &Source<'_>| match source {
                         Source::Log(replay) => replay.users(),
@@ -273,8 +275,15 @@ fn cookies(plan: &TierPlan) -> Option<CookieLife> {
 }
 
 /// A tier, whose place among all is `number`.
-fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier<'a> {
-    let instances = (0..plan.instances).map(|instance| build_instance(plan, number, instance, streams));
+fn build_tier<'a>(
+    plan: &'a TierPlan,
+    number: u64,
+    servers: usize,
+    ports: Vec<u16>,
+    streams: &Streams,
+) -> Tier<'a> {
+    let instances =
+        (0..plan.instances).map(|instance| build_instance(plan, number, instance, ports.len(), streams));
     let instances: Vec<_> = instances.collect();
     let (remembers, workers, weights) = match &plan.program {
         Program::Nginx(config) => (config.cookies().is_some(), config.workers, Vec::new()),
@@ -297,6 +306,11 @@ fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Str
         workers,
         keys: &plan.keys,
         key_text: KeyText::default(),
+        ports,
+        one_service: matches!(
+            &plan.program,
+            Program::Lvs(config) if config.services[0].template_scope != TemplateScope::Port
+        ),
         cookies: None,
         weights,
         checkers: plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]),
@@ -304,7 +318,7 @@ fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Str
 }
 
 /// One of the instances of the tier whose place is `tier`.
-fn build_instance(plan: &TierPlan, tier: u64, number: u16, streams: &Streams) -> Instance {
+fn build_instance(plan: &TierPlan, tier: u64, number: u16, ports: usize, streams: &Streams) -> Instance {
     let clock = &streams.clock;
     let name = tier << 32 | u64::from(number);
     match &plan.program {
@@ -323,6 +337,10 @@ fn build_instance(plan: &TierPlan, tier: u64, number: u16, streams: &Streams) ->
                 jiffies_at_zero: clock.below(1 << 32, tier, 0),
                 tick_phase: SimDuration(clock.below(tick, tier, 1)),
             };
+            // A service for each port, unless one answers at all of them.
+            if config.services[0].template_scope == TemplateScope::Port {
+                config.services = vec![config.services[0].clone(); ports];
+            }
             for service in &mut config.services {
                 service.scheduler.set_draws(streams.balancer, name);
             }

@@ -275,7 +275,8 @@ impl Clients {
         }
         if origin.mixes_users() {
             for (place, row) in self.rows.as_mut_slice()[first.index()..].iter_mut().enumerate() {
-                row.port_counter = streams.connections.bits(first.0 as u64 + place as u64, u64::MAX) as u16;
+                row.port_counter =
+                    streams.connections.bits(u64::from(first.0) + place as u64, u64::MAX) as u16;
             }
         }
         self.populations.push(OfPopulation {

@@ -73,6 +73,28 @@ pub struct Scenario {
     pub expectations: Vec<Expectation>,
 }
 
+impl Scenario {
+    /// The ports that clients call, in order of appearance; at least one.
+    pub fn ports(&self) -> Vec<u16> {
+        let of_populations = self.populations.iter().map(|population| population.connection.port);
+        let of_logs = self.logs.iter().map(|log| log.connection.port);
+        let of_scripts = self.scripted_clients.iter().map(|_| HTTP);
+        let mut ports = Vec::new();
+        for port in of_populations.chain(of_logs).chain(of_scripts) {
+            if !ports.contains(&port) {
+                ports.push(port);
+            }
+        }
+        if ports.is_empty() {
+            ports.push(HTTP);
+        }
+        ports
+    }
+}
+
+/// The port of the web.
+pub(crate) const HTTP: u16 = 80;
+
 /// What changes between replications (DESIGN, Experiments).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Vary {
@@ -123,6 +145,8 @@ pub struct ConnectionRules {
     pub keepalive_requests: u32,
     /// Who closes an idle connection.
     pub closed_by: ClosedBy,
+    /// The port that clients call. Only LVS makes a difference of it.
+    pub port: u16,
 }
 
 /// Who closes an idle connection first.

@@ -260,6 +260,7 @@ fn show_connection(d: &mut Document, rules: ConnectionRules) {
         ClosedBy::Server => "server",
     };
     d.line("closed_by", text(closed_by));
+    d.line("port", rules.port);
 }
 
 fn show_log(d: &mut Document, log: &LogSource) {

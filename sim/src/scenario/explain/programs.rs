@@ -7,7 +7,7 @@ use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::SimDuration;
 use crate::scenario::{Keys, Scenario};
 use crate::tier::haproxy::{CookieMode, HaproxyConfig, RetryOn, StickKey, StickRule, StickSource, StoreAt};
-use crate::tier::lvs::{Forwarding, LvsConfig};
+use crate::tier::lvs::{Forwarding, LvsConfig, TemplateScope};
 use crate::tier::nginx::{NextUpstream, NginxConfig, StickyCookie};
 use crate::tier::proxy::{ProxyConfig, Subset};
 
@@ -77,6 +77,13 @@ pub(super) fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario
         Forwarding::Tun => "tun",
     };
     d.line("forwarding", text(forwarding));
+    let scope = config.services.first().map_or(TemplateScope::Port, |service| service.template_scope);
+    let scope = match scope {
+        TemplateScope::Port => "port",
+        TemplateScope::AllPorts => "all_ports",
+        TemplateScope::FirewallMark(_) => "firewall_mark",
+    };
+    d.line("virtual_service", text(scope));
     d.line("expire_nodest_conn", config.sysctl.expire_nodest_conn);
     d.line("expire_quiescent_template", config.sysctl.expire_quiescent_template);
     d.line("conn_reuse_mode", config.sysctl.conn_reuse_mode);

@@ -68,6 +68,7 @@ pub(super) const CONNECTION: ConnectionRules = ConnectionRules {
     keepalive_timeout: SimDuration::from_secs(15),
     keepalive_requests: 100,
     closed_by: ClosedBy::Server,
+    port: super::HTTP,
 };
 
 #[cfg(test)]

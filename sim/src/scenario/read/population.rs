@@ -31,11 +31,14 @@ pub(super) fn connection(item: &Item<'_>, default: ConnectionRules) -> Option<Co
     let closed_by = s.optional("closed_by", default.closed_by, |item| {
         item.one_of(&[("server", ClosedBy::Server), ("client", ClosedBy::Client)])
     });
+    let port =
+        s.optional("port", default.port, |item| item.integer(1, u64::from(u16::MAX)).map(|port| port as u16));
     section.finish();
     Some(ConnectionRules {
         keepalive_timeout: keepalive_timeout?,
         keepalive_requests: keepalive_requests?,
         closed_by: closed_by?,
+        port: port?,
     })
 }
 
