@@ -87,7 +87,10 @@ impl LogArgs {
 
     /// The logs as a word or two: the first one's name.
     pub fn called(&self) -> String {
-        let first = self.logs.first().map_or_else(String::new, |log| log.display().to_string());
+        let name = |log: &PathBuf| {
+            log.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+        };
+        let first = self.logs.first().map_or_else(String::new, name);
         match self.logs.len() {
             1 => first,
             more => format!("{first} and {} more", more - 1),

@@ -22,7 +22,7 @@ fn a_fitted_population_runs_in_a_scenario() {
     ] {
         assert!(fitted.stdout.contains(part), "{part}: {}", fitted.stdout);
     }
-    for chart in ["requests_per_address.svg", "think.png", "hours.svg"] {
+    for chart in ["requests_per_address.svg", "think.png"] {
         assert!(place.path("site.fit").join(chart).is_file(), "{chart}");
     }
     let users = fs::read_to_string(place.path("site.people.csv")).expect("users");

@@ -183,8 +183,11 @@ fn parametric(measure: Measure, data: &Histogram) -> Vec<Distribution> {
     laws
 }
 
+/// The mean of a function of the data.
+type MeanOf<'a> = &'a dyn Fn(&dyn Fn(f64) -> f64) -> f64;
+
 /// The shape solves E[x^k ln x] / E[x^k] - 1/k = E[ln x], whose left side grows with k.
-fn weibull(mean_of: &dyn Fn(&dyn Fn(f64) -> f64) -> f64, log_mean: f64) -> Option<Distribution> {
+fn weibull(mean_of: MeanOf<'_>, log_mean: f64) -> Option<Distribution> {
     let excess = |k: f64| {
         let weighted = mean_of(&|x| libm::pow(x, k) * libm::log(x)) / mean_of(&|x| libm::pow(x, k));
         weighted - 1.0 / k - log_mean

@@ -21,6 +21,8 @@ pub const USERS_MAX: usize = 200_000;
 const BUSIEST_NETWORKS: usize = 2_000;
 /// The share of addresses from which the tail index is estimated.
 const TAIL_SHARE: f64 = 0.05;
+/// Length of a log from which on its hours are told \[s\].
+const HOURS_FROM_S: u32 = 7 * 86_400;
 /// Buckets of a think time over its user's mean, for each factor of e.
 const RATIO_BUCKETS: f64 = 20.0;
 
@@ -31,7 +33,8 @@ pub struct Fit {
     pub laws: Vec<FittedLaw>,
     /// The tail of requests per address.
     pub tail: Option<Tail>,
-    /// Visits of people and of robots by the hour of the day in UTC at which they begin, if the log lasts two days at least.
+    /// Visits of people and of robots by the hour of the day in UTC at which they begin, if the log lasts a week at
+    /// least: in a shorter one the hours that it has once more than others would pass for busy.
     pub hours: Option<[[u64; 24]; 2]>,
     /// Second of the day in UTC at which the log begins.
     pub starts_at_s: u32,
@@ -173,7 +176,7 @@ pub fn fit(log: &PreparedLog) -> Result<Fit, LogError> {
     Ok(Fit {
         laws,
         tail,
-        hours: (span_s >= 2 * 86_400).then_some(hours),
+        hours: (span_s >= HOURS_FROM_S).then_some(hours),
         starts_at_s: statistics.first_second % 86_400,
         static_share: statics as f64 / log.requests().max(1) as f64,
         span_s,
@@ -416,12 +419,12 @@ mod tests {
 
     #[test]
     fn users_of_a_log_are_written_with_their_networks_visits_and_pace() {
-        // Two people on one address, one neighbour, one robot; three days.
+        // Two people on one address, one neighbour, one robot; nine days.
         let text = [
             line(0, "192.0.2.1", "/", "A"),
             line(10, "192.0.2.1", "/a.css", "A"),
             line(40, "192.0.2.1", "/", "A"),
-            line(200_000, "192.0.2.1", "/", "A"),
+            line(700_000, "192.0.2.1", "/", "A"),
             line(5, "192.0.2.1", "/", "B"),
             line(7, "192.0.2.9", "/", "A"),
             line(9, "198.51.100.1", "/", "Googlebot"),
@@ -436,8 +439,8 @@ mod tests {
         );
         assert_eq!(
             fit.groups[0].csv,
-            "network,copies,address,think_s,away_s,visits\n0,1,0,20.000,99980.5,1 3\n0,1,0,0.000,200001.0,1\n\
-             0,1,1,0.000,200001.0,1\n"
+            "network,copies,address,think_s,away_s,visits\n0,1,0,20.000,349980.5,1 3\n0,1,0,0.000,700001.0,1\n\
+             0,1,1,0.000,700001.0,1\n"
         );
         let table = UserTable::from_csv("users", fit.groups[0].csv.as_bytes()).expect("its own format");
         assert_eq!((table.users(), table.think_mean()), (3, 20.0));
@@ -448,8 +451,8 @@ mod tests {
         assert_eq!(law("clicks_per_visit"), [(1, 3), (3, 1)]);
         assert_eq!(law("think"), [(10, 1), (30, 1)]);
         assert_eq!(law("visits_per_user"), [(1, 2), (2, 1)]);
-        let hours = fit.hours.expect("more than two days");
-        assert_eq!((hours[0][0], hours[0][7], hours[1][0]), (3, 1, 1));
+        let hours = fit.hours.expect("more than a week");
+        assert_eq!((hours[0][0], hours[0][2], hours[1][0]), (3, 1, 1));
         let think = fit.groups[0].think.as_ref().expect("clicks");
         assert!((think.mean() - 20.0).abs() < 0.01, "{}", think.mean());
     }

@@ -79,8 +79,9 @@ pub(in super::super) fn detect(
     }
     match (best, nearest, refused) {
         (Some((_, detected, parser)), ..) => Ok(Ok((detected, parser))),
-        (None, Some(nothing), _) => Ok(Err(nothing)),
-        (None, None, Some(error)) => Err(error),
+        // The usual formats were not tried: what they lack is the likelier reason.
+        (None, _, Some(error)) => Err(error),
+        (None, Some(nothing), None) => Ok(Err(nothing)),
         // Nothing to look at: an empty log is told so by whoever reads it.
         (None, None, None) => {
             let format = LogFormat::combined();
