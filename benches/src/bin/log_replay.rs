@@ -57,7 +57,7 @@ fn write_log(lines: u64) -> std::io::Result<tempfile::NamedTempFile> {
         let second = START + (line / RATE).saturating_sub(late);
         let (day, hour, minute) = ((second - START) / 86_400 + 1, second / 3_600 % 24, second / 60 % 60);
         let page = draws.below(2_000, line, 3);
-        let ending = if page % 3 == 0 { ".css" } else { "" };
+        let ending = if page.is_multiple_of(3) { ".css" } else { "" };
         text.clear();
         let _ = writeln!(
             text,
