@@ -140,7 +140,7 @@ fn a_slow_answer_is_given_up_and_its_server_goes_on() {
     // Service takes 20 ms and the limit is 10 ms: every request is tried everywhere, in vain.
     let outcome = outcome(
         "balancer = { haproxy.roundrobin = { timeout_server = \"10ms\", retry-on = \"response-timeout\" } }",
-        "reload = {}",
+        "weight = { server = \"web2\", to = 1, lasts = \"6min\" }",
     );
     let all = outcome.counts.phase(Phase::All);
     assert_eq!(all.served, 0);

@@ -90,7 +90,8 @@ servers = [{}]
 capacity = {{ {capacity}, service = {} }}
 [[strategy]]
 name = "only"
-balancer = {{ {} = {{}} }}
+# The formulas' customers wait for however long it takes.
+balancer = {{ {} = {{ proxy_read_timeout = "1000h" }} }}
 session = {{ local = {{}} }}
 "#,
             self.seed,
