@@ -25,7 +25,7 @@ pub enum Value {
     Address,
     /// The path.
     Page,
-    /// The user agent: one of [`AGENTS`].
+    /// The user agent: one of a hundred, each client's for good.
     Agent,
     /// Always the same text.
     Text(String),
