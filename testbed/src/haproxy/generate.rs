@@ -275,11 +275,8 @@ fn servers(dice: &mut Dice, theme: Theme, cookies: bool) -> Vec<Server> {
 /// A command of the runtime API.
 fn admin(dice: &mut Dice, setup: &Setup) -> Step {
     let number = dice.pick(&setup.servers).number;
-    // What a server takes from the queue when it leaves `drain` is known to differ (docs/conformance.md).
-    let queues = setup.servers.iter().any(|server| server.maxconn > 0);
     let words = match dice.below(10) {
         0 | 1 => "state maint".into(),
-        2 if queues => "state maint".into(),
         2 => "state drain".into(),
         3..6 => "state ready".into(),
         6 | 7 => format!("weight {}%", dice.pick(&[0, 25, 50, 100, 100, 150])),

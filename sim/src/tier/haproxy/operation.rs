@@ -83,7 +83,8 @@ impl Haproxy {
             health.revived();
             self.servers.set_up(server, true);
         }
-        self.state_changed(server, before != Admin::Ready && admin == Admin::Ready);
+        // Who leaves `drain` waits for the next end of a request: only a start takes from the queue (recorded).
+        self.state_changed(server, before == Admin::Maint && admin == Admin::Ready);
     }
 
     /// What follows from a change of a server, and from its coming back if it does: new tables, and other places for those
