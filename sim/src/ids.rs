@@ -94,4 +94,16 @@ pub enum StreamId {
     ReplayDemand = 15,
     /// The noise floor: what uniform random choice would give.
     NoiseFloor = 16,
+    /// Service of operations of a session store.
+    StoreOperation = 80,
+    /// Delays and work of copies between nodes of a store.
+    StoreCopy = 81,
+    /// Which keys a store looks at for eviction.
+    StoreEviction = 82,
+    /// How long a store's fail-overs take.
+    StoreFailover = 83,
+    /// Sizes of sessions.
+    SessionSize = 84,
+    /// Which clicks write their session.
+    SessionWrites = 85,
 }
