@@ -21,15 +21,17 @@ pub struct Options {
     pub scale: f64,
     /// Only candidates whose name contains this.
     pub only: Option<String>,
+    /// Templates that a director holds, for the bench that has one.
+    pub templates: Option<usize>,
 }
 
 impl Options {
-    /// Reads `[--quick] [--rounds N] [--only NAME] [SIZE ...]`, sizes as `1000` or `1e3`.
+    /// Reads `[--quick] [--rounds N] [--only NAME] [--templates N] [SIZE ...]`, numbers as `1000` or `1e3`.
     ///
     /// # Errors
     /// The argument that was not understood, with what is.
     pub fn from_args() -> Result<Self, String> {
-        let mut options = Self { sizes: Vec::new(), rounds: 5, scale: 1.0, only: None };
+        let mut options = Self { sizes: Vec::new(), rounds: 5, scale: 1.0, only: None, templates: None };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("`{arg}` needs a value"));
@@ -37,18 +39,25 @@ impl Options {
                 "--quick" => (options.rounds, options.scale) = (3, 0.1),
                 "--rounds" => options.rounds = value()?.parse().map_err(|e| format!("`--rounds`: {e}"))?,
                 "--only" => options.only = Some(value()?),
-                size => match size.parse::<f64>() {
-                    Ok(size) if size >= 1.0 => options.sizes.push(size as usize),
-                    _ => {
-                        return Err(format!(
-                            "unknown argument `{size}`\n  usage: [--quick] [--rounds N] [--only NAME] [SIZE ...]"
-                        ));
-                    }
-                },
+                "--templates" => {
+                    let number = value()?;
+                    let size =
+                        size(&number).ok_or_else(|| format!("`--templates`: no number: `{number}`"))?;
+                    options.templates = Some(size);
+                }
+                other => options.sizes.push(size(other).ok_or_else(|| {
+                    let usage = "[--quick] [--rounds N] [--only NAME] [--templates N] [SIZE ...]";
+                    format!("unknown argument `{other}`\n  usage: {usage}")
+                })?),
             }
         }
         Ok(options)
     }
+}
+
+/// A number of at least 1, as `1000` or `1e3`.
+fn size(text: &str) -> Option<usize> {
+    text.parse::<f64>().ok().filter(|&size| size >= 1.0).map(|size| size as usize)
 }
 
 /// CPU seconds of this thread so far, or wall seconds since the process's first call where that is not known.
@@ -83,8 +92,8 @@ pub fn timed(operations: u64, work: impl FnOnce() -> u64) -> Round {
 }
 
 /// Runs the candidates in turn and prints a table: the median of each in ns an operation, its ratio to the first, the
-/// fastest and the slowest round, and the checksum.
-pub fn compare(title: &str, options: &Options, candidates: &mut [Candidate<'_>]) {
+/// fastest and the slowest round, and the checksum. Gives the medians of those that ran, by name.
+pub fn compare<'a>(title: &str, options: &Options, candidates: &mut [Candidate<'a>]) -> Vec<(&'a str, f64)> {
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); candidates.len()];
     let mut sums = vec![0; candidates.len()];
     for _ in 0..options.rounds {
@@ -100,12 +109,14 @@ pub fn compare(title: &str, options: &Options, candidates: &mut [Candidate<'_>])
     println!("\n{title} (median of {} alternating rounds)", options.rounds);
     println!("{:<34} {:>9} {:>7}  {:>17}  checksum", "", "ns/op", "ratio", "fastest..slowest");
     let mut base = None;
+    let mut medians = Vec::new();
     for ((name, _), (times, sum)) in candidates.iter().zip(times.iter_mut().zip(sums)) {
         if times.is_empty() {
             continue;
         }
         times.sort_by(f64::total_cmp);
         let median = times[times.len() / 2];
+        medians.push((*name, median));
         let base = *base.get_or_insert(median);
         let (fastest, slowest) = (times[0], times[times.len() - 1]);
         println!(
@@ -114,4 +125,5 @@ pub fn compare(title: &str, options: &Options, candidates: &mut [Candidate<'_>])
             format!("{fastest:.2}..{slowest:.2}")
         );
     }
+    medians
 }

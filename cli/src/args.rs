@@ -11,15 +11,16 @@ Examples:
   evenkeel check scenarios/gate
   evenkeel explain scenarios/logs/blog2016.toml
   evenkeel list metrics
-  evenkeel conformance sim/tests/golden";
+  evenkeel conformance sim/tests/golden
+  evenkeel conformance --live --program nginx --cases 20 --seed 7";
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  fine
   1  a fault in Evenkeel
   2  bad usage, or a bad scenario
-  3  an expectation not met or undecided; a recorded decision that differs
-  4  nothing ran: no expectation to check, nothing to replay
+  3  an expectation not met or undecided; a decision that differs from the real program's
+  4  nothing ran: no expectation to check, nothing to replay, no program to drive
   130  interrupted";
 
 /// How uneven does the load of a web cluster get, and who gets logged out?
@@ -73,7 +74,7 @@ pub enum Command {
     Explain(Explain),
     /// List balancers, presets or metrics.
     List(List),
-    /// Replay recordings of the real programs, decision by decision.
+    /// Replay recordings of the real programs, or drive the programs themselves, decision by decision.
     Conformance(Conformance),
 }
 
@@ -187,10 +188,43 @@ pub enum Listing {
 #[derive(Debug, Args)]
 pub struct Conformance {
     /// Recorded cases: their folders, `.tar.zst` archives of them, or folders of either.
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required_unless_present = "live", conflicts_with = "live", value_name = "DIR")]
     pub recordings: Vec<PathBuf>,
 
     /// Print every case as JSON.
     #[arg(long)]
     pub json: bool,
+
+    /// Drive the real nginx and HAProxy on loopback with random cases, where they are installed.
+    #[arg(long)]
+    pub live: bool,
+
+    /// Live: this program only.
+    #[arg(long, value_enum, requires = "live")]
+    pub program: Option<LiveProgram>,
+
+    /// Live: seed of the cases; by default another one each time. It is printed.
+    #[arg(long, requires = "live")]
+    pub seed: Option<u64>,
+
+    /// Live: cases of each program.
+    #[arg(long, value_name = "N", requires = "live", default_value_t = 60)]
+    pub cases: u64,
+
+    /// Live: where cases in which program and model differ are written, a folder each.
+    #[arg(short, long, value_name = "DIR", requires = "live", default_value = "conformance-live")]
+    pub out: PathBuf,
+
+    /// Live: a program that is not installed is a failure.
+    #[arg(long, requires = "live")]
+    pub require: bool,
+}
+
+/// Programs that can be driven.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LiveProgram {
+    /// nginx.
+    Nginx,
+    /// HAProxy.
+    Haproxy,
 }

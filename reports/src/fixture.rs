@@ -1,6 +1,7 @@
 //! Results to test with: one as a run of three servers and a crash gives it, one of a replayed log, and one that has almost
 //! nothing in it and the worst names.
 
+use evenkeel_sim::balancer;
 use evenkeel_sim::experiment::summary::{
     Estimate, ExpectationResult, FaultImpact, FaultLine, LossSummary, MetricSummary, SCHEMA_VERSION, Series,
     ServerLine, ServerSummary, StrategySummary, Summary, TraceLine, Verdict,
@@ -211,6 +212,7 @@ fn strategy(nth: usize, shape: &Shape, servers: &[ServerLine]) -> StrategySummar
     StrategySummary {
         name: shape.name.into(),
         balancer: shape.balancer.into(),
+        evidence: balancer::entry(shape.balancer).expect("in the catalogue").evidence,
         session: shape.session.into(),
         metrics,
         servers: servers

@@ -1,6 +1,7 @@
 //! The results as words and tables of words, without knowing what shows them: the terminal and the HTML report render the
 //! same models.
 
+use evenkeel_sim::balancer::Evidence;
 use evenkeel_sim::experiment::summary::{FaultImpact, MetricSummary, StrategySummary, Summary, Verdict};
 use evenkeel_sim::metrics::{MetricId, Phase};
 
@@ -62,13 +63,21 @@ pub fn decisive_table(summary: &Summary) -> TableModel {
         .iter()
         .map(|strategy| {
             let mut name = Cell::name(&strategy.name);
-            name.details.push(format!("{}, sessions: {}", strategy.balancer, strategy.session));
+            name.details.push(format!("{}, sessions: {}", balancer_of(strategy), strategy.session));
             let metrics =
                 deciding.iter().map(|it| Cell::metric(lookup::metric(strategy, it.metric, it.phase)));
             std::iter::once(name).chain(metrics).collect()
         })
         .collect();
     TableModel { columns, rows, notes: decisive_notes(summary) }
+}
+
+/// The strategy's balancer, marked if no recording stands behind it.
+fn balancer_of(strategy: &StrategySummary) -> String {
+    match strategy.evidence {
+        Evidence::NotRecorded => format!("{} ({})", strategy.balancer, Evidence::NotRecorded.name()),
+        Evidence::Recorded | Evidence::ByDistribution => strategy.balancer.clone(),
+    }
 }
 
 fn decisive_notes(summary: &Summary) -> Vec<String> {
@@ -83,6 +92,12 @@ fn decisive_notes(summary: &Summary) -> Vec<String> {
         "Load skew is the most loaded server over the mean, by weight; chance is what uniform random choice would give at the same counts."
             .to_owned(),
     );
+    if summary.strategies.iter().any(|strategy| strategy.evidence == Evidence::NotRecorded) {
+        notes.push(
+            "Not recorded: the rules come from source, documentation or paper; no decision of the real program was compared."
+                .to_owned(),
+        );
+    }
     if !summary.faults.is_empty() {
         notes.push("The skew tax divides by the fair share of the full fleet: how much more the hottest server needs.".to_owned());
     }

@@ -92,8 +92,14 @@ pub enum StreamId {
     InitialState = 14,
     /// Service demand of a replayed log line.
     ReplayDemand = 15,
+    /// Which page a request asks for.
+    Pages = 40,
+    /// Values of headers and parameters that are a client's for good.
+    RequestValues = 41,
     /// The noise floor: what uniform random choice would give.
     NoiseFloor = 16,
+    /// Cases of the live arm of the conformance suite.
+    LiveCases = 64,
     /// Service of operations of a session store.
     StoreOperation = 80,
     /// Delays and work of copies between nodes of a store.

@@ -1,9 +1,9 @@
-//! `evenkeel conformance`.
+//! `evenkeel conformance`: the arm that replays recordings. The one that drives the programs is in `live.rs`.
 
 use std::collections::BTreeMap;
 
 use comfy_table::CellAlignment;
-use evenkeel_sim::conformance::{CaseOutcome, CaseReport, Totals, replay_paths};
+use evenkeel_sim::conformance::{CaseOutcome, CaseReport, Difference, Totals, replay_paths};
 
 use crate::args::Conformance;
 use crate::failure::{Exit, Failure};
@@ -11,6 +11,9 @@ use crate::{output, stats, tables};
 
 /// Replays recordings of the real programs and compares decision by decision.
 pub fn conformance(conformance: &Conformance) -> Result<Exit, Failure> {
+    if conformance.live {
+        return super::live::live(conformance);
+    }
     let reports = replay_paths(&conformance.recordings).map_err(|error| Failure::usage(error.to_string()))?;
     if conformance.json {
         let json = serde_json::to_string_pretty(&reports)
@@ -31,7 +34,8 @@ pub fn conformance(conformance: &Conformance) -> Result<Exit, Failure> {
     })
 }
 
-fn print_words(reports: &[CaseReport]) {
+/// Prints sums by program and algorithm.
+pub fn print_totals(reports: &[CaseReport]) {
     let totals = Totals::of(reports);
     let mut table = tables::plain([
         "program",
@@ -61,6 +65,19 @@ fn print_words(reports: &[CaseReport]) {
         }
     }
     output::line(&table.trim_fmt());
+}
+
+/// The first decision that differs, among how many.
+pub fn difference_in_words(matched: u64, decisions: u64, difference: &Difference) -> String {
+    let Difference { row, t_ms, event, recorded, modelled } = difference;
+    format!(
+        "{matched} of {decisions} decisions matched; the first that differs:\n  events.csv:{row} at {t_ms} ms, \
+         {event}\n  recorded: {recorded}\n  modelled: {modelled}"
+    )
+}
+
+fn print_words(reports: &[CaseReport]) {
+    print_totals(reports);
     let mut skipped: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for report in reports {
         let case = &report.case;
@@ -68,15 +85,7 @@ fn print_words(reports: &[CaseReport]) {
             CaseOutcome::Skipped { reason } => skipped.entry(reason).or_default().push(case),
             CaseOutcome::Unreadable { error } => output::line(&format!("\n{case}: unreadable: {error}")),
             CaseOutcome::Replayed { first_difference: Some(difference), decisions, matched } => {
-                output::line(&format!(
-                    "\n{case}: {matched} of {decisions} decisions matched; the first that differs:\n  \
-                     events.csv:{} at {} ms, {}\n  recorded: {}\n  modelled: {}",
-                    difference.row,
-                    difference.t_ms,
-                    difference.event,
-                    difference.recorded,
-                    difference.modelled
-                ));
+                output::line(&format!("\n{case}: {}", difference_in_words(*matched, *decisions, difference)));
                 if let Some(exception) = report.exception() {
                     output::line(&format!("  a known exception: {}", exception.reason));
                 }

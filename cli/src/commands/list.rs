@@ -29,9 +29,9 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
         return Ok(Exit::Fine);
     }
     if wanted(Listing::Balancers) {
-        let mut table = tables::plain(["balancer", "what it does"]);
+        let mut table = tables::plain(["balancer", "what it does", "evidence"]);
         for entry in balancer::entries() {
-            table.add_row([entry.scenario_name, entry.summary.trim()]);
+            table.add_row([entry.scenario_name, entry.summary.trim(), entry.evidence.name()]);
         }
         print(table);
     }
@@ -73,7 +73,7 @@ fn word(value: &impl Serialize) -> String {
 
 fn balancers_json() -> Value {
     balancer::entries()
-        .map(|entry| json!({"name": entry.scenario_name, "program": entry.program, "summary": entry.summary.trim()}))
+        .map(|entry| json!({"name": entry.scenario_name, "program": entry.program, "summary": entry.summary.trim(), "evidence": entry.evidence}))
         .collect()
 }
 

@@ -4,6 +4,7 @@ pub mod check;
 pub mod conformance;
 pub mod explain;
 pub mod list;
+pub mod live;
 pub mod run;
 
 use std::path::Path;

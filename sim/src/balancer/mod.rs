@@ -1,9 +1,10 @@
 //! How a server is chosen: the [`Balancer`] trait, and the catalogue of every algorithm.
 //!
 //! A balancer is one file under its program's folder and one line of the `catalogue!` below. The line makes the
-//! module, the variant of the program's enum and the name that scenarios use (`lvs.wlc`), and declares what the algorithm
-//! claims ([`Properties`]). The scenario parser, `evenkeel list`, the reference page, the property tests, the benches and
-//! the replay of recordings go by the catalogue ([`entries`]).
+//! module, the variant of the program's enum and the name that scenarios use (`lvs.wlc`), says in brackets whether
+//! recordings of the real program stand behind it ([`Evidence`]), and declares what the algorithm claims
+//! ([`Properties`]). The scenario parser, `evenkeel list`, the reference page, the property tests, the benches and the
+//! replay of recordings go by the catalogue ([`entries`]).
 
 pub mod envoy;
 pub mod haproxy;
@@ -12,11 +13,14 @@ pub mod modern;
 pub mod nginx;
 mod options;
 pub mod properties;
+mod proxy;
+pub mod trial;
 
 use crate::ids::ServerId;
 
 pub use options::{OptionVisitor, is_prime};
 pub use properties::Properties;
+pub use proxy::ProxyMethod;
 
 /// Chooses one server among those that a tier instance keeps.
 ///
@@ -100,6 +104,32 @@ pub struct CatalogueEntry {
     pub summary: &'static str,
     /// What it says of itself.
     pub properties: Properties,
+    /// What stands behind it.
+    pub evidence: Evidence,
+}
+
+/// Whether recordings of the real program stand behind an algorithm: cases in `sim/tests/golden` that were replayed and
+/// found alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// Decision by decision.
+    Recorded,
+    /// The program decides by chance: counts of its decisions agree with those of the model.
+    ByDistribution,
+    /// None: the rules are those of its source, documentation or paper, as its file says.
+    NotRecorded,
+}
+
+impl Evidence {
+    /// In words, as listings show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::ByDistribution => "recorded, by distribution",
+            Self::NotRecorded => "not recorded",
+        }
+    }
 }
 
 /// Makes, for one program, the modules of its algorithms, the enum that dispatches among them without a virtual
@@ -108,7 +138,7 @@ macro_rules! catalogue {
     (
         $(#[$doc:meta])*
         $program:ident: $family:ident<Servers = $servers:ty, Request = $request:ty> {
-            $( $(#[doc = $summary:literal])+ $name:ident $(= $spelling:literal)? ::$type:ident {
+            $( $(#[doc = $summary:literal])+ $name:ident $(= $spelling:literal)? ::$type:ident [$evidence:ident] {
                 $($property:ident: $value:expr),+ $(,)?
             }, )+
         }
@@ -133,6 +163,7 @@ macro_rules! catalogue {
                             stringify!($program), ".", $crate::balancer::spelling!($name $($spelling)?)
                         ),
                         summary: concat!($($summary),+),
+                        evidence: $crate::balancer::Evidence::$evidence,
                         properties: $crate::balancer::Properties { $($property: $value),+ },
                     },
                 )+]
@@ -194,6 +225,11 @@ macro_rules! spelling {
     };
 }
 pub(crate) use spelling;
+
+/// The algorithm that scenarios call `scenario_name`, if there is one.
+pub fn entry(scenario_name: &str) -> Option<&'static CatalogueEntry> {
+    entries().find(|entry| entry.scenario_name == scenario_name)
+}
 
 /// Every algorithm, by program.
 pub fn entries() -> impl Iterator<Item = &'static CatalogueEntry> {

@@ -18,6 +18,7 @@ mod retry;
 mod route;
 mod run;
 mod script;
+mod shows;
 mod story;
 
 pub use accounting::AccountingError;
@@ -32,20 +33,21 @@ use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
 use crate::health::active::TcpChecker;
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
+use crate::population::PageSampler;
 use crate::population::clients::Clients;
-use crate::scenario::{Scenario, Strategy, Traffic, Vary};
+use crate::scenario::{Keys, Scenario, Strategy, Traffic, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::table::Column;
 use crate::tier::Instance;
-use crate::tier::nginx::HashKey;
 
 use cookies::CookieJars;
 use event::Event;
 use open_loop::Source;
 use request::{Connection, Request};
 use script::Script;
+use shows::KeyText;
 use story::Stories;
 
 /// The model of one run.
@@ -56,7 +58,7 @@ pub struct Cluster<'a> {
     streams: Streams,
     samplers: Samplers,
     /// Tiers, front to back.
-    tiers: Vec<Tier>,
+    tiers: Vec<Tier<'a>>,
     servers: Servers,
     clients: Clients,
     sessions: Sessions,
@@ -76,14 +78,16 @@ pub struct Cluster<'a> {
 
 /// One tier of a strategy.
 #[derive(Debug)]
-struct Tier {
+struct Tier<'a> {
     instances: Vec<Instance>,
     /// Whether its instances remember clients.
     remembers: bool,
     /// Worker processes of each instance.
     workers: u16,
-    /// What a request's hash key is, for methods that have one.
-    hash_key: Option<HashKey>,
+    /// What it is given of a request, beside the address.
+    keys: &'a Keys,
+    /// The text of these keys for the request that arrives now.
+    key_text: KeyText,
     /// The cookies that it gave to browsers, if it gives any.
     cookies: Option<CookieJars>,
     /// Weights with which servers are added to the table.
@@ -108,6 +112,7 @@ struct VisitSamplers {
     clicks: Sampler,
     think: Sampler,
     away: Sampler,
+    pages: PageSampler,
 }
 
 impl Samplers {
@@ -121,7 +126,12 @@ impl Samplers {
                     Traffic::ClosedLoop(plan) => (&plan.clicks, &plan.think, &plan.away),
                     Traffic::Poisson { .. } => (&none, &none, &none),
                 };
-                VisitSamplers { clicks: clicks.sampler(), think: think.sampler(), away: away.sampler() }
+                VisitSamplers {
+                    clicks: clicks.sampler(),
+                    think: think.sampler(),
+                    away: away.sampler(),
+                    pages: population.pages.sampler(),
+                }
             })
             .collect();
         let demand = scenario.servers.iter().map(|server| server.capacity.service.sampler()).collect();
@@ -151,6 +161,8 @@ struct Streams {
     balancer: Stream,
     addresses: Stream,
     users: Stream,
+    pages: Stream,
+    request_values: Stream,
 }
 
 impl Streams {
@@ -177,6 +189,8 @@ impl Streams {
             balancer: stream(behaviour, StreamId::Balancer),
             addresses: stream(population, StreamId::Addresses),
             users: stream(population, StreamId::UsersPerAddress),
+            pages: stream(behaviour, StreamId::Pages),
+            request_values: stream(population, StreamId::RequestValues),
         }
     }
 }

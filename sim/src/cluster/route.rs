@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::event::Event;
 use super::request::{Draw, Origin, Purpose, Request};
-use super::{Cluster, evidence};
+use super::{Cluster, Tier, evidence};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
@@ -13,7 +13,6 @@ use crate::metrics::LossCause;
 use crate::metrics::recorder::Failure;
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
-use crate::tier::nginx::KeyText;
 use crate::tier::{Decision, FlowId, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then, Ties};
 
 /// Stands where there is no flow.
@@ -84,20 +83,22 @@ impl Cluster<'_> {
                 self.attempt(now, id, decision, pending);
             }
             Layer::Request => {
-                let key = self.tiers[0].hash_key.map_or(KeyText::EMPTY, |key| key.evaluate(address, cookie));
+                self.write_keys(request.origin, request.demand, address, cookie);
+                let Tier { instances, key_text, cookies, .. } = &mut self.tiers[0];
                 // A browser that keeps no cookies has no number either.
-                let jars = self.tiers[0].cookies.as_mut().filter(|_| cookie.is_some());
-                let ties = Ties { cookie: jars.and_then(|jars| jars.server(request.origin)), ..Ties::NONE };
+                let jars = cookies.as_mut().filter(|_| cookie.is_some());
+                let cookie = jars.and_then(|jars| jars.server(request.origin));
+                let ties = Ties { cookie, sample: &key_text.stick, ..Ties::NONE };
                 let open = Open {
                     address,
                     port: connection.port,
-                    key: key.as_bytes(),
+                    key: &key_text.hash,
                     method,
                     worker: connection.worker,
                     service: 0,
                     ties,
                 };
-                let opened = self.instance().open(now, &open);
+                let opened = instances[0].open(now, &open);
                 self.requests.get_mut(id.0).flow = opened.flow;
                 self.attempt(now, id, opened.decision, pending);
             }

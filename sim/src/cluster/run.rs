@@ -9,6 +9,7 @@ use super::faults::{FaultCounts, Outage};
 use super::open_loop::{PoissonSource, Source};
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
+use super::shows::KeyText;
 use super::story::Stories;
 use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
@@ -234,16 +235,14 @@ fn gives_cookies(plan: &TierPlan) -> bool {
     matches!(&plan.program, Program::HaProxy(config) if config.cookie.is_some())
 }
 
-fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier {
+fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier<'a> {
     let clock = &streams.clock;
-    let mut hash_key = None;
     let (instance, remembers, workers, weights) = match &plan.program {
         Program::Nginx(config) => {
             let mut config = config.clone();
             config.clock_phase = SimDuration(clock.below(1_000_000_000, number, 0));
             config.draws = streams.balancer;
             config.instance = number;
-            hash_key = config.method.hashes_key().then_some(config.hash_key);
             let workers = config.workers;
             (Instance::Nginx(Nginx::new(config)), false, workers, Vec::new())
         }
@@ -255,6 +254,9 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -
                 jiffies_at_zero: clock.below(1 << 32, number, 0),
                 tick_phase: SimDuration(clock.below(tick, number, 1)),
             };
+            for service in &mut config.services {
+                service.scheduler.set_draws(streams.balancer, number);
+            }
             let weights = config.services[0].servers.iter().map(|server| server.weight).collect();
             let remembers = config.services[0].persistence_timeout.is_some();
             (Instance::Lvs(Lvs::new(config)), remembers, 1, weights)
@@ -273,7 +275,16 @@ fn build_tier(plan: &TierPlan, number: u64, servers: usize, streams: &Streams) -
         }
     };
     let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);
-    Tier { instances: vec![instance], remembers, workers, hash_key, cookies: None, weights, checkers }
+    Tier {
+        instances: vec![instance],
+        remembers,
+        workers,
+        keys: &plan.keys,
+        key_text: KeyText::default(),
+        cookies: None,
+        weights,
+        checkers,
+    }
 }
 
 /// Puts the first event of everything that acts by itself.

@@ -145,13 +145,18 @@ mod tests {
             CaseOutcome::Skipped { reason } => reason,
             other => panic!("{other:?}"),
         };
-        assert_eq!(skipped(MANIFEST.replace("\"rr\"", "\"sh2\""), ""), "no balancer for `sh2`");
         let mode = MANIFEST.replace("\"expire_nodest_conn\": \"0\"", "\"conn_reuse_mode\": \"2\"");
         assert_eq!(skipped(mode, ""), "no rule for `conn_reuse_mode = 2`");
         let failover = "1,failover,,,,d2,vip moved from d1 to d2\n";
         assert!(skipped(MANIFEST.into(), failover).starts_with("two directors"));
         let keepalived = MANIFEST.replacen('{', "{\"keepalived\": {\"retry\": 3},", 1);
         assert!(skipped(keepalived, failover).starts_with("health checks"));
+    }
+
+    #[test]
+    fn a_scheduler_of_no_known_name_makes_a_recording_unreadable() {
+        let outcome = replay(&case(&MANIFEST.replace("\"rr\"", "\"sh2\""), ""));
+        assert_eq!(outcome, CaseOutcome::Unreadable { error: "case.json: no balancer for `sh2`".into() });
     }
 
     proptest! {

@@ -173,6 +173,20 @@ impl CaseError {
     }
 }
 
+/// Makes sure that a recording is whole: that it has as many requests as its manifest says, where that says it.
+///
+/// # Errors
+/// If the numbers differ.
+fn check_requests(file: &str, stated: Option<u64>, found: u64) -> Result<(), CaseError> {
+    match stated {
+        Some(stated) if stated != found => {
+            let message = format!("{found} requests where `requests` in {MANIFEST} says {stated}");
+            Err(CaseError::File { file: file.to_owned(), message })
+        }
+        _ => Ok(()),
+    }
+}
+
 impl From<CaseError> for CaseOutcome {
     fn from(error: CaseError) -> Self {
         Self::Unreadable { error: error.to_string() }

@@ -6,6 +6,7 @@
 //! Gaussian draws use several under one name.
 
 use super::elementary::exp;
+use super::empirical::Empirical;
 use super::rng::Stream;
 use super::sampler::Sampler;
 use super::time::SimDuration;
@@ -69,6 +70,8 @@ pub enum Distribution {
         /// Shape (lambda).
         shape: f64,
     },
+    /// Points of a quantile function, as taken from data.
+    Empirical(Empirical),
     /// Another law, with draws beyond `max` set to it.
     Truncated {
         /// The law.
@@ -109,6 +112,7 @@ impl Distribution {
             | Self::InverseGaussian { mean, .. } => *mean,
             Self::Pareto { min, alpha, max } => pareto_area(*min, *alpha, *max),
             Self::Weibull { scale, shape } => scale * libm::tgamma(1.0 + 1.0 / shape),
+            Self::Empirical(law) => law.mean(),
             Self::Truncated { law, .. } => law.mean(),
         }
     }
@@ -195,6 +199,8 @@ impl Distribution {
             Self::InverseGaussian { mean, shape } => {
                 positive("mean", mean).and_then(|()| positive("shape", shape))
             }
+            // Points that make no law cannot be built.
+            Self::Empirical(_) => Ok(()),
             Self::Truncated { ref law, max } => law.validate().and_then(|()| positive("max", max)),
         }
     }

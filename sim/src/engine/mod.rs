@@ -3,6 +3,7 @@
 
 pub mod distribution;
 mod elementary;
+pub mod empirical;
 mod normal;
 pub mod queue;
 pub mod rng;
@@ -11,6 +12,7 @@ pub mod simulation;
 pub mod time;
 
 pub use distribution::Distribution;
+pub use empirical::Empirical;
 pub use queue::{Ladder, PendingEvents, QuadHeap};
 pub use rng::{Draws, Stream};
 pub use sampler::Sampler;

@@ -2,6 +2,7 @@
 
 use super::distribution::Distribution;
 use super::elementary::{exp, ln};
+use super::empirical::Empirical;
 use super::normal::normal_quantile;
 use super::rng::{Draws, Stream};
 use super::time::SimDuration;
@@ -10,7 +11,7 @@ use super::time::SimDuration;
 const FACTORS: u32 = 16;
 
 /// Draws from one law. Gives the values of [`Distribution::sample`] bit for bit, faster.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Sampler {
     law: Law,
     /// Draws beyond this are set to it; infinite if the law is not cut off.
@@ -18,7 +19,7 @@ pub struct Sampler {
 }
 
 /// The laws with their derived parameters.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Law {
     Constant(f64),
     Uniform { min: f64, width: f64 },
@@ -28,6 +29,7 @@ enum Law {
     Pareto { min: f64, alpha: f64 },
     Weibull { scale: f64, shape: f64 },
     InverseGaussian { mean: f64, ratio: f64 },
+    Empirical(Empirical),
 }
 
 impl Sampler {
@@ -49,6 +51,7 @@ impl Sampler {
             Distribution::InverseGaussian { mean, shape } => {
                 Law::InverseGaussian { mean, ratio: mean / (2.0 * shape) }
             }
+            Distribution::Empirical(ref law) => Law::Empirical(law.clone()),
             Distribution::Truncated { ref law, max: cut } => {
                 let inner = Self::new(law);
                 max = cut.min(inner.max);
@@ -79,7 +82,8 @@ impl Sampler {
             | Law::Uniform { .. }
             | Law::Lognormal { .. }
             | Law::Pareto { .. }
-            | Law::Weibull { .. } => self.inverted(stream.uniform(entity, index)),
+            | Law::Weibull { .. }
+            | Law::Empirical(_) => self.inverted(stream.uniform(entity, index)),
         };
         at_most(value, self.max)
     }
@@ -100,6 +104,7 @@ impl Sampler {
             Law::Weibull { scale, shape } => scale * exp(ln(-ln(u)) / shape),
             Law::Exponential { mean } => -mean * ln(u),
             Law::Constant(value) => value,
+            Law::Empirical(ref law) => law.quantile(u),
             Law::Erlang { .. } | Law::InverseGaussian { .. } => {
                 unreachable!("drawn by several uniform numbers")
             }
@@ -116,7 +121,8 @@ impl Sampler {
             | Law::Exponential { .. }
             | Law::Lognormal { .. }
             | Law::Pareto { .. }
-            | Law::Weibull { .. } => self.inverted(draws.uniform()),
+            | Law::Weibull { .. }
+            | Law::Empirical(_) => self.inverted(draws.uniform()),
         }
     }
 
@@ -140,6 +146,7 @@ impl Sampler {
             Law::Weibull { scale, shape } => scale * exp(ln(gamma(1.0 + 1.0 / shape, draws)) / shape),
             // The reciprocal of the law, scaled back, is its length-biased version.
             Law::InverseGaussian { mean, ratio } => mean * mean / inverse_gaussian(mean, ratio, draws),
+            Law::Empirical(ref law) => law.length_biased(draws),
         };
         covering * draws.uniform()
     }

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::backend::Discipline;
+use crate::balancer::{self, Evidence};
 use crate::cluster::{self, Outage, RunError, RunOutcome, RunSetup, RunSizes};
 use crate::engine::{Distribution, SimTime, Stream};
 use crate::ids::StreamId;
@@ -374,6 +375,7 @@ fn summarise_strategy(
     StrategySummary {
         name: strategy.name.clone(),
         balancer: strategy.balancer.clone(),
+        evidence: balancer::entry(&strategy.balancer).map_or(Evidence::NotRecorded, |entry| entry.evidence),
         session: match strategy.session {
             SessionPlan::Local => "local".to_owned(),
             SessionPlan::Shared { .. } => "shared".to_owned(),

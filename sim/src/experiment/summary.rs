@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use crate::balancer::Evidence;
 pub use crate::cluster::TraceLine;
 use crate::metrics::{Direction, LossCause, Phase, Unit};
 
@@ -88,6 +89,8 @@ pub struct StrategySummary {
     pub name: String,
     /// Its balancer, such as `lvs.wlc`.
     pub balancer: String,
+    /// Whether recordings of the real program stand behind it.
+    pub evidence: Evidence,
     /// Where sessions live, such as `local`.
     pub session: String,
     /// Every metric in every phase that the run has, in catalogue order.

@@ -2,7 +2,10 @@
 
 pub mod addresses;
 pub mod clients;
+mod pages;
 pub mod replay;
+
+pub use pages::{PageSampler, SitePages};
 
 use std::net::IpAddr;
 

@@ -2,6 +2,7 @@
 //! names are ids. The parser lives beside this file; the rest of the simulator sees only these types.
 
 mod diagnostic;
+mod empirical;
 mod explain;
 mod load;
 mod overrides;
@@ -13,14 +14,15 @@ mod tree;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::backend::Capacity;
 use crate::engine::{Distribution, SimDuration};
 use crate::ids::ServerId;
 use crate::metrics::{MetricId, Phase};
-use crate::population::AddressPlan;
+use crate::population::{AddressPlan, SitePages};
 use crate::session::{OnUnknownId, SessionPlan};
-use crate::tier::{HaproxyConfig, LvsConfig, NginxConfig, ProxyConfig};
+use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, RequestFields};
 
 pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
@@ -46,6 +48,8 @@ pub struct Scenario {
     pub vary: Vary,
     /// Length of the windows over which load skew is watched.
     pub window: SimDuration,
+    /// Headers and parameters of every request.
+    pub request: Arc<RequestFields>,
     /// Populations of simulated users.
     pub populations: Vec<Population>,
     /// Replayed logs.
@@ -84,6 +88,8 @@ pub struct Population {
     pub traffic: Traffic,
     /// How their connections are used.
     pub connection: ConnectionRules,
+    /// The pages among which their requests choose.
+    pub pages: SitePages,
 }
 
 /// How requests come about.
@@ -238,8 +244,19 @@ pub struct Strategy {
 pub struct TierPlan {
     /// The program.
     pub program: Program,
+    /// What of each request the program is given, beside its address.
+    pub keys: Keys,
     /// keepalived's `TCP_CHECK`, which removes servers from an LVS table and puts them back.
     pub tcp_check: Option<TcpCheck>,
+}
+
+/// What of each request a layer 7 program looks at.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Keys {
+    /// What its method hashes ([`crate::tier::Open::key`]).
+    pub hash: Option<Key>,
+    /// What its stick table remembers ([`crate::tier::Ties::sample`]).
+    pub stick: Option<Key>,
 }
 
 /// The program of a tier. Clock phases in it, and the stream of its own draws, are set per replication.

@@ -2,6 +2,7 @@
 
 use crate::engine::{Distribution, SimDuration};
 
+use super::empirical::empirical;
 use super::section::Item;
 
 /// Longest duration that a scenario may name. It keeps sums of a few durations far inside the range of simulated time.
@@ -93,8 +94,17 @@ pub(super) enum Quantity {
 }
 
 /// Names of the laws in scenarios.
-const LAWS: [&str; 8] =
-    ["constant", "uniform", "exponential", "lognormal", "erlang", "pareto", "weibull", "inverse_gaussian"];
+const LAWS: [&str; 9] = [
+    "constant",
+    "uniform",
+    "exponential",
+    "lognormal",
+    "erlang",
+    "pareto",
+    "weibull",
+    "inverse_gaussian",
+    "empirical",
+];
 
 /// Most stages of an Erlang law; beyond it is a constant for every purpose.
 const ERLANG_SHAPE_MAX: u64 = 1_000;
@@ -144,7 +154,7 @@ impl Item<'_> {
     }
 
     /// A quantity as a parameter of a law: a duration \[s\], or a number.
-    fn parameter(&self, quantity: Quantity, above_zero: bool) -> Option<f64> {
+    pub fn parameter(&self, quantity: Quantity, above_zero: bool) -> Option<f64> {
         let time = match (quantity, above_zero) {
             (Quantity::Time, true) => self.duration_above_zero()?,
             (Quantity::Time, false) => self.duration()?,
@@ -215,6 +225,7 @@ impl Item<'_> {
                 let shape = s.required("shape", |item| item.parameter(count, true));
                 scale.zip(shape).map(|(scale, shape)| Distribution::Weibull { scale, shape })
             }
+            "empirical" => empirical(s, quantity).map(Distribution::Empirical),
             _ => {
                 let mean = s.required("mean", |item| item.parameter(time, true));
                 let shape = s.required("shape", |item| item.parameter(time, true));
@@ -275,6 +286,10 @@ fn show_law(distribution: &Distribution, quantity: Quantity, cut: Option<f64>) -
         Distribution::InverseGaussian { mean, shape } => {
             format!("{{ inverse_gaussian = {{ mean = {}, shape = {}{end} }} }}", value(*mean), value(*shape))
         }
+        Distribution::Empirical(law) => {
+            let points: Vec<_> = law.points().map(|(p, at)| format!("[{p:?}, {}]", value(at))).collect();
+            format!("{{ empirical = {{ points = [{}]{end} }} }}", points.join(", "))
+        }
         Distribution::Truncated { law, max } => show_law(law, quantity, Some(*max)),
     }
 }
@@ -284,6 +299,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::scenario::diagnostic::Report;
+    use crate::scenario::section::Section;
+    use crate::scenario::tree;
 
     #[test]
     fn durations_are_read_exactly() {
@@ -324,6 +342,33 @@ mod tests {
         ] {
             let error = parse_duration(text).unwrap_err();
             assert!(error.starts_with(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_empirical_law_prints_as_its_points_which_read_back_as_the_same_law() {
+        let text = r#"{ empirical = { quantiles = ["0s", "1.5s", "2min"] } }"#;
+        let read = |text: &str| {
+            let report = Report::new("x.toml", &format!("law = {text}"), "");
+            let table = tree::parse(&format!("law = {text}"), &report);
+            let law =
+                Section::root(&report, &table).take("law").and_then(|item| item.distribution(Quantity::Time));
+            report.into_result().map(|()| law.expect("a law"))
+        };
+        let law = read(text).expect("no mistakes");
+        assert_eq!(law.mean(), 0.5 * 0.75 + 0.5 * 60.75);
+        let shown = show_distribution(&law, Quantity::Time);
+        assert!(shown.starts_with(r#"{ empirical = { points = [[0.0, "0s"], [0.5, ""#), "{shown}");
+        assert_eq!(read(&shown).expect("no mistakes"), law);
+        for (text, why) in [
+            (r#"{ empirical = { quantiles = ["2s", "1s"] } }"#, "must not fall"),
+            (r#"{ empirical = { points = [["2s"]] } }"#, "a pair of probability and value, got 1"),
+            (r#"{ empirical = { } }"#, "missing key `file`"),
+            (r#"{ empirical = { file = "a", points = [] } }"#, "has one of `file`"),
+            (r#"{ empirical = { file = "no such file.csv" } }"#, "cannot read no such file.csv"),
+        ] {
+            let mistakes = read(text).expect_err("a mistake").to_string();
+            assert!(mistakes.contains(why), "{text}: {mistakes}");
         }
     }
 

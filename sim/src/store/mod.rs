@@ -13,6 +13,7 @@ mod copies;
 mod durability;
 mod eviction;
 mod memcached;
+pub mod options;
 pub mod plan;
 mod records;
 mod replicated;

@@ -6,9 +6,11 @@
 
 mod flows;
 pub mod haproxy;
+mod key;
 pub mod lvs;
 pub mod nginx;
 pub mod proxy;
+mod shown;
 
 use std::net::IpAddr;
 
@@ -18,9 +20,11 @@ use crate::ids::ServerId;
 
 pub use crate::balancer::{Reason, Skipped};
 pub use haproxy::{Haproxy, HaproxyConfig};
+pub use key::{Key, KeyError};
 pub use lvs::{KernelClock, Lvs, LvsConfig};
 pub use nginx::{Nginx, NginxConfig};
 pub use proxy::{Proxy, ProxyConfig};
+pub use shown::{Page, RequestFields, Shown, Value};
 
 /// What the opening of a flow (a connection for LVS, a request for nginx and HAProxy) shows to an instance.
 #[derive(Clone, Copy, Debug)]

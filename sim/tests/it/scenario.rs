@@ -1,5 +1,6 @@
 //! Scenario files: what is read, what is said about mistakes, and what `explain` prints.
 
+mod keys;
 mod lvs;
 mod mistakes;
 mod mutants;
@@ -165,8 +166,8 @@ fn what_is_explained_reads_back_as_the_same_scenario() {
 fn balancers_are_written_in_three_ways_that_mean_the_same() {
     for entry in balancer::entries() {
         let (program, name) = (entry.program, entry.name);
-        if program == "haproxy" && ["uri", "url_param", "hdr", "rdp-cookie", "hash"].contains(&name) {
-            // Their keys are of requests that the simulation does not have; `mistakes.rs` has the message.
+        if program == "haproxy" && ["url_param", "hdr", "hash"].contains(&name) {
+            // They need to be told what to hash.
             continue;
         }
         let canonical_of = |balancer: String| {

@@ -205,7 +205,7 @@ impl Balancer for LeastRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balancer::modern::properties::{numbered, table_of};
+    use crate::balancer::modern::fixture::{numbered, table_of};
 
     fn picks(bias: f64, hold: bool, count: u64) -> Vec<u32> {
         let mut servers = table_of([("a:1".into(), 1), ("b:1".into(), 2), ("c:1".into(), 3)]);

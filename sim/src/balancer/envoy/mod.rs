@@ -13,15 +13,15 @@ super::catalogue! {
     /// Envoy's policies.
     envoy: EnvoyMethod<Servers = ProxyServers, Request = ProxyRequest> {
         /// The least loaded of a few random servers; with unequal weights round robin by weight over load.
-        least_request::LeastRequest {
+        least_request::LeastRequest [NotRecorded] {
             source: "Envoy 0a31a54, `least_request_lb.cc`",
             shares: ByWeight(Exact), ties: Nothing, refuses: Never, cost: Draws,
         },
         /// A ring whose size, not the points per server, is given.
-        ring_hash::RingHash {
+        ring_hash::RingHash [NotRecorded] {
             source: "Envoy 0d2acde, `ring_hash_lb.cc`",
             shares: ByWeight(PointsInAll(1_024)),
-            ties: Client { out: AtMost(0.05), deleted: AtMost(0.05) },
+            ties: Client { out: AtMost(0.1), deleted: AtMost(0.1) },
             refuses: Never,
             cost: Ring,
         },

@@ -23,6 +23,11 @@ impl Hdr {
         Self::with_key(options, Header { use_domain_only })
     }
 
+    /// `use_domain_only`.
+    pub fn uses_domain_only(&self) -> bool {
+        self.key.use_domain_only
+    }
+
     /// The hash of a header, given by the text of its first line; `None` without one.
     #[inline]
     pub(super) fn hash(&self, key: &[u8]) -> Option<u32> {

@@ -30,22 +30,22 @@ super::catalogue! {
     /// HAProxy algorithms, named as in `balance`.
     haproxy: HaproxyMethod<Servers = Servers, Request = HaproxyRequest> {
         /// Weighted round robin that follows changes of weights smoothly, HAProxy's default in most examples.
-        roundrobin::RoundRobin {
+        roundrobin::RoundRobin [Recorded] {
             source: "HAProxy 2.6, `lb_fwrr.c`",
             shares: ByWeight(Exact), ties: Nothing, refuses: Never, cost: Tree,
         },
         /// Weighted round robin over a table made in advance.
-        static_rr = "static-rr"::StaticRr {
+        static_rr = "static-rr"::StaticRr [Recorded] {
             source: "HAProxy 2.6, `lb_map.c`",
             shares: ByWeight(Exact), ties: Nothing, refuses: Never, cost: Table,
         },
         /// The least requests in flight by weight, the one that has rested longest among equals.
-        leastconn::LeastConn {
+        leastconn::LeastConn [Recorded] {
             source: "HAProxy 2.6, `lb_fwlc.c`",
             shares: OpenByWeight, ties: Nothing, refuses: Never, cost: Tree,
         },
         /// The first server by `id` that has room.
-        first::First {
+        first::First [Recorded] {
             source: "HAProxy 2.6, `lb_fas.c`",
             shares: OneServer,
             ties: Nothing,
@@ -53,7 +53,7 @@ super::catalogue! {
             cost: Scan("servers are looked at by `id` until one has room; below `maxconn` that is the first"),
         },
         /// A hash of the client's address.
-        source::Source {
+        source::Source [Recorded] {
             source: "HAProxy 2.6, `backend.c` and `lb_map.c`",
             shares: ByWeight(Exact),
             ties: Client { out: Unbounded, deleted: Unbounded },
@@ -61,7 +61,7 @@ super::catalogue! {
             cost: Table,
         },
         /// A hash of the request's URI.
-        uri::Uri {
+        uri::Uri [Recorded] {
             source: "HAProxy 2.6, `backend.c` and `lb_map.c`",
             shares: ByWeight(Exact),
             ties: Client { out: Unbounded, deleted: Unbounded },
@@ -69,7 +69,7 @@ super::catalogue! {
             cost: Table,
         },
         /// A hash of a parameter of the URI's query.
-        url_param::UrlParam {
+        url_param::UrlParam [Recorded] {
             source: "HAProxy 2.6, `backend.c` and `lb_map.c`",
             shares: ByWeight(Exact),
             ties: Client { out: Unbounded, deleted: Unbounded },
@@ -77,7 +77,7 @@ super::catalogue! {
             cost: Table,
         },
         /// A hash of a request header.
-        hdr::Hdr {
+        hdr::Hdr [Recorded] {
             source: "HAProxy 2.6, `backend.c` and `lb_map.c`",
             shares: ByWeight(Exact),
             ties: Client { out: Unbounded, deleted: Unbounded },
@@ -85,7 +85,7 @@ super::catalogue! {
             cost: Table,
         },
         /// A hash of the RDP cookie.
-        rdp_cookie = "rdp-cookie"::RdpCookie {
+        rdp_cookie = "rdp-cookie"::RdpCookie [Recorded] {
             source: "HAProxy 2.6, `backend.c` and `lb_map.c`",
             shares: ByWeight(Exact),
             ties: Client { out: Unbounded, deleted: Unbounded },
@@ -93,7 +93,7 @@ super::catalogue! {
             cost: Table,
         },
         /// A hash of any sample of the request.
-        hash::Hash {
+        hash::Hash [NotRecorded] {
             source: "HAProxy 2.6, `backend.c` and `lb_map.c`",
             shares: ByWeight(Exact),
             ties: Client { out: Unbounded, deleted: Unbounded },
@@ -101,7 +101,7 @@ super::catalogue! {
             cost: Table,
         },
         /// Random points on the consistent ring, and the least loaded of their servers.
-        random::Random {
+        random::Random [Recorded] {
             source: "HAProxy 2.6, `backend.c`",
             shares: ByWeight(Points(16)), ties: Nothing, refuses: Never, cost: Ring,
         },

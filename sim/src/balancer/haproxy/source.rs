@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
-use super::functions::hash_address;
 use super::HashOptions;
+use super::functions::hash_address;
 use super::keyed::{Key, Keyed};
 
 /// A hash of the client's address.

@@ -56,6 +56,11 @@ impl Uri {
         Self::with_key(options, part)
     }
 
+    /// Which part is hashed.
+    pub fn part(&self) -> UriPart {
+        self.key
+    }
+
     /// The hash of a URI as in the request line; `None` if it is empty.
     #[inline]
     pub(super) fn hash(&self, key: &[u8]) -> Option<u32> {

@@ -11,7 +11,7 @@ pub type UrlParam = Keyed<Parameter>;
 
 /// The value of the parameter of this name.
 #[derive(Clone, Debug, Default)]
-pub struct Parameter(Box<[u8]>);
+pub struct Parameter(Box<str>);
 
 impl Key for Parameter {
     const SINGLE_TAKES_ALL: bool = false;
@@ -20,7 +20,12 @@ impl Key for Parameter {
 impl UrlParam {
     /// The algorithm with the backend's `hash-type` and `hash-balance-factor`, for the parameter called `name`.
     pub fn new(options: HashOptions, name: &str) -> Self {
-        Self::with_key(options, Parameter(name.as_bytes().into()))
+        Self::with_key(options, Parameter(name.into()))
+    }
+
+    /// The parameter's name.
+    pub fn name(&self) -> &str {
+        &self.key.0
     }
 
     /// The hash of the parameter's value in a URI, which may be empty; `None` without the parameter.
@@ -29,7 +34,7 @@ impl UrlParam {
         let query = key.splitn(2, |&byte| byte == b'?').nth(1)?;
         let value = query
             .split(|&byte| byte == b'&')
-            .find_map(|parameter| parameter.strip_prefix(&*self.key.0)?.strip_prefix(b"="));
+            .find_map(|parameter| parameter.strip_prefix(self.key.0.as_bytes())?.strip_prefix(b"="));
         value.map(|value| self.hash_of(value))
     }
 }

@@ -204,3 +204,71 @@ impl Tree {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{add, list};
+    use super::super::{fo, lc, nq, ovf, sed, wlc};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Connections come, turn inactive and end, servers change, come and go, as `changes` say; before each, the tree and a
+    /// scan of the list must agree.
+    fn assert_agreement<R: Rank>(weights: &[u32], changes: &[(u8, u16, u32)]) -> Result<(), TestCaseError> {
+        let mut servers = list(weights);
+        let mut scheduler = Least::<R>::default();
+        scheduler.servers_changed(&servers);
+        let mut connections: Vec<(ServerId, bool)> = Vec::new();
+        for &(change, number, weight) in changes {
+            let expected = first_least::<R>(servers.iter());
+            let mut request = SchedulerRequest::new([10, 0, 0, 1].into(), 1);
+            prop_assert_eq!(scheduler.pick(&mut servers, &mut request), expected.map(|(server, _)| server));
+            let reason = expected.map_or(Reason::NoneUsable, |(_, tie)| Reason::Scheduled { tie });
+            prop_assert_eq!(request.reason, reason);
+            let server = number % weights.len() as u16;
+            let connection = usize::from(number) % connections.len().max(1);
+            match change {
+                0..10 => {
+                    let Some((server, _)) = expected else { continue };
+                    servers.bind(server, true);
+                    connections.push((server, true));
+                    continue;
+                }
+                10..13 => {
+                    if let Some((server, active)) = connections.get_mut(connection).filter(|own| own.1) {
+                        servers.shift(*server, false);
+                        *active = false;
+                    }
+                    continue;
+                }
+                13..17 => {
+                    if !connections.is_empty() {
+                        let (server, active) = connections.swap_remove(connection);
+                        servers.unbind(server, active);
+                    }
+                    continue;
+                }
+                17..19 => _ = servers.set_weight(ServerId(server), weight),
+                19 => _ = servers.remove(ServerId(server)),
+                _ => add(&mut servers, server, weight, weight),
+            }
+            scheduler.servers_changed(&servers);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn the_tree_finds_what_a_scan_of_the_list_finds(
+            weights in prop::collection::vec(0_u32..4, SCANNED_MAX + 1..80),
+            changes in prop::collection::vec((0_u8..22, any::<u16>(), 0_u32..4), 1..300),
+        ) {
+            assert_agreement::<lc::Overhead>(&weights, &changes)?;
+            assert_agreement::<wlc::OverheadByWeight>(&weights, &changes)?;
+            assert_agreement::<sed::ExpectedDelay>(&weights, &changes)?;
+            assert_agreement::<nq::IdleFirst>(&weights, &changes)?;
+            assert_agreement::<fo::LargestWeight>(&weights, &changes)?;
+            assert_agreement::<ovf::LargestWeightWithRoom>(&weights, &changes)?;
+        }
+    }
+}

@@ -7,8 +7,6 @@ mod destinations;
 mod fixture;
 mod hashing;
 mod least;
-#[cfg(test)]
-mod properties;
 
 pub use destinations::{Destination, Destinations};
 pub use least::{Least, Rank, Score};
@@ -16,48 +14,48 @@ pub use least::{Least, Rank, Score};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Reason;
-use crate::engine::SimTime;
+use crate::engine::{SimTime, Stream};
 
 super::catalogue! {
     /// LVS schedulers, named as in `ipvsadm -s`.
     lvs: LvsScheduler<Servers = Destinations, Request = SchedulerRequest> {
         /// Round robin over the servers in list order.
-        rr::LvsRr {
+        rr::LvsRr [Recorded] {
             source: "Linux 6.1, `ip_vs_rr.c`",
             shares: Equal, ties: Nothing, refuses: Never, cost: Table,
         },
         /// Weighted round robin: rounds over the servers whose weight reaches a threshold that falls step by step.
-        wrr::LvsWrr {
+        wrr::LvsWrr [Recorded] {
             source: "Linux 6.1, `ip_vs_wrr.c`",
             shares: ByWeight(Exact), ties: Nothing, refuses: Never, cost: Table,
         },
         /// Least connection: 256 times the active plus the inactive connections.
-        lc::LvsLc {
+        lc::LvsLc [Recorded] {
             source: "Linux 6.1, `ip_vs_lc.c`",
             shares: OpenEqual, ties: Nothing, refuses: Never, cost: Tree,
         },
         /// Weighted least connection: 256 times the active plus the inactive connections, over the weight.
-        wlc::LvsWlc {
+        wlc::LvsWlc [Recorded] {
             source: "Linux 6.1, `ip_vs_wlc.c`",
             shares: OpenByWeight, ties: Nothing, refuses: Never, cost: Tree,
         },
         /// Shortest expected delay: one more than the active connections, over the weight.
-        sed::LvsSed {
+        sed::LvsSed [Recorded] {
             source: "Linux 6.1, `ip_vs_sed.c`",
             shares: OpenByWeight, ties: Nothing, refuses: Never, cost: Tree,
         },
         /// Never queue: the first server without an active connection, else the shortest expected delay.
-        nq::LvsNq {
+        nq::LvsNq [Recorded] {
             source: "Linux 6.1, `ip_vs_nq.c`",
             shares: OpenByWeight, ties: Nothing, refuses: Never, cost: Tree,
         },
         /// Weighted fail-over: the largest weight takes everything.
-        fo::LvsFo {
+        fo::LvsFo [Recorded] {
             source: "Linux 6.1, `ip_vs_fo.c`",
             shares: OneServer, ties: Nothing, refuses: Never, cost: Tree,
         },
         /// Overflow: the largest weight takes as many active connections as its weight says, then the next one.
-        ovf::LvsOvf {
+        ovf::LvsOvf [Recorded] {
             source: "Linux 6.1, `ip_vs_ovf.c`",
             shares: OneServer,
             ties: Nothing,
@@ -65,7 +63,7 @@ super::catalogue! {
             cost: Tree,
         },
         /// Destination hashing: one server for each address that is called, so a single one behind one address.
-        dh::LvsDh {
+        dh::LvsDh [Recorded] {
             source: "Linux 6.1, `ip_vs_dh.c`",
             shares: OneServer,
             ties: Called { out: Unbounded, deleted: Unbounded },
@@ -73,7 +71,7 @@ super::catalogue! {
             cost: Table,
         },
         /// Source hashing: one server for each client address, from a table of 256 slots shared out by weight.
-        sh::LvsSh {
+        sh::LvsSh [Recorded] {
             source: "Linux 6.1, `ip_vs_sh.c`",
             shares: ByWeight(Places(256)),
             ties: Client { out: Unbounded, deleted: Unbounded },
@@ -81,7 +79,7 @@ super::catalogue! {
             cost: Table,
         },
         /// Maglev hashing: one server for each client address, from a table of 4093 slots that changes little.
-        mh::LvsMh {
+        mh::LvsMh [Recorded] {
             source: "Linux 6.1, `ip_vs_mh.c`",
             shares: ByWeight(Places(4_093)),
             ties: Client { out: AtMost(0.03), deleted: AtMost(0.03) },
@@ -89,15 +87,32 @@ super::catalogue! {
             cost: Table,
         },
         /// Locality-based least connection: an address that is called stays at its server until that is overloaded.
-        lblc::LvsLblc {
+        lblc::LvsLblc [Recorded] {
             source: "Linux 6.1, `ip_vs_lblc.c`",
             shares: OneServer, ties: Called { out: Nobody, deleted: Nobody }, refuses: Never, cost: Table,
         },
         /// Locality-based least connection with replication: an address that is called keeps a set of servers.
-        lblcr::LvsLblcr {
+        lblcr::LvsLblcr [Recorded] {
             source: "Linux 6.1, `ip_vs_lblcr.c`",
             shares: OneServer, ties: Called { out: Nobody, deleted: Nobody }, refuses: Never, cost: Table,
         },
+        /// Power of two choices: of two servers drawn by weight, the one with fewer connections for its weight.
+        twos::LvsTwos [NotRecorded] {
+            source: "Linux 5.12, `ip_vs_twos.c`",
+            shares: Other("the lesser load of two draws by weight, with one value too many that is the first server's"),
+            ties: Nothing,
+            refuses: Never,
+            cost: Scan("the kernel walks the list to the server that each draw falls to"),
+        },
+    }
+}
+
+impl LvsScheduler {
+    /// Says what a scheduler that decides by chance draws from, and the director's name among all that share the stream.
+    pub fn set_draws(&mut self, draws: Stream, director: u64) {
+        if let Self::LvsTwos(twos) = self {
+            twos.set_draws(draws, director);
+        }
     }
 }
 

@@ -110,6 +110,7 @@ impl LvsWrr {
 mod tests {
     use super::super::fixture::{list, pick};
     use super::*;
+    use proptest::prelude::*;
 
     /// A scheduler that has seen every server being added.
     fn service(weights: &[u32]) -> (LvsWrr, Destinations) {
@@ -170,5 +171,21 @@ mod tests {
         servers.bind(ServerId(1), true);
         scheduler.servers_changed(&servers);
         assert_eq!(picks(&mut scheduler, &mut servers, 3), [Some(0); 3]);
+    }
+
+    proptest! {
+        #[test]
+        fn each_server_has_its_weight_in_every_full_turn(weights in prop::collection::vec(0_u32..40, 1..12)) {
+            let (mut scheduler, mut servers) = service(&weights);
+            let divisor = weights.iter().fold(0, |divisor, &weight| gcd(divisor, weight));
+            prop_assume!(divisor > 0);
+            let turn: u32 = weights.iter().map(|weight| weight / divisor).sum();
+            let mut counts = vec![0; weights.len()];
+            for _ in 0..3 * turn {
+                counts[usize::from(pick(&mut scheduler, &mut servers).0.expect("a server"))] += 1;
+            }
+            let expected: Vec<u32> = weights.iter().map(|weight| 3 * weight / divisor).collect();
+            prop_assert_eq!(counts, expected);
+        }
     }
 }

@@ -106,7 +106,7 @@ impl Balancer for BoundedLoad {
 
 #[cfg(test)]
 mod tests {
-    use super::super::properties::{request, table_of};
+    use super::super::fixture::{request, table_of};
     use super::*;
 
     #[test]

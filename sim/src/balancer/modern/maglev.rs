@@ -136,7 +136,7 @@ impl Balancer for Maglev {
 
 #[cfg(test)]
 mod tests {
-    use super::super::properties::{request, table_of};
+    use super::super::fixture::{request, table_of};
     use super::*;
     use crate::balancer::Skipped;
     use crate::engine::SimTime;

@@ -24,7 +24,7 @@ super::catalogue! {
     /// Algorithms of no particular program.
     modern: ModernMethod<Servers = ProxyServers, Request = ProxyRequest> {
         /// Maglev: a lookup table in which servers take turns to claim their preferred entries.
-        maglev::Maglev {
+        maglev::Maglev [NotRecorded] {
             source: "Eisenbud et al., NSDI 2016; table as in Envoy",
             shares: ByWeight(Places(65_537)),
             ties: Client { out: AtMost(0.005), deleted: AtMost(0.005) },
@@ -32,7 +32,7 @@ super::catalogue! {
             cost: Table,
         },
         /// Consistent hashing: a ring with a number of points per unit of weight.
-        ring_hash::RingHash {
+        ring_hash::RingHash [NotRecorded] {
             source: "Karger et al., STOC 1997; points as in Envoy",
             shares: ByWeight(Points(160)),
             ties: Client { out: Nobody, deleted: Nobody },
@@ -40,7 +40,7 @@ super::catalogue! {
             cost: Ring,
         },
         /// Rendezvous hashing: each client ranks the servers by a hash of both.
-        rendezvous::Rendezvous {
+        rendezvous::Rendezvous [NotRecorded] {
             source: "Thaler and Ravishankar, 1998; Schindelhauer and Schomaker, 2005",
             shares: ByWeight(Exact),
             ties: Client { out: Nobody, deleted: Nobody },
@@ -48,7 +48,7 @@ super::catalogue! {
             cost: Scan("every server is ranked by a hash of its own"),
         },
         /// Jump consistent hash: no table at all.
-        jump::Jump {
+        jump::Jump [NotRecorded] {
             source: "Lamping and Veach, arXiv 1406.2294",
             shares: ByWeight(Exact),
             ties: Client { out: Nobody, deleted: Unbounded },
@@ -56,7 +56,7 @@ super::catalogue! {
             cost: Arithmetic,
         },
         /// Consistent hashing with bounded loads: a full server passes its clients on along the ring.
-        bounded_load::BoundedLoad {
+        bounded_load::BoundedLoad [NotRecorded] {
             source: "Mirrokni, Thorup and Zadimoghaddam, SODA 2018",
             shares: ByWeight(Points(160)),
             ties: Client { out: Nobody, deleted: Nobody },
@@ -64,7 +64,7 @@ super::catalogue! {
             cost: Ring,
         },
         /// AnchorHash: consistent hashing over a fixed set of buckets.
-        anchor_hash::AnchorHash {
+        anchor_hash::AnchorHash [NotRecorded] {
             source: "Mendelson et al., arXiv 1812.09674",
             shares: ByWeight(Exact),
             ties: Client { out: Nobody, deleted: Unbounded },
@@ -72,22 +72,22 @@ super::catalogue! {
             cost: Arithmetic,
         },
         /// Uniformly random, in proportion to the weights.
-        random::Random {
+        random::Random [NotRecorded] {
             source: "Envoy's `random`; HAProxy's `random(1)`",
             shares: ByWeight(Exact), ties: Nothing, refuses: Never, cost: Draws,
         },
         /// The least loaded of d servers drawn at random.
-        power_of_d::PowerOfD {
+        power_of_d::PowerOfD [NotRecorded] {
             source: "Mitzenmacher, TPDS 2001",
             shares: ByWeight(Exact), ties: Nothing, refuses: Never, cost: Draws,
         },
         /// The cheaper of two random servers: response time, quick to rise and slow to fall, times requests in flight.
-        peak_ewma::PeakEwma {
+        peak_ewma::PeakEwma [NotRecorded] {
             source: "Finagle; tower 0032923, `peak_ewma.rs`",
             shares: ByWeight(Exact), ties: Nothing, refuses: Never, cost: Draws,
         },
         /// Prequal: the fastest of the servers probed lately that are not crowded.
-        prequal::Prequal {
+        prequal::Prequal [NotRecorded] {
             source: "Wydrowski et al., NSDI 2024",
             shares: Other("probed at random, whatever the weights"),
             ties: Nothing,
@@ -98,4 +98,4 @@ super::catalogue! {
 }
 
 #[cfg(test)]
-pub(super) mod properties;
+pub(super) mod fixture;

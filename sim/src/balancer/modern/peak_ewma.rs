@@ -111,7 +111,7 @@ impl Balancer for PeakEwma {
 
 #[cfg(test)]
 mod tests {
-    use super::super::properties::{numbered, table_of};
+    use super::super::fixture::{numbered, table_of};
     use super::*;
 
     fn ms(millis: u64) -> SimTime {

@@ -71,7 +71,7 @@ const _: () = assert!(TRIES_MAX <= CHOICES_MAX);
 
 #[cfg(test)]
 mod tests {
-    use super::super::properties::{numbered, table_of};
+    use super::super::fixture::{numbered, table_of};
     use super::*;
 
     #[test]

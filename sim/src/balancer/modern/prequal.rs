@@ -257,7 +257,7 @@ impl Balancer for Prequal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::properties::{numbered, table_of};
+    use super::super::fixture::{numbered, table_of};
     use super::*;
 
     fn ms(millis: u64) -> SimDuration {

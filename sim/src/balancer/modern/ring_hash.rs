@@ -77,7 +77,7 @@ impl Balancer for RingHash {
 
 #[cfg(test)]
 mod tests {
-    use super::super::properties::table_of;
+    use super::super::fixture::table_of;
     use super::*;
 
     #[test]

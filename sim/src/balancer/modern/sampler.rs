@@ -83,7 +83,7 @@ impl WeightedServers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::properties::table_of;
+    use super::super::fixture::table_of;
     use super::*;
     use proptest::prelude::*;
 

@@ -414,3 +414,55 @@ impl ProxyServers {
             + self.addresses.iter().map(|address| size_of::<Box<str>>() + address.len()).sum::<usize>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ModernMethod;
+    use super::super::fixture::{numbered, table_of};
+    use super::*;
+    use crate::balancer::Balancer;
+
+    /// A client whose own server left is told so, one who moved because the table is another one, too; nobody else moved.
+    #[test]
+    fn a_hash_that_misses_home_says_why() {
+        for name in ["maglev", "ring_hash", "rendezvous", "jump", "bounded_load", "anchor_hash"] {
+            let mut method = ModernMethod::by_name(name).expect("in the catalogue");
+            let mut servers = table_of((0..10).map(|i| (format!("10.0.0.{i}:80"), 1)));
+            method.servers_changed(&servers);
+            let homes: Vec<_> = (0..2_000).map(|key| method.pick(&mut servers, &mut numbered(key))).collect();
+            let gone = ServerId(4);
+            servers.set_removed(SimTime::ZERO, gone, true);
+            method.servers_changed(&servers);
+            for (key, &home) in homes.iter().enumerate() {
+                let mut request = numbered(key as u64);
+                let now = method.pick(&mut servers, &mut request);
+                let reason = match home {
+                    Some(server) if server == gone => Reason::Rehashed(Skipped::OutOfService),
+                    _ if now != home => Reason::Rehashed(Skipped::TableRebuilt),
+                    _ => Reason::Hashed,
+                };
+                assert_eq!(request.reason(), reason, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_eject_for_a_time_and_an_answer_forgives() {
+        let mut servers = table_of(["a:80", "b:80"].map(|address| (address.to_owned(), 1)));
+        let attempt = |servers: &mut ProxyServers, at_s: u64, answered| {
+            let mut request = numbered(at_s);
+            request.set_clock(SimTime::from_millis(1_000 * at_s));
+            servers.begin_try(&mut request, ServerId(1));
+            servers.end_try(&request, answered)
+        };
+        assert!(!attempt(&mut servers, 1, false));
+        assert!(!attempt(&mut servers, 2, true));
+        assert!(!attempt(&mut servers, 3, false));
+        assert!(attempt(&mut servers, 4, false), "two in a row");
+        assert_eq!(servers.passed_over(ServerId(1), &numbered(0)), Some(Skipped::Unhealthy));
+        assert!(!servers.readmit(SimTime::from_millis(13_999)));
+        assert!(servers.readmit(SimTime::from_millis(14_000)));
+        assert_eq!(servers.passed_over(ServerId(1), &numbered(0)), None);
+        assert!(!attempt(&mut servers, 15, false), "the count begins anew");
+    }
+}

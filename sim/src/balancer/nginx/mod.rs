@@ -9,8 +9,6 @@ mod crc32;
 #[cfg(test)]
 mod fixture;
 mod peers;
-#[cfg(test)]
-mod properties;
 mod request;
 mod wide;
 
@@ -21,7 +19,7 @@ super::catalogue! {
     /// nginx methods, named as in the `upstream` block (`round_robin` is the default, which has no directive).
     nginx: NginxMethod<Servers = Peers, Request = RequestState> {
         /// Smooth weighted round robin, nginx's default.
-        round_robin::RoundRobin {
+        round_robin::RoundRobin [Recorded] {
             source: "nginx 1.22.1, `ngx_http_upstream_round_robin.c`",
             shares: ByWeight(Exact),
             ties: Nothing,
@@ -29,7 +27,7 @@ super::catalogue! {
             cost: Scan("every usable server gains its weight at every pick"),
         },
         /// One client network, one server: a hash of the address, then of the hash.
-        ip_hash::IpHash {
+        ip_hash::IpHash [Recorded] {
             source: "nginx 1.22.1, `ngx_http_upstream_ip_hash_module.c`",
             shares: ByWeight(Exact),
             ties: Client { out: Nobody, deleted: Unbounded },
@@ -37,7 +35,7 @@ super::catalogue! {
             cost: Table,
         },
         /// One key, one server: a hash of the key, then of the key again with a number before it.
-        hash::Hash {
+        hash::Hash [Recorded] {
             source: "nginx 1.22.1, `ngx_http_upstream_hash_module.c`",
             shares: ByWeight(Exact),
             ties: Client { out: Nobody, deleted: Unbounded },
@@ -45,7 +43,7 @@ super::catalogue! {
             cost: Table,
         },
         /// One key, one server: the next point on a ring, so that few keys move when servers come and go.
-        hash_consistent::HashConsistent {
+        hash_consistent::HashConsistent [Recorded] {
             source: "nginx 1.22.1, `ngx_http_upstream_hash_module.c`",
             shares: ByWeight(Points(160)),
             ties: Client { out: Nobody, deleted: Nobody },
@@ -53,7 +51,7 @@ super::catalogue! {
             cost: Ring,
         },
         /// Fewest open requests for the weight; round robin among equals.
-        least_conn::LeastConn {
+        least_conn::LeastConn [Recorded] {
             source: "nginx 1.22.1, `ngx_http_upstream_least_conn_module.c`",
             shares: ByWeight(Exact),
             ties: Nothing,
@@ -61,12 +59,12 @@ super::catalogue! {
             cost: Scan("among equals every server gains its weight, as in round robin"),
         },
         /// A server drawn by weight.
-        random::Random {
+        random::Random [ByDistribution] {
             source: "nginx 1.22.1, `ngx_http_upstream_random_module.c`",
             shares: ByWeight(Exact), ties: Nothing, refuses: Never, cost: Draws,
         },
         /// The less loaded of two servers drawn by weight (`random two least_conn`).
-        random_two::RandomTwo {
+        random_two::RandomTwo [ByDistribution] {
             source: "nginx 1.22.1, `ngx_http_upstream_random_module.c`",
             shares: Other("idle servers: as the second of two different draws by weight falls"),
             ties: Nothing,

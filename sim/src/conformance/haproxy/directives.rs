@@ -274,7 +274,7 @@ impl Draft {
         let balance = if self.balance.is_empty() { "roundrobin" } else { &self.balance };
         let method = match HaproxyMethod::configure(balance, options, threads) {
             Ok(method) => method,
-            Err(error) => return not_modelled(error.to_string()),
+            Err(error) => return Err(wrong(error.to_string()).into()),
         };
         let mut words = balance.split_whitespace();
         let algorithm = words.next().unwrap_or_default();
@@ -461,10 +461,11 @@ mod tests {
 
     #[test]
     fn what_is_not_modelled_and_what_is_wrong_are_told_apart() {
-        for lines in ["balance fastest", "server a - slowstart 3s", "stick on src table t", "stick on src"] {
+        for lines in ["server a - slowstart 3s", "stick on src table t", "stick on src"] {
             assert!(matches!(read(lines), Err(Refusal::NotModelled(_))), "{lines}");
         }
         for (lines, error) in [
+            ("balance fastest", "haproxy.cfg: no balancer for `fastest`"),
             ("\nserver a - weight x", "haproxy.cfg:2: `x` is no `weight`"),
             ("server a -\nserver a -", "haproxy.cfg:2: two servers are called `a`"),
             ("hash-type consistent md5", "haproxy.cfg: `hash-type` does not know `md5`"),

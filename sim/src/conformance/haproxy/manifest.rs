@@ -17,6 +17,8 @@ pub(super) struct Manifest {
     servers: Vec<ServerOptions>,
     #[serde(default)]
     pub(super) options: Options,
+    /// Rows `open` of a whole recording.
+    pub(super) requests: Option<u64>,
     /// What the key column holds, in words.
     #[serde(default)]
     pub(super) key_is: String,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::directives::Configuration;
 use super::manifest::Manifest;
 use crate::balancer::haproxy::Admin;
-use crate::conformance::{Case, CaseError};
+use crate::conformance::{Case, CaseError, check_requests};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 use crate::tier::{HaproxyConfig, Outcome, Persistence};
@@ -242,6 +242,7 @@ pub(super) fn read(
         rows.push(Row { line, time, event });
         Ok(())
     })?;
+    check_requests(EVENTS, manifest.requests, open.len() as u64)?;
     match not_modelled {
         Some(what) => Err(Refusal::NotModelled(what)),
         None => Ok(rows),

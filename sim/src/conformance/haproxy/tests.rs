@@ -83,7 +83,11 @@ fn a_malformed_row_is_named_with_its_line() {
 #[test]
 fn what_is_not_modelled_is_skipped_by_name() {
     for (manifest, events, reason) in [
-        (MANIFEST.replacen("leastconn", "fastest", 1), EVENTS.to_owned(), "no balancer for `fastest`"),
+        (
+            MANIFEST.replacen("\"retries\": 3", "\"lines\": [\"option prefer-last-server\"]", 1),
+            EVENTS.to_owned(),
+            "`option prefer-last-server` is not modelled",
+        ),
         (
             MANIFEST.to_owned(),
             EVENTS.replacen("set server b/s1 state maint", "shutdown session x", 1),
@@ -92,6 +96,20 @@ fn what_is_not_modelled_is_skipped_by_name() {
     ] {
         assert_eq!(outcome(&manifest, &events), CaseOutcome::Skipped { reason: reason.into() });
     }
+}
+
+#[test]
+fn a_truncated_recording_and_an_unknown_algorithm_are_unreadable() {
+    let manifest = MANIFEST.replacen("\"balance\"", "\"requests\": 5, \"balance\"", 1);
+    assert!(matches!(outcome(&manifest, EVENTS), CaseOutcome::Replayed { decisions: 6, matched: 6, .. }));
+    let end = EVENTS.find("100,open").expect("the last row");
+    let error = "events.csv: 4 requests where `requests` in case.json says 5".into();
+    assert_eq!(outcome(&manifest, &EVENTS[..end]), CaseOutcome::Unreadable { error });
+    let error = "case.json: no balancer for `fastest`".into();
+    assert_eq!(
+        outcome(&MANIFEST.replacen("leastconn", "fastest", 1), EVENTS),
+        CaseOutcome::Unreadable { error }
+    );
 }
 
 proptest! {

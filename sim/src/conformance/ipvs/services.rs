@@ -144,13 +144,13 @@ impl Setup {
         let (mut services, mut names, mut labels) = (Vec::new(), Vec::new(), Vec::new());
         for service in written {
             let Some(scheduler) = LvsScheduler::by_name(&service.scheduler) else {
-                return Ok(Err(format!("no balancer for `{}`", service.scheduler)));
+                return Err(wrong(format!("no balancer for `{}`", service.scheduler)));
             };
             let mut scheduler_flags = SchedulerFlags::default();
             if let Some(flag) =
                 service.flags.iter().find(|flag| !scheduler_flags.set(&service.scheduler, flag))
             {
-                return Ok(Err(format!("no option `{flag}` of `{}`", service.scheduler)));
+                return Err(wrong(format!("no option `{flag}` of `{}`", service.scheduler)));
             }
             if service.scheduler == "mh" && manifest.servers.iter().any(|server| server.addr.is_none()) {
                 return Ok(Err("no `addr` of the servers: `mh` hashes them".into()));

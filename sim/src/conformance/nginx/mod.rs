@@ -13,13 +13,14 @@ mod distribution;
 mod recording;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use super::{Case, CaseError, CaseOutcome, Difference, Tally};
 use crate::balancer::nginx::NginxMethod;
 use crate::engine::SimTime;
 use crate::ids::ServerId;
-use crate::tier::nginx::{HashKey, NginxConfig};
+use crate::tier::nginx::NginxConfig;
 use crate::tier::{Decision, FlowId, Method, Nginx, Open, Outcome, Then, Ties};
 use recording::{Config, Event, KeyKind, Manifest, Mode, Name, Recording, Request, Row};
 
@@ -39,7 +40,8 @@ pub fn replay(case: &Case) -> CaseOutcome {
 fn try_replay(case: &Case) -> Result<CaseOutcome, CaseError> {
     let manifest: Manifest = case.manifest()?;
     let Some(method) = NginxMethod::by_name(manifest.method_name()) else {
-        return Ok(CaseOutcome::Skipped { reason: format!("no balancer for `{}`", manifest.method_name()) });
+        let message = format!("no balancer for `{}`", manifest.method_name());
+        return Err(CaseError::File { file: "case.json".into(), message });
     };
     if manifest.workers > 1 && !manifest.zone && manifest.key_kind != KeyKind::Pid {
         let reason =
@@ -158,7 +160,17 @@ impl<'a> Replay<'a> {
             KeyKind::Pid => self.worker(*line, key)?,
             _ => 0,
         };
-        let address_key = self.config.nginx.hash_key.evaluate(recorded.client, None);
+        let (v4, v6);
+        let octets: &[u8] = match recorded.client {
+            IpAddr::V4(address) => {
+                v4 = address.octets();
+                &v4
+            }
+            IpAddr::V6(address) => {
+                v6 = address.octets();
+                &v6
+            }
+        };
         let opened = self.nginx.open(
             *time,
             &Open {
@@ -166,11 +178,7 @@ impl<'a> Replay<'a> {
                 port: 0,
                 key: match self.recording.key_kind {
                     // No column holds the bytes of an address.
-                    KeyKind::Hash | KeyKind::None
-                        if self.config.nginx.hash_key == HashKey::BinaryRemoteAddr =>
-                    {
-                        address_key.as_bytes()
-                    }
+                    KeyKind::Hash | KeyKind::None if self.recording.hashes_binary_address => octets,
                     KeyKind::Hash => key,
                     KeyKind::None | KeyKind::Method | KeyKind::Pid => &[],
                 },
@@ -462,10 +470,23 @@ t_ms,event,conn,client,key,server,tried,status
     }
 
     #[test]
-    fn a_method_without_a_balancer_is_skipped_by_name() {
+    fn a_method_without_a_balancer_makes_a_recording_unreadable_rather_than_skipped() {
         let manifest = MANIFEST.replacen("round_robin", "least_time", 1);
-        let expected = CaseOutcome::Skipped { reason: "no balancer for `least_time`".into() };
+        let expected = CaseOutcome::Unreadable { error: "case.json: no balancer for `least_time`".into() };
         assert_eq!(outcome(manifest.as_bytes(), EVENTS.as_bytes(), b""), expected);
+    }
+
+    #[test]
+    fn a_truncated_recording_is_unreadable() {
+        let manifest = MANIFEST.replacen("\"workers\"", "\"requests\": 7, \"workers\"", 1);
+        let whole = CaseOutcome::Replayed { decisions: 7, matched: 7, first_difference: None };
+        assert_eq!(outcome(manifest.as_bytes(), EVENTS.as_bytes(), ATTEMPTS.as_bytes()), whole);
+        let end = EVENTS.find("1520,").expect("the last row");
+        let error = "events.csv: 6 requests where `requests` in case.json says 7".into();
+        assert_eq!(
+            outcome(manifest.as_bytes(), &EVENTS.as_bytes()[..end], ATTEMPTS.as_bytes()),
+            CaseOutcome::Unreadable { error }
+        );
     }
 
     proptest! {

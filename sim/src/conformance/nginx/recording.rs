@@ -7,11 +7,11 @@ use std::ops::Range;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::balancer::nginx::{NginxMethod, NginxServer};
-use crate::conformance::{Case, CaseError};
+use crate::conformance::{Case, CaseError, check_requests};
 use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::StreamId;
 use crate::tier::Outcome;
-use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig};
+use crate::tier::nginx::{NextUpstream, NginxConfig};
 
 const EVENTS: &str = "events.csv";
 const ATTEMPTS: &str = "attempts.csv";
@@ -41,6 +41,8 @@ pub(super) struct Manifest {
     pub(super) key_kind: KeyKind,
     #[serde(default)]
     reloads: Vec<Reload>,
+    /// Rows `open` of a whole recording.
+    requests: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -238,6 +240,8 @@ pub(super) struct Recording {
     /// The configuration at the start, then those of the reloads, in the order of the manifest.
     pub(super) configs: Vec<Config>,
     pub(super) key_kind: KeyKind,
+    /// Whether the key is `$binary_remote_addr`.
+    pub(super) hashes_binary_address: bool,
     pub(super) rows: Vec<Row>,
     pub(super) keys: Vec<u8>,
     pub(super) tried: Vec<Name>,
@@ -249,10 +253,6 @@ impl Recording {
     /// Reads what `manifest` describes.
     pub(super) fn read(case: &Case, manifest: Manifest, method: &NginxMethod) -> Result<Self, CaseError> {
         let invalid = |message: String| CaseError::File { file: "case.json".into(), message };
-        let hash_key = match manifest.options.key.as_deref() {
-            Some("$binary_remote_addr") => HashKey::BinaryRemoteAddr,
-            _ => HashKey::default(),
-        };
         let mut names: Vec<String> = Vec::new();
         let mut confs = Vec::new();
         let mut configs = Vec::new();
@@ -272,7 +272,6 @@ impl Recording {
                     read_timeout: manifest.read_timeout,
                     // Recordings begin at a whole second.
                     clock_phase: SimDuration::ZERO,
-                    hash_key,
                     draws: Stream::new(0, 0, StreamId::Balancer),
                     instance: 0,
                 },
@@ -305,12 +304,15 @@ impl Recording {
             names,
             configs,
             key_kind: manifest.key_kind,
+            hashes_binary_address: manifest.options.key.as_deref() == Some("$binary_remote_addr"),
             rows: Vec::new(),
             keys: Vec::new(),
             tried: Vec::new(),
             attempts: BTreeMap::new(),
         };
         recording.read_events(&case.files.require(EVENTS)?, &confs)?;
+        let opened = recording.rows.iter().filter(|row| matches!(row.event, Event::Open(_)));
+        check_requests(EVENTS, manifest.requests, opened.count() as u64)?;
         if let Some(bytes) = case.files.read(ATTEMPTS)? {
             recording.read_attempts(&bytes)?;
         }

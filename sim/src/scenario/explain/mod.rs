@@ -7,9 +7,11 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use crate::backend::{Capacity, Discipline};
+use crate::balancer;
 use crate::engine::SimDuration;
-use crate::population::{AddressPlan, UsersPerAddress};
+use crate::population::{AddressPlan, SitePages, UsersPerAddress};
 use crate::session::{OnUnknownId, SessionPlan};
+use crate::tier::{RequestFields, Value};
 
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
@@ -63,8 +65,12 @@ impl Document {
 
     fn comment(&mut self, preset: &PresetEntry) {
         for text in [format!("{}: {}", preset.name, preset.summary), format!("source: {}", preset.source)] {
-            writeln!(self.text, "# {text}").expect("writing to a string");
+            self.remark(&text);
         }
+    }
+
+    fn remark(&mut self, text: &str) {
+        writeln!(self.text, "# {text}").expect("writing to a string");
     }
 }
 
@@ -118,6 +124,7 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     };
     d.line("vary", text(vary));
     d.line("window", duration(scenario.window));
+    show_request(d, &scenario.request);
     for (i, population) in scenario.populations.iter().enumerate() {
         show_population(d, population, visit_presets.map(|presets| presets.get(i).copied().flatten()));
     }
@@ -139,7 +146,7 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
         }
     }
     for strategy in &scenario.strategies {
-        show_strategy(d, strategy, scenario);
+        show_strategy(d, strategy, scenario, visit_presets.is_some());
     }
     for expectation in &scenario.expectations {
         show_expectation(d, expectation, &scenario.strategies);
@@ -147,11 +154,34 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     document.text
 }
 
+/// The headers and parameters of requests, if there are any.
+fn show_request(d: &mut Document, request: &RequestFields) {
+    for (name, fields) in [("headers", &request.headers), ("params", &request.params)] {
+        if fields.is_empty() {
+            continue;
+        }
+        d.header(&format!("[request.{name}]"));
+        for (field, value) in fields {
+            let value = match value {
+                Value::Client => text("client"),
+                Value::Address => text("address"),
+                Value::Page => text("page"),
+                Value::Agent => text("agent"),
+                Value::Text(always) => format!("{{ text = {} }}", text(always)),
+                Value::OneOf(values) => format!("{{ values = {values} }}"),
+            };
+            d.line(&key(field), value);
+        }
+    }
+}
+
 /// `visit_preset` is `None` in the canonical text.
 fn show_population(d: &mut Document, population: &Population, visit_preset: Option<Option<&PresetEntry>>) {
     d.header("[[population]]");
     d.line("name", text(&population.name));
     d.line("clients", population.clients);
+    let SitePages { count, zipf } = population.pages;
+    d.line("pages", format!("{{ count = {count}, popularity = {{ zipf = {zipf:?} }} }}"));
     if let Traffic::Poisson { rate } = population.traffic {
         d.line("arrivals", format!("{{ poisson = {{ rate = {rate:?} }} }}"));
     }
@@ -279,7 +309,7 @@ fn show_capacity(capacity: &Capacity) -> String {
     format!("{{ {discipline}, service = {} }}", show_distribution(&capacity.service, Quantity::Time))
 }
 
-fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario) {
+fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, comments: bool) {
     d.header("[[strategy]]");
     d.line("name", text(&strategy.name));
     let session = match &strategy.session {
@@ -298,10 +328,13 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario) {
             d.line("delay_before_retry", duration(check.delay_before_retry));
         }
         d.header(&format!("[strategy.balancer.{}]", strategy.balancer));
+        if let (true, Some(entry)) = (comments, balancer::entry(&strategy.balancer)) {
+            d.remark(entry.evidence.name());
+        }
         match &tier.program {
-            Program::Nginx(config) => programs::show_nginx(d, config, scenario),
+            Program::Nginx(config) => programs::show_nginx(d, config, &tier.keys, scenario),
             Program::Lvs(config) => programs::show_lvs(d, config, scenario),
-            Program::HaProxy(config) => programs::show_haproxy(d, config, scenario),
+            Program::HaProxy(config) => programs::show_haproxy(d, config, &tier.keys, scenario),
             Program::Proxy(config) => programs::show_proxy(d, config, scenario),
         }
     }

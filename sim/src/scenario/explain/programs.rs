@@ -5,18 +5,16 @@ use crate::balancer::haproxy::{HaproxyMethod, HashFunction, HashType};
 use crate::balancer::lvs::SchedulerFlags;
 use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::SimDuration;
-use crate::scenario::Scenario;
+use crate::scenario::{Keys, Scenario};
 use crate::tier::haproxy::{HaproxyConfig, StickKey};
 use crate::tier::lvs::{Forwarding, LvsConfig};
-use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig};
+use crate::tier::nginx::{NextUpstream, NginxConfig};
 use crate::tier::proxy::ProxyConfig;
 
 /// The options of an nginx.
-pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, scenario: &Scenario) {
-    if config.method.hashes_key()
-        && let Some((name, _)) = HashKey::NAMES.iter().find(|(_, key)| *key == config.hash_key)
-    {
-        d.line("key", text(name));
+pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, keys: &Keys, scenario: &Scenario) {
+    if let Some(key) = &keys.hash {
+        d.line("key", text(key.text()));
     }
     d.line("proxy_next_upstream", text(&next_upstream(config.next_upstream)));
     d.line("proxy_next_upstream_tries", config.next_upstream_tries);
@@ -87,7 +85,7 @@ pub(super) fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario
 }
 
 /// The options of an HAProxy.
-pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, scenario: &Scenario) {
+pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys, scenario: &Scenario) {
     if let Some(options) = config.method.hash_options() {
         let HashType { consistent, function, avalanche } = options.hash_type;
         let name = HashFunction::NAMES.iter().find(|(_, of)| *of == function).map_or("", |(name, _)| name);
@@ -96,10 +94,7 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, scenario: &
         d.line("hash-type", text(&words.collect::<Vec<_>>().join(" ")));
         d.line("hash-balance-factor", options.balance_factor);
     }
-    if let HaproxyMethod::Random(random) = &config.method {
-        d.line("draws", random.draws());
-        d.line("hash-balance-factor", random.balance_factor());
-    }
+    show_balance(d, &config.method, keys);
     d.line("allbackups", config.allbackups);
     d.line("retries", config.retries);
     match config.redispatch {
@@ -132,6 +127,35 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, scenario: &
             options.weight, options.id, options.backup, options.disabled
         );
         d.line(&format!("servers.{}", key(&server.name)), value);
+    }
+}
+
+/// The arguments of `balance`.
+fn show_balance(d: &mut Document, method: &HaproxyMethod, keys: &Keys) {
+    let key = keys.hash.as_ref().map_or("", |key| key.text());
+    match method {
+        HaproxyMethod::Random(random) => {
+            d.line("draws", random.draws());
+            d.line("hash-balance-factor", random.balance_factor());
+        }
+        HaproxyMethod::Uri(uri) => {
+            let part = uri.part();
+            d.line("whole", part.whole);
+            d.line("path-only", part.path_only);
+            for (key, number) in [("len", part.len), ("depth", part.depth)] {
+                if let Some(number) = number {
+                    d.line(key, number);
+                }
+            }
+        }
+        HaproxyMethod::UrlParam(param) => d.line("name", text(param.name())),
+        HaproxyMethod::Hdr(hdr) => {
+            let name = key.split_once('(').map_or("", |(_, rest)| rest.trim_end_matches(')'));
+            d.line("name", text(name));
+            d.line("use_domain_only", hdr.uses_domain_only());
+        }
+        HaproxyMethod::Hash(_) => d.line("sample", text(key)),
+        _ => {}
     }
 }
 

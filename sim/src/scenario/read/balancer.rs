@@ -1,17 +1,17 @@
 //! Which balancer a strategy has, and whose reader its options are given to.
 
-use super::Names;
-use super::cluster::ReadServer;
 use super::haproxy::haproxy;
 use super::lvs::lvs;
 use super::nginx::nginx;
 use super::proxy::proxy;
+use super::request::nginx_key;
+use super::{Names, Site};
 use crate::balancer::lvs::LvsScheduler;
 use crate::balancer::nginx::NginxMethod;
-use crate::balancer::{CatalogueEntry, entries};
-use crate::scenario::Program;
+use crate::balancer::{CatalogueEntry, entries, entry};
 use crate::scenario::diagnostic::similar;
 use crate::scenario::section::{Item, Section};
+use crate::scenario::{Keys, Program};
 use crate::tier::proxy::ProxyMethod;
 
 /// Options that only one of the programs has, for a better answer than "unknown key".
@@ -54,18 +54,14 @@ const PARAMETERS: &[(&str, &str)] = &[
 ];
 
 /// `balancer`: its scenario name and its configuration.
-pub(super) fn balancer(
-    item: &Item<'_>,
-    names: &Names,
-    servers: Option<&[ReadServer]>,
-) -> Option<(String, Program)> {
+pub(super) fn balancer(item: &Item<'_>, site: &Site<'_>) -> Option<(String, Program, Keys)> {
     if let Some(name) = item.text() {
-        let Some(entry) = entries().find(|entry| entry.scenario_name == name) else {
+        let Some(entry) = entry(name) else {
             item.unknown("balancer", name, entries().map(|entry| entry.scenario_name));
             return None;
         };
-        let program = configure(entry, item.empty_section(), names, servers)?;
-        return Some((name.to_owned(), program));
+        let (program, keys) = configure(entry, item.empty_section(), site)?;
+        return Some((name.to_owned(), program, keys));
     }
     let mut section = item.section("a table such as { nginx.round_robin = {} }")?;
     let programs = section.entries();
@@ -80,9 +76,9 @@ pub(super) fn balancer(
         return None;
     };
     // `"nginx.ip_hash" = {}`, with the whole name as one key, reads the same as `nginx.ip_hash = {}`.
-    if let Some(entry) = entries().find(|entry| entry.scenario_name == program.key) {
-        let program = configure(entry, options(program)?, names, servers)?;
-        return Some((entry.scenario_name.to_owned(), program));
+    if let Some(entry) = entry(program.key) {
+        let (program, keys) = configure(entry, options(program)?, site)?;
+        return Some((entry.scenario_name.to_owned(), program, keys));
     }
     let unknown = |span, name: &str| {
         let help = similar("name", name, entries().map(|entry| entry.scenario_name)).unwrap_or_default();
@@ -108,12 +104,12 @@ pub(super) fn balancer(
         return None;
     };
     let name = format!("{}.{}", program.key, method.key);
-    let Some(entry) = entries().find(|entry| entry.scenario_name == name) else {
+    let Some(entry) = entry(&name) else {
         unknown(program.key_span.to(method.key_span), &name);
         return None;
     };
-    let program = configure(entry, options(method)?, names, servers)?;
-    Some((name, program))
+    let (program, keys) = configure(entry, options(method)?, site)?;
+    Some((name, program, keys))
 }
 
 /// The table of a balancer's options.
@@ -122,19 +118,16 @@ fn options<'a>(item: &Item<'a>) -> Option<Section<'a>> {
 }
 
 /// The configuration of a catalogue entry.
-fn configure(
-    entry: &CatalogueEntry,
-    mut options: Section<'_>,
-    names: &Names,
-    servers: Option<&[ReadServer]>,
-) -> Option<Program> {
+fn configure(entry: &CatalogueEntry, mut options: Section<'_>, site: &Site<'_>) -> Option<(Program, Keys)> {
     if entry.program == "haproxy" {
-        let program = haproxy(&mut options, entry.name, names, servers).map(Program::HaProxy);
+        let program = haproxy(&mut options, entry.name, site);
+        let program = program.map(|(config, keys)| (Program::HaProxy(config), keys));
         options.finish();
         return program;
     }
     if let Some(method) = ProxyMethod::by_name(entry.program, entry.name) {
-        let program = proxy(&mut options, method, names, servers).map(Program::Proxy);
+        let program = proxy(&mut options, method, site);
+        let program = program.map(|config| (Program::Proxy(config), Keys::default()));
         options.finish();
         return program;
     }
@@ -148,9 +141,15 @@ fn configure(
         }
     }
     let program = if let Some(method) = method {
-        nginx(&mut options, method, names, servers).map(Program::Nginx)
+        let hash = match method.hashes_key() {
+            true => nginx_key(&mut options, site).map(Some),
+            false => Some(None),
+        };
+        let config = nginx(&mut options, method, site);
+        config.zip(hash).map(|(config, hash)| (Program::Nginx(config), Keys { hash, stick: None }))
     } else {
-        lvs(&mut options, LvsScheduler::by_name(entry.name)?, names, servers).map(Program::Lvs)
+        let config = lvs(&mut options, LvsScheduler::by_name(entry.name)?, site);
+        config.map(|config| (Program::Lvs(config), Keys::default()))
     };
     options.finish();
     program

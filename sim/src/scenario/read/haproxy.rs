@@ -1,19 +1,19 @@
 //! HAProxy's options, spelled as in `haproxy.cfg` (spaces as `_`), with the limits and defaults of HAProxy 2.6.
 
-use super::Names;
+use super::Site;
 use super::balancer::per_server;
 use super::cluster::ReadServer;
+use super::request::sample;
 use crate::balancer::haproxy::{HaproxyMethod, HashOptions, HashType, WEIGHT_MAX};
 use crate::engine::SimDuration;
 use crate::health::HaproxyCheck;
+use crate::scenario::Keys;
 use crate::scenario::section::{Item, Section};
-use crate::tier::HaproxyConfig;
 use crate::tier::haproxy::{
     CookieMode, HaproxyLine, StickConfig, StickKey, StickRule, StickSource, StickTableConfig, StoreAt,
 };
+use crate::tier::{HaproxyConfig, Key};
 
-/// Algorithms whose key no simulated request has.
-const KEYED: [&str; 5] = ["uri", "url_param", "hdr", "rdp-cookie", "hash"];
 /// Longest time that HAProxy takes: its timers have 31 bits of milliseconds.
 const TIME_MAX: SimDuration = SimDuration::from_millis(i32::MAX as u64);
 /// Retries at most; more would only drown the run in tries.
@@ -24,31 +24,21 @@ const DRAWS_MAX: u64 = 1_000;
 const BALANCE_FACTOR_MAX: u64 = 65_535;
 
 /// The configuration of the algorithm called `name`.
-pub(super) fn haproxy(
-    s: &mut Section<'_>,
-    name: &str,
-    names: &Names,
-    servers: Option<&[ReadServer]>,
-) -> Option<HaproxyConfig> {
-    if KEYED.contains(&name) {
-        let message = format!("`haproxy.{name}` is not modelled in scenarios yet");
-        let help = "a simulated request shows its client's address: `haproxy.source` hashes that";
-        s.report().error_with_help(s.span(), message, help);
-        s.entries();
-        return None;
-    }
-    let (hashes, random) = (name == "source", name == "random");
+pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Option<(HaproxyConfig, Keys)> {
+    let hashes = HaproxyMethod::by_name(name)?.hashes();
+    let random = name == "random";
     let why = |key: &str| format!("`{key}` has no meaning with `haproxy.{name}`");
     if !hashes {
-        s.refuse(&["hash-type"], why, "only algorithms that hash a key have it: `haproxy.source`");
+        s.refuse(&["hash-type"], why, "only algorithms that hash a key have it, such as `haproxy.source`");
     }
     if !hashes && !random {
-        let help = "it bounds the load on the ring of `haproxy.source` and `haproxy.random`";
+        let help = "it bounds the load on the ring of `haproxy.random` and of the algorithms that hash a key";
         s.refuse(&["hash-balance-factor"], why, help);
     }
     if !random {
         s.refuse(&["draws"], why, "it is the argument of `random`: `haproxy.random = { draws = 2 }`");
     }
+    let balance = balance(s, name, site);
     let later = |key: &str| format!("`{key}` is not modelled in scenarios yet");
     s.refuse(&["maxconn"], later, "queues in the servers are: `queue` of their capacity");
 
@@ -58,10 +48,6 @@ pub(super) fn haproxy(
     };
     let balance_factor = match hashes || random {
         true => s.optional("hash-balance-factor", 0, |item| balance_factor(&item)),
-        false => Some(0),
-    };
-    let draws = match random {
-        true => s.optional("draws", 2, |item| item.integer(1, DRAWS_MAX)),
         false => Some(0),
     };
     let allbackups = s.optional("allbackups", false, |item| item.boolean());
@@ -74,9 +60,9 @@ pub(super) fn haproxy(
     let persist = s.optional("persist", false, |item| item.boolean());
     let stick = s.optional("stick-table", None, |item| stick_table(&item).map(Some));
     let check = s.optional("check", None, |item| check(&item).map(Some));
-    let own = per_server(s, names)?;
+    let own = per_server(s, site.names)?;
     let (check, cookie) = (check?, cookie?);
-    let read = servers?.iter().enumerate().map(|(place, server)| {
+    let read = site.servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
         let mut line = line(s, item, place, server)?;
         line.check = check;
@@ -87,7 +73,7 @@ pub(super) fn haproxy(
     let read: Vec<_> = read.collect();
     let servers = read.into_iter().collect::<Option<Vec<_>>>()?;
     let options = HashOptions { hash_type: hash_type?, balance_factor: balance_factor? };
-    let balance = if random { format!("random({})", draws?) } else { name.to_owned() };
+    let (balance, hash) = balance?;
     let method = HaproxyMethod::configure(&balance, options, 1).ok()?;
     let config = HaproxyConfig {
         allbackups: allbackups?,
@@ -103,7 +89,50 @@ pub(super) fn haproxy(
         s.report().error(s.span(), error.to_string());
         return None;
     }
-    Some(config)
+    Some((config, Keys { hash, stick: None }))
+}
+
+/// The arguments of `balance`, and what of a request it hashes beside the address.
+fn balance(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Option<(String, Option<Key>)> {
+    let uri = || Some(Key::uri(site.request));
+    match name {
+        "random" => {
+            let draws = s.optional("draws", 2, |item| item.integer(1, DRAWS_MAX))?;
+            Some((format!("random({draws})"), None))
+        }
+        "uri" => {
+            let [whole, path_only] =
+                ["whole", "path-only"].map(|key| s.optional(key, false, |item| item.boolean()));
+            let [len, depth] =
+                ["len", "depth"].map(|key| s.optional(key, None, |item| item.u32_at_least(0).map(Some)));
+            let mut words = "uri".to_owned();
+            for (word, set) in [(" whole", whole?), (" path-only", path_only?)] {
+                words += if set { word } else { "" };
+            }
+            for (word, number) in [("len", len?), ("depth", depth?)] {
+                words += &number.map_or_else(String::new, |number| format!(" {word} {number}"));
+            }
+            Some((words, uri()))
+        }
+        "url_param" => {
+            let name = s.required("name", |item| {
+                let name = item.name()?;
+                sample(&item, &format!("url_param({name})"), site).map(|_| name)
+            })?;
+            Some((format!("url_param {name}"), uri()))
+        }
+        "hdr" => {
+            let key = s.required("name", |item| sample(&item, &format!("req.hdr({})", item.name()?), site));
+            let domain = s.optional("use_domain_only", false, |item| item.boolean())?;
+            Some((format!("hdr(){}", if domain { " use_domain_only" } else { "" }), Some(key?)))
+        }
+        "rdp-cookie" => Some((name.to_owned(), Some(Key::user()))),
+        "hash" => {
+            let key = s.required("sample", |item| sample(&item, item.string()?, site))?;
+            Some((name.to_owned(), Some(key)))
+        }
+        _ => Some((name.to_owned(), None)),
+    }
 }
 
 fn hash_type(item: &Item<'_>) -> Option<HashType> {
@@ -277,7 +306,9 @@ mod tests {
             ("first = { check = { rise = 0 } }", "`rise` must be at least 1, got 0"),
             ("first = { stick-table = { size = 0, expire = \"1s\" } }", "`size` must be at least 1, got 0"),
             ("first = { max_fails = 1 }", "unknown key `max_fails`"),
-            ("url_param = {}", "`haproxy.url_param` is not modelled in scenarios yet"),
+            ("url_param = {}", "missing key `name`"),
+            ("url_param = { name = \"id\" }", "no request has a parameter `id`"),
+            ("hash = { sample = \"path,lower\" }", "unknown variable `path,lower`"),
         ] {
             let error = read(&text(&format!("{{ haproxy.{options} }}"))).expect_err(options);
             assert!(error.contains(message), "{options}: {error}");

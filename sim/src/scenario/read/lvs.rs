@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::Names;
+use super::Site;
 use super::balancer::{per_server, refuse_foreign};
 use super::cluster::{ReadServer, WEIGHT_MAX};
 use crate::balancer::lvs::{LvsScheduler, SchedulerFlags};
@@ -19,12 +19,7 @@ const IPVSADM_TIMEOUT_MAX: u64 = 31 * 86_400;
 const KERNEL_HZ: u32 = 250;
 
 /// A director whose service has `scheduler`.
-pub(super) fn lvs(
-    s: &mut Section<'_>,
-    scheduler: LvsScheduler,
-    names: &Names,
-    servers: Option<&[ReadServer]>,
-) -> Option<LvsConfig> {
+pub(super) fn lvs(s: &mut Section<'_>, scheduler: LvsScheduler, site: &Site<'_>) -> Option<LvsConfig> {
     let scheduler_flags =
         s.optional("flags", SchedulerFlags::default(), |item| scheduler_flags(&item, scheduler.name()));
     let persistence_timeout = s.optional("persistence_timeout", None, |item| {
@@ -57,8 +52,8 @@ pub(super) fn lvs(
         ("sloppy_tcp", sysctl.sloppy_tcp),
     ]
     .map(|(key, default)| s.optional(key, default, |item| item.boolean()));
-    let own = per_server(s, names)?;
-    let read = servers?.iter().enumerate().map(|(place, server)| {
+    let own = per_server(s, site.names)?;
+    let read = site.servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
         let address = lvs_address(s, scheduler.name(), server);
         Some(LvsServer { address: address?, ..lvs_server(item, server)? })

@@ -12,6 +12,7 @@ mod lvs;
 mod nginx;
 mod population;
 mod proxy;
+mod request;
 mod script;
 mod strategy;
 mod visit;
@@ -24,6 +25,9 @@ use super::{Expectation, Population, Scenario, Server, Vary};
 use crate::engine::SimDuration;
 use crate::metrics::catalogue::METRICS;
 use crate::metrics::{MetricId, Phase};
+use crate::tier::RequestFields;
+use cluster::ReadServer;
+use std::sync::Arc;
 
 /// Replications of a scenario that has something to vary; enough for a first interval.
 const REPLICATIONS: u32 = 10;
@@ -96,6 +100,19 @@ impl Names {
     }
 }
 
+/// What a strategy is read against.
+#[derive(Clone, Copy, Debug)]
+struct Site<'a> {
+    /// The servers' names.
+    names: &'a Names,
+    /// The servers, if they could be read.
+    servers: Option<&'a [ReadServer]>,
+    /// What every request has.
+    request: &'a Arc<RequestFields>,
+    /// Whether requests of logs are among them, whose queries may hold anything.
+    has_logs: bool,
+}
+
 /// Reads the whole scenario.
 ///
 /// # Errors
@@ -127,6 +144,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         Some(item) => population::connection(&item, super::presets::CONNECTION),
         None => Some(super::presets::CONNECTION),
     };
+    let request = s.optional("request", RequestFields::default(), |item| request::request(&item));
     // A broken default must not hide mistakes of those who would use it.
     let default_connection = connection.unwrap_or(super::presets::CONNECTION);
 
@@ -183,10 +201,13 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let faults = each(s, "fault", "an array of tables: write `[[fault]]`", |item| {
         fault::fault(&item, &server_names, end)
     });
+    // What is missing from a broken table has been reported there.
+    let fields = Arc::new(request.clone().unwrap_or_default());
+    let site = Site { names: &server_names, servers: servers.as_deref(), request: &fields, has_logs };
     let mut strategy_names = Names::new("strategy");
     let has_strategies = s.take("strategy").is_some();
     let strategies = each(s, "strategy", "an array of tables: write `[[strategy]]`", |item| {
-        strategy::strategy(&item, &mut strategy_names, &server_names, servers.as_deref())
+        strategy::strategy(&item, &mut strategy_names, &site)
     });
     if !has_strategies || strategies.as_ref().is_some_and(Vec::is_empty) {
         s.missing("strategy", Some("add a `[[strategy]]` with `name`, `balancer` and `session`"));
@@ -226,6 +247,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         seed: seed?,
         vary: vary?,
         window: window?,
+        request: fields,
         populations: populations?,
         logs: logs?,
         scripted_clients: scripted_clients?,
@@ -235,6 +257,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         expectations: expectations?,
     };
     connection?;
+    request?;
     Some(Read { scenario, visit_presets, log_files })
 }
 

@@ -1,7 +1,7 @@
 //! nginx's options, spelled as in its configuration, with the limits and defaults of nginx 1.22.1
 //! (`ngx_http_upstream_module`, `ngx_http_proxy_module`).
 
-use super::Names;
+use super::Site;
 use super::balancer::{per_server, refuse_foreign};
 use super::cluster::{ReadServer, WEIGHT_MAX};
 use crate::balancer::nginx::NginxMethod;
@@ -9,26 +9,17 @@ use crate::engine::{SimDuration, Stream};
 use crate::ids::StreamId;
 use crate::scenario::diagnostic::similar;
 use crate::scenario::section::{Item, Section};
-use crate::tier::nginx::{HashKey, NextUpstream, NginxConfig, NginxServer};
+use crate::tier::nginx::{NextUpstream, NginxConfig, NginxServer};
 
 /// Worker processes at most; nginx itself has no limit near it.
 const WORKERS_MAX: u64 = 1_024;
 
 /// An upstream with `method`.
-pub(super) fn nginx(
-    s: &mut Section<'_>,
-    method: NginxMethod,
-    names: &Names,
-    servers: Option<&[ReadServer]>,
-) -> Option<NginxConfig> {
+pub(super) fn nginx(s: &mut Section<'_>, method: NginxMethod, site: &Site<'_>) -> Option<NginxConfig> {
     /// nginx's default of `proxy_connect_timeout` and `proxy_read_timeout`.
     const TIMEOUT: SimDuration = SimDuration::from_secs(60);
-    let hash_key = match method.hashes_key() {
-        true => s.optional("key", HashKey::default(), |item| hash_key(&item)),
-        false => Some(HashKey::default()),
-    };
     let common = nginx_limits(s, &NginxServer::default());
-    let own = per_server(s, names);
+    let own = per_server(s, site.names);
     let next_upstream =
         s.optional("proxy_next_upstream", NextUpstream::default(), |item| next_upstream(&item));
     let next_upstream_tries = s.optional("proxy_next_upstream_tries", 0, |item| item.u32_at_least(0));
@@ -42,7 +33,7 @@ pub(super) fn nginx(
 
     let common = common.unwrap_or_default();
     let own = own?;
-    let read = servers?.iter().enumerate().map(|(place, server)| {
+    let read = site.servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
         nginx_server(s, item, &common, server, &method)
     });
@@ -58,7 +49,6 @@ pub(super) fn nginx(
     }
     let config = NginxConfig {
         method,
-        hash_key: hash_key?,
         servers,
         workers: workers?,
         zone: zone?,
@@ -76,29 +66,6 @@ pub(super) fn nginx(
         return None;
     }
     Some(config)
-}
-
-/// The key of a hash method: the name of one of nginx's variables, with or without its `$`. nginx has no default; here it is
-/// the client's address.
-fn hash_key(item: &Item<'_>) -> Option<HashKey> {
-    /// Variables that nginx has and a simulated request does not.
-    const WITHOUT_VALUE: [&str; 5] = ["uri", "request_uri", "arg", "http", "host"];
-    let text = item.string()?;
-    let name = text.strip_prefix('$').unwrap_or(text);
-    let kind = name.split_once('_').map_or(name, |(kind, _)| kind);
-    let found =
-        HashKey::NAMES.iter().find(|(known, _)| *known == name || (kind, *known) == ("cookie", "cookie"));
-    if let Some((_, key)) = found {
-        return Some(*key);
-    }
-    if WITHOUT_VALUE.iter().any(|known| *known == name || *known == kind) {
-        let help = "a simulated request shows its client's address and a cookie: \"remote_addr\", \
-                    \"binary_remote_addr\" or \"cookie\"";
-        item.error_with_help(format!("`key` {} is not modelled yet", item.got()), help);
-        return None;
-    }
-    item.unknown("variable", name, HashKey::NAMES.iter().map(|(known, _)| known));
-    None
 }
 
 /// The options of a server that may also be given for all.

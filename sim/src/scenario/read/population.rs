@@ -2,7 +2,9 @@
 
 use super::Names;
 use super::address::address;
+use super::request::pages;
 use super::visit::{arrivals, visit};
+use crate::population::SitePages;
 use crate::scenario::presets::{self, PresetEntry, PresetKind};
 use crate::scenario::section::{Item, Section};
 use crate::scenario::{ClosedBy, ConnectionRules, Population, Traffic};
@@ -69,6 +71,7 @@ pub(super) fn population(
     };
     let connection =
         s.optional("connection", default_connection, |item| connection(&item, default_connection));
+    let pages = s.optional("pages", SitePages::ONE, |item| pages(&item));
     section.finish();
     let population = Population {
         name: name?,
@@ -76,6 +79,7 @@ pub(super) fn population(
         address: address?,
         traffic: traffic?,
         connection: connection?,
+        pages: pages?,
     };
     Some((population, preset))
 }

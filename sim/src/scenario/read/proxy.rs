@@ -1,6 +1,6 @@
 //! The layer 7 proxy of no particular program: its algorithm's options and its own.
 
-use super::Names;
+use super::Site;
 use super::balancer::per_server;
 use super::cluster::{ReadServer, WEIGHT_MAX};
 use crate::balancer::{Balancer, OptionVisitor, is_prime};
@@ -9,12 +9,7 @@ use crate::scenario::section::{Item, Section};
 use crate::tier::proxy::{Ejection, ProxyConfig, ProxyMethod, ProxyServer, TRIES_MAX};
 
 /// A proxy with `method`, and the options that all proxies have.
-pub(super) fn proxy(
-    s: &mut Section<'_>,
-    mut method: ProxyMethod,
-    names: &Names,
-    servers: Option<&[ReadServer]>,
-) -> Option<ProxyConfig> {
+pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_>) -> Option<ProxyConfig> {
     let mut reader = Reader { section: s, all_good: true };
     method.options(&mut reader);
     let all_good = reader.all_good;
@@ -24,8 +19,8 @@ pub(super) fn proxy(
     let rule = ProxyConfig::EJECTION;
     let failures = s.optional("ejection_failures", rule.failures, |item| item.u32_at_least(0));
     let time = s.optional("ejection_time", rule.time, |item| item.duration_above_zero());
-    let own = per_server(s, names)?;
-    let read = servers?.iter().enumerate().map(|(place, server)| {
+    let own = per_server(s, site.names)?;
+    let read = site.servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
         proxy_server(item, server)
     });

@@ -1,8 +1,6 @@
 //! Strategies: a balancer with its options, the checks that watch its servers, and where sessions live.
 
-use super::Names;
-use super::balancer;
-use super::cluster::ReadServer;
+use super::{Names, Site, balancer};
 use crate::engine::SimDuration;
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
@@ -19,12 +17,7 @@ const TCP_CHECK: TcpCheck = TcpCheck {
 };
 
 /// One `[[strategy]]`.
-pub(super) fn strategy(
-    item: &Item<'_>,
-    names: &mut Names,
-    server_names: &Names,
-    servers: Option<&[ReadServer]>,
-) -> Option<Strategy> {
+pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> Option<Strategy> {
     let Some(mut section) = item.section("a table") else {
         names.add(None);
         return None;
@@ -36,14 +29,14 @@ pub(super) fn strategy(
     }
     let name = names.add(name_item);
     let tier = match s.take("tiers") {
-        None => tier(s, server_names, servers),
+        None => tier(s, site),
         Some(tiers) => {
             s.refuse(
                 &["balancer", "health"],
                 |key| format!("`{key}` belongs inside `tiers`"),
                 "move it there",
             );
-            one_tier(&tiers, server_names, servers)
+            one_tier(&tiers, site)
         }
     };
     s.refuse(
@@ -65,11 +58,7 @@ pub(super) fn strategy(
 }
 
 /// `tiers`, of which there can be one.
-fn one_tier(
-    item: &Item<'_>,
-    server_names: &Names,
-    servers: Option<&[ReadServer]>,
-) -> Option<(String, TierPlan)> {
+fn one_tier(item: &Item<'_>, site: &Site<'_>) -> Option<(String, TierPlan)> {
     let tiers = item.elements("an array of { balancer = … }")?;
     let [only] = tiers.as_slice() else {
         let help = "write one `balancer`; two tiers, such as LVS in front of nginx, are not modelled yet";
@@ -77,30 +66,26 @@ fn one_tier(
         return None;
     };
     let mut section = only.section("a table with `balancer`")?;
-    let tier = tier(&mut section, server_names, servers);
+    let tier = tier(&mut section, site);
     section.finish();
     tier
 }
 
 /// `balancer` and `health`.
-fn tier(
-    section: &mut Section<'_>,
-    server_names: &Names,
-    servers: Option<&[ReadServer]>,
-) -> Option<(String, TierPlan)> {
-    let balancer = section.required("balancer", |item| balancer::balancer(&item, server_names, servers));
+fn tier(section: &mut Section<'_>, site: &Site<'_>) -> Option<(String, TierPlan)> {
+    let balancer = section.required("balancer", |item| balancer::balancer(&item, site));
     let health = section.take("health");
     let of_its_own = match &balancer {
-        Some((_, Program::Nginx(_))) => Some((
+        Some((_, Program::Nginx(_), _)) => Some((
             "nginx open source has passive checks only, got `health`",
             "its own are `max_fails` and `fail_timeout`, options of the balancer",
         )),
-        Some((_, Program::HaProxy(_))) => Some((
+        Some((_, Program::HaProxy(_), _)) => Some((
             "HAProxy watches its servers itself, got `health`",
             "its own is `check`, an option of the balancer: `check = { inter = \"2s\", fall = 3, rise = 2 }`",
         )),
         // The checks of any prober: they take a server out of the table and put it back.
-        Some((_, Program::Lvs(_) | Program::Proxy(_))) | None => None,
+        Some((_, Program::Lvs(_) | Program::Proxy(_), _)) | None => None,
     };
     let tcp_check = match (health, of_its_own) {
         (None, _) => Some(None),
@@ -110,8 +95,8 @@ fn tier(
         }
         (Some(item), None) => health_check(&item).map(Some),
     };
-    let (name, program) = balancer?;
-    Some((name, TierPlan { program, tcp_check: tcp_check? }))
+    let (name, program, keys) = balancer?;
+    Some((name, TierPlan { program, keys, tcp_check: tcp_check? }))
 }
 
 fn health_check(item: &Item<'_>) -> Option<TcpCheck> {

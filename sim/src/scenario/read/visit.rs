@@ -1,7 +1,6 @@
 //! What a population's clients do: visits, or arrivals that wait for nobody.
 
 use super::population::preset_name;
-use crate::engine::Distribution;
 use crate::scenario::presets::{self, PresetEntry, PresetKind};
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
@@ -30,7 +29,9 @@ pub(super) fn visit(item: &Item<'_>) -> Option<(VisitPlan, Option<&'static Prese
             s.required(key, |item| item.distribution(quantity))
         }
     });
-    if let (Some(item), Some(Distribution::Constant(0.0))) = (s.take("away"), &away) {
+    if let (Some(item), Some(law)) = (s.take("away"), &away)
+        && law.mean() == 0.0
+    {
         item.error("`away` must be above 0s: a user who is never away clicks without end in no time".into());
     }
     let login = if has_preset {

@@ -536,11 +536,6 @@ impl Haproxy {
         }
     }
 
-    /// Entries of the stick table that had to go before they expired, for want of room.
-    pub fn evictions(&self) -> u64 {
-        self.stick.as_ref().map_or(0, StickTable::evicted)
-    }
-
     /// Requests in flight, entries of the stick table, and what all tables occupy.
     pub fn table_sizes(&self) -> TableSizes {
         let stick = self.stick.as_ref().map_or(0, StickTable::bytes);

@@ -44,8 +44,6 @@ pub(super) struct StickTable {
     /// Entries of the table by place [ms], those of one place in the order of their sorting.
     places: BinaryHeap<Reverse<(u64, u64, u32)>>,
     sorted: u64,
-    /// Entries that had to go before they expired.
-    evicted: u64,
 }
 
 /// Room for a key.
@@ -62,7 +60,6 @@ impl StickTable {
             current: 0,
             places: BinaryHeap::new(),
             sorted: 0,
-            evicted: 0,
         }
     }
 
@@ -198,7 +195,6 @@ impl StickTable {
             let Some(Reverse((place_ms, _, entry))) = self.places.pop() else { break };
             removed += u32::from(self.move_or_remove(place_ms, entry));
         }
-        self.evicted += u64::from(removed);
         removed > 0
     }
 
@@ -263,11 +259,6 @@ impl StickTable {
     /// Keys in the table.
     pub(super) fn len(&self) -> usize {
         self.places.len()
-    }
-
-    /// Entries that had to go before they expired.
-    pub(super) fn evicted(&self) -> u64 {
-        self.evicted
     }
 
     /// Bytes that the table occupies.

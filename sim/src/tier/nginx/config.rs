@@ -1,6 +1,5 @@
 //! What an nginx is configured with: an `upstream` and the `proxy_*` directives that matter to it.
 
-use super::key::HashKey;
 use crate::balancer::nginx::NginxMethod;
 pub use crate::balancer::nginx::NginxServer;
 use crate::balancer::nginx::hash_consistent::POINTS_PER_WEIGHT;
@@ -11,9 +10,6 @@ use crate::engine::{SimDuration, Stream};
 pub struct NginxConfig {
     /// The balancing method.
     pub method: NginxMethod,
-    /// What the methods `hash` and `hash … consistent` hash; the others do not read it. Whoever drives the instance evaluates
-    /// it, see [`crate::tier::Open::key`].
-    pub hash_key: HashKey,
     /// The `server` lines, in their order; server `i` is [`crate::ids::ServerId`] `i`.
     pub servers: Vec<NginxServer>,
     /// Worker processes.

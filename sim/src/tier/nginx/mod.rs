@@ -10,7 +10,6 @@
 mod config;
 mod epoch;
 mod flows;
-mod key;
 #[cfg(test)]
 mod properties;
 
@@ -23,7 +22,6 @@ use epoch::{BAD_GATEWAY, Epoch, Table};
 use flows::Flow;
 
 pub use config::{NextUpstream, NginxConfig, NginxConfigError, NginxServer, UnknownCondition};
-pub use key::{HashKey, KeyText};
 
 /// What nginx logs when the client went away.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -212,7 +210,6 @@ mod tests {
             connect_timeout: SimDuration::from_secs(60),
             read_timeout: SimDuration::from_secs(60),
             clock_phase: SimDuration::ZERO,
-            hash_key: HashKey::RemoteAddr,
             draws: Stream::new(1, 0, StreamId::Balancer),
             instance: 0,
         }

@@ -1,11 +1,8 @@
 //! What a proxy is configured with.
 
-use crate::balancer::envoy::EnvoyMethod;
+pub use crate::balancer::ProxyMethod;
 pub use crate::balancer::modern::{Ejection, ProxyServer, TRIES_MAX};
-use crate::balancer::modern::{ModernMethod, ProxyRequest, ProxyServers};
-use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::{SimDuration, Stream};
-use crate::ids::ServerId;
 
 /// A layer 7 proxy: its servers, how it chooses among them, and what it does about failures.
 #[derive(Clone, Debug)]
@@ -63,61 +60,6 @@ pub enum ProxyConfigError {
         /// How many were asked for.
         tries: u32,
     },
-}
-
-/// An algorithm of either family.
-#[derive(Clone, Debug)]
-pub enum ProxyMethod {
-    /// From papers and libraries.
-    Modern(ModernMethod),
-    /// Envoy's own.
-    Envoy(EnvoyMethod),
-}
-
-impl ProxyMethod {
-    /// A fresh instance of `program.name`, or `None` if there is none of that name.
-    pub fn by_name(program: &str, name: &str) -> Option<Self> {
-        match program {
-            "modern" => ModernMethod::by_name(name).map(Self::Modern),
-            "envoy" => EnvoyMethod::by_name(name).map(Self::Envoy),
-            _ => None,
-        }
-    }
-}
-
-impl Balancer for ProxyMethod {
-    type Servers = ProxyServers;
-    type Request = ProxyRequest;
-
-    #[inline]
-    fn pick(&mut self, servers: &mut ProxyServers, request: &mut ProxyRequest) -> Option<ServerId> {
-        match self {
-            Self::Modern(method) => method.pick(servers, request),
-            Self::Envoy(method) => method.pick(servers, request),
-        }
-    }
-
-    fn servers_changed(&mut self, servers: &ProxyServers) {
-        match self {
-            Self::Modern(method) => method.servers_changed(servers),
-            Self::Envoy(method) => method.servers_changed(servers),
-        }
-    }
-
-    #[inline]
-    fn ended(&mut self, servers: &ProxyServers, request: &ProxyRequest) {
-        match self {
-            Self::Modern(method) => method.ended(servers, request),
-            Self::Envoy(method) => method.ended(servers, request),
-        }
-    }
-
-    fn options(&mut self, visitor: &mut dyn OptionVisitor) {
-        match self {
-            Self::Modern(method) => method.options(visitor),
-            Self::Envoy(method) => method.options(visitor),
-        }
-    }
 }
 
 /// Where a proxy's random numbers come from.

@@ -486,7 +486,6 @@ fn balancers_that_are_none_or_several_are_mistakes() {
         ("{ lvs.rr = {}, nginx.ip_hash = {} }", 15, "`balancer` takes one balancer, got 2"),
         ("{ lvs = {} }", 2, "`lvs` takes one method, got 0"),
         ("{ haproxy.least_conn = {} }", 2, "unknown balancer `haproxy.least_conn`"),
-        ("{ haproxy.uri = {} }", 16, "`haproxy.uri` is not modelled in scenarios yet"),
         ("{ haproxy = {} }", 2, "`haproxy` takes one method, got 0"),
         ("{ varnish = {} }", 2, "unknown balancer `varnish`"),
         ("{ lvs = 3 }", 2, "unknown balancer `lvs`"),

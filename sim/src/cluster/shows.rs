@@ -1,0 +1,76 @@
+//! What a request shows to a layer 7 instance, and the keys that are made of it.
+
+use std::net::IpAddr;
+
+use super::Cluster;
+use super::request::{Draw, Origin};
+use crate::ids::ClientId;
+use crate::population::clients::Step;
+use crate::tier::{Page, Shown};
+
+/// The text of a tier's keys for the request that arrives now.
+#[derive(Debug, Default)]
+pub(super) struct KeyText {
+    /// What its method hashes.
+    pub hash: Vec<u8>,
+    /// What its stick table remembers.
+    pub stick: Vec<u8>,
+}
+
+impl Cluster<'_> {
+    /// Evaluates the tier's keys for a request, if it has any. `cookie` is the visitor's number if the request brings the
+    /// site's cookie.
+    #[inline]
+    pub(super) fn write_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
+        let keys = self.tiers[0].keys;
+        if keys.hash.is_some() || keys.stick.is_some() {
+            self.write_present_keys(origin, draw, address, cookie);
+        }
+    }
+
+    fn write_present_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
+        let shown = Shown {
+            address,
+            client: visitor(origin, cookie),
+            has_cookie: cookie.is_some(),
+            page: self.page(origin, draw, cookie),
+            agent: None,
+            draws: &self.streams.request_values,
+        };
+        let tier = &mut self.tiers[0];
+        for (key, text) in
+            [(&tier.keys.hash, &mut tier.key_text.hash), (&tier.keys.stick, &mut tier.key_text.stick)]
+        {
+            text.clear();
+            if let Some(key) = key {
+                key.evaluate(&shown, text);
+            }
+        }
+    }
+
+    /// The page that a request asks for. A click's is named as its demand is, so it is the same under every strategy.
+    fn page(&self, origin: Origin, draw: Draw, cookie: Option<u64>) -> Page<'static> {
+        let client = match origin {
+            Origin::Client(client) if self.clients.row(client).step != Step::Click => return Page::Login,
+            Origin::Client(client) => client,
+            // Arrivals bring the number of the client that was drawn.
+            Origin::Poisson => ClientId(cookie.unwrap_or_default() as u32),
+            Origin::Log { .. } | Origin::Script(_) => return Page::Home,
+        };
+        let pages = &self.samplers.visits[self.clients.row(client).population()].pages;
+        match pages.sample(&self.streams.pages, draw.entity, draw.index << 2 | draw.purpose as u64) {
+            0 => Page::Home,
+            rank => Page::Ranked(rank),
+        }
+    }
+}
+
+/// A number of its own for every visitor.
+fn visitor(origin: Origin, cookie: Option<u64>) -> u64 {
+    match origin {
+        Origin::Client(client) => client.0.into(),
+        Origin::Poisson => cookie.unwrap_or_default(),
+        Origin::Log { source, client } => 1 << 63 | u64::from(source) << 32 | u64::from(client),
+        Origin::Script(connection) => 1 << 62 | u64::from(connection),
+    }
+}
