@@ -171,6 +171,10 @@ pub struct List {
     /// Print it as JSON.
     #[arg(long)]
     pub json: bool,
+
+    /// Print the balancers' reference page, with options and defaults, as Markdown.
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
 }
 
 /// What can be listed.

@@ -7,6 +7,7 @@ mod failure;
 mod output;
 mod progress;
 mod provenance;
+mod reference;
 mod stats;
 mod tables;
 

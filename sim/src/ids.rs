@@ -112,4 +112,8 @@ pub enum StreamId {
     SessionSize = 84,
     /// Which clicks write their session.
     SessionWrites = 85,
+    /// Which instance of a tier a connection reaches.
+    Instance = 80,
+    /// Which servers an instance of a tier uses, if not all.
+    Subset = 81,
 }

@@ -20,6 +20,7 @@ mod process;
 mod recording;
 mod script;
 mod shrink;
+mod sniffer;
 mod stage;
 mod traffic;
 

@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_smallest_so_far_is_kept_when_there_is_no_more_time() {
-        let mut left = 2;
+        let mut left = 3;
         let small = shrink(script(64), simpler, |candidate| {
             left -= 1;
             (left >= 0).then(|| needs(candidate, &[0], &[]))

@@ -19,6 +19,8 @@ use crate::backend::{Backends, Happening};
 
 /// Longest that the driver waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What stands between the fields of a line of the log.
+const SEPARATOR: char = '|';
 /// Port of the log's receiver.
 const LOG_PORT: u16 = 5140;
 /// The socket, in the case's folder, at which the program takes requests.
@@ -105,7 +107,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Starts servers and the log's receiver. A line of the log is `prefix`, the request's number, and further fields, with
-    /// tabulators between them.
+    /// [`SEPARATOR`] between them.
     pub(crate) fn new(
         network: Network,
         servers: Vec<SocketAddr>,
@@ -176,7 +178,7 @@ impl Stage {
             Happening::Held { id, server } => drop(self.held.insert(id, server)),
             Happening::Logged(line) => {
                 let Some((_, line)) = line.split_once(self.prefix) else { return };
-                let mut fields = line.split('\t').map(str::to_owned);
+                let mut fields = line.split(SEPARATOR).map(str::to_owned);
                 if let Some(id) = fields.next().and_then(|id| id.parse().ok()) {
                     self.logged.insert(id, fields.collect());
                 }
@@ -253,7 +255,7 @@ mod tests {
     fn lines_of_the_log_are_found_by_the_number_of_their_request() {
         let (mut stage, _, network) = stage(3);
         let socket = UdpSocket::bind((network.address(2), 0)).expect("a free port");
-        for line in ["<190> log: 5\ta\tb\n", "noise", "<190> log: 4\tc\n"] {
+        for line in ["<190> log: 5|a|b\n", "noise", "<190> log: 4|c\n"] {
             socket.send_to(line.as_bytes(), network.log()).expect("sent");
         }
         assert_eq!(stage.over(4).expect("logged"), ["c"]);

@@ -1,7 +1,7 @@
 //! `evenkeel list`.
 
 use comfy_table::Table;
-use evenkeel_sim::balancer;
+use evenkeel_sim::balancer::{self, CatalogueEntry};
 use evenkeel_sim::metrics::catalogue::METRICS;
 use evenkeel_sim::scenario::presets;
 use serde::Serialize;
@@ -9,11 +9,19 @@ use serde_json::{Value, json};
 
 use crate::args::{List, Listing};
 use crate::failure::{Exit, Failure};
-use crate::{output, tables};
+use crate::{output, reference, tables};
 
 /// Lists balancers, presets, metrics.
 pub fn list(list: &List) -> Result<Exit, Failure> {
     let wanted = |what| list.what.is_none() || list.what == Some(what);
+    if list.markdown {
+        if list.what != Some(Listing::Balancers) {
+            let remedy = "only balancers have a reference page\n  write `evenkeel list balancers --markdown`";
+            return Err(Failure::usage(remedy));
+        }
+        output::data(&reference::page()?);
+        return Ok(Exit::Fine);
+    }
     if list.json {
         let mut all = serde_json::Map::new();
         if wanted(Listing::Balancers) {
@@ -72,9 +80,20 @@ fn word(value: &impl Serialize) -> String {
 }
 
 fn balancers_json() -> Value {
-    balancer::entries()
-        .map(|entry| json!({"name": entry.scenario_name, "program": entry.program, "summary": entry.summary.trim(), "evidence": entry.evidence}))
-        .collect()
+    let line = |entry: &CatalogueEntry| {
+        let properties = &entry.properties;
+        json!({
+            "name": entry.scenario_name,
+            "program": entry.program,
+            "summary": entry.summary.trim(),
+            "evidence": entry.evidence,
+            "source": properties.source,
+            "shares": properties.shares.to_string(),
+            "ties": properties.ties.to_string(),
+            "cost": properties.cost.to_string(),
+        })
+    };
+    balancer::entries().map(line).collect()
 }
 
 fn presets_json() -> Value {

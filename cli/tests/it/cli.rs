@@ -234,6 +234,15 @@ fn what_explain_prints_runs_to_the_same_result() {
 }
 
 #[test]
+fn the_balancers_reference_page_is_what_the_catalogue_says() {
+    let page = Place::new().run(&["list", "balancers", "--markdown"]).ends_with(0).stdout;
+    let committed = include_str!("../../../docs/balancers.md");
+    assert!(page == committed, "run `evenkeel list balancers --markdown >docs/balancers.md`");
+    assert!(page.contains("| `lvs.wlc` | Weighted least connection"), "{page}");
+    Place::new().run(&["list", "--markdown"]).ends_with(2);
+}
+
+#[test]
 fn list_names_what_scenarios_may_say() {
     let place = Place::new();
     let listed = place.run(&["list"]).ends_with(0).stdout;

@@ -6,6 +6,7 @@
 //! ([`Properties`]). The scenario parser, `evenkeel list`, the reference page, the property tests, the benches and the
 //! replay of recordings go by the catalogue ([`entries`]).
 
+mod cookie;
 pub mod envoy;
 pub mod haproxy;
 pub mod lvs;
@@ -18,6 +19,7 @@ pub mod trial;
 
 use crate::ids::ServerId;
 
+pub use cookie::CookieLife;
 pub use options::{OptionVisitor, is_prime};
 pub use properties::Properties;
 pub use proxy::ProxyMethod;

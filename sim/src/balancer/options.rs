@@ -19,6 +19,12 @@ pub trait OptionVisitor {
     /// A time of at least `min`.
     fn duration(&mut self, name: &'static str, value: &mut SimDuration, min: SimDuration);
 
+    /// A time of at least `min` that limits something, or no limit.
+    fn limit(&mut self, name: &'static str, value: &mut Option<SimDuration>, min: SimDuration);
+
+    /// One of some words; `value` is the place of the word.
+    fn word(&mut self, name: &'static str, value: &mut usize, words: &'static [&'static str]);
+
     /// Yes or no.
     fn flag(&mut self, name: &'static str, value: &mut bool);
 }

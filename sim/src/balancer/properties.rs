@@ -1,6 +1,8 @@
 //! What every algorithm says of itself: where its rules are from, how it shares requests out, what it ties a client to, and
 //! what a pick costs. Tests, benches and the reference page go by it.
 
+use std::fmt;
+
 /// What an entry of the catalogue says of its algorithm. It speaks of fresh picks with the program's default options: of
 /// requests that nothing but the algorithm ties to a server (no template, cookie or stick-table entry).
 ///
@@ -119,5 +121,54 @@ impl Properties {
             (1_000, Cost::Table | Cost::Arithmetic | Cost::Draws | Cost::Ring | Cost::Tree) => Some(200.0),
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for Shares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByWeight(Grain::Exact) => f.write_str("by weight"),
+            Self::ByWeight(Grain::Places(places)) => write!(f, "by weight, in {places} places"),
+            Self::ByWeight(Grain::Points(points)) => write!(f, "by weight, {points} points a unit"),
+            Self::ByWeight(Grain::PointsInAll(points)) => write!(f, "by weight, {points} points in all"),
+            Self::Equal => f.write_str("equal"),
+            Self::OpenByWeight => f.write_str("of open requests by weight"),
+            Self::OpenEqual => f.write_str("of open requests equal"),
+            Self::OneServer => f.write_str("all to one"),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+impl fmt::Display for Ties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::Client { .. } => "client",
+            Self::Called { .. } => "address called",
+        })
+    }
+}
+
+impl fmt::Display for Moves {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("nobody"),
+            Self::AtMost(share) => write!(f, "at most {} %", share * 100.0),
+            Self::Unbounded => f.write_str("up to all"),
+        }
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Table => "table",
+            Self::Arithmetic => "arithmetic",
+            Self::Draws => "draws",
+            Self::Ring => "ring",
+            Self::Tree => "tree",
+            Self::Scan(_) => "scan",
+        })
     }
 }

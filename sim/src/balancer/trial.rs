@@ -272,12 +272,19 @@ where
         let (mut sum, mut slot, mut caller) = (0_u64, 0, 0);
         for _ in 0..picks {
             self.now = self.now + SimDuration(1_000);
-            let mut request = self.request(&callers[caller]);
-            let picked = self.pick(&mut request).map(|server| (request, server));
-            sum = sum.wrapping_mul(31).wrapping_add(picked.as_ref().map_or(0, |(_, server)| server.0.into()));
-            if let Some((mut request, server)) = std::mem::replace(&mut under_way[slot], picked) {
-                self.balancer.end(&mut self.table, &mut request, server, true, self.now);
-                F::finish(&mut self.table, &request);
+            let place = &mut under_way[slot];
+            if let Some((request, server)) = place {
+                self.balancer.end(&mut self.table, request, *server, true, self.now);
+                F::finish(&mut self.table, request);
+            }
+            let request = self.request(&callers[caller]);
+            let (request, at) = place.insert((request, ServerId(0)));
+            match self.pick(request) {
+                Some(server) => {
+                    *at = server;
+                    sum = sum.wrapping_mul(31).wrapping_add(server.0.into());
+                }
+                None => *place = None,
             }
             slot = if slot + 1 == under_way.len() { 0 } else { slot + 1 };
             caller = if caller + 1 == callers.len() { 0 } else { caller + 1 };
@@ -290,7 +297,7 @@ impl Family for NginxMethod {
     fn table(&self, servers: &[TrialServer]) -> Peers {
         let line = |server: &TrialServer| NginxServer {
             weight: server.weight.max(1),
-            max_conns: server.max_open,
+            max_conns: if self.takes_max_conns() { server.max_open } else { 0 },
             down: server.is_down(),
             address: server.text(),
             ..NginxServer::default()
@@ -324,6 +331,7 @@ impl Family for NginxMethod {
     ) -> bool {
         request.set_clock(now.0 / 1_000_000_000);
         peers.end_try(request, !answered);
+        self.ended(peers, request);
         !answered && request.tries() > 0
     }
 
@@ -411,11 +419,9 @@ impl Family for LvsScheduler {
 impl Family for HaproxyMethod {
     fn table(&self, servers: &[TrialServer]) -> haproxy::Servers {
         let line = |(index, server): (usize, &TrialServer)| HaproxyServer {
-            id: index as u32 + 1,
             weight: server.weight,
-            maxconn: 0,
-            backup: false,
             disabled: server.out,
+            ..HaproxyServer::new(index as u32 + 1)
         };
         let lines: Vec<_> = servers.iter().enumerate().map(line).collect();
         haproxy::Servers::new(&lines, self.has_static_weights(), false)

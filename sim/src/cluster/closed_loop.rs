@@ -8,7 +8,7 @@ use super::event::Event;
 use super::request::{Draw, Origin, Purpose, Request};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::ids::{ClientId, ServerId};
+use crate::ids::ClientId;
 use crate::population::clients::{ClientRow, Step};
 use crate::scenario::{Population, Traffic, VisitPlan};
 use crate::session::SessionPlan;
@@ -140,7 +140,7 @@ impl<'a> Cluster<'a> {
                 row.step = Step::Post;
                 self.client_waits(now, id, think, pending);
             }
-            Step::Post => self.login_answered(now, id, plan, request.server(), pending),
+            Step::Post => self.login_answered(now, id, plan, request, pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
             Step::Click => self.click_over(now, id, pending),
         }
@@ -151,9 +151,10 @@ impl<'a> Cluster<'a> {
         now: SimTime,
         id: ClientId,
         plan: &VisitPlan,
-        server: ServerId,
+        request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
+        let server = request.server();
         let row = *self.clients.row(id);
         let token_known = match self.strategy.session {
             SessionPlan::Local => {
@@ -169,10 +170,12 @@ impl<'a> Cluster<'a> {
         }
         let forked = match row.session() {
             Some(slot) => {
+                self.sessions.chosen_by(slot, request.route.instance);
                 self.sessions.take_over(now, slot, server, &self.servers, plan.session_idle_timeout)
             }
             None => {
                 let slot = self.sessions.create(now, server, &self.servers);
+                self.sessions.chosen_by(slot, request.route.instance);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false
             }

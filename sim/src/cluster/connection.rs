@@ -28,8 +28,8 @@ impl Cluster<'_> {
     ) -> Result<Option<ConnectionId>, Failure> {
         let Some(id) = connection else { return Ok(None) };
         if self.layer() == Layer::Connection {
-            let flow = self.connections.get(id.0).flow;
-            match self.instance().segment(now, flow, Segment::FromClient) {
+            let Connection { flow, instance, .. } = *self.connections.get(id.0);
+            match self.instance(instance).segment(now, flow, Segment::FromClient) {
                 Forwarded::To(_) => {}
                 Forwarded::Reset => {
                     self.forget_connection(id);
@@ -49,8 +49,8 @@ impl Cluster<'_> {
         Ok(Some(id))
     }
 
-    /// Opens a connection from `address`:`port` for a first request. `worker` names the draw of the worker process that
-    /// accepts it.
+    /// Opens a connection from `address`:`port` for a first request. `worker` names the draws of the instance that it reaches
+    /// and of the worker process that accepts it there.
     ///
     /// # Errors
     /// Nobody accepts it.
@@ -71,11 +71,16 @@ impl Cluster<'_> {
             reason: Reason::NoneUsable,
             requests: 1,
             port,
+            instance: 0,
             worker: 0,
             open: true,
             in_use: true,
             closed_by_client: rules.closed_by == ClosedBy::Client,
         };
+        let instances = self.tiers[0].instances.len();
+        if instances > 1 {
+            row.instance = self.streams.instance.below(instances as u64, worker.0, worker.1) as u16;
+        }
         match self.layer() {
             Layer::Connection => {
                 let open = Open {
@@ -87,13 +92,13 @@ impl Cluster<'_> {
                     service: 0,
                     ties: Ties::NONE,
                 };
-                let opened = self.instance().open(now, &open);
+                let opened = self.instance(row.instance).open(now, &open);
                 let Some(server) = opened.decision.server else { return Err(Failure::NoServer) };
                 if !self.servers.is_up(server) {
-                    self.instance().segment(now, opened.flow, Segment::ServerReset);
+                    self.instance(row.instance).segment(now, opened.flow, Segment::ServerReset);
                     return Err(Failure::Refused);
                 }
-                self.instance().segment(now, opened.flow, Segment::Established);
+                self.instance(row.instance).segment(now, opened.flow, Segment::Established);
                 if let Some(counts) = self.recorder.at(now) {
                     counts.connections[server.index()] += 1;
                 }
@@ -171,7 +176,7 @@ impl Cluster<'_> {
                 [Segment::ServerFin, Segment::ClientFin]
             };
             for fin in fins {
-                self.instance().segment(now, row.flow, fin);
+                self.instance(row.instance).segment(now, row.flow, fin);
             }
         }
         self.forget_connection(id);

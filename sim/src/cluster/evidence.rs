@@ -4,15 +4,20 @@ use crate::metrics::LossCause;
 use crate::tier::{Reason, Skipped};
 
 /// What it makes the cause if a session is lost because a request left home for `reason`. `remembers` says whether the
-/// balancer keeps clients in a table (LVS persistence).
+/// balancer ties clients to servers (LVS persistence, cookies, stick tables), `split` that another instance of the tier had chosen
+/// home and this one would not, for the servers or failures that it knows.
 ///
 /// - A choice that ties nothing to the client: the table's entry ran out, if there is a table, else there is no affinity.
 /// - A remembered client who is sent elsewhere than home: another user of the same address was scheduled anew after the
 ///   entry had run out.
 /// - A hash that points elsewhere than home, membership being the same: home had been a detour around a server that was
 ///   taken for dead, and the hash has gone back; a health flap.
-pub fn departure_cause(reason: Reason, remembers: bool) -> LossCause {
+/// - The same with several instances that know different servers or failures: they disagree.
+pub fn departure_cause(reason: Reason, remembers: bool, split: bool) -> LossCause {
     match reason {
+        Reason::Hashed | Reason::Rehashed(_) | Reason::Affinity | Reason::AffinityUnusable(_) if split => {
+            LossCause::InstanceSplit
+        }
         Reason::Scheduled { .. } if remembers => LossCause::AffinityExpired,
         Reason::Scheduled { .. } | Reason::NoneUsable | Reason::Queued => LossCause::NoAffinity,
         Reason::Affinity | Reason::LiveEntry => LossCause::AffinityExpired,

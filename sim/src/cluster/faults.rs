@@ -75,8 +75,8 @@ impl Cluster<'_> {
             for slot in 0..self.connections.slots() {
                 let row = *self.connections.get(slot);
                 if row.open && row.server == server {
-                    self.instance().segment(now, row.flow, Segment::ServerFin);
-                    self.instance().segment(now, row.flow, Segment::ClientFin);
+                    self.instance(row.instance).segment(now, row.flow, Segment::ServerFin);
+                    self.instance(row.instance).segment(now, row.flow, Segment::ClientFin);
                     // A request on it is cut off below and then drops the connection.
                     if !row.in_use {
                         self.drop_connection(ConnectionId(slot));
@@ -100,19 +100,20 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let accepts = self.servers.is_up(server);
-        if let Instance::HaProxy(haproxy) = self.instance() {
+        if let Instance::HaProxy(haproxy) = self.instance(0) {
             if let Some(next) = haproxy.check_ended(now, server, accepts) {
                 pending.at(now + next, Event::Check(server).word());
             }
             return;
         }
-        let (verdict, next) = self.tiers[0].checkers[server.index()].probe(accepts);
-        match verdict {
-            Verdict::Unchanged => {}
-            Verdict::Remove => self.instance().remove_server(now, server),
-            Verdict::Add => {
-                let weight = self.tiers[0].weights[server.index()];
-                self.instance().add_server(now, server, weight);
+        let tier = &mut self.tiers[0];
+        let (verdict, next) = tier.checkers[server.index()].probe(accepts);
+        for instance in &mut tier.instances {
+            match verdict {
+                Verdict::Unchanged => {}
+                Verdict::Remove => instance.remove_server(now, server),
+                Verdict::Add if !instance.uses(server) => {}
+                Verdict::Add => instance.add_server(now, server, tier.weights[server.index()]),
             }
         }
         pending.at(now + next, Event::Check(server).word());

@@ -12,6 +12,7 @@ mod evidence;
 mod faults;
 mod observe;
 mod open_loop;
+mod queue;
 mod replay;
 mod request;
 mod retry;
@@ -45,6 +46,7 @@ use crate::tier::Instance;
 use cookies::CookieJars;
 use event::Event;
 use open_loop::Source;
+use queue::Waiting;
 use request::{Connection, Request};
 use script::Script;
 use shows::KeyText;
@@ -80,6 +82,8 @@ pub struct Cluster<'a> {
 #[derive(Debug)]
 struct Tier<'a> {
     instances: Vec<Instance>,
+    /// Requests in the instances' queues.
+    waiting: Waiting,
     /// Whether its instances remember clients.
     remembers: bool,
     /// Worker processes of each instance.
@@ -159,6 +163,8 @@ struct Streams {
     connection: Stream,
     clock: Stream,
     balancer: Stream,
+    instance: Stream,
+    subset: Stream,
     addresses: Stream,
     users: Stream,
     pages: Stream,
@@ -187,6 +193,8 @@ impl Streams {
             connection: stream(behaviour, StreamId::ClientPort),
             clock: stream(behaviour, StreamId::ClockPhase),
             balancer: stream(behaviour, StreamId::Balancer),
+            instance: stream(behaviour, StreamId::Instance),
+            subset: stream(behaviour, StreamId::Subset),
             addresses: stream(population, StreamId::Addresses),
             users: stream(population, StreamId::UsersPerAddress),
             pages: stream(behaviour, StreamId::Pages),
@@ -210,6 +218,7 @@ impl Model for Cluster<'_> {
             Event::FaultEnds(fault) => self.fault_ends(now, fault),
             Event::ScriptStep(step) => self.script_step(now, step, pending),
         }
+        self.start_waiting(now, pending);
     }
 
     #[inline]

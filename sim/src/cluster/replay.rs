@@ -313,6 +313,7 @@ impl<'a> Cluster<'a> {
 
     fn begin_log_session(&mut self, now: SimTime, source: u16, client: u32, request: &Request) {
         let slot = self.sessions.create(now, request.server(), &self.servers);
+        self.sessions.chosen_by(slot, request.route.instance);
         self.log(u32::from(source)).rows[client as usize].session = slot;
         if let Some(counts) = self.recorder.at(now) {
             counts.created += 1;

@@ -105,6 +105,8 @@ pub struct Connection {
     pub requests: u32,
     /// The source port.
     pub port: u16,
+    /// The instance of the tier that it reached.
+    pub instance: u16,
     /// The worker process that accepted it (layer 7).
     pub worker: u16,
     /// Whether it is open.

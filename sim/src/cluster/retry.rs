@@ -6,7 +6,7 @@ use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::RequestId;
 use crate::metrics::recorder::Failure;
-use crate::tier::Then;
+use crate::tier::{Instance, Then};
 
 impl Cluster<'_> {
     /// The instance lets some time pass before it tries again.
@@ -34,10 +34,16 @@ impl Cluster<'_> {
             return;
         }
         self.requests.get_mut(id.0).due = SimTime::NEVER;
-        match self.instance().resume(now, request.flow) {
+        let instance = self.instance(request.route.instance);
+        let queued = match instance {
+            Instance::HaProxy(haproxy) => haproxy.is_queued(request.flow),
+            Instance::Nginx(_) | Instance::Lvs(_) | Instance::Proxy(_) => false,
+        };
+        let failure = if queued { Failure::QueueTimeout } else { Failure::NoServer };
+        match instance.resume(now, request.flow) {
             Then::Retry(decision) => self.attempt(now, id, decision, pending),
             Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
-            Then::Done { .. } => self.give_up(now, id, Failure::NoServer, pending),
+            Then::Done { .. } => self.give_up(now, id, failure, pending),
         }
     }
 }

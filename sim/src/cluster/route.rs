@@ -41,7 +41,13 @@ impl Request {
             connection,
             session,
             session_generation: 0,
-            route: Cut { at: now, to: ServerId(0), reason: Reason::NoneUsable, cause: LossCause::NoAffinity },
+            route: Cut {
+                at: now,
+                to: ServerId(0),
+                reason: Reason::NoneUsable,
+                cause: LossCause::NoAffinity,
+                instance: 0,
+            },
             begins_session: false,
             in_server: false,
             method,
@@ -50,10 +56,10 @@ impl Request {
 }
 
 impl Cluster<'_> {
-    /// The instance that clients reach.
+    /// An instance that clients reach, by its number.
     #[inline(always)]
-    pub(super) fn instance(&mut self) -> &mut Instance {
-        &mut self.tiers[0].instances[0]
+    pub(super) fn instance(&mut self, number: u16) -> &mut Instance {
+        &mut self.tiers[0].instances[usize::from(number)]
     }
 
     #[inline(always)]
@@ -75,6 +81,7 @@ impl Cluster<'_> {
         request.session_generation = request.session.map_or(0, |slot| self.sessions.get(slot).generation);
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
+        request.route.instance = connection.instance;
         let id = RequestId(self.requests.insert(request));
         match self.layer() {
             Layer::Connection => {
@@ -86,8 +93,8 @@ impl Cluster<'_> {
                 self.write_keys(request.origin, request.demand, address, cookie);
                 let Tier { instances, key_text, cookies, .. } = &mut self.tiers[0];
                 // A browser that keeps no cookies has no number either.
-                let jars = cookies.as_mut().filter(|_| cookie.is_some());
-                let cookie = jars.and_then(|jars| jars.server(request.origin));
+                let jars = cookies.as_ref().filter(|_| cookie.is_some());
+                let cookie = jars.and_then(|jars| jars.server(now, request.origin));
                 let ties = Ties { cookie, sample: &key_text.stick, ..Ties::NONE };
                 let open = Open {
                     address,
@@ -98,7 +105,7 @@ impl Cluster<'_> {
                     service: 0,
                     ties,
                 };
-                let opened = instances[0].open(now, &open);
+                let opened = instances[usize::from(connection.instance)].open(now, &open);
                 self.requests.get_mut(id.0).flow = opened.flow;
                 self.attempt(now, id, opened.decision, pending);
             }
@@ -118,17 +125,21 @@ impl Cluster<'_> {
         let layer = self.layer();
         loop {
             let Some(server) = decision.server else {
+                if decision.reason == Reason::Queued {
+                    return self.wait_in_queue(now, id, pending);
+                }
                 return self.give_up(now, id, Failure::NoServer, pending);
             };
-            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers);
-            let route = Cut { at: now, to: server, reason: decision.reason, cause };
-            let request = self.requests.get_mut(id.0);
-            request.route = route;
-            let (flow, session, generation) = (request.flow, request.session, request.session_generation);
+            let request = self.requests.get(id.0);
+            let (flow, instance) = (request.flow, request.route.instance);
+            let generation = request.session_generation;
             // A session of a log's client may have ended while a retry was under way.
-            if let Some(slot) = session
-                && self.sessions.get(slot).generation == generation
-            {
+            let session = request.session.filter(|&slot| self.sessions.get(slot).generation == generation);
+            let split = session.is_some_and(|slot| self.is_split(slot, instance, decision.reason));
+            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers, split);
+            let route = Cut { at: now, to: server, reason: decision.reason, cause, instance };
+            self.requests.get_mut(id.0).route = route;
+            if let Some(slot) = session {
                 self.sessions.routed(slot, &self.servers, route);
             }
             if let Some(counts) = self.recorder.at(now) {
@@ -143,12 +154,25 @@ impl Cluster<'_> {
             if layer == Layer::Connection {
                 return self.give_up(now, id, failure, pending);
             }
-            match self.instance().attempt_ended(now, flow, outcome) {
+            match self.instance(instance).attempt_ended(now, flow, outcome) {
                 Then::Retry(next) => decision = next,
                 Then::Wait(delay) => return self.wait_before_retry(now, id, delay, pending),
                 Then::Done { .. } => return self.give_up(now, id, failure, pending),
             }
         }
+    }
+
+    /// Whether a request that leaves home does so because its instance knows other servers, or other failures, than the one that
+    /// chose home.
+    #[inline]
+    fn is_split(&self, session: u32, instance: u16, reason: Reason) -> bool {
+        let instances = &self.tiers[0].instances;
+        if instances.len() == 1 {
+            return false;
+        }
+        let session = self.sessions.get(session);
+        session.instance != instance
+            && (reason == Reason::Hashed || !instances[usize::from(instance)].uses(session.home))
     }
 
     /// Brings a request to a server. Returns `None` when it is in, else why it is not.
@@ -261,13 +285,15 @@ impl Cluster<'_> {
         self.recorder.left(now, request.entered);
         match self.layer() {
             Layer::Request => {
-                self.take_cookie(&request);
-                self.instance().attempt_ended(now, request.flow, Outcome::Status(200));
+                self.take_cookie(now, &request);
+                let instance = request.route.instance;
+                self.instance(instance).attempt_ended(now, request.flow, Outcome::Status(200));
             }
             Layer::Connection => {
                 let flow = self.connections.get(request.connection.0).flow;
-                self.instance().segment(now, flow, Segment::FromServer);
-                self.instance().segment(now, flow, Segment::FromClient);
+                let instance = self.instance(request.route.instance);
+                instance.segment(now, flow, Segment::FromServer);
+                instance.segment(now, flow, Segment::FromClient);
             }
         }
         self.release(id);
@@ -294,12 +320,12 @@ impl Cluster<'_> {
         let request = self.requests.get_mut(id.0);
         request.in_server = false;
         request.due = SimTime::NEVER;
-        let (flow, entered) = (request.flow, request.entered);
+        let (flow, entered, instance) = (request.flow, request.entered, request.route.instance);
         self.recorder.left(now, entered);
         if self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Reset, pending);
         }
-        match self.instance().attempt_ended(now, flow, Outcome::Reset) {
+        match self.instance(instance).attempt_ended(now, flow, Outcome::Reset) {
             Then::Retry(decision) => self.attempt(now, id, decision, pending),
             Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, Failure::Reset, pending),

@@ -7,6 +7,7 @@ use super::cookies::CookieJars;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::open_loop::{PoissonSource, Source};
+use super::queue::Waiting;
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
 use super::shows::KeyText;
@@ -24,7 +25,7 @@ use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::tier::proxy::ProxyDraws;
-use crate::tier::{Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy};
+use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy, TableSizes};
 
 /// Which run of an experiment.
 #[derive(Clone, Copy, Debug)]
@@ -203,12 +204,12 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             .enumerate()
             .map(|(number, plan)| {
                 let mut tier = build_tier(plan, number as u64, scenario.servers.len(), &streams);
-                if gives_cookies(plan) {
+                if let Some(life) = cookies(plan) {
                     let of_log = |source: &Source<'_>| match source {
                         Source::Log(replay) => replay.clients(),
                         Source::Poisson(_) => 0,
                     };
-                    tier.cookies = Some(CookieJars::new(clients.len(), sources.iter().map(of_log)));
+                    tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
                 }
                 tier
             })
@@ -231,59 +232,81 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     Ok((simulation, calendar))
 }
 
-fn gives_cookies(plan: &TierPlan) -> bool {
-    matches!(&plan.program, Program::HaProxy(config) if config.cookie.is_some())
+/// How long the cookies that a tier gives to browsers are good; `None` if it gives none.
+fn cookies(plan: &TierPlan) -> Option<CookieLife> {
+    match &plan.program {
+        Program::Nginx(config) => config.cookies(),
+        Program::HaProxy(config) => config.cookie.map(|_| CookieLife::UNLIMITED),
+        Program::Proxy(config) => config.cookie,
+        Program::Lvs(_) => None,
+    }
 }
 
+/// A tier, whose place among all is `number`.
 fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier<'a> {
-    let clock = &streams.clock;
-    let (instance, remembers, workers, weights) = match &plan.program {
-        Program::Nginx(config) => {
-            let mut config = config.clone();
-            config.clock_phase = SimDuration(clock.below(1_000_000_000, number, 0));
-            config.draws = streams.balancer;
-            config.instance = number;
-            let workers = config.workers;
-            (Instance::Nginx(Nginx::new(config)), false, workers, Vec::new())
-        }
+    let instances = (0..plan.instances).map(|instance| build_instance(plan, number, instance, streams));
+    let instances: Vec<_> = instances.collect();
+    let (remembers, workers, weights) = match &plan.program {
+        Program::Nginx(config) => (config.cookies().is_some(), config.workers, Vec::new()),
         Program::Lvs(config) => {
-            let mut config = config.clone();
-            let tick = 1_000_000_000 / u64::from(config.clock.hz);
-            config.clock = KernelClock {
-                hz: config.clock.hz,
-                jiffies_at_zero: clock.below(1 << 32, number, 0),
-                tick_phase: SimDuration(clock.below(tick, number, 1)),
-            };
-            for service in &mut config.services {
-                service.scheduler.set_draws(streams.balancer, number);
-            }
-            let weights = config.services[0].servers.iter().map(|server| server.weight).collect();
-            let remembers = config.services[0].persistence_timeout.is_some();
-            (Instance::Lvs(Lvs::new(config)), remembers, 1, weights)
+            let service = &config.services[0];
+            let weights = service.servers.iter().map(|server| server.weight).collect();
+            (service.persistence_timeout.is_some(), 1, weights)
         }
-        Program::HaProxy(config) => {
-            let mut config = config.clone();
-            config.clock_phase = SimDuration(clock.below(1_000_000, number, 0));
-            let remembers = config.cookie.is_some() || config.stick.is_some();
-            (Instance::HaProxy(Haproxy::new(config)), remembers, 1, Vec::new())
-        }
+        Program::HaProxy(config) => (config.cookie.is_some() || config.stick.is_some(), 1, Vec::new()),
         Program::Proxy(config) => {
             let weights = config.servers.iter().map(|server| server.weight).collect();
-            // The only instance of its tier: number 0.
-            let draws = ProxyDraws { stream: streams.balancer, entity: number << 32 };
-            (Instance::Proxy(Proxy::new(config.clone(), draws)), false, 1, weights)
+            (config.cookie.is_some(), 1, weights)
         }
     };
-    let checkers = plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]);
     Tier {
-        instances: vec![instance],
+        waiting: Waiting::new(&instances),
+        instances,
         remembers,
         workers,
         keys: &plan.keys,
         key_text: KeyText::default(),
         cookies: None,
         weights,
-        checkers,
+        checkers: plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]),
+    }
+}
+
+/// One of the instances of the tier whose place is `tier`.
+fn build_instance(plan: &TierPlan, tier: u64, number: u16, streams: &Streams) -> Instance {
+    let clock = &streams.clock;
+    let name = tier << 32 | u64::from(number);
+    match &plan.program {
+        Program::Nginx(config) => {
+            let mut config = config.clone();
+            config.clock_phase = SimDuration(clock.below(1_000_000_000, tier, 2 * u64::from(number)));
+            config.draws = streams.balancer;
+            config.instance = name;
+            Instance::Nginx(Nginx::new(config))
+        }
+        Program::Lvs(config) => {
+            let mut config = config.clone();
+            let tick = 1_000_000_000 / u64::from(config.clock.hz);
+            config.clock = KernelClock {
+                hz: config.clock.hz,
+                jiffies_at_zero: clock.below(1 << 32, tier, 0),
+                tick_phase: SimDuration(clock.below(tick, tier, 1)),
+            };
+            for service in &mut config.services {
+                service.scheduler.set_draws(streams.balancer, name);
+            }
+            Instance::Lvs(Lvs::new(config))
+        }
+        Program::HaProxy(config) => {
+            let mut config = config.clone();
+            config.clock_phase = SimDuration(clock.below(1_000_000, tier, 0));
+            Instance::HaProxy(Haproxy::new(config))
+        }
+        Program::Proxy(config) => {
+            let mut config = config.clone();
+            config.subset.take(&mut config.servers, tier, number, &streams.subset);
+            Instance::Proxy(Proxy::new(config, ProxyDraws { stream: streams.balancer, entity: name }))
+        }
     }
 }
 
@@ -334,7 +357,7 @@ fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
     let Simulation { model, pending, .. } = simulation;
     let clock = model.streams.clock;
     let servers = model.scenario.servers.len();
-    let Instance::HaProxy(haproxy) = model.instance() else { return };
+    let Instance::HaProxy(haproxy) = model.instance(0) else { return };
     for server in (0..servers).map(ServerId::from_index) {
         let inter = haproxy.config().servers[server.index()].check.map(|check| check.inter);
         if let (Some(first), Some(inter)) = (haproxy.first_check(server), inter) {
@@ -393,7 +416,8 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         in_servers,
         in_servers_time_ns,
     };
-    let tables = cluster.instance().table_sizes();
+    let tables = cluster.tiers[0].instances.iter().map(Instance::table_sizes);
+    let tables = tables.fold(TableSizes::default(), TableSizes::plus);
     let (log_clients, log_bytes) = cluster
         .sources
         .iter()

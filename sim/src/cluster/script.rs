@@ -172,7 +172,7 @@ impl<'a> Cluster<'a> {
     /// Whether the director remembers a client; `None` when it has no memory of clients.
     fn remembered(&mut self, now: SimTime, client: &ScriptedClient) -> Option<bool> {
         let remembers = self.tiers[0].remembers;
-        match self.instance() {
+        match self.instance(0) {
             Instance::Lvs(lvs) if remembers => Some(lvs.template_of(now, 0, client.address).is_some()),
             Instance::Lvs(_) | Instance::Nginx(_) | Instance::HaProxy(_) | Instance::Proxy(_) => None,
         }
@@ -191,7 +191,7 @@ impl<'a> Cluster<'a> {
     fn balancer_state(&mut self, now: SimTime, client: &ScriptedClient) -> String {
         let servers = &self.scenario.servers;
         let remembers = self.tiers[0].remembers;
-        let Instance::Lvs(lvs) = self.instance() else { return String::new() };
+        let Instance::Lvs(lvs) = self.instance(0) else { return String::new() };
         let mut text = String::new();
         if remembers {
             match lvs.template_of(now, 0, client.address) {

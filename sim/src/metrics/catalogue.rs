@@ -134,6 +134,8 @@ metrics! {
     "requests.session_miss", Ratio, LowerIsBetter, Ratio, "share of the requests that need a session and did not find it", "no request needed a session";
     "requests.failed", Ratio, LowerIsBetter, Ratio, "share of requests that ended without an answer of a server", "no request";
     "requests.retried", Ratio, LowerIsBetter, Ratio, "tries beyond the first per request", "no request";
+    "requests.queued", Ratio, LowerIsBetter, Ratio, "times that a request waited in the balancer's queue, per request", "no request";
+    "queue.wait", Milliseconds, LowerIsBetter, Mean, "mean wait in the balancer's queue, of requests that waited there", "no request waited";
     "logins.failed", Ratio, LowerIsBetter, Ratio, "share of posted logins that did not succeed", "no login posted";
     "throughput", PerSecond, Neutral, Mean, "requests answered a second", "no time";
     "latency.mean", Milliseconds, LowerIsBetter, Mean, "mean response time of answered requests", "no answer";

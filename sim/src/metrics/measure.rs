@@ -154,6 +154,8 @@ impl Sheet<'_> {
             "requests.session_miss" => ratio(c.session_missed, c.session_needed),
             "requests.failed" => ratio(c.failures(), c.served + c.failures()),
             "requests.retried" => ratio(c.retried, c.served + c.failures()),
+            "requests.queued" => ratio(c.queued, c.served + c.failures()),
+            "queue.wait" => (c.queued > 0).then(|| c.queue_wait_ns as f64 / 1e6 / c.queued as f64),
             "logins.failed" => ratio(c.logins_failed, c.logins),
             "throughput" => (self.seconds > 0.0).then(|| c.served as f64 / self.seconds),
             "latency.mean" => millis(c.latency.mean()),
@@ -290,6 +292,7 @@ mod tests {
             counts.connections[server.index()] += 1;
             counts.served += 1;
             counts.latency.record(SimDuration::from_millis(3));
+            counts.queued += 1;
             counts.session_needed += 1;
             counts.created += 1;
             counts.logins += 1;

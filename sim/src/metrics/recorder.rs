@@ -19,11 +19,14 @@ pub enum Failure {
     NoServer,
     /// The server's queue was full: 503.
     QueueFull,
+    /// The request waited in the balancer's queue for as long as it may: 503.
+    QueueTimeout,
 }
 
 impl Failure {
     /// All reasons.
-    pub const ALL: [Self; 5] = [Self::Refused, Self::Reset, Self::Dropped, Self::NoServer, Self::QueueFull];
+    pub const ALL: [Self; 6] =
+        [Self::Refused, Self::Reset, Self::Dropped, Self::NoServer, Self::QueueFull, Self::QueueTimeout];
 }
 
 /// The measured phases of a run and its windows.
@@ -90,6 +93,10 @@ pub struct PhaseCounts {
     pub failed: [u64; Failure::ALL.len()],
     /// Tries beyond the first.
     pub retried: u64,
+    /// Times that a request joined a queue of the balancer.
+    pub queued: u64,
+    /// Time that requests which left these queues for a server had waited there \[ns\].
+    pub queue_wait_ns: u64,
     /// Response times of answered requests.
     pub latency: Histogram,
     /// Requests that needed a session.
@@ -145,6 +152,8 @@ impl PhaseCounts {
         for (mine, theirs) in [
             (&mut self.served, other.served),
             (&mut self.retried, other.retried),
+            (&mut self.queued, other.queued),
+            (&mut self.queue_wait_ns, other.queue_wait_ns),
             (&mut self.session_needed, other.session_needed),
             (&mut self.session_missed, other.session_missed),
             (&mut self.created, other.created),

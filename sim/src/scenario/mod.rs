@@ -244,6 +244,8 @@ pub struct Strategy {
 pub struct TierPlan {
     /// The program.
     pub program: Program,
+    /// How many of it stand side by side, at least 1. A connection reaches one drawn at random.
+    pub instances: u16,
     /// What of each request the program is given, beside its address.
     pub keys: Keys,
     /// keepalived's `TCP_CHECK`, which removes servers from an LVS table and puts them back.

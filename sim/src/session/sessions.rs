@@ -22,6 +22,8 @@ pub struct Cut {
     pub reason: Reason,
     /// What that makes the cause, should the session turn out to be lost.
     pub cause: LossCause,
+    /// The instance of the tier that sent it there.
+    pub instance: u16,
 }
 
 /// A live session.
@@ -39,6 +41,8 @@ pub struct Session {
     pub first_cut: Option<Cut>,
     /// Tells the session from others that had the slot before.
     pub generation: u32,
+    /// The instance of the tier that chose its home last.
+    pub instance: u16,
     /// Older copies under the same id, on other servers.
     copies: u32,
 }
@@ -86,6 +90,7 @@ impl Sessions {
             last_hit: now,
             first_cut: None,
             generation: self.created,
+            instance: 0,
             copies: NONE,
         };
         self.created = self.created.wrapping_add(1);
@@ -116,6 +121,12 @@ impl Sessions {
         row.last_hit = now;
         row.first_cut = None;
         forked
+    }
+
+    /// Says which instance of the tier chose its home.
+    #[inline]
+    pub fn chosen_by(&mut self, slot: u32, instance: u16) {
+        self.rows.get_mut(slot).instance = instance;
     }
 
     /// A session is of no more use to anybody: the user left, or got another.
@@ -160,7 +171,10 @@ impl Sessions {
         let row = self.rows.get_mut(slot);
         if row.home != cut.to {
             row.first_cut.get_or_insert(cut);
-        } else if servers.epoch(row.home) == row.home_epoch {
+            return;
+        }
+        row.instance = cut.instance;
+        if servers.epoch(row.home) == row.home_epoch {
             row.first_cut = None;
         }
     }
@@ -301,7 +315,7 @@ mod tests {
     }
 
     fn cut(at: SimTime, to: ServerId, cause: LossCause) -> Cut {
-        Cut { at, to, reason: Reason::Scheduled { tie: false }, cause }
+        Cut { at, to, reason: Reason::Scheduled { tie: false }, cause, instance: 0 }
     }
 
     #[test]

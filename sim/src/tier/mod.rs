@@ -18,7 +18,7 @@ use crate::balancer::haproxy::Admin;
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 
-pub use crate::balancer::{Reason, Skipped};
+pub use crate::balancer::{CookieLife, Reason, Skipped};
 pub use haproxy::{Haproxy, HaproxyConfig};
 pub use key::{Key, KeyError};
 pub use lvs::{KernelClock, Lvs, LvsConfig};
@@ -45,15 +45,16 @@ pub struct Open<'a> {
     pub ties: Ties<'a>,
 }
 
-/// What a request carries, besides its address and key, that may tie it to a server. Only HAProxy looks.
+/// What a request carries, besides its address and key, that may tie it to a server.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ties<'a> {
-    /// The server that its persistence cookie names ([`HaproxyConfig::server_of_cookie`]); `None` without a cookie, or if
-    /// it names nobody.
+    /// The server that its persistence cookie names (as [`HaproxyConfig::server_of_cookie`] says for HAProxy); `None`
+    /// without a cookie, if it is too old ([`CookieLife`]), or if it names nobody. Read by instances that give such cookies
+    /// ([`Instance::cookie_to_set`]).
     pub cookie: Option<ServerId>,
-    /// The sample that stick rules look at, where that is not the address; empty if the request lacks it.
+    /// The sample that HAProxy's stick rules look at, where that is not the address; empty if the request lacks it.
     pub sample: &'a [u8],
-    /// What the configuration says of such a request.
+    /// What HAProxy's configuration says of such a request.
     pub persistence: Persistence,
 }
 
@@ -230,6 +231,17 @@ impl Instance {
         }
     }
 
+    /// The server that the answer to the try under way will name in a cookie, if it sets one. Only for layer 7.
+    #[inline]
+    pub fn cookie_to_set(&self, flow: FlowId) -> Option<ServerId> {
+        match self {
+            Self::Nginx(nginx) => nginx.cookie_to_set(flow),
+            Self::HaProxy(haproxy) => haproxy.cookie_to_set(flow),
+            Self::Proxy(proxy) => proxy.cookie_to_set(flow),
+            Self::Lvs(_) => None,
+        }
+    }
+
     /// The time that [`Then::Wait`] named is over. Only for HAProxy, since no other program waits.
     pub fn resume(&mut self, now: SimTime, flow: FlowId) -> Then {
         match self {
@@ -297,6 +309,16 @@ impl Instance {
         }
     }
 
+    /// Whether it uses a server at all, now or when that is well: one that its configuration gives a weight. Others than
+    /// proxies of no particular program use all.
+    #[inline]
+    pub fn uses(&self, server: ServerId) -> bool {
+        match self {
+            Self::Nginx(_) | Self::Lvs(_) | Self::HaProxy(_) => true,
+            Self::Proxy(proxy) => proxy.uses(server),
+        }
+    }
+
     /// Entries in the affinity table (persistence templates), and bytes of all tables of connections.
     pub fn table_sizes(&self) -> TableSizes {
         match self {
@@ -317,4 +339,15 @@ pub struct TableSizes {
     pub affinity_entries: u64,
     /// Bytes of these tables.
     pub bytes: u64,
+}
+
+impl TableSizes {
+    /// Those of two instances together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            flows: self.flows + other.flows,
+            affinity_entries: self.affinity_entries + other.affinity_entries,
+            bytes: self.bytes + other.bytes,
+        }
+    }
 }

@@ -256,8 +256,10 @@ fn play(entry: &CatalogueEntry, mut servers: Vec<TrialServer>, steps: &[Step]) -
                 assert!(!tried.contains(&server), "{name}: {server:?} was tried");
                 assert_ne!(reason, Reason::NoneUsable, "{name}");
                 let there = open.iter().filter(|tried| tried.last() == Some(&server)).count();
-                // `lblc` does not look at the thresholds of the server that an address is at.
-                let limited = ["nginx", "lvs"].contains(&entry.program) && name != "lvs.lblc" && max_open > 0;
+                // `lblc` does not look at the thresholds of the server that an address is at; nginx refuses `max_conns` with the
+                // methods of others.
+                let unlimited = ["lvs.lblc", "nginx.fair", "nginx.session_sticky"].contains(&name);
+                let limited = ["nginx", "lvs"].contains(&entry.program) && !unlimited && max_open > 0;
                 assert!(!limited || there < max_open as usize, "{name}: {server:?} is full");
                 tried.push(server);
                 open.push(tried);

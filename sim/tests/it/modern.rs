@@ -46,6 +46,8 @@ impl OptionVisitor for Set {
     }
     fn number(&mut self, _: &'static str, _: &mut f64, _: f64, _: f64) {}
     fn duration(&mut self, _: &'static str, _: &mut SimDuration, _: SimDuration) {}
+    fn limit(&mut self, _: &'static str, _: &mut Option<SimDuration>, _: SimDuration) {}
+    fn word(&mut self, _: &'static str, _: &mut usize, _: &'static [&'static str]) {}
     fn flag(&mut self, _: &'static str, _: &mut bool) {}
 }
 

@@ -1,5 +1,6 @@
 //! Scenario files: what is read, what is said about mistakes, and what `explain` prints.
 
+mod instances;
 mod keys;
 mod lvs;
 mod mistakes;

@@ -192,7 +192,7 @@ pid nginx.pid;
 error_log logs/error.log warn;
 events {{ worker_connections 512; }}
 http {{
-    log_format trace escape=none '$http_x_seq\t$msec\t$request_time\t$remote_addr\t$upstream_addr\t$status\t$pid\t$upstream_response_time';
+    log_format trace escape=none '$http_x_seq|$msec|$request_time|$remote_addr|$upstream_addr|$status|$pid|$upstream_response_time';
     access_log off;
     client_body_temp_path tmp/body;
     proxy_temp_path tmp/proxy;

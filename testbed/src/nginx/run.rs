@@ -158,7 +158,7 @@ impl Run<'_> {
 
     /// Writes what nginx logged into a request's row; gives the time of its end.
     fn fill(&mut self, row: usize, fields: &[String]) -> Result<u64, Fault> {
-        let line = || Fault::Log { line: fields.join("\t") };
+        let line = || Fault::Log { line: fields.join("|") };
         let [msec, request_time, _client, addresses, status, pid, times] = fields else { return Err(line()) };
         let ended = millis(msec).and_then(|at| at.checked_sub(self.began)).ok_or_else(line)?;
         let began = millis(request_time).and_then(|lasted| ended.checked_sub(lasted)).ok_or_else(line)?;

@@ -4,8 +4,9 @@
 //! spelling of its API (`envoy.extensions.load_balancing_policies`). `maglev` does not differ: see
 //! [`crate::balancer::modern::maglev`].
 //!
-//! Of Envoy around the policies: health by ejection as in [`crate::balancer::modern::Ejection`], no panic routing, no
-//! priorities and localities, one worker.
+//! Of Envoy around the policies: health by ejection as in [`crate::balancer::modern::Ejection`], a panic threshold
+//! ([`crate::balancer::modern::ProxyServers::set_panic_threshold`]) without `fail_traffic_on_panic`, no priorities and
+//! localities, one worker.
 
 use super::modern::{ProxyRequest, ProxyServers};
 

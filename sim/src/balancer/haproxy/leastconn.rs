@@ -39,7 +39,7 @@ fn key(servers: &Servers, server: usize, weight: u32) -> u32 {
 
 /// Whether it has room: unlike other algorithms, this one does not ask who waits first.
 fn has_room(servers: &Servers, server: usize) -> bool {
-    servers.maxconn(server) == 0 || servers.in_flight(server) < servers.maxconn(server)
+    servers.takes_more(server)
 }
 
 impl Balancer for LeastConn {

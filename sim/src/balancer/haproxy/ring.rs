@@ -25,8 +25,8 @@ struct Node {
 pub(super) struct Ring {
     /// Nodes of the servers that are no backups, and of the backups, by key; equal ones in the order of their insertion.
     nodes: [Vec<Node>; 2],
-    /// The node that round robin gave last, as a place on each ring.
-    last: [Option<usize>; 2],
+    /// The node that round robin gave last: the ring, and the place on it. There is one for both rings.
+    last: Option<(usize, usize)>,
     /// Nodes of each server.
     seen: Vec<u32>,
 }
@@ -57,17 +57,21 @@ impl Ring {
     fn remove(&mut self, group: usize, server: u16, keep: u32) {
         let nodes = &mut self.nodes[group];
         let gone = |node: &Node| node.server == server && u32::from(node.number) >= keep;
-        // Round robin then goes on behind the node before.
-        self.last[group] = self.last[group].and_then(|last| {
-            let left = nodes[..=last].iter().filter(|node| !gone(node)).count();
-            left.checked_sub(1)
-        });
+        if let Some((of, last)) = self.last
+            && of == group
+        {
+            // If it goes, the next one that stays takes its place as the node given last, and so misses a turn.
+            let stays = |&place: &usize| !gone(&nodes[place]);
+            let last = (last..nodes.len()).chain(0..last).find(stays);
+            let left = |place: usize| nodes[..place].iter().filter(|node| !gone(node)).count();
+            self.last = last.map(|place| (group, left(place)));
+        }
         nodes.retain(|node| !gone(node));
     }
 
     fn insert(&mut self, group: usize, server: u16, id: u32, numbers: std::ops::Range<u32>) {
         let nodes = &mut self.nodes[group];
-        let last = self.last[group].map(|last| nodes[last]);
+        let last = self.last.filter(|&(of, _)| of == group).map(|(_, place)| nodes[place]);
         nodes.extend(numbers.map(|number| Node {
             key: avalanche(id.wrapping_mul(NODES_MAX).wrapping_add(number)),
             server,
@@ -75,7 +79,9 @@ impl Ring {
         }));
         // Stable: a new node comes behind an old one with the same key.
         nodes.sort_by_key(|node| node.key);
-        self.last[group] = last.and_then(|last| nodes.iter().position(|&node| node == last));
+        if let Some(last) = last {
+            self.last = nodes.iter().position(|&node| node == last).map(|place| (group, place));
+        }
     }
 
     /// The server nearest to `hash`, or the next one on the ring that is not to be avoided and, with a balance factor
@@ -121,27 +127,34 @@ impl Ring {
     }
 
     /// The server of the node behind the one given last that has room; `avoid` only if no other has.
+    ///
+    /// If that node is a backup's and other servers have come back, the backups behind it are given first: the program
+    /// goes on behind the node without asking on which ring it is. It would search for ever if nobody had room then; here
+    /// the search ends when everybody was asked.
     pub(super) fn next(&mut self, servers: &Servers, avoid: Option<ServerId>) -> Option<ServerId> {
         let group = match servers.group() {
             Group::Nobody => return None,
             Group::FirstBackup(first) => return Some(ServerId(first)),
             Group::Balanced { backups } => usize::from(backups),
         };
-        let nodes = &self.nodes[group];
+        let mut stop = self.last.filter(|&(of, _)| of == group);
         let mut avoided = None;
-        let mut stop = self.last[group];
         loop {
-            let place = self.last[group].map_or(0, |last| if last + 1 < nodes.len() { last + 1 } else { 0 });
-            self.last[group] = Some(place);
-            let server = ServerId(nodes[place].server);
+            let node = match self.last {
+                Some((of, last)) if last + 1 < self.nodes[of].len() => (of, last + 1),
+                _ => (group, 0),
+            };
+            self.last = Some(node);
+            let server = ServerId(self.nodes[node.0][node.1].server);
             if servers.has_room(server) {
                 if Some(server) != avoid {
                     return Some(server);
                 }
-                avoided = Some(server);
+                avoided = Some((server, node));
             }
-            if *stop.get_or_insert(place) == place {
-                return avoided;
+            if node.0 == group && *stop.get_or_insert(node) == node {
+                self.last = avoided.map(|(_, node)| node);
+                return avoided.map(|(server, _)| server);
             }
         }
     }
@@ -228,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn round_robin_goes_on_behind_the_node_given_last_when_that_is_gone() {
+    fn a_node_that_is_gone_costs_the_next_one_its_turn() {
         let mut servers = Servers::new(&weighted(&[1, 1, 1]), false, false);
         let mut ring = ring(&servers);
         let order: Vec<_> = ring.nodes[0].iter().map(|node| node.server).collect();
@@ -236,7 +249,27 @@ mod tests {
         assert_eq!(ring.next(&servers, None), Some(gone));
         servers.set_admin(gone, super::super::Admin::Maint);
         ring.update(&servers);
-        let next = order.iter().find(|&&server| server != gone.0).expect("others");
-        assert_eq!(ring.next(&servers, None), Some(ServerId(*next)));
+        let mut left = order.iter().filter(|&&server| server != gone.0);
+        left.next();
+        assert_eq!(ring.next(&servers, None), left.next().map(|&server| ServerId(server)));
+    }
+
+    #[test]
+    fn backups_finish_their_ring_when_the_others_come_back() {
+        use super::super::Admin::{Maint, Ready};
+        let mut list = weighted(&[1, 1, 1]);
+        (list[1].backup, list[2].backup) = (true, true);
+        let mut servers = Servers::new(&list, false, true);
+        let mut ring = ring(&servers);
+        servers.set_admin(ServerId(0), Maint);
+        ring.update(&servers);
+        let backups: Vec<_> = ring.nodes[1].iter().map(|node| ServerId(node.server)).collect();
+        assert_eq!(ring.next(&servers, None), Some(backups[0]));
+        servers.set_admin(ServerId(0), Ready);
+        ring.update(&servers);
+        for &backup in &backups[1..] {
+            assert_eq!(ring.next(&servers, None), Some(backup));
+        }
+        assert_eq!(ring.next(&servers, None), Some(ServerId(0)));
     }
 }

@@ -14,10 +14,21 @@ pub struct HaproxyServer {
     pub weight: u32,
     /// `maxconn`; 0 is no limit.
     pub maxconn: u32,
+    /// `minconn`: the limit while the backend is idle; 0, or more than `maxconn`, is no other limit than that one.
+    pub minconn: u32,
+    /// `maxqueue`: requests that may wait for this server alone; 0 is no limit.
+    pub maxqueue: u32,
     /// `backup`.
     pub backup: bool,
     /// `disabled`: starts in maintenance.
     pub disabled: bool,
+}
+
+impl HaproxyServer {
+    /// A server with an id and HAProxy's defaults.
+    pub fn new(id: u32) -> Self {
+        Self { id, weight: 1, maxconn: 0, minconn: 0, maxqueue: 0, backup: false, disabled: false }
+    }
 }
 
 /// What an operator has said of a server.
@@ -39,6 +50,9 @@ struct Record {
     /// As set last.
     weight: u32,
     maxconn: u32,
+    /// As `maxconn`, or below it.
+    minconn: u32,
+    maxqueue: u32,
     backup: bool,
     admin: Admin,
     /// What health checks say.
@@ -85,6 +99,10 @@ pub struct Servers {
     served: u32,
     /// Requests in the backend's queue.
     queued: u32,
+    /// Requests in the backend, wherever they are (`beconn`).
+    present: u32,
+    /// `fullconn`: requests in the backend from which on `maxconn` counts rather than less; 0 is from the first on.
+    fullconn: u32,
 }
 
 /// How a weight becomes an effective one.
@@ -114,7 +132,10 @@ impl Servers {
             id: server.id,
             initial_weight: server.weight,
             weight: server.weight,
-            maxconn: server.maxconn,
+            // The larger of the two is the upper limit; a single one is the only one.
+            maxconn: server.maxconn.max(server.minconn),
+            minconn: if server.minconn == 0 { server.maxconn } else { server.minconn },
+            maxqueue: server.maxqueue,
             backup: server.backup,
             admin: if server.disabled { Admin::Maint } else { Admin::Ready },
             up: true,
@@ -133,6 +154,8 @@ impl Servers {
             total_weight: 0,
             served: 0,
             queued: 0,
+            present: 0,
+            fullconn: 0,
         };
         table.recount();
         let mut before = [0; 2];
@@ -142,6 +165,11 @@ impl Servers {
             *before += record.standing;
         }
         table
+    }
+
+    /// Sets `fullconn`.
+    pub fn set_fullconn(&mut self, fullconn: u32) {
+        self.fullconn = fullconn;
     }
 
     /// Finds out who may be used.
@@ -295,22 +323,54 @@ impl Servers {
         self.served
     }
 
-    /// `maxconn`; 0 is no limit.
-    pub(super) fn maxconn(&self, server: usize) -> u32 {
-        self.records[server].maxconn
+    /// Places on a server now; 0 is no limit. They grow with the requests in the backend, from `minconn` to `maxconn`
+    /// (`srv_dynamic_maxconn` in `src/queue.c`).
+    #[inline]
+    fn limit(&self, record: &Record) -> u32 {
+        if record.minconn == record.maxconn || self.present >= self.fullconn {
+            return record.maxconn;
+        }
+        let share = u64::from(self.present) * u64::from(record.maxconn) / u64::from(self.fullconn);
+        record.minconn.max(share as u32)
+    }
+
+    /// Whether `leastconn` may give it a request: those that hold a place and those that wait are fewer than both may be.
+    #[inline]
+    pub(super) fn takes_more(&self, server: usize) -> bool {
+        let record = &self.records[server];
+        record.maxconn == 0
+            || record.served + record.queued < self.limit(record).saturating_add(record.maxqueue)
     }
 
     /// Whether a request may go there at once: a place is free and nobody waits.
     #[inline]
     pub fn has_room(&self, server: ServerId) -> bool {
         let record = &self.records[server.index()];
-        record.maxconn == 0 || record.queued == 0 && record.served < record.maxconn
+        record.maxconn == 0 || record.queued == 0 && record.served < self.limit(record)
     }
 
     /// Whether it has a limit and is below it, whoever waits.
     pub fn has_free_place(&self, server: ServerId) -> bool {
         let record = &self.records[server.index()];
-        record.served < record.maxconn
+        record.served < self.limit(record)
+    }
+
+    /// Whether as many wait for it as may.
+    pub fn has_full_queue(&self, server: ServerId) -> bool {
+        let record = &self.records[server.index()];
+        record.maxqueue > 0 && record.queued >= record.maxqueue
+    }
+
+    /// A request comes to the backend.
+    #[inline]
+    pub fn arrive(&mut self) {
+        self.present += 1;
+    }
+
+    /// A request leaves the backend.
+    #[inline]
+    pub fn leave(&mut self) {
+        self.present -= 1;
     }
 
     /// Whether it may take requests from the backend's queue.
@@ -376,13 +436,7 @@ pub(super) mod fixture {
 
     /// Servers of these weights, with ids from 1.
     pub(in super::super) fn weighted(weights: &[u32]) -> Vec<HaproxyServer> {
-        let server = |(index, &weight)| HaproxyServer {
-            id: index as u32 + 1,
-            weight,
-            maxconn: 0,
-            backup: false,
-            disabled: false,
-        };
+        let server = |(index, &weight)| HaproxyServer { weight, ..HaproxyServer::new(index as u32 + 1) };
         weights.iter().enumerate().map(server).collect()
     }
 }
@@ -417,6 +471,24 @@ mod tests {
             servers.set_weight(ServerId(2), 0);
             assert!(!servers.any_usable());
         }
+    }
+
+    #[test]
+    fn places_grow_with_the_requests_in_the_backend() {
+        let mut lines = weighted(&[1]);
+        (lines[0].minconn, lines[0].maxconn) = (2, 10);
+        let mut servers = Servers::new(&lines, false, false);
+        servers.set_fullconn(20);
+        let mut places = |requests| {
+            while servers.present < requests {
+                servers.arrive();
+            }
+            servers.limit(&servers.records[0])
+        };
+        // At least `minconn`, then a tenth of 10 for each 2 of 20, and no more than `maxconn`.
+        assert_eq!([1, 4, 6, 11, 19, 20, 50].map(&mut places), [2, 2, 3, 5, 9, 10, 10]);
+        (lines[0].minconn, lines[0].maxconn) = (10, 3);
+        assert!(Servers::new(&lines, false, false).records[0].maxconn == 10, "the larger one counts");
     }
 
     #[test]

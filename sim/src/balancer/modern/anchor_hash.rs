@@ -1,5 +1,7 @@
 //! AnchorHash (Mendelson, Vargaftik, Barabash, Lorenz, Keslassy and Orda, "AnchorHash: A Scalable Consistent Hash", IEEE/ACM
 //! Transactions on Networking 29(2), 2021; arXiv 1812.09674, 2020), in its form of algorithm 3 with arrays A, K, W and L.
+//! Compared with the authors' own code (anchorhash/cpp-anchorhash at 5258080d, `mem/AnchorHash.cpp`), which has A and K only
+//! and walks over K for what W holds: a test does the same walk.
 //!
 //! The set of buckets is fixed. A key whose bucket was removed is hashed again among those that worked when it was
 //! removed, and so on; so a removal moves only the keys of the bucket removed, and an addition, which is always of the
@@ -217,6 +219,29 @@ mod tests {
                     let concerned = if adds { after } else { before };
                     prop_assert!(before == after || changed == concerned);
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_array_of_working_buckets_holds_what_the_authors_find_by_walking(
+            buckets in 1_u32..40,
+            changes in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
+        ) {
+            let mut anchor = Anchor::new(buckets);
+            for change in changes {
+                if anchor.count == 1 || (!anchor.removed.is_empty() && change.index(3) == 0) {
+                    anchor.add();
+                } else {
+                    anchor.remove(anchor.working[change.index(anchor.count as usize)]);
+                }
+                // `ComputeTranslation(N - 1, N)`: who takes the place of the next bucket that is removed.
+                let mut last = anchor.count - 1;
+                while anchor.worked[last as usize] >= anchor.count {
+                    last = anchor.successor[last as usize];
+                }
+                prop_assert_eq!(last, anchor.working[anchor.count as usize - 1]);
             }
         }
     }

@@ -8,8 +8,7 @@
 //!   choice is always that of the configuration, with all servers in;
 //! - random choices are named by the proxy, the request's number and the try, so nothing else can shift them.
 //!
-//! Subsetting (Google, "Site Reliability Engineering", ch. 20) is not here: it divides servers among many clients, and a
-//! tier has one instance.
+//! Subsets of servers and cookies are the tier's part ([`crate::tier::proxy`]): they go with any of the algorithms.
 
 pub mod hash;
 pub mod ring;

@@ -6,8 +6,13 @@
 //! decay towards 0 in the same way, so that a server that was slow is tried again. The cost of a server is the estimate
 //! times the requests in flight with this one. Of two different servers drawn at random the cheaper is taken.
 //!
-//! Departures: servers are drawn in proportion to their weights, which tower has not; the cost knows no weight. A try that ended without an answer counts as a response time like any other,
-//! as in tower, so a server that refuses at once looks fast until it is ejected; a client that goes away does not count.
+//! A server that has not answered yet is thought to take `default_rtt`, as in tower, whose documentation has it at 1 s (Linkerd's
+//! proxy sets 30 ms). Finagle, at 1e8497ea, has no such figure: a server without an estimate costs nothing while it is idle,
+//! and a penalty beyond any estimate while its first request is under way.
+//!
+//! Departures: servers are drawn in proportion to their weights, which tower has not; the cost knows no weight. A try that
+//! ended without an answer counts as a response time like any other, as in both, so a server that refuses at once looks fast
+//! until it is ejected; a client that goes away does not count.
 
 use super::sampler::WeightedServers;
 use super::{ProxyRequest, ProxyServers};
@@ -28,7 +33,7 @@ pub struct PeakEwma {
 }
 
 impl Default for PeakEwma {
-    /// tower's and Finagle's usual values: decay over 10 s, 1 s for a server that is not known.
+    /// Finagle's decay (`Balancers.p2cPeakEwma`), and tower's figure for a server that is not known.
     fn default() -> Self {
         Self {
             decay: SimDuration::from_secs(10),

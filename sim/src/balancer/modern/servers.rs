@@ -22,8 +22,8 @@ pub struct ProxyServer {
 ///
 /// This is the part of Envoy's outlier detection (`outlier_detection`, `consecutive_local_origin_failure` 5 and
 /// `base_ejection_time` 30 s) that every proxy with passive checks has in some form. It departs from Envoy's: the time
-/// does not grow with repeated ejections, there is no `max_ejection_percent`, so all servers can be out at once, and
-/// there is no panic routing to servers that are out.
+/// does not grow with repeated ejections, and there is no `max_ejection_percent`, so all servers can be out at once;
+/// see [`ProxyServers::set_panic_threshold`] for what then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ejection {
     /// Failures in a row that take the server out; 0 never does.
@@ -53,6 +53,8 @@ pub struct ProxyServers {
     /// When the set of usable servers or a weight last changed.
     changed: SimTime,
     ejection: Ejection,
+    /// Share of healthy servers below which health does not count \[percent\]; 0 is never.
+    panic_threshold: f64,
     /// Random numbers; with `entity` the name of this proxy among them.
     stream: Stream,
     entity: u64,
@@ -70,9 +72,11 @@ struct Row {
     ejected_until: SimTime,
     /// Removed, as by a health check.
     removed: bool,
+    /// Neither ejected nor removed, and with a weight.
+    healthy: bool,
     /// Why no request may use it.
     out: Option<Skipped>,
-    /// When it came back last; `None` if it was never out.
+    /// When it became healthy again last; `None` if it never was otherwise.
     back_since: Option<SimTime>,
 }
 
@@ -92,7 +96,7 @@ pub struct ProxyRequest {
     tried: [ServerId; TRIES_MAX as usize],
     tries: u8,
     /// Why the last pick fell as it did.
-    pub(in crate::balancer) reason: Reason,
+    pub(crate) reason: Reason,
 }
 
 impl ProxyRequest {
@@ -158,7 +162,8 @@ impl ProxyServers {
             failures: 0,
             ejected_until: SimTime::ZERO,
             removed: false,
-            out: (server.weight == 0).then_some(Skipped::OutOfService),
+            healthy: server.weight > 0,
+            out: None,
             back_since: None,
         };
         let mut table = Self {
@@ -171,11 +176,24 @@ impl ProxyServers {
             as_configured: true,
             changed: SimTime::ZERO,
             ejection,
+            panic_threshold: 0.0,
             stream,
             entity,
         };
         table.refresh(SimTime::ZERO);
         table
+    }
+
+    /// Says how small a share of the servers may be healthy \[percent\], of those that have a weight: with fewer, all of them are
+    /// used, healthy or not, as if none was out. 0, the default, is never.
+    ///
+    /// This is Envoy's panic threshold (`healthy_panic_threshold`; `LoadBalancerBase::recalculatePerPriorityPanic` and
+    /// `isHostSetInPanic` in `source/extensions/load_balancing_policies/common/load_balancer_impl.cc`) for one priority level:
+    /// above 71.4 % healthy there is never a panic, since Envoy counts on each server for 1.4 times its share
+    /// (`overprovisioning_factor`).
+    pub fn set_panic_threshold(&mut self, percent: f64) {
+        self.panic_threshold = percent;
+        self.refresh(SimTime::ZERO);
     }
 
     /// Servers in the configuration, usable or not.
@@ -384,20 +402,27 @@ impl ProxyServers {
         self.usable_weight = 0;
         self.next_return = SimTime::NEVER;
         self.as_configured = true;
-        for (index, row) in self.rows.iter_mut().enumerate() {
+        let (mut members, mut healthy) = (0_u32, 0_u32);
+        for row in &mut self.rows {
             let ejected = row.ejected_until != SimTime::ZERO;
-            let was_out = row.out.is_some();
-            row.out = match row {
-                Row { weight: 0, .. } | Row { removed: true, .. } => Some(Skipped::OutOfService),
-                _ if ejected => Some(Skipped::Unhealthy),
-                _ => None,
-            };
             if ejected {
                 self.next_return = self.next_return.min(row.ejected_until);
             }
-            if was_out && row.out.is_none() {
+            let was_healthy = std::mem::replace(&mut row.healthy, row.weight > 0 && !row.removed && !ejected);
+            if row.healthy && !was_healthy {
                 row.back_since = Some(now);
             }
+            members += u32::from(row.weight > 0);
+            healthy += u32::from(row.healthy);
+        }
+        let panics = self.panics(healthy, members);
+        for (index, row) in self.rows.iter_mut().enumerate() {
+            row.out = match row {
+                Row { weight: 0, .. } => Some(Skipped::OutOfService),
+                _ if panics || row.healthy => None,
+                Row { removed: true, .. } => Some(Skipped::OutOfService),
+                _ => Some(Skipped::Unhealthy),
+            };
             if row.out.is_none() {
                 self.usable.push(ServerId::from_index(index));
                 self.usable_weight += u64::from(row.weight);
@@ -405,6 +430,14 @@ impl ProxyServers {
             let share = if row.out.is_none() { row.weight } else { 0 };
             self.as_configured &= share == row.configured_weight;
         }
+    }
+
+    /// Whether so few are healthy that health does not count.
+    fn panics(&self, healthy: u32, members: u32) -> bool {
+        /// Envoy's `overprovisioning_factor` \[percent\].
+        const OVERPROVISIONING: u64 = 140;
+        let enough = OVERPROVISIONING * u64::from(healthy) >= 100 * u64::from(members);
+        !enough && 100.0 * f64::from(healthy) < self.panic_threshold * f64::from(members)
     }
 
     /// Bytes that the table occupies.

@@ -37,6 +37,9 @@ impl Balancer for Hash {
         if request.misses > MISSES_MAX {
             return round_robin_instead(peers, request);
         }
+        if let Some(server) = peers.take_hinted(request) {
+            return Some(server);
+        }
         let mut hash = request.go_on_from(0);
         loop {
             hash = hash.wrapping_add(next_crc(request) >> 16 & 0x7fff);

@@ -45,6 +45,9 @@ impl Balancer for HashConsistent {
         if request.misses > MISSES_MAX {
             return round_robin_instead(peers, request);
         }
+        if let Some(server) = peers.take_hinted(request) {
+            return Some(server);
+        }
         if self.ring.points.is_empty() {
             self.servers_changed(peers);
         }
@@ -53,7 +56,7 @@ impl Balancer for HashConsistent {
         loop {
             let owner = ring.owner(at);
             // Of one server this is no choice, but it gives back effective weight that failures took.
-            if let Some(peer) = peers.smooth_among(request, ring.namesakes(owner), |_| true) {
+            if let Some(peer) = peers.smooth_among(request, ring.namesakes(owner), None, |_| true) {
                 request.hash = Some(at);
                 request.reason = request.first_skip.map_or(Reason::Hashed, Reason::Rehashed);
                 return Some(peers.take(peer, request));

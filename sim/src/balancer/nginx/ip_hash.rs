@@ -38,6 +38,9 @@ impl Balancer for IpHash {
         if request.misses > MISSES_MAX {
             return round_robin_instead(peers, request);
         }
+        if let Some(server) = peers.take_hinted(request) {
+            return Some(server);
+        }
         let step = Step::of(request.address);
         let mut hash = request.go_on_from(SEED);
         loop {

@@ -29,6 +29,9 @@ impl Balancer for LeastConn {
             return RoundRobin {}.pick(peers, request);
         }
         loop {
+            if let Some(server) = peers.take_hinted(request) {
+                return Some(server);
+            }
             if let Some((peer, tie)) = least_loaded(peers, request) {
                 request.reason = Reason::Scheduled { tie };
                 return Some(peers.take(peer, request));
@@ -63,7 +66,7 @@ fn least_loaded(peers: &mut Peers, request: &RequestState) -> Option<(usize, boo
     }
     let load = peers.load(best);
     let peer =
-        peers.smooth_among(request, best..group.end, |other| other.compare(load) == Ordering::Equal)?;
+        peers.smooth_among(request, best..group.end, None, |other| other.compare(load) == Ordering::Equal)?;
     Some((peer, true))
 }
 

@@ -1,6 +1,6 @@
 //! nginx's balancing methods and the table of peers that they share.
 //!
-//! Source: nginx 1.22.1, `src/http/ngx_http_upstream_round_robin.c` and `src/http/modules/ngx_http_upstream_*_module.c`.
+//! Source, unless a file names another: nginx 1.22.1, `src/http/ngx_http_upstream_round_robin.c` and `src/http/modules/ngx_http_upstream_*_module.c`.
 //! A method chooses among the peers of a [`Peers`]; which of them may be used, and what a pick and the end of an attempt
 //! change, is the same for all methods and is written there. A method finds what it must remember from one try to the
 //! next in the [`RequestState`].
@@ -71,6 +71,22 @@ super::catalogue! {
             refuses: Never,
             cost: Draws,
         },
+        /// Third-party `fair`: the next server without a request, else the one with fewest (nginx-upstream-fair).
+        fair::Fair [NotRecorded] {
+            source: "gnosek/nginx-upstream-fair at a18b4099, `ngx_http_upstream_fair_module.c`",
+            shares: Other("idle servers: equal, since weights matter among busy servers only"),
+            ties: Nothing,
+            refuses: Never,
+            cost: Scan("servers are looked at in turn for one without a request"),
+        },
+        /// Tengine's `session_sticky`: the server that the client's cookie names, round robin without one.
+        session_sticky::SessionSticky [NotRecorded] {
+            source: "Tengine at 32307cde, `ngx_http_upstream_session_sticky_module.c`",
+            shares: ByWeight(Exact),
+            ties: Nothing,
+            refuses: Never,
+            cost: Scan("without a cookie, as round robin"),
+        },
     }
 }
 
@@ -84,8 +100,25 @@ impl NginxMethod {
             | Self::Hash(_)
             | Self::HashConsistent(_)
             | Self::Random(_)
-            | Self::RandomTwo(_) => false,
+            | Self::RandomTwo(_)
+            | Self::Fair(_)
+            | Self::SessionSticky(_) => false,
         }
+    }
+
+    /// Whether nginx takes `max_conns` with the method (`NGX_HTTP_UPSTREAM_MAX_CONNS`).
+    pub fn takes_max_conns(&self) -> bool {
+        !matches!(self, Self::Fair(_) | Self::SessionSticky(_))
+    }
+
+    /// Whether the method follows the cookie of `sticky`, as all of nginx's own do.
+    pub fn takes_sticky(&self) -> bool {
+        self.takes_max_conns()
+    }
+
+    /// Whether all workers share one state even without a `zone`.
+    pub fn shares_state(&self) -> bool {
+        matches!(self, Self::Fair(_))
     }
 
     /// Whether the method hashes a configured key.

@@ -25,6 +25,8 @@ pub struct NginxServer {
     pub max_conns: u32,
     /// `down`.
     pub down: bool,
+    /// `drain`: only requests whose cookie names it.
+    pub drain: bool,
     /// `backup`.
     pub backup: bool,
     /// Host and port as written, such as `10.0.0.1:80`. Only the consistent hash reads it: its points come from the text.
@@ -39,6 +41,7 @@ impl Default for NginxServer {
             fail_timeout_s: 10,
             max_conns: 0,
             down: false,
+            drain: false,
             backup: false,
             address: String::new(),
         }
@@ -60,7 +63,10 @@ struct Peer {
     /// 0 is no limit.
     max_conns: u32,
     server: ServerId,
+    /// Out for the method.
     down: bool,
+    /// Out for the method, but not for requests whose cookie names it (`NGX_HTTP_UPSTREAM_DRAINING`).
+    drain: bool,
 }
 
 /// How busy a peer is for its weight.
@@ -118,7 +124,8 @@ impl Peers {
             conns: 0,
             max_conns: server.max_conns,
             server: ServerId::from_index(index),
-            down: server.down,
+            down: server.down || server.drain,
+            drain: server.drain && !server.down,
         };
         let in_group = |backup| servers.iter().enumerate().filter(move |(_, server)| server.backup == backup);
         let mut peers: Vec<Peer> = in_group(false).map(peer).collect();
@@ -164,6 +171,9 @@ impl Peers {
             on_backups: false,
             first_skip: None,
             reason: Reason::NoneUsable,
+            hint: None,
+            unfollowed: None,
+            failed: false,
         }
     }
 
@@ -180,6 +190,7 @@ impl Peers {
     pub fn end_try(&mut self, request: &mut RequestState, failed: bool) {
         let peer = &mut self.peers[request.current as usize];
         peer.conns -= 1;
+        request.failed = failed;
         if self.single {
             request.tries = 0;
             return;
@@ -193,6 +204,33 @@ impl Peers {
             peer.window.succeeded();
         }
         request.tries = request.tries.saturating_sub(1);
+    }
+
+    /// The server of the try under way.
+    #[inline]
+    pub fn server(&self, request: &RequestState) -> ServerId {
+        self.peers[request.current as usize].server
+    }
+
+    /// Picks the peer of `server` whatever is known of it, and without counting it as tried. `None` if there is no such
+    /// primary.
+    pub(super) fn take_named(&mut self, server: ServerId, request: &mut RequestState) -> Option<ServerId> {
+        let peer = self.peers[..self.primaries].iter().position(|peer| peer.server == server)?;
+        self.peers[peer].conns += 1;
+        request.current = peer as u16;
+        Some(server)
+    }
+
+    /// `max_fails` and `fail_timeout` of a peer.
+    #[inline]
+    pub(super) fn rule(&self, peer: usize) -> PassiveRule {
+        self.peers[peer].rule
+    }
+
+    /// Whether a peer is `down`, draining or not.
+    #[inline]
+    pub(super) fn is_down(&self, peer: usize) -> bool {
+        self.peers[peer].down
     }
 
     /// Whether there is exactly one primary and no backup.
@@ -241,14 +279,45 @@ impl Peers {
     /// Why `peer` may not be used for `request` now, or `None` if it may.
     #[inline]
     pub(super) fn passed_over(&self, peer: usize, request: &RequestState) -> Option<Skipped> {
-        let tried = match &self.wide {
-            None => request.tried >> peer & 1 != 0,
-            Some(wide) => wide.contains(request.tried, peer),
+        self.barred(peer, request, self.peers[peer].down)
+    }
+
+    /// The peer that the request's cookie names, if the request is in its group and may use it now, draining or not
+    /// (`ngx_http_upstream_get_rr_peer_by_sid`).
+    #[inline]
+    pub(super) fn hinted(&self, request: &mut RequestState) -> Option<usize> {
+        let named = request.hint?;
+        let mut group = self.group(request);
+        // Without backups, peers are in the order of the servers.
+        let at = named.index();
+        let is_there = group.contains(&at) && self.peers[at].server == named;
+        let found = if is_there { Some(at) } else { group.find(|&peer| self.peers[peer].server == named) };
+        request.unfollowed = match found {
+            Some(peer) => {
+                let Peer { down, drain, .. } = self.peers[peer];
+                self.barred(peer, request, down && !drain)
+            }
+            None => Some(Skipped::OutOfService),
         };
+        found.filter(|_| request.unfollowed.is_none())
+    }
+
+    /// Takes the peer that the request's cookie names, if it may be used.
+    #[inline]
+    pub(super) fn take_hinted(&mut self, request: &mut RequestState) -> Option<ServerId> {
+        let peer = self.hinted(request)?;
+        request.reason = Reason::Affinity;
+        Some(self.take(peer, request))
+    }
+
+    /// Why `peer` may not be used, given whether it is out by configuration.
+    #[inline]
+    fn barred(&self, peer: usize, request: &RequestState, down: bool) -> Option<Skipped> {
+        let peer_tried = self.is_tried(peer, request);
         let peer = &self.peers[peer];
-        if tried {
+        if peer_tried {
             Some(Skipped::Tried)
-        } else if peer.down {
+        } else if down {
             Some(Skipped::OutOfService)
         } else if peer.window.is_out(peer.rule, request.now_s) {
             Some(Skipped::Unhealthy)
@@ -256,6 +325,15 @@ impl Peers {
             Some(Skipped::Full)
         } else {
             None
+        }
+    }
+
+    /// Whether `request` has tried `peer`.
+    #[inline]
+    pub(super) fn is_tried(&self, peer: usize, request: &RequestState) -> bool {
+        match &self.wide {
+            None => request.tried >> peer & 1 != 0,
+            Some(wide) => wide.contains(request.tried, peer),
         }
     }
 
@@ -283,17 +361,29 @@ impl Peers {
     /// that `request` is in. `None` if no peer is usable.
     #[inline]
     pub(super) fn smooth_round(&mut self, request: &RequestState) -> Option<usize> {
-        self.smooth_among(request, self.group(request), |_| true)
+        self.smooth_among(request, self.group(request), None, |_| true)
+    }
+
+    /// The same round, in which `hinted` is the choice and pays, so that a server that cookies name gets fewer of the others.
+    /// One that has paid for a whole round in advance is the choice without a round (`low_limit` in `ngx_http_upstream_get_peer`).
+    pub(super) fn smooth_round_for(&mut self, request: &RequestState, hinted: usize) -> Option<usize> {
+        let others = self.group(request).filter(|&peer| peer != hinted).map(|peer| &self.peers[peer]);
+        let limit: i64 = others.map(|peer| i64::from(peer.weight)).sum();
+        if self.peers[hinted].current_weight <= -limit {
+            return Some(hinted);
+        }
+        self.smooth_among(request, self.group(request), Some(hinted), |_| true)
     }
 
     /// One round of the smooth weighted round robin among those of `candidates` that are usable and whose load is
-    /// `eligible`: each gains its effective weight, which recovers by 1, and the first of those with most credit is the
-    /// choice and pays for all. `None` if there is none.
+    /// `eligible`: each gains its effective weight, which recovers by 1, and `hinted`, or else the first of those with most
+    /// credit, is the choice and pays for all. `None` if there is none.
     #[inline]
     pub(super) fn smooth_among(
         &mut self,
         request: &RequestState,
         candidates: impl Iterator<Item = usize>,
+        hinted: Option<usize>,
         eligible: impl Fn(Load) -> bool,
     ) -> Option<usize> {
         let mut best: Option<(usize, i64)> = None;
@@ -310,7 +400,7 @@ impl Peers {
                 best = Some((index, peer.current_weight));
             }
         }
-        let (index, _) = best?;
+        let index = hinted.or(best.map(|(index, _)| index))?;
         self.peers[index].current_weight -= total;
         Some(index)
     }

@@ -28,6 +28,11 @@ impl Balancer for Random {
         if peers.is_single() {
             return RoundRobin {}.pick(peers, request);
         }
+        if request.misses <= MISSES_MAX
+            && let Some(server) = peers.take_hinted(request)
+        {
+            return Some(server);
+        }
         while request.misses <= MISSES_MAX {
             let peer = peers.draw_primary(request);
             if peers.passed_over(peer, request).is_none() {

@@ -30,6 +30,11 @@ impl Balancer for RandomTwo {
         if peers.is_single() {
             return RoundRobin {}.pick(peers, request);
         }
+        if request.misses <= MISSES_MAX
+            && let Some(server) = peers.take_hinted(request)
+        {
+            return Some(server);
+        }
         let mut first: Option<usize> = None;
         while request.misses <= MISSES_MAX {
             let peer = peers.draw_primary(request);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::crc32::Suffix;
 use crate::balancer::{Reason, Skipped};
+use crate::ids::ServerId;
 
 /// What a method knows of one request, from its first try to its last. It belongs to the [`super::Peers`] that began
 /// it and means nothing to another.
@@ -35,8 +36,14 @@ pub struct RequestState {
     pub(super) on_backups: bool,
     /// Why the first peer that the hash pointed at was passed over.
     pub(super) first_skip: Option<Skipped>,
-    /// Why the last pick fell as it did.
+    /// Why the last pick fell as it did, as far as the method knows.
     pub(super) reason: Reason,
+    /// The server that the request's cookie names.
+    pub(super) hint: Option<ServerId>,
+    /// Why the last pick did not follow the cookie.
+    pub(super) unfollowed: Option<Skipped>,
+    /// Whether the last try that ended counts as a failure of its server.
+    pub(super) failed: bool,
 }
 
 impl RequestState {
@@ -48,6 +55,12 @@ impl RequestState {
     #[inline]
     pub fn set_key(&mut self, key: &[u8]) {
         self.key = Suffix::of(key);
+    }
+
+    /// Says which server the request's cookie names, to be followed if that may be used (`sticky cookie`).
+    #[inline]
+    pub fn set_hint(&mut self, server: Option<ServerId>) {
+        self.hint = server;
     }
 
     /// Numbers the request among all of its instance. Requests of one number draw alike, so each needs its own if the
@@ -87,6 +100,9 @@ impl RequestState {
     /// Why the last pick fell as it did; [`Reason::NoneUsable`] if it found no server.
     #[inline]
     pub fn reason(&self) -> Reason {
-        self.reason
+        match (self.reason, self.unfollowed) {
+            (Reason::NoneUsable, _) | (_, None) => self.reason,
+            (_, Some(skipped)) => Reason::AffinityUnusable(skipped),
+        }
     }
 }

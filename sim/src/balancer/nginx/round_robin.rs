@@ -14,7 +14,9 @@ pub(super) const MISSES_MAX: u32 = 20;
 #[cold]
 pub(super) fn round_robin_instead(peers: &mut Peers, request: &mut RequestState) -> Option<ServerId> {
     let server = RoundRobin {}.pick(peers, request);
-    request.reason = Reason::Rehashed(Skipped::TriesExhausted);
+    if request.reason != Reason::Affinity {
+        request.reason = Reason::Rehashed(Skipped::TriesExhausted);
+    }
     server
 }
 
@@ -33,9 +35,14 @@ impl Balancer for RoundRobin {
     fn pick(&mut self, peers: &mut Peers, request: &mut RequestState) -> Option<ServerId> {
         request.reason = Reason::Scheduled { tie: false };
         if peers.is_single() {
-            return peers.take_single(request);
+            return peers.take_hinted(request).or_else(|| peers.take_single(request));
         }
         loop {
+            if let Some(hinted) = peers.hinted(request) {
+                let peer = peers.smooth_round_for(request, hinted)?;
+                request.reason = Reason::Affinity;
+                return Some(peers.take(peer, request));
+            }
             if let Some(peer) = peers.smooth_round(request) {
                 return Some(peers.take(peer, request));
             }

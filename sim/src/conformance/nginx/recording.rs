@@ -11,7 +11,7 @@ use crate::conformance::{Case, CaseError, check_requests};
 use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::StreamId;
 use crate::tier::Outcome;
-use crate::tier::nginx::{NextUpstream, NginxConfig};
+use crate::tier::nginx::{NextUpstream, NginxConfig, NginxVersion};
 
 const EVENTS: &str = "events.csv";
 const ATTEMPTS: &str = "attempts.csv";
@@ -261,6 +261,8 @@ impl Recording {
             let mut config = Config {
                 names: Vec::with_capacity(servers.len()),
                 nginx: NginxConfig {
+                    version: NginxVersion::default(),
+                    sticky: None,
                     method: method.clone(),
                     servers: Vec::with_capacity(servers.len()),
                     workers: manifest.workers,
@@ -287,6 +289,7 @@ impl Recording {
                 }
                 config.names.push(name);
                 config.nginx.servers.push(NginxServer {
+                    drain: false,
                     weight: server.weight,
                     max_fails: server.max_fails,
                     fail_timeout_s: server.fail_timeout_s,

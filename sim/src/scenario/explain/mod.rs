@@ -320,6 +320,7 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, com
     };
     d.line("session", session);
     for tier in &strategy.tiers {
+        d.line("instances", tier.instances);
         if let Some(check) = tier.tcp_check {
             d.header("[strategy.health.tcp_check]");
             d.line("delay_loop", duration(check.delay_loop));

@@ -8,11 +8,18 @@ use crate::engine::SimDuration;
 use crate::scenario::{Keys, Scenario};
 use crate::tier::haproxy::{HaproxyConfig, StickKey};
 use crate::tier::lvs::{Forwarding, LvsConfig};
-use crate::tier::nginx::{NextUpstream, NginxConfig};
-use crate::tier::proxy::ProxyConfig;
+use crate::tier::nginx::{NextUpstream, NginxConfig, StickyCookie};
+use crate::tier::proxy::{ProxyConfig, Subset};
 
 /// The options of an nginx.
 pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, keys: &Keys, scenario: &Scenario) {
+    // Options are shown to be changed, so what is shown is a copy.
+    config.method.clone().options(d);
+    d.line("version", text(config.version.name()));
+    let sticky = or_none(config.sticky.as_ref(), |StickyCookie { name, expires }| {
+        format!("{{ cookie = {}, expires = {} }}", text(name), or_none(*expires, duration))
+    });
+    d.line("sticky", sticky);
     if let Some(key) = &keys.hash {
         d.line("key", text(key.text()));
     }
@@ -25,12 +32,13 @@ pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, keys: &Keys, sc
     d.line("zone", config.zone);
     for (server, options) in scenario.servers.iter().zip(&config.servers) {
         let value = format!(
-            "{{ weight = {}, max_fails = {}, fail_timeout = {}, max_conns = {}, down = {}, backup = {} }}",
+            "{{ weight = {}, max_fails = {}, fail_timeout = {}, max_conns = {}, down = {}, drain = {}, backup = {} }}",
             options.weight,
             options.max_fails,
             seconds(options.fail_timeout_s),
             options.max_conns,
             options.down,
+            options.drain,
             options.backup
         );
         d.line(&format!("servers.{}", key(&server.name)), value);
@@ -102,6 +110,14 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
         redispatch => d.line("redispatch", redispatch.is_some()),
     }
     d.line("timeout_connect", duration(config.connect_timeout));
+    for (key, time) in [("timeout_queue", config.queue_timeout)] {
+        if !time.is_zero() {
+            d.line(key, duration(time));
+        }
+    }
+    if config.fullconn != 0 {
+        d.line("fullconn", config.fullconn);
+    }
     d.line("cookie", text(if config.cookie.is_some() { "insert" } else { "none" }));
     d.line("persist", config.persist);
     if let Some(stick) = &config.stick {
@@ -123,8 +139,14 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
     for (server, line) in scenario.servers.iter().zip(&config.servers) {
         let options = line.server;
         let value = format!(
-            "{{ weight = {}, id = {}, backup = {}, disabled = {} }}",
-            options.weight, options.id, options.backup, options.disabled
+            "{{ weight = {}, id = {}, backup = {}, disabled = {}, maxconn = {}, minconn = {}, maxqueue = {} }}",
+            options.weight,
+            options.id,
+            options.backup,
+            options.disabled,
+            options.maxconn,
+            options.minconn,
+            options.maxqueue
         );
         d.line(&format!("servers.{}", key(&server.name)), value);
     }
@@ -166,6 +188,15 @@ pub(super) fn show_proxy(d: &mut Document, config: &ProxyConfig, scenario: &Scen
     d.line("max_tries", config.max_tries);
     d.line("ejection_failures", config.ejection.failures);
     d.line("ejection_time", duration(config.ejection.time));
+    d.line("healthy_panic_threshold", format!("{:?}", config.panic_threshold));
+    let subset = match config.subset {
+        Subset::All => "\"all\"".to_owned(),
+        Subset::Deterministic { size } => format!("{{ deterministic = {{ size = {size} }} }}"),
+        Subset::Random { size } => format!("{{ random = {{ size = {size} }} }}"),
+    };
+    d.line("subset", subset);
+    let cookie = or_none(config.cookie, |life| format!("{{ ttl = {} }}", or_none(life.idle, duration)));
+    d.line("cookie", cookie);
     for (server, options) in scenario.servers.iter().zip(&config.servers) {
         d.line(&format!("servers.{}", key(&server.name)), format!("{{ weight = {} }}", options.weight));
     }
@@ -186,6 +217,14 @@ impl OptionVisitor for Document {
 
     fn duration(&mut self, name: &'static str, value: &mut SimDuration, _min: SimDuration) {
         self.line(name, duration(*value));
+    }
+
+    fn limit(&mut self, name: &'static str, value: &mut Option<SimDuration>, _min: SimDuration) {
+        self.line(name, or_none(*value, duration));
+    }
+
+    fn word(&mut self, name: &'static str, value: &mut usize, words: &'static [&'static str]) {
+        self.line(name, text(words[*value]));
     }
 
     fn flag(&mut self, name: &'static str, value: &mut bool) {

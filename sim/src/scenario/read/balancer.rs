@@ -27,7 +27,10 @@ const NGINX_ONLY: &[&str] = &[
     "worker_processes",
     "zone",
     "down",
+    "drain",
     "backup",
+    "sticky",
+    "version",
 ];
 const LVS_ONLY: &[&str] = &[
     "flags",

@@ -4,7 +4,7 @@ use super::Site;
 use super::balancer::per_server;
 use super::cluster::ReadServer;
 use super::request::sample;
-use crate::balancer::haproxy::{HaproxyMethod, HashOptions, HashType, WEIGHT_MAX};
+use crate::balancer::haproxy::{HaproxyMethod, HaproxyServer, HashOptions, HashType, WEIGHT_MAX};
 use crate::engine::SimDuration;
 use crate::health::HaproxyCheck;
 use crate::scenario::Keys;
@@ -39,9 +39,6 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
         s.refuse(&["draws"], why, "it is the argument of `random`: `haproxy.random = { draws = 2 }`");
     }
     let balance = balance(s, name, site);
-    let later = |key: &str| format!("`{key}` is not modelled in scenarios yet");
-    s.refuse(&["maxconn"], later, "queues in the servers are: `queue` of their capacity");
-
     let hash_type = match hashes {
         true => s.optional("hash-type", HashType::default(), |item| hash_type(&item)),
         false => Some(HashType::default()),
@@ -54,6 +51,9 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
     let retries = s.optional("retries", 3, |item| item.integer(0, RETRIES_MAX).map(|n| n as u32));
     let redispatch = s.optional("redispatch", None, |item| redispatch(&item));
     let connect_timeout = s.optional("timeout_connect", SimDuration::from_secs(5), |item| time(&item));
+    let queue_timeout = s.optional("timeout_queue", SimDuration::ZERO, |item| time(&item));
+    let fullconn = s.optional("fullconn", 0, |item| item.u32_at_least(1));
+    let limits = limits(s, HaproxyLine::new(1).server);
     let cookie = s.optional("cookie", None, |item| {
         item.one_of(&[("none", None), ("insert", Some(CookieMode::Insert { preserve: false }))])
     });
@@ -61,10 +61,10 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
     let stick = s.optional("stick-table", None, |item| stick_table(&item).map(Some));
     let check = s.optional("check", None, |item| check(&item).map(Some));
     let own = per_server(s, site.names)?;
-    let (check, cookie) = (check?, cookie?);
+    let (check, cookie, limits) = (check?, cookie?, limits?);
     let read = site.servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
-        let mut line = line(s, item, place, server)?;
+        let mut line = line(s, item, place, server, limits)?;
         line.check = check;
         // What names a server in its cookie makes no difference, as long as no other has the same.
         line.cookie = cookie.map(|_| line.server.id.to_string().into_bytes().into());
@@ -80,11 +80,20 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
         retries: retries?,
         redispatch: redispatch?,
         connect_timeout: connect_timeout?,
+        queue_timeout: queue_timeout?,
+        fullconn: fullconn?,
         cookie,
         persist: persist?,
         stick: stick?,
         ..HaproxyConfig::new(method, servers)
     };
+    let grows = |line: &HaproxyLine| line.server.minconn != 0 && line.server.minconn < line.server.maxconn;
+    if config.fullconn == 0 && config.servers.iter().any(grows) {
+        let help = "add `fullconn = 1_000`: with so many requests in the backend `maxconn` counts, with fewer a share of it";
+        let message = "`minconn` below `maxconn` has no effect without `fullconn`".into();
+        s.report().error_with_help(s.span(), message, help);
+        return None;
+    }
     if let Err(error) = config.check() {
         s.report().error(s.span(), error.to_string());
         return None;
@@ -209,14 +218,24 @@ fn check(item: &Item<'_>) -> Option<HaproxyCheck> {
     })
 }
 
+/// `maxconn`, `minconn` and `maxqueue`, for all servers or for one.
+fn limits(s: &mut Section<'_>, defaults: HaproxyServer) -> Option<HaproxyServer> {
+    let [maxconn, minconn, maxqueue] =
+        [("maxconn", defaults.maxconn), ("minconn", defaults.minconn), ("maxqueue", defaults.maxqueue)]
+            .map(|(key, default)| s.optional(key, default, |item| item.u32_at_least(0)));
+    Some(HaproxyServer { maxconn: maxconn?, minconn: minconn?, maxqueue: maxqueue?, ..defaults })
+}
+
 /// One `server` line.
 fn line(
     options: &Section<'_>,
     own: Option<&Item<'_>>,
     place: usize,
     server: &ReadServer,
+    limits: HaproxyServer,
 ) -> Option<HaproxyLine> {
     let mut line = HaproxyLine::new(place as u32 + 1);
+    line.server = HaproxyServer { id: line.server.id, ..limits };
     let cluster_weight = || {
         let weight = server.weight?;
         if weight > WEIGHT_MAX {
@@ -236,12 +255,12 @@ fn line(
         Some(item) => item.integer(0, WEIGHT_MAX.into()).map(|weight| weight as u32),
         None => cluster_weight(),
     };
-    let later = |key: &str| format!("`{key}` is not modelled in scenarios yet");
-    s.refuse(&["maxconn"], later, "queues in the servers are: `queue` of their capacity");
+    let own_limits = self::limits(s, line.server);
     let id = s.optional("id", line.server.id, |item| item.integer(1, i32::MAX as u64).map(|id| id as u32));
     let backup = s.optional("backup", false, |item| item.boolean());
     let disabled = s.optional("disabled", false, |item| item.boolean());
     section.finish();
+    line.server = own_limits?;
     line.server.weight = weight?;
     line.server.id = id?;
     line.server.backup = backup?;
@@ -281,6 +300,8 @@ mod tests {
             "{ haproxy.static-rr = { cookie = \"insert\", redispatch = true, timeout_connect = \"200ms\" } }",
             "{ haproxy.first = { allbackups = true, servers = { c = { backup = true, weight = 7, id = 9 } } } }",
             "{ haproxy.leastconn = { stick-table = { size = 9, expire = \"5s\", type = \"ipv6\", nopurge = true } } }",
+            "{ haproxy.leastconn = { maxconn = 9, maxqueue = 4, timeout_queue = \"2s\", servers = { c = { maxconn = 3 } } } }",
+            "{ haproxy.first = { maxconn = 9, minconn = 2, fullconn = 50 } }",
             "{ haproxy.roundrobin = { check = { inter = \"1s\", fastinter = \"200ms\", rise = 3, fall = 4 } } }",
         ] {
             let (config, explained) = read(&text(balancer)).unwrap_or_else(|error| panic!("{error}"));
@@ -300,7 +321,10 @@ mod tests {
             ("source = { hash-type = \"consistent md5\" }", "`hash-type` does not know `md5`"),
             ("source = { hash-balance-factor = 90 }", "`hash-balance-factor` must be 0 or above 100, got 90"),
             ("leastconn = { draws = 2 }", "`draws` has no meaning with `haproxy.leastconn`"),
-            ("leastconn = { maxconn = 2 }", "`maxconn` is not modelled in scenarios yet"),
+            (
+                "leastconn = { maxconn = 2, minconn = 1 }",
+                "`minconn` below `maxconn` has no effect without `fullconn`",
+            ),
             ("first = { servers = { a = { weight = 257 } } }", "`weight` must be at most 256, got 257"),
             ("first = { servers = { c = { id = 1 } } }", "server 2: `id` 1 is taken by a server before it"),
             ("first = { check = { rise = 0 } }", "`rise` must be at least 1, got 0"),

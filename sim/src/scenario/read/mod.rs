@@ -10,6 +10,7 @@ mod haproxy;
 mod log;
 mod lvs;
 mod nginx;
+mod options;
 mod population;
 mod proxy;
 mod request;

@@ -1,23 +1,27 @@
-//! nginx's options, spelled as in its configuration, with the limits and defaults of nginx 1.22.1
+//! nginx's options, spelled as in its configuration, with the limits and defaults of nginx 1.22.1 unless `version` is another
 //! (`ngx_http_upstream_module`, `ngx_http_proxy_module`).
 
 use super::Site;
 use super::balancer::{per_server, refuse_foreign};
 use super::cluster::{ReadServer, WEIGHT_MAX};
+use super::options::{limit, read_options};
 use crate::balancer::nginx::NginxMethod;
 use crate::engine::{SimDuration, Stream};
 use crate::ids::StreamId;
 use crate::scenario::diagnostic::similar;
 use crate::scenario::section::{Item, Section};
-use crate::tier::nginx::{NextUpstream, NginxConfig, NginxServer};
+use crate::tier::nginx::{NextUpstream, NginxConfig, NginxServer, NginxVersion, StickyCookie};
 
 /// Worker processes at most; nginx itself has no limit near it.
 const WORKERS_MAX: u64 = 1_024;
 
 /// An upstream with `method`.
-pub(super) fn nginx(s: &mut Section<'_>, method: NginxMethod, site: &Site<'_>) -> Option<NginxConfig> {
+pub(super) fn nginx(s: &mut Section<'_>, mut method: NginxMethod, site: &Site<'_>) -> Option<NginxConfig> {
     /// nginx's default of `proxy_connect_timeout` and `proxy_read_timeout`.
     const TIMEOUT: SimDuration = SimDuration::from_secs(60);
+    let all_good = read_options(s, &mut method);
+    let version = s.optional("version", NginxVersion::default(), |item| version(&item));
+    let sticky = s.optional("sticky", None, |item| sticky(&item));
     let common = nginx_limits(s, &NginxServer::default());
     let own = per_server(s, site.names);
     let next_upstream =
@@ -48,7 +52,9 @@ pub(super) fn nginx(s: &mut Section<'_>, method: NginxMethod, site: &Site<'_>) -
         return None;
     }
     let config = NginxConfig {
+        version: version?,
         method,
+        sticky: sticky?,
         servers,
         workers: workers?,
         zone: zone?,
@@ -61,11 +67,47 @@ pub(super) fn nginx(s: &mut Section<'_>, method: NginxMethod, site: &Site<'_>) -
         draws: Stream::new(0, 0, StreamId::Balancer),
         instance: 0,
     };
+    if !all_good {
+        return None;
+    }
     if let Err(error) = config.check() {
         s.report().error(s.span(), error.to_string());
         return None;
     }
     Some(config)
+}
+
+/// `version`: a release branch, such as `1.22`; of a full version, such as `1.22.1`, its branch.
+fn version(item: &Item<'_>) -> Option<NginxVersion> {
+    let written = item.string()?;
+    let branch = written.rsplit_once('.').filter(|(branch, _)| branch.contains('.'));
+    let branch = branch.map_or(written, |(branch, _)| branch);
+    let known = NginxVersion::NAMES.iter();
+    let found = known.clone().find(|(name, _)| *name == branch).map(|(_, version)| *version);
+    if found.is_none() {
+        let known: Vec<_> = known.map(|(name, _)| format!("`{name}`")).collect();
+        let message = format!("nginx {written} is not known to this simulator");
+        item.error_with_help(message, format!("its stable versions that are: {}", known.join(", ")));
+    }
+    found
+}
+
+/// `sticky`: `{ cookie = NAME, expires = time }`, or `"none"`.
+fn sticky(item: &Item<'_>) -> Option<Option<StickyCookie>> {
+    if item.text() == Some("none") {
+        return Some(None);
+    }
+    let mut section = item.section("a table such as { cookie = \"srv_id\", expires = \"1h\" }")?;
+    let s = &mut section;
+    s.refuse(
+        &["route", "learn"],
+        |way| format!("`sticky {way}` is not modelled"),
+        "use the cookie of nginx's own: `sticky = { cookie = \"srv_id\" }`",
+    );
+    let name = s.required("cookie", |item| item.string().map(Box::from));
+    let expires = s.optional("expires", None, |item| limit(&item, SimDuration::from_secs(1)));
+    section.finish();
+    Some(Some(StickyCookie { name: name?, expires: expires? }))
 }
 
 /// The options of a server that may also be given for all.
@@ -134,8 +176,10 @@ fn nginx_server(
         }
         Some(backup)
     });
+    let drain = s.optional("drain", false, |item| item.boolean());
     section.finish();
-    Some(NginxServer { weight: weight?, down: down?, backup: backup?, address, ..limits? })
+    let (weight, down, drain, backup) = (weight?, down?, drain?, backup?);
+    Some(NginxServer { weight, down, drain, backup, address, ..limits? })
 }
 
 /// `proxy_next_upstream`: its words, in any order, or `off`.

@@ -3,22 +3,35 @@
 use super::Site;
 use super::balancer::per_server;
 use super::cluster::{ReadServer, WEIGHT_MAX};
-use crate::balancer::{Balancer, OptionVisitor, is_prime};
+use super::options::{limit, read_options};
+use crate::balancer::CookieLife;
 use crate::engine::SimDuration;
 use crate::scenario::section::{Item, Section};
-use crate::tier::proxy::{Ejection, ProxyConfig, ProxyMethod, ProxyServer, TRIES_MAX};
+use crate::tier::proxy::{Ejection, ProxyConfig, ProxyMethod, ProxyServer, Subset, TRIES_MAX};
+
+/// Envoy's own `healthy_panic_threshold` \[percent\].
+const ENVOY_PANIC: f64 = 50.0;
 
 /// A proxy with `method`, and the options that all proxies have.
 pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_>) -> Option<ProxyConfig> {
-    let mut reader = Reader { section: s, all_good: true };
-    method.options(&mut reader);
-    let all_good = reader.all_good;
+    let all_good = read_options(s, &mut method);
     let max_tries = s.optional("max_tries", ProxyConfig::MAX_TRIES, |item| {
         item.integer(1, TRIES_MAX.into()).map(|number| number as u32)
     });
     let rule = ProxyConfig::EJECTION;
     let failures = s.optional("ejection_failures", rule.failures, |item| item.u32_at_least(0));
     let time = s.optional("ejection_time", rule.time, |item| item.duration_above_zero());
+    let calm = if matches!(method, ProxyMethod::Envoy(_)) { ENVOY_PANIC } else { 0.0 };
+    let panic_threshold = s.optional("healthy_panic_threshold", calm, |item| {
+        let percent = item.number_at_least(0.0)?;
+        if percent > 100.0 {
+            item.error(format!("`{}` is a percentage, at most 100, got {}", item.key, item.got()));
+            return None;
+        }
+        Some(percent)
+    });
+    let subset = s.optional("subset", Subset::All, |item| subset(&item, site.servers.map(<[_]>::len)));
+    let cookie = s.optional("cookie", None, |item| cookie(&item));
     let own = per_server(s, site.names)?;
     let read = site.servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
@@ -27,7 +40,36 @@ pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_
     let read: Vec<_> = read.collect();
     let servers = read.into_iter().collect::<Option<Vec<_>>>()?;
     let ejection = Ejection { failures: failures?, time: time? };
-    all_good.then_some(ProxyConfig { method, servers, max_tries: max_tries?, ejection })
+    let (max_tries, panic_threshold, subset, cookie) = (max_tries?, panic_threshold?, subset?, cookie?);
+    all_good.then_some(ProxyConfig { method, servers, max_tries, ejection, panic_threshold, subset, cookie })
+}
+
+/// `subset`: `{ deterministic = { size = n } }`, `{ random = { size = n } }`, or `"all"`.
+fn subset(item: &Item<'_>, servers: Option<usize>) -> Option<Subset> {
+    if item.text() == Some("all") {
+        return Some(Subset::All);
+    }
+    let kind = item
+        .section("a table such as { deterministic = { size = 10 } }")?
+        .single("subset", &["deterministic", "random"])?;
+    let mut section = kind.section("a table such as { size = 10 }")?;
+    // Of servers that could not be read the number is not known.
+    let most = servers.map_or(u64::from(u16::MAX), |servers| servers as u64);
+    let size = section.required("size", |item| item.integer(1, most).map(|size| size as u32));
+    section.finish();
+    let size = size?;
+    Some(if kind.key == "random" { Subset::Random { size } } else { Subset::Deterministic { size } })
+}
+
+/// `cookie`: `{ ttl = time }`, or `"none"`.
+fn cookie(item: &Item<'_>) -> Option<Option<CookieLife>> {
+    if item.text() == Some("none") {
+        return Some(None);
+    }
+    let mut section = item.section("a table such as { ttl = \"1h\" }, which may be empty")?;
+    let ttl = section.optional("ttl", None, |item| limit(&item, SimDuration::from_secs(1)));
+    section.finish();
+    Some(Some(CookieLife { idle: ttl?, total: None }))
 }
 
 fn proxy_server(own: Option<&Item<'_>>, server: &ReadServer) -> Option<ProxyServer> {
@@ -40,67 +82,4 @@ fn proxy_server(own: Option<&Item<'_>>, server: &ReadServer) -> Option<ProxyServ
     };
     section.finish();
     Some(ProxyServer { address: address?, weight: weight? })
-}
-
-/// Sets an algorithm's options to what the section says.
-struct Reader<'s, 'a> {
-    section: &'s mut Section<'a>,
-    /// Whether nothing was wrong so far.
-    all_good: bool,
-}
-
-impl<'a> Reader<'_, 'a> {
-    fn set<T>(&mut self, name: &'static str, value: &mut T, read: impl FnOnce(Item<'a>) -> Option<T>) {
-        let Some(item) = self.section.take(name) else { return };
-        match read(item) {
-            Some(read) => *value = read,
-            None => self.all_good = false,
-        }
-    }
-}
-
-impl OptionVisitor for Reader<'_, '_> {
-    fn whole(&mut self, name: &'static str, value: &mut u32, min: u32, max: u32) {
-        self.set(name, value, |item| item.integer(min.into(), max.into()).map(|number| number as u32));
-    }
-
-    fn prime(&mut self, name: &'static str, value: &mut u32, max: u32) {
-        self.set(name, value, |item| {
-            let number = item.integer(2, max.into())? as u32;
-            if !is_prime(number) {
-                let next = (number..=max).find(|&number| is_prime(number));
-                let help =
-                    next.map_or_else(|| "take a smaller one".into(), |next| format!("the next is {next}"));
-                item.error_with_help(format!("`{name}` must be a prime number, got {number}"), help);
-                return None;
-            }
-            Some(number)
-        });
-    }
-
-    fn number(&mut self, name: &'static str, value: &mut f64, min: f64, max: f64) {
-        self.set(name, value, |item| {
-            let number = item.number_at_least(min)?;
-            if number > max {
-                item.error(format!("`{name}` must be at most {max}, got {}", item.got()));
-                return None;
-            }
-            Some(number)
-        });
-    }
-
-    fn duration(&mut self, name: &'static str, value: &mut SimDuration, min: SimDuration) {
-        self.set(name, value, |item| {
-            let duration = item.duration()?;
-            if duration < min {
-                item.error(format!("`{name}` must be at least {min}, got {}", item.got()));
-                return None;
-            }
-            Some(duration)
-        });
-    }
-
-    fn flag(&mut self, name: &'static str, value: &mut bool) {
-        self.set(name, value, |item| item.boolean());
-    }
 }

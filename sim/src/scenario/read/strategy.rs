@@ -16,6 +16,9 @@ const TCP_CHECK: TcpCheck = TcpCheck {
     delay_before_retry: SimDuration::from_secs(1),
 };
 
+/// Instances of a tier at most.
+const INSTANCES_MAX: u64 = 1_024;
+
 /// One `[[strategy]]`.
 pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> Option<Strategy> {
     let Some(mut section) = item.section("a table") else {
@@ -32,7 +35,7 @@ pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> O
         None => tier(s, site),
         Some(tiers) => {
             s.refuse(
-                &["balancer", "health"],
+                &["balancer", "health", "instances"],
                 |key| format!("`{key}` belongs inside `tiers`"),
                 "move it there",
             );
@@ -71,10 +74,26 @@ fn one_tier(item: &Item<'_>, site: &Site<'_>) -> Option<(String, TierPlan)> {
     tier
 }
 
-/// `balancer` and `health`.
+/// `balancer`, `health` and `instances`.
 fn tier(section: &mut Section<'_>, site: &Site<'_>) -> Option<(String, TierPlan)> {
     let balancer = section.required("balancer", |item| balancer::balancer(&item, site));
     let health = section.take("health");
+    let instances = section.optional("instances", 1, |item| {
+        let number = item.integer(1, INSTANCES_MAX)? as u16;
+        let alone = match &balancer {
+            Some((_, Program::Lvs(_), _)) => "two active LVS directors are not modelled yet",
+            Some((_, Program::HaProxy(_), _)) => "several HAProxy processes are not modelled yet",
+            Some((_, Program::Nginx(_) | Program::Proxy(_), _)) | None => return Some(number),
+        };
+        if number > 1 {
+            item.error_with_help(
+                alone.into(),
+                "nginx and the proxies of no particular program can stand side by side",
+            );
+            return None;
+        }
+        Some(number)
+    });
     let of_its_own = match &balancer {
         Some((_, Program::Nginx(_), _)) => Some((
             "nginx open source has passive checks only, got `health`",
@@ -96,7 +115,7 @@ fn tier(section: &mut Section<'_>, site: &Site<'_>) -> Option<(String, TierPlan)
         (Some(item), None) => health_check(&item).map(Some),
     };
     let (name, program, keys) = balancer?;
-    Some((name, TierPlan { program, keys, tcp_check: tcp_check? }))
+    Some((name, TierPlan { program, instances: instances?, keys, tcp_check: tcp_check? }))
 }
 
 fn health_check(item: &Item<'_>) -> Option<TcpCheck> {

@@ -27,6 +27,10 @@ pub struct HaproxyConfig {
     pub connect_timeout: SimDuration,
     /// `timeout server`; zero is none.
     pub server_timeout: SimDuration,
+    /// `timeout queue`; zero is as long as `connect_timeout`.
+    pub queue_timeout: SimDuration,
+    /// `fullconn`; 0 is not set, and `minconn` has no effect.
+    pub fullconn: u32,
     /// `cookie`.
     pub cookie: Option<CookieMode>,
     /// `option persist`: a cookie or entry counts even if its server is down.
@@ -50,6 +54,8 @@ impl HaproxyConfig {
             retry_on: RetryOn::default(),
             connect_timeout: SimDuration::ZERO,
             server_timeout: SimDuration::ZERO,
+            queue_timeout: SimDuration::ZERO,
+            fullconn: 0,
             cookie: None,
             persist: false,
             stick: None,
@@ -116,8 +122,7 @@ pub struct HaproxyLine {
 impl HaproxyLine {
     /// A server with an id, its place from 1, and HAProxy's defaults.
     pub fn new(id: u32) -> Self {
-        let server = HaproxyServer { id, weight: 1, maxconn: 0, backup: false, disabled: false };
-        Self { server, cookie: None, check: None, non_stick: false }
+        Self { server: HaproxyServer::new(id), cookie: None, check: None, non_stick: false }
     }
 }
 

@@ -6,11 +6,12 @@
 //! (cookies, `do_l7_retry`), `src/queue.c`, `src/server.c`. HAProxy is GPL, and what is here describes what it does;
 //! checked against recordings of it ([`crate::conformance::haproxy`]).
 //!
-//! Departures: connections to servers are not kept; a change of state takes effect at once in all threads; `timeout
-//! queue` is the driver's part, who aborts the flow. What the balancers do not model is listed there.
+//! Departures: connections to servers are not kept; a change of state takes effect at once in all threads. What the balancers do not model is listed there.
 
 mod config;
+mod dispatch;
 mod flows;
+mod operation;
 mod queues;
 mod stick;
 #[cfg(test)]
@@ -18,11 +19,10 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use crate::balancer::haproxy::{Admin, HaproxyMethod, HaproxyRequest, Servers};
+use crate::balancer::haproxy::{HaproxyMethod, HaproxyRequest, Servers};
 use crate::balancer::{Balancer, Reason, Skipped};
 use crate::engine::{SimDuration, SimTime};
 use crate::health::HaproxyHealth;
-use crate::health::haproxy::{Observed, first_check};
 use crate::ids::ServerId;
 
 use super::flows::Flows;
@@ -72,7 +72,8 @@ impl Haproxy {
             panic!("{error}");
         }
         let lines: Vec<_> = config.servers.iter().map(|line| line.server).collect();
-        let servers = Servers::new(&lines, config.method.has_static_weights(), config.allbackups);
+        let mut servers = Servers::new(&lines, config.method.has_static_weights(), config.allbackups);
+        servers.set_fullconn(config.fullconn);
         let mut method = config.method.clone();
         method.servers_changed(&servers);
         Self {
@@ -124,6 +125,7 @@ impl Haproxy {
         if self.stick.is_some() {
             self.apply_stick_rules(now, open, &mut flow);
         }
+        self.servers.arrive();
         let id = self.flows.insert(flow);
         match self.route(id) {
             Some(decision) => Opened { flow: id, decision },
@@ -217,98 +219,6 @@ impl Haproxy {
             .filter(|server| sets && !flow.by_cookie && self.config.servers[server.index()].cookie.is_some())
     }
 
-    /// Finds a server for a request, or a place in a queue. `None` if no server may be used.
-    fn route(&mut self, id: FlowId) -> Option<Decision> {
-        let flow = self.flows.live(id);
-        if !flow.assigned {
-            if !self.servers.any_usable() {
-                return None;
-            }
-            flow.request.avoid = flow.target;
-            match self.method.pick(&mut self.servers, &mut flow.request) {
-                Some(server) => {
-                    flow.target = Some(server);
-                    flow.assigned = true;
-                }
-                None => return Some(self.queue(id, None)),
-            }
-        }
-        let target = flow.target?;
-        if flow.place != Some(target) {
-            if !self.servers.has_room(target) {
-                return Some(self.queue(id, Some(target)));
-            }
-            self.take_place(id, target);
-        }
-        Some(self.start(id, target))
-    }
-
-    /// A try begins.
-    fn start(&mut self, id: FlowId, server: ServerId) -> Decision {
-        let flow = self.flows.live(id);
-        flow.stage = Stage::Trying;
-        flow.attempt = flow.attempt.saturating_add(1);
-        let reason = match flow.tie_skipped {
-            _ if flow.direct => Reason::Affinity,
-            Some(skipped) => Reason::AffinityUnusable(skipped),
-            None => flow.request.reason,
-        };
-        Decision { server: Some(server), reason, attempt: flow.attempt }
-    }
-
-    fn take_place(&mut self, id: FlowId, server: ServerId) {
-        self.flows.live(id).place = Some(server);
-        self.servers.take(server);
-        self.method.load_changed(&self.servers, server);
-    }
-
-    /// A request gives its place back, and whoever waits for it starts.
-    fn give_place_back(&mut self, id: FlowId) {
-        let Some(server) = self.flows.live(id).place.take() else { return };
-        self.servers.give_back(server);
-        self.method.load_changed(&self.servers, server);
-        self.fill(server);
-    }
-
-    /// A request joins the queue of a server, or the backend's.
-    fn queue(&mut self, id: FlowId, server: Option<ServerId>) -> Decision {
-        let ticket = self.queues.join(server, id);
-        self.servers.enqueue(server);
-        let flow = self.flows.live(id);
-        flow.stage = Stage::Queued { server, ticket };
-        Decision { server: None, reason: Reason::Queued, attempt: flow.attempt.saturating_add(1) }
-    }
-
-    /// Requests that wait take the free places of a server, the one that came first among those of its own queue and of the
-    /// backend's.
-    fn fill(&mut self, server: ServerId) {
-        while self.servers.has_free_place(server) {
-            let own = self.queues.first(&self.flows, Some(server));
-            let any = self.queues.first(&self.flows, None);
-            let any = any.filter(|_| self.servers.serves_backend_queue(server));
-            let (queue, id) = match (own, any) {
-                (None, None) => return,
-                (Some((_, id)), None) => (Some(server), id),
-                (None, Some((_, id))) => (None, id),
-                (Some((own, id)), Some((any, _))) if own < any => (Some(server), id),
-                (Some(_), Some((_, id))) => (None, id),
-            };
-            self.servers.dequeue(queue);
-            let flow = self.flows.live(id);
-            flow.target = Some(server);
-            flow.assigned = true;
-            self.take_place(id, server);
-            let decision = self.start(id, server);
-            self.started.push_back((id, decision));
-        }
-    }
-
-    /// The next request that left a queue, and where it goes. After every input, a driver asks until there is none. Without a
-    /// server in the decision the client gets a 503, and the flow has ended.
-    pub fn next_started(&mut self) -> Option<(FlowId, Decision)> {
-        self.started.pop_front()
-    }
-
     /// A try ended.
     ///
     /// The client gets the server's status, 503 when the last connection failed, 502 when the server broke off, 504 when it
@@ -338,11 +248,7 @@ impl Haproxy {
         self.flows.live(id).retries += 1;
         let moves = self.moves_on(id);
         if moves {
-            let flow = self.flows.live(id);
-            if flow.direct {
-                flow.tie_skipped = Some(Skipped::Tried);
-            }
-            (flow.direct, flow.by_cookie, flow.assigned) = (false, false, false);
+            self.flows.live(id).untie(Skipped::Tried);
             self.give_place_back(id);
         }
         // The same server would most likely refuse again at once.
@@ -354,10 +260,27 @@ impl Haproxy {
         self.retry(id)
     }
 
-    /// The wait before a retry is over. A flow that has ended already stays ended: 499.
+    /// Whether a request waits in a queue.
+    pub fn is_queued(&self, id: FlowId) -> bool {
+        self.flows.get(id).is_some_and(|flow| matches!(flow.stage, Stage::Queued { .. }))
+    }
+
+    /// How long a request may wait in a queue; `None` is for ever. Then [`Haproxy::resume`].
+    pub fn queue_timeout(&self) -> Option<SimDuration> {
+        let HaproxyConfig { queue_timeout, connect_timeout, .. } = self.config;
+        let timeout = if queue_timeout.is_zero() { connect_timeout } else { queue_timeout };
+        (!timeout.is_zero()).then_some(timeout)
+    }
+
+    /// The wait before a retry is over, or that in a queue: then the client gets a 503. A flow that has ended already stays
+    /// ended: 499.
     pub fn resume(&mut self, _now: SimTime, id: FlowId) -> Then {
-        match self.flows.get(id) {
-            Some(flow) if flow.stage == Stage::Waiting => self.retry(id),
+        match self.flows.get(id).map(|flow| flow.stage) {
+            Some(Stage::Waiting) => self.retry(id),
+            Some(Stage::Queued { .. }) => {
+                self.end(id);
+                Then::Done { status: SERVICE_UNAVAILABLE }
+            }
             _ => Then::Done { status: CLIENT_CLOSED_REQUEST },
         }
     }
@@ -370,21 +293,6 @@ impl Haproxy {
                 Then::Done { status: SERVICE_UNAVAILABLE }
             }
         }
-    }
-
-    /// Whether a retry is balanced anew (`option redispatch`): its server is down by now, or its number says so, or nothing ties
-    /// it and the algorithm would choose another server anyway.
-    fn moves_on(&mut self, id: FlowId) -> bool {
-        let (Some(interval), flow) = (self.config.redispatch, self.flows.live(id)) else { return false };
-        let Some(server) = flow.target else { return false };
-        let turn = match u32::try_from(interval) {
-            Ok(interval) => interval,
-            // From the end: the last retry for -1.
-            Err(_) => (self.config.retries + 1).saturating_sub(interval.unsigned_abs()),
-        };
-        let due = interval != 0 && turn != 0 && flow.retries.is_multiple_of(turn);
-        let free = !flow.direct && self.servers.actives() > 1 && !self.method.hashes();
-        !flow.forced && interval != 0 && (!self.servers.is_running(server) || due || free)
     }
 
     /// The stick table learns who answered.
@@ -409,6 +317,7 @@ impl Haproxy {
             self.servers.dequeue(server);
             flow.stage = Stage::Waiting;
         }
+        self.servers.leave();
         self.give_place_back(id);
         self.flows.remove(id);
     }
@@ -417,122 +326,6 @@ impl Haproxy {
     pub fn abort(&mut self, _now: SimTime, id: FlowId) {
         if self.flows.get(id).is_some() {
             self.end(id);
-        }
-    }
-
-    /// What a try showed of its server.
-    fn observe(&mut self, server: ServerId, outcome: Outcome) {
-        let Some(health) = &mut self.health[server.index()] else { return };
-        match outcome {
-            Outcome::ConnectRefused | Outcome::ConnectTimeout => health.observed(Observed::Connection(false)),
-            Outcome::Status(_) | Outcome::Reset | Outcome::ReadTimeout => {
-                health.observed(Observed::Connection(true));
-                let good = matches!(outcome, Outcome::Status(status) if status < 500);
-                health.observed(Observed::Answer(good));
-            }
-        }
-        self.follow_health(server);
-    }
-
-    /// When the first check of a server takes place; `None` if it is not checked.
-    pub fn first_check(&self, server: ServerId) -> Option<SimTime> {
-        self.config.servers[server.index()].check?;
-        let checks: Vec<_> = self.config.servers.iter().filter_map(|line| line.check).collect();
-        let before = self.config.servers[..server.index()].iter().filter(|line| line.check.is_some());
-        Some(SimTime::ZERO + first_check(&checks, before.count()))
-    }
-
-    /// A check of a server ended. Returns the time to the next one; `None` if it is not checked. No checks take place while
-    /// the server is in maintenance.
-    pub fn check_ended(&mut self, _now: SimTime, server: ServerId, passed: bool) -> Option<SimDuration> {
-        let health = self.health[server.index()].as_mut()?;
-        if self.servers.admin(server) != Admin::Maint {
-            health.checked(passed);
-        }
-        let next = health.interval();
-        self.follow_health(server);
-        Some(next)
-    }
-
-    /// Whether health checks and what was observed hold a server for up.
-    pub fn is_up(&self, server: ServerId) -> bool {
-        self.servers.is_up(server)
-    }
-
-    fn follow_health(&mut self, server: ServerId) {
-        let up = self.health[server.index()].as_ref().is_none_or(HaproxyHealth::is_up);
-        if up != self.servers.is_up(server) {
-            self.servers.set_up(server, up);
-            self.state_changed(server);
-        }
-    }
-
-    /// `set server … weight`, 0 to 256. Says whether HAProxy accepts it: with static-rr and `hash-type map-based` only 0 and
-    /// the configured weight are.
-    pub fn set_weight(&mut self, _now: SimTime, server: ServerId, weight: u32) -> bool {
-        let accepted = self.servers.set_weight(server, weight);
-        self.state_changed(server);
-        accepted
-    }
-
-    /// The weight of the configuration, to which percentages refer.
-    pub fn initial_weight(&self, server: ServerId) -> u32 {
-        self.servers.initial_weight(server)
-    }
-
-    /// `set server … state`. Out of maintenance, a server is up at once.
-    pub fn set_admin(&mut self, _now: SimTime, server: ServerId, admin: Admin) {
-        let before = self.servers.admin(server);
-        self.servers.set_admin(server, admin);
-        if before == Admin::Maint
-            && admin != Admin::Maint
-            && let Some(health) = &mut self.health[server.index()]
-        {
-            health.revived();
-            self.servers.set_up(server, true);
-        }
-        self.state_changed(server);
-    }
-
-    /// What follows from a change of a server: new tables, and other places for those who wait.
-    fn state_changed(&mut self, server: ServerId) {
-        self.method.servers_changed(&self.servers);
-        if !self.servers.is_running(server) {
-            self.redistribute(server);
-        }
-        self.fill(server);
-    }
-
-    /// Those who wait for a server that is gone are balanced anew, unless they must stay with it.
-    fn redistribute(&mut self, server: ServerId) {
-        if self.config.redispatch.is_none_or(|interval| interval == 0) || self.config.persist {
-            return;
-        }
-        let mut stay = VecDeque::new();
-        while let Some((ticket, id)) = self.queues.first(&self.flows, Some(server)) {
-            let flow = self.flows.live(id);
-            flow.stage = Stage::Waiting;
-            if flow.forced {
-                stay.push_back((ticket, id));
-                continue;
-            }
-            if flow.direct {
-                flow.tie_skipped = Some(Skipped::Unhealthy);
-            }
-            (flow.direct, flow.by_cookie, flow.assigned) = (false, false, false);
-            self.servers.dequeue(Some(server));
-            match self.route(id) {
-                Some(decision) if decision.reason == Reason::Queued => {}
-                Some(decision) => self.started.push_back((id, decision)),
-                None => {
-                    self.end(id);
-                    self.started.push_back((id, NONE_USABLE));
-                }
-            }
-        }
-        for (ticket, id) in stay {
-            self.flows.live(id).stage = Stage::Queued { server: Some(server), ticket };
-            self.queues.rejoin(server, ticket, id);
         }
     }
 
@@ -556,5 +349,13 @@ impl Flow {
     fn tie_to(&mut self, server: ServerId) {
         self.target = Some(server);
         (self.assigned, self.direct, self.tie_skipped) = (true, true, None);
+    }
+
+    /// The request is to be balanced anew; `why` if a cookie or an entry had tied it.
+    fn untie(&mut self, why: Skipped) {
+        if self.direct {
+            self.tie_skipped = Some(why);
+        }
+        (self.direct, self.by_cookie, self.assigned) = (false, false, false);
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::balancer::haproxy::{HashOptions, HashType};
+use crate::balancer::haproxy::{Admin, HashOptions, HashType};
 use crate::health::HaproxyCheck;
 use crate::health::haproxy::{Observe, OnError};
 use crate::tier::{Method, Ties};
@@ -344,4 +344,54 @@ proptest! {
         }
         prop_assert!(!haproxy.servers.any_in_flight());
     }
+}
+
+/// Two servers with one place each, of which the first is taken and has one waiting who is tied to it.
+fn crowded(change: impl FnOnce(&mut HaproxyConfig)) -> (Haproxy, FlowId, Opened) {
+    let mut config = with_cookies(config("roundrobin", "", 2));
+    for line in &mut config.servers {
+        (line.server.maxconn, line.server.maxqueue) = (1, 1);
+    }
+    change(&mut config);
+    let mut haproxy = Haproxy::new(config);
+    let first = haproxy.open(at(0), &tied(0)).flow;
+    let waiting = haproxy.open(at(0), &tied(0));
+    assert_eq!((waiting.decision.server, waiting.decision.reason), (None, Reason::Queued));
+    (haproxy, first, waiting)
+}
+
+#[test]
+fn who_finds_the_queue_of_its_server_full_goes_elsewhere_if_redispatch_allows() {
+    let (mut haproxy, ..) = crowded(|_| ());
+    let moved = haproxy.open(at(1), &tied(0)).decision;
+    assert_eq!((moved.server, moved.reason), (Some(ServerId(1)), Reason::AffinityUnusable(Skipped::Full)));
+    let (mut haproxy, ..) = crowded(|config| config.redispatch = None);
+    let refused = haproxy.open(at(1), &tied(0)).decision;
+    assert_eq!((refused.server, refused.reason), (None, Reason::NoneUsable));
+    assert_eq!(haproxy.table_sizes().flows, 2, "it is gone");
+}
+
+#[test]
+fn who_has_waited_too_long_leaves_the_queue_to_the_next() {
+    let (mut haproxy, first, waiting) = crowded(|config| config.queue_timeout = SimDuration::from_secs(2));
+    assert_eq!(haproxy.queue_timeout(), Some(SimDuration::from_secs(2)));
+    assert_eq!(haproxy.resume(at(2_000), waiting.flow), Then::Done { status: SERVICE_UNAVAILABLE });
+    let next = haproxy.open(at(2_001), &tied(0));
+    assert_eq!(next.decision.reason, Reason::Queued, "there is room in the queue again");
+    haproxy.attempt_ended(at(2_002), first, OK);
+    let (started, decision) = haproxy.next_started().expect("a place is free");
+    assert_eq!((started, decision.server), (next.flow, Some(ServerId(0))));
+}
+
+#[test]
+fn places_grow_from_minconn_to_maxconn_with_the_requests_in_the_backend() {
+    let mut config = config("roundrobin", "", 1);
+    config.fullconn = 10;
+    (config.servers[0].server.minconn, config.servers[0].server.maxconn) = (1, 5);
+    let mut haproxy = Haproxy::new(config);
+    // Of 1, 2, … requests in the backend, half of them but at least one may be at the server.
+    let starts = |haproxy: &mut Haproxy| haproxy.open(at(0), &GET).decision.server.is_some();
+    let started: Vec<bool> = (0..6).map(|_| starts(&mut haproxy)).collect();
+    // Once somebody waits, nobody passes by.
+    assert_eq!(started, [true, false, false, false, false, false]);
 }

@@ -1,15 +1,21 @@
 //! What an nginx is configured with: an `upstream` and the `proxy_*` directives that matter to it.
 
+use super::version::NginxVersion;
 use crate::balancer::nginx::NginxMethod;
 pub use crate::balancer::nginx::NginxServer;
 use crate::balancer::nginx::hash_consistent::POINTS_PER_WEIGHT;
 use crate::engine::{SimDuration, Stream};
+use crate::tier::CookieLife;
 
 /// An nginx `upstream` with the `proxy_*` directives that matter to it.
 #[derive(Clone, Debug)]
 pub struct NginxConfig {
+    /// The release whose rules hold.
+    pub version: NginxVersion,
     /// The balancing method.
     pub method: NginxMethod,
+    /// `sticky cookie`.
+    pub sticky: Option<StickyCookie>,
     /// The `server` lines, in their order; server `i` is [`crate::ids::ServerId`] `i`.
     pub servers: Vec<NginxServer>,
     /// Worker processes.
@@ -42,6 +48,15 @@ impl NginxConfig {
     /// The first thing that it would refuse, or that cannot be numbered here.
     pub fn check(&self) -> Result<(), NginxConfigError> {
         let method = self.method.name();
+        let drains = self.servers.iter().any(|server| server.drain);
+        for (what, used) in [("sticky", self.sticky.is_some()), ("drain", drains)] {
+            if used && self.version < NginxVersion::STICKY {
+                return Err(NginxConfigError::TooOld { what, version: self.version });
+            }
+        }
+        if self.sticky.is_some() && !self.method.takes_sticky() {
+            return Err(NginxConfigError::StickyRefused { method });
+        }
         if self.servers.iter().all(|server| server.backup) {
             return Err(NginxConfigError::NoPrimary);
         }
@@ -55,6 +70,12 @@ impl NginxConfig {
             if line.weight == 0 {
                 return Err(NginxConfigError::ZeroWeight { server });
             }
+            if line.max_conns != 0 && !self.method.takes_max_conns() {
+                return Err(NginxConfigError::MaxConnsRefused { server, method });
+            }
+            if line.drain && line.down {
+                return Err(NginxConfigError::DownAndDrain { server });
+            }
             if line.backup && !self.method.takes_backup() {
                 return Err(NginxConfigError::BackupRefused { server, method });
             }
@@ -64,6 +85,26 @@ impl NginxConfig {
             return Err(NginxConfigError::TooManyPoints { points });
         }
         Ok(())
+    }
+}
+
+/// `sticky cookie NAME [expires=time]`. Its other parameters say where the browser sends the cookie, and change nothing here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StickyCookie {
+    /// The cookie's name.
+    pub name: Box<str>,
+    /// `expires`: how long the browser keeps it after each answer; `None` until it is closed.
+    pub expires: Option<SimDuration>,
+}
+
+impl NginxConfig {
+    /// How long the cookies that it gives to browsers are good; `None` if it gives none.
+    pub fn cookies(&self) -> Option<CookieLife> {
+        match (&self.sticky, &self.method) {
+            (Some(sticky), _) => Some(CookieLife { idle: sticky.expires, total: None }),
+            (None, NginxMethod::SessionSticky(method)) => Some(method.cookies()),
+            (None, _) => None,
+        }
     }
 }
 
@@ -93,6 +134,34 @@ pub enum NginxConfigError {
     BackupRefused {
         /// Its place in the upstream, from 0.
         server: usize,
+        /// The method.
+        method: &'static str,
+    },
+    /// `max_conns` with a method that has no use for it.
+    #[error("server {}: nginx refuses `max_conns` with `{method}`", server + 1)]
+    MaxConnsRefused {
+        /// Its place in the upstream, from 0.
+        server: usize,
+        /// The method.
+        method: &'static str,
+    },
+    /// `drain` and `down` of one server.
+    #[error("server {}: it is `down` or it drains; leave out `down` or `drain`", server + 1)]
+    DownAndDrain {
+        /// Its place in the upstream, from 0.
+        server: usize,
+    },
+    /// Something that came later.
+    #[error("`{what}` came with nginx 1.29.6, and this is {}; set `version = \"{}\"`", version.name(), NginxVersion::STICKY.name())]
+    TooOld {
+        /// What there was not yet.
+        what: &'static str,
+        /// The version.
+        version: NginxVersion,
+    },
+    /// `sticky` with a method of a third party, which does not look at it ("balancer does not support sticky").
+    #[error("`{method}` does not look at `sticky`; take another method, or leave `sticky` out")]
+    StickyRefused {
         /// The method.
         method: &'static str,
     },

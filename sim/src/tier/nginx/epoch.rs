@@ -20,6 +20,8 @@ pub(super) struct Epoch {
     /// One table per worker, or a single one in a `zone`.
     pub(super) tables: Vec<Table>,
     pub(super) in_flight: u32,
+    /// Whether it gives cookies to browsers.
+    pub(super) gives_cookies: bool,
 }
 
 /// The state of one worker, or of the zone.
@@ -39,9 +41,10 @@ impl Epoch {
         let mut method = config.method.clone();
         method.servers_changed(&peers);
         let table = || Table { peers: peers.clone(), method: method.clone() };
-        let tables = if config.zone { 1 } else { config.workers };
+        let tables = if config.zone || method.shares_state() { 1 } else { config.workers };
         let tables = (0..tables).map(|_| table()).collect();
-        Self { config, tables, in_flight: 0 }
+        let gives_cookies = config.cookies().is_some();
+        Self { config, tables, in_flight: 0, gives_cookies }
     }
 
     /// nginx's cached clock, in milliseconds.

@@ -4,7 +4,7 @@
 //! `ngx_http_upstream_test_next`, `ngx_http_upstream_next`, `ngx_http_upstream_finalize_request`). Which server is chosen is
 //! [`crate::balancer::nginx`]'s part.
 //!
-//! Departures: connections to servers are not kept (nginx's default before 1.29.7); names of servers are not resolved; a
+//! Departures: connections to servers are not kept (nginx's default before 1.29.7; see [`NginxVersion`]); names of servers are not resolved; a
 //! request body is always buffered (`proxy_request_buffering on`), so it can be sent again.
 
 mod config;
@@ -12,16 +12,22 @@ mod epoch;
 mod flows;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod sticky_tests;
+mod version;
 
+use crate::balancer::nginx::NginxMethod;
 use crate::balancer::{Balancer, Reason};
 use crate::engine::SimTime;
+use crate::ids::ServerId;
 
 use super::flows::Flows;
 use super::{Decision, FlowId, Method, Open, Opened, Outcome, TableSizes, Then};
 use epoch::{BAD_GATEWAY, Epoch, Table};
 use flows::Flow;
 
-pub use config::{NextUpstream, NginxConfig, NginxConfigError, NginxServer, UnknownCondition};
+pub use config::{NextUpstream, NginxConfig, NginxConfigError, NginxServer, StickyCookie, UnknownCondition};
+pub use version::NginxVersion;
 
 /// What nginx logs when the client went away.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -97,6 +103,9 @@ impl Nginx {
         if epoch.config.next_upstream_tries != 0 {
             request.limit_tries(epoch.config.next_upstream_tries);
         }
+        if epoch.gives_cookies {
+            request.set_hint(open.ties.cookie);
+        }
         request.set_clock(clock_ms / 1_000);
         let Some(server) = method.pick(peers, &mut request) else {
             peers.finish(&request);
@@ -133,6 +142,7 @@ impl Nginx {
         let Table { peers, method } = &mut epoch.tables[flow.table as usize];
         flow.request.set_clock(clock_ms / 1_000);
         peers.end_try(&mut flow.request, verdict.failed);
+        method.ended(peers, &flow.request);
         let mut status = verdict.status;
         if verdict.may_retry && flow.request.tries() > 0 {
             if let Some(server) = method.pick(peers, &mut flow.request) {
@@ -155,13 +165,28 @@ impl Nginx {
         let Some(flow) = self.flows.get_mut(id) else { return };
         let epoch = &mut self.epochs[flow.epoch as usize];
         let now_s = epoch.clock_ms(now) / 1_000;
-        let peers = &mut epoch.tables[flow.table as usize].peers;
+        let Table { peers, method } = &mut epoch.tables[flow.table as usize];
         flow.request.set_clock(now_s);
         // `ngx_http_upstream_finalize_request` frees the peer with state 0, which is no `NGX_PEER_FAILED`.
         peers.end_try(&mut flow.request, false);
+        method.ended(peers, &flow.request);
         peers.finish(&flow.request);
         epoch.in_flight -= 1;
         self.flows.remove(id);
+    }
+
+    /// The server that the answer to the try under way will name in a cookie. `sticky` sets it with every answer, so that
+    /// `expires` counts from the last one.
+    #[inline]
+    pub fn cookie_to_set(&self, id: FlowId) -> Option<ServerId> {
+        let flow = self.flows.get(id)?;
+        let epoch = &self.epochs[flow.epoch as usize];
+        let sets = match &epoch.tables[flow.table as usize].method {
+            _ if epoch.config.sticky.is_some() => true,
+            NginxMethod::SessionSticky(method) => method.sets_cookie(&flow.request),
+            _ => false,
+        };
+        sets.then(|| epoch.tables[flow.table as usize].peers.server(&flow.request))
     }
 
     /// How often it found no server to try and said "no live upstreams".
@@ -180,7 +205,6 @@ impl Nginx {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balancer::nginx::NginxMethod;
     use crate::engine::{SimDuration, Stream};
     use crate::ids::StreamId;
     use crate::tier::{Skipped, Ties};
@@ -200,6 +224,8 @@ mod tests {
 
     pub(super) fn config(method: &str, servers: Vec<NginxServer>) -> NginxConfig {
         NginxConfig {
+            version: NginxVersion::default(),
+            sticky: None,
             method: NginxMethod::by_name(method).expect("in the catalogue"),
             servers,
             workers: 1,

@@ -45,7 +45,10 @@ proptest! {
         workers in 1u16..4,
     ) {
         let next_upstream = "error timeout http_503 http_404".parse().expect("valid");
-        let config = NginxConfig { next_upstream, workers, ..config(method.name, servers.clone()) };
+        let mut config = NginxConfig { next_upstream, workers, ..config(method.name, servers.clone()) };
+        if !config.method.takes_max_conns() {
+            config.servers.iter_mut().for_each(|server| server.max_conns = 0);
+        }
         let mut nginx = Nginx::new(config.clone());
         let mut now = SimTime::ZERO;
         let mut in_flight: Vec<(FlowId, Vec<ServerId>)> = Vec::new();

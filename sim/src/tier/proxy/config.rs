@@ -1,5 +1,7 @@
 //! What a proxy is configured with.
 
+use super::subset::Subset;
+use crate::balancer::CookieLife;
 pub use crate::balancer::ProxyMethod;
 pub use crate::balancer::modern::{Ejection, ProxyServer, TRIES_MAX};
 use crate::engine::{SimDuration, Stream};
@@ -15,6 +17,13 @@ pub struct ProxyConfig {
     pub max_tries: u32,
     /// When failures take a server out.
     pub ejection: Ejection,
+    /// Share of healthy servers below which health does not count \[percent\], 0 to 100: see
+    /// [`crate::balancer::modern::ProxyServers::set_panic_threshold`].
+    pub panic_threshold: f64,
+    /// Which of the servers an instance uses: weights are taken from the others before it starts ([`Subset::take`]).
+    pub subset: Subset,
+    /// Whether a cookie ties a browser to a server, and for how long.
+    pub cookie: Option<CookieLife>,
 }
 
 impl ProxyConfig {

@@ -7,13 +7,17 @@
 //!   did not come, only for a method that may be repeated (Envoy's `connect-failure` and `reset`, the latter
 //!   as HAProxy and nginx do it);
 //! - an answer is passed on whatever its status;
+//! - a cookie, if configured, names the server of the first answer, whatever the method; the first try of a request goes there
+//!   if the server may be used, else the method chooses, and the answer names another server. It lives from the answer
+//!   that set it (Envoy's stateful sessions: `stateful_session/cookie`, whose `ttl` it is, without `strict`);
 //! - without a server to go to the client gets a 503, as from Envoy ("no healthy upstream") and HAProxy.
 
 mod config;
+mod subset;
 
 use crate::balancer::modern::hash::client_key;
 use crate::balancer::modern::{ProxyRequest, ProxyServers};
-use crate::balancer::{Balancer, Reason};
+use crate::balancer::{Balancer, Reason, Skipped};
 use crate::engine::SimTime;
 use crate::ids::ServerId;
 
@@ -21,6 +25,7 @@ use super::flows::Flows;
 use super::{Decision, FlowId, Method, Open, Opened, Outcome, TableSizes, Then};
 
 pub use config::{Ejection, ProxyConfig, ProxyConfigError, ProxyDraws, ProxyMethod, ProxyServer, TRIES_MAX};
+pub use subset::Subset;
 
 /// What the client gets when no server may be used, or the last try was refused or broke off.
 const SERVICE_UNAVAILABLE: u16 = 503;
@@ -35,6 +40,7 @@ pub struct Proxy {
     method: ProxyMethod,
     servers: ProxyServers,
     max_tries: u32,
+    gives_cookies: bool,
     flows: Flows<Flow>,
     /// Requests that have arrived: the number of the next is its name among random draws.
     requests: u64,
@@ -49,10 +55,19 @@ impl Proxy {
         if let Err(error) = config.check() {
             panic!("{error}");
         }
-        let servers = ProxyServers::new(&config.servers, config.ejection, draws.stream, draws.entity);
+        let mut servers = ProxyServers::new(&config.servers, config.ejection, draws.stream, draws.entity);
+        servers.set_panic_threshold(config.panic_threshold);
         let mut method = config.method;
         method.servers_changed(&servers);
-        Self { method, servers, max_tries: config.max_tries, flows: Flows::default(), requests: 0 }
+        let gives_cookies = config.cookie.is_some();
+        Self {
+            method,
+            servers,
+            max_tries: config.max_tries,
+            gives_cookies,
+            flows: Flows::default(),
+            requests: 0,
+        }
     }
 
     /// A request arrives. If no server may be used, the client gets a 503 and there is no flow.
@@ -62,13 +77,44 @@ impl Proxy {
         self.requests += 1;
         self.readmit(now);
         let mut request = ProxyRequest::new(client_key(open.address, open.key), number, now);
-        let Some(server) = self.method.pick(&mut self.servers, &mut request) else {
+        let named = open.ties.cookie.filter(|_| self.gives_cookies);
+        let Some(server) = self.follow(named, &mut request) else {
             let decision = Decision { server: None, reason: Reason::NoneUsable, attempt: 1 };
             return Opened { flow: FlowId::NONE, decision };
         };
         self.servers.begin_try(&mut request, server);
         let decision = Decision { server: Some(server), reason: request.reason(), attempt: 1 };
-        Opened { flow: self.flows.insert(Flow { request, method: open.method }), decision }
+        Opened { flow: self.flows.insert(Flow { request, method: open.method, named }), decision }
+    }
+
+    /// The server of a first try: the one that a cookie names, if it may be used, else the method's choice.
+    #[inline]
+    fn follow(&mut self, named: Option<ServerId>, request: &mut ProxyRequest) -> Option<ServerId> {
+        if let Some(named) = named
+            && self.servers.passed_over(named, request).is_none()
+        {
+            request.reason = Reason::Affinity;
+            return Some(named);
+        }
+        self.choose(named, request)
+    }
+
+    /// The method's choice, though a cookie may have named a server.
+    #[inline]
+    fn choose(&mut self, named: Option<ServerId>, request: &mut ProxyRequest) -> Option<ServerId> {
+        let server = self.method.pick(&mut self.servers, request)?;
+        if let Some(named) = named {
+            let skipped = self.servers.passed_over(named, request).unwrap_or(Skipped::Tried);
+            request.reason = Reason::AffinityUnusable(skipped);
+        }
+        Some(server)
+    }
+
+    /// The server that the answer to the try under way will name in a cookie: the present one, unless the cookie has named it.
+    #[inline]
+    pub fn cookie_to_set(&self, id: FlowId) -> Option<ServerId> {
+        let flow = self.flows.get(id).filter(|_| self.gives_cookies)?;
+        flow.request.tried().last().copied().filter(|_| flow.request.reason() != Reason::Affinity)
     }
 
     /// A try ended. A flow that has ended already (the client went away) stays ended: 499.
@@ -95,10 +141,13 @@ impl Proxy {
             if self.servers.readmit(now) {
                 self.method.servers_changed(&self.servers);
             }
-            if let Some(server) = self.method.pick(&mut self.servers, &mut flow.request) {
-                self.servers.begin_try(&mut flow.request, server);
-                let attempt = flow.request.tries() as u8;
-                let reason = flow.request.reason();
+            let (named, mut request) = (flow.named, flow.request);
+            if let Some(server) = self.choose(named, &mut request) {
+                self.servers.begin_try(&mut request, server);
+                let (attempt, reason) = (request.tries() as u8, request.reason());
+                if let Some(flow) = self.flows.get_mut(id) {
+                    flow.request = request;
+                }
                 return Then::Retry(Decision { server: Some(server), reason, attempt });
             }
         }
@@ -112,6 +161,12 @@ impl Proxy {
             self.servers.abort_try(&flow.request);
             self.flows.remove(id);
         }
+    }
+
+    /// Whether its configuration gives the server a weight.
+    #[inline]
+    pub fn uses(&self, server: ServerId) -> bool {
+        self.servers.configured_weight(server) > 0
     }
 
     /// Changes a server's weight; 0 takes it out for new requests.
@@ -151,6 +206,8 @@ impl Proxy {
 struct Flow {
     request: ProxyRequest,
     method: Method,
+    /// The server that its cookie names.
+    named: Option<ServerId>,
 }
 
 #[cfg(test)]
@@ -158,7 +215,7 @@ mod tests {
     use super::*;
     use crate::engine::{SimDuration, Stream};
     use crate::ids::StreamId;
-    use crate::tier::{Skipped, Ties};
+    use crate::tier::{CookieLife, Ties};
     use std::net::IpAddr;
 
     const GET: Open<'static> = Open {
@@ -171,16 +228,26 @@ mod tests {
         ties: Ties::NONE,
     };
 
-    fn proxy(method: &str, servers: usize) -> Proxy {
-        let config = ProxyConfig {
+    fn config(method: &str, servers: usize) -> ProxyConfig {
+        ProxyConfig {
             method: ProxyMethod::by_name("modern", method).expect("in the catalogue"),
             servers: (0..servers)
                 .map(|i| ProxyServer { address: format!("10.0.0.{i}:80"), weight: 1 })
                 .collect(),
             max_tries: 3,
             ejection: Ejection { failures: 2, time: SimDuration::from_secs(30) },
-        };
+            panic_threshold: 0.0,
+            subset: Subset::All,
+            cookie: None,
+        }
+    }
+
+    fn start(config: ProxyConfig) -> Proxy {
         Proxy::new(config, ProxyDraws { stream: Stream::new(1, 0, StreamId::Balancer), entity: 0 })
+    }
+
+    fn proxy(method: &str, servers: usize) -> Proxy {
+        start(config(method, servers))
     }
 
     fn at(seconds: u64) -> SimTime {
@@ -216,6 +283,53 @@ mod tests {
             assert_eq!((servers.len(), status), (3, 503), "{method}");
             assert_eq!(decisions.iter().map(|decision| decision.attempt).collect::<Vec<_>>(), [1, 2, 3]);
         }
+    }
+
+    #[test]
+    fn a_cookie_is_followed_if_its_server_may_be_used_and_set_when_it_did_not_decide() {
+        for method in ["maglev", "power_of_d", "peak_ewma", "prequal"] {
+            let mut proxy = start(ProxyConfig { cookie: Some(CookieLife::UNLIMITED), ..config(method, 5) });
+            let naming = |server| Open { ties: Ties { cookie: Some(ServerId(server)), ..Ties::NONE }, ..GET };
+            let opened = proxy.open(at(1), &GET);
+            assert_eq!(proxy.cookie_to_set(opened.flow), opened.decision.server, "{method}");
+            let opened = proxy.open(at(1), &naming(3));
+            assert_eq!(
+                (opened.decision.server, opened.decision.reason),
+                (Some(ServerId(3)), Reason::Affinity)
+            );
+            assert_eq!(proxy.cookie_to_set(opened.flow), None, "{method}");
+            let Then::Retry(decision) = proxy.attempt_ended(at(1), opened.flow, Outcome::ConnectRefused)
+            else {
+                panic!("{method}: it is tried again")
+            };
+            assert_eq!(decision.reason, Reason::AffinityUnusable(Skipped::Tried), "{method}");
+            assert_eq!(proxy.cookie_to_set(opened.flow), decision.server, "{method}");
+            proxy.remove_server(at(1), ServerId(3));
+            let reason = proxy.open(at(1), &naming(3)).decision.reason;
+            assert_eq!(reason, Reason::AffinityUnusable(Skipped::OutOfService), "{method}");
+        }
+    }
+
+    #[test]
+    fn below_the_panic_threshold_servers_that_are_out_are_used_again() {
+        let mut proxy = start(ProxyConfig { panic_threshold: 50.0, ..config("maglev", 4) });
+        let used = |proxy: &mut Proxy| {
+            let client = |i: u8| Open { address: IpAddr::from([192, 0, 2, i]), ..GET };
+            let mut used: Vec<_> =
+                (0..100).filter_map(|i| proxy.open(at(1), &client(i)).decision.server).collect();
+            used.sort();
+            used.dedup();
+            used.len()
+        };
+        // Three of four are 75 %, two are 50 %: no panic yet. One is 25 %.
+        for (server, expected) in [(0, 3), (1, 2), (2, 4), (3, 4)] {
+            proxy.remove_server(at(1), ServerId(server));
+            assert_eq!(used(&mut proxy), expected, "after {server}");
+        }
+        proxy.add_server(at(1), ServerId(0), 1);
+        assert_eq!(used(&mut proxy), 4);
+        proxy.add_server(at(1), ServerId(1), 1);
+        assert_eq!(used(&mut proxy), 2);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use evenkeel_sim::balancer::nginx::NginxMethod;
 use evenkeel_sim::cluster::{RunOutcome, RunSetup, run};
+use evenkeel_sim::metrics::LossCause;
 use evenkeel_sim::scenario::{Diagnostic, Program, Scenario};
 
 use super::read;
@@ -145,4 +146,40 @@ fn a_hash_of_what_stays_keeps_sessions_and_chance_does_not() {
     for balancer in ["\"nginx.random\"", "\"nginx.random_two\"", "\"nginx.least_conn\""] {
         assert!(losses(balancer) > 100, "{balancer}");
     }
+}
+
+#[test]
+fn cookies_keep_sessions_with_every_method_and_are_explained() {
+    for method in NginxMethod::ENTRIES.iter().filter(|method| method.name != "fair") {
+        let options = match method.name {
+            "session_sticky" => "{}",
+            _ => "{ version = \"1.30.2\", sticky = { cookie = \"srv_id\", expires = \"1h\" } }",
+        };
+        let balancer = format!("{{ nginx.{} = {options} }}", method.name);
+        assert_eq!(losses(&balancer), 0, "{balancer}");
+        let explained = read(&text(&balancer)).expect("no mistakes").resolved.to_string();
+        assert!(read(&explained).is_ok_and(|again| again.resolved.to_string() == explained), "{explained}");
+    }
+    let short = "{ nginx.random = { version = \"1.30\", sticky = { cookie = \"s\", expires = \"1s\" } } }";
+    let causes = outcome(&scenario(short)).counts.ledger.losses_by_cause;
+    assert!(causes[LossCause::AffinityExpired as usize] > 100, "{causes:?}");
+    assert_eq!(causes.iter().sum::<u64>(), causes[LossCause::AffinityExpired as usize]);
+}
+
+#[test]
+fn what_came_with_a_later_version_says_so_and_an_unknown_version_lists_those_that_are_known() {
+    let mistake = only_mistake("{ nginx.ip_hash = { sticky = { cookie = \"s\" } } }");
+    assert!(
+        mistake.message.contains("`sticky` came with nginx 1.29.6, and this is 1.22"),
+        "{}",
+        mistake.message
+    );
+    assert!(mistake.message.contains("set `version = \"1.30\"`"), "{}", mistake.message);
+    let mistake = only_mistake("{ nginx.ip_hash = { version = \"1.19.3\" } }");
+    assert_eq!(mistake.message, "nginx 1.19.3 is not known to this simulator");
+    assert!(mistake.help.is_some_and(|help| help.ends_with("`1.22`, `1.24`, `1.26`, `1.28`, `1.30`")));
+    let learn = "{ nginx.round_robin = { version = \"1.30\", sticky = { learn = \"x\", cookie = \"s\" } } }";
+    assert_eq!(only_mistake(learn).message, "`sticky learn` is not modelled");
+    let mistake = only_mistake("{ nginx.fair = { weight_mode = \"peek\" } }");
+    assert!(mistake.help.is_some_and(|help| help.contains("`peak`")), "{}", mistake.message);
 }

@@ -1,0 +1,86 @@
+//! Requests that wait in the queues of an HAProxy.
+
+use super::Cluster;
+use crate::engine::queue::PendingEvents;
+use crate::engine::{Scheduler, SimTime};
+use crate::ids::RequestId;
+use crate::metrics::recorder::Failure;
+use crate::tier::{FlowId, Instance};
+
+/// Which request each waiting flow is.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// By instance and the flow's slot; none for programs without queues.
+    requests: Vec<Vec<RequestId>>,
+}
+
+impl Waiting {
+    /// Nobody waits in the queues of these instances.
+    pub fn new(instances: &[Instance]) -> Self {
+        let with_queues = instances.iter().filter(|instance| matches!(instance, Instance::HaProxy(_)));
+        Self { requests: with_queues.map(|_| Vec::new()).collect() }
+    }
+
+    fn note(&mut self, instance: u16, flow: FlowId, request: RequestId) {
+        let (requests, slot) = (&mut self.requests[usize::from(instance)], flow.slot as usize);
+        if slot >= requests.len() {
+            requests.resize(slot + 1, RequestId(u32::MAX));
+        }
+        requests[slot] = request;
+    }
+}
+
+impl Cluster<'_> {
+    /// All servers that may take a request are full: it waits, as long as it may.
+    pub(super) fn wait_in_queue<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let request = self.requests.get_mut(id.0);
+        request.entered = now;
+        let (flow, instance) = (request.flow, request.route.instance);
+        self.tiers[0].waiting.note(instance, flow, id);
+        if let Some(counts) = self.recorder.at(now) {
+            counts.queued += 1;
+        }
+        if let Instance::HaProxy(haproxy) = self.instance(instance)
+            && let Some(timeout) = haproxy.queue_timeout()
+        {
+            self.wait_before_retry(now, id, timeout, pending);
+        }
+    }
+
+    /// Requests that may leave the queues go to their servers. To be called when an event has been handled.
+    #[inline]
+    pub(super) fn start_waiting<Q: PendingEvents>(&mut self, now: SimTime, pending: &mut Scheduler<Q>) {
+        for instance in 0..self.tiers[0].waiting.requests.len() {
+            self.start_waiting_at(now, instance as u16, pending);
+        }
+    }
+
+    fn start_waiting_at<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        instance: u16,
+        pending: &mut Scheduler<Q>,
+    ) {
+        while let Instance::HaProxy(haproxy) = self.instance(instance)
+            && let Some((flow, decision)) = haproxy.next_started()
+        {
+            let id = self.tiers[0].waiting.requests[usize::from(instance)][flow.slot as usize];
+            let request = self.requests.get_mut(id.0);
+            debug_assert_eq!(request.flow, flow, "a flow that waits is its request's");
+            request.due = SimTime::NEVER;
+            let waited = now.since(request.entered);
+            if let Some(counts) = self.recorder.at(now) {
+                counts.queue_wait_ns += waited.0;
+            }
+            match decision.server {
+                Some(_) => self.attempt(now, id, decision, pending),
+                None => self.give_up(now, id, Failure::NoServer, pending),
+            }
+        }
+    }
+}
