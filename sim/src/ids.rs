@@ -101,17 +101,17 @@ pub enum StreamId {
     /// Cases of the live arm of the conformance suite.
     LiveCases = 64,
     /// Service of operations of a session store.
-    StoreOperation = 80,
+    StoreOperation = 100,
     /// Delays and work of copies between nodes of a store.
-    StoreCopy = 81,
+    StoreCopy = 101,
     /// Which keys a store looks at for eviction.
-    StoreEviction = 82,
+    StoreEviction = 102,
     /// How long a store's fail-overs take.
-    StoreFailover = 83,
+    StoreFailover = 103,
     /// Sizes of sessions.
-    SessionSize = 84,
+    SessionSize = 104,
     /// Which clicks write their session.
-    SessionWrites = 85,
+    SessionWrites = 105,
     /// Which instance of a tier a connection reaches.
     Instance = 80,
     /// Which servers an instance of a tier uses, if not all.

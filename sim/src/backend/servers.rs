@@ -119,6 +119,12 @@ impl Servers {
         self.rows[server].up
     }
 
+    /// Whether a server shares its processor among its requests.
+    #[inline]
+    pub fn shares_processor(&self, server: ServerId) -> bool {
+        matches!(self.rows[server].discipline, Discipline::ProcessorSharing { .. })
+    }
+
     /// How often a server has lost its memory.
     #[inline]
     pub fn epoch(&self, server: ServerId) -> u32 {

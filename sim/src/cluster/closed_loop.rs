@@ -5,19 +5,29 @@
 
 use super::Cluster;
 use super::event::Event;
-use super::request::{Draw, Origin, Purpose, Request};
+use super::request::{Draw, Origin, Purpose, Request, SessionWork};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::ClientId;
 use crate::population::clients::{ClientRow, Step};
 use crate::scenario::{Population, Traffic, VisitPlan};
-use crate::session::SessionPlan;
+use crate::session::{SessionPlan, StoreSession};
 use crate::session::sessions::Lookup;
+use crate::store::plan::StorePlan;
 use crate::tier::Method;
 
 /// The logical index of a draw within a client's life.
 fn name(visit: u32, click: u16, step: Step) -> u64 {
     u64::from(visit) << 20 | u64::from(click) << 4 | step as u64
+}
+
+/// What a step wants of the session store.
+fn session_work(step: Step, plan: &VisitPlan) -> SessionWork {
+    match step {
+        Step::Post => SessionWork::Login,
+        Step::Click if plan.login => SessionWork::Use,
+        Step::Begin | Step::Form | Step::Click => SessionWork::None,
+    }
 }
 
 impl<'a> Cluster<'a> {
@@ -69,7 +79,11 @@ impl<'a> Cluster<'a> {
         let (method, session, operations) = match row.step {
             Step::Begin => unreachable!("the visit has begun"),
             Step::Form => (Method::Get, None, u64::from(plan.form_token)),
-            Step::Post => (Method::Post, None, 1 + u64::from(plan.form_token)),
+            // A login under the id of a lost session writes that one's record.
+            Step::Post => {
+                let session = row.session().filter(|_| self.stored.is_some());
+                (Method::Post, session, 1 + u64::from(plan.form_token))
+            }
             Step::Click => (Method::Get, row.session(), 2 * u64::from(plan.login)),
         };
         let demand = self.step_name(id);
@@ -90,7 +104,8 @@ impl<'a> Cluster<'a> {
             Ok(connection) => {
                 self.clients.row_mut(id).set_connection(Some(connection));
                 let store_time = self.store_time(now, operations, demand);
-                let request = Request::new(now, origin, connection, method, session, demand, store_time);
+                let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
+                request.work = session_work(row.step, plan);
                 // The site's first answer to a client in the run brings the cookie.
                 let is_first = row.visit == 1
                     && match row.step {
@@ -156,26 +171,30 @@ impl<'a> Cluster<'a> {
     ) {
         let server = request.server();
         let row = *self.clients.row(id);
-        let token_known = match self.strategy.session {
-            SessionPlan::Local => {
+        let token_known = match &self.strategy.session {
+            SessionPlan::Shared { .. } => true,
+            // Copies are faster than those who fill in forms.
+            SessionPlan::Store(StoreSession { store, .. }) if !matches!(store, StorePlan::Local(_)) => true,
+            SessionPlan::Local | SessionPlan::Store(_) => {
                 server == row.form_server && self.servers.epoch(server) as u16 == row.form_epoch
             }
-            SessionPlan::Shared { .. } => true,
         };
         if let Some(counts) = self.recorder.at(now) {
             counts.logins += 1;
         }
-        if plan.form_token && !token_known {
+        if plan.form_token && !token_known || self.login_was_not_stored() {
             return self.login_failed(now, id, plan, pending);
         }
         let forked = match row.session() {
             Some(slot) => {
+                self.store_session_again(now, slot, request);
                 self.sessions.chosen_by(slot, request.route.instance);
                 self.sessions.take_over(now, slot, server, &self.servers, plan.session_idle_timeout)
             }
             None => {
                 let slot = self.sessions.create(now, server, &self.servers);
                 self.sessions.chosen_by(slot, request.route.instance);
+                self.store_session(now, slot, request);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false
             }
@@ -205,7 +224,7 @@ impl<'a> Cluster<'a> {
         match found {
             Lookup::Hit => self.click_over(now, id, pending),
             Lookup::Expired => {
-                self.sessions.end(slot);
+                self.end_session(slot);
                 self.clients.row_mut(id).set_session(None);
                 self.log_in_again(now, id, plan, pending);
             }
@@ -302,7 +321,7 @@ impl<'a> Cluster<'a> {
     ) {
         let row = *self.clients.row(id);
         if let Some(slot) = row.session() {
-            self.sessions.end(slot);
+            self.end_session(slot);
         }
         self.visit_ended(now, row.measured(), finished, row.logged_in(), row.had_loss());
         let away = self.samplers.visits[row.population()].away.duration(

@@ -45,6 +45,10 @@ impl Cluster<'_> {
                     self.crash(now, server, pending);
                 }
             }
+            kind @ FaultKind::StoreCrash { lasts, .. } => {
+                pending.at(now + lasts, Event::FaultEnds(fault).word());
+                self.store_node_changes(now, &kind, true);
+            }
         }
     }
 
@@ -52,16 +56,21 @@ impl Cluster<'_> {
         self.active_faults.retain(|&active| active != fault);
         match self.scenario.faults[fault as usize].kind {
             FaultKind::Crash { server, .. } => {
-                let still_down = self.active_faults.iter().any(|&other| {
-                    let FaultKind::Crash { server: other, .. } = self.scenario.faults[other as usize].kind;
-                    other == server
-                });
-                if !still_down {
+                let kind = self.scenario.faults[fault as usize].kind;
+                let strikes = |&other: &u32| self.scenario.faults[other as usize].kind.is_of_same_part(&kind);
+                if !self.active_faults.iter().any(strikes) {
                     self.servers.recover(server);
+                    self.store_server_changes(now, server, false);
                     if let Some(outage) = self.outages.iter_mut().rev().find(|outage| outage.server == server)
                     {
                         outage.until = now;
                     }
+                }
+            }
+            kind @ FaultKind::StoreCrash { .. } => {
+                let strikes = |&other: &u32| self.scenario.faults[other as usize].kind.is_of_same_part(&kind);
+                if !self.active_faults.iter().any(strikes) {
+                    self.store_node_changes(now, &kind, false);
                 }
             }
         }
@@ -70,6 +79,7 @@ impl Cluster<'_> {
     /// A server's processes die. Its kernel lives: it ends the connections and refuses new ones.
     fn crash<Q: PendingEvents>(&mut self, now: SimTime, server: ServerId, pending: &mut Scheduler<Q>) {
         self.servers.crash(now, server);
+        self.store_server_changes(now, server, true);
         self.recorder.level(now, server, 0, 0);
         if self.layer() == Layer::Connection {
             for slot in 0..self.connections.slots() {

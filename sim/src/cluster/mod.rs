@@ -20,6 +20,7 @@ mod route;
 mod run;
 mod script;
 mod shows;
+mod stored;
 mod story;
 
 pub use accounting::AccountingError;
@@ -50,6 +51,7 @@ use queue::Waiting;
 use request::{Connection, Request};
 use script::Script;
 use shows::KeyText;
+use stored::Stored;
 use story::Stories;
 
 /// The model of one run.
@@ -64,6 +66,8 @@ pub struct Cluster<'a> {
     servers: Servers,
     clients: Clients,
     sessions: Sessions,
+    /// The store that sessions are in, if it has a behaviour of its own.
+    stored: Option<Box<Stored>>,
     requests: Slots<Request>,
     connections: Slots<Connection>,
     sources: Vec<Source<'a>>,
@@ -140,7 +144,7 @@ impl Samplers {
             .collect();
         let demand = scenario.servers.iter().map(|server| server.capacity.service.sampler()).collect();
         let store = match &strategy.session {
-            SessionPlan::Local => none.sampler(),
+            SessionPlan::Local | SessionPlan::Store(_) => none.sampler(),
             SessionPlan::Shared { latency } => latency.sampler(),
         };
         Self { visits: Column::from_vec(visits), demand: Column::from_vec(demand), store }

@@ -8,7 +8,7 @@
 use super::Cluster;
 use super::event::Event;
 use super::open_loop::Source;
-use super::request::{Draw, Origin, Purpose, Request};
+use super::request::{Draw, Origin, Purpose, Request, SessionWork};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::ConnectionId;
@@ -202,6 +202,11 @@ impl<'a> Cluster<'a> {
                 let store_time = self.store_time(now, operations, demand);
                 let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
                 request.begins_session = begins_session;
+                request.work = match session {
+                    Some(_) => SessionWork::Use,
+                    None if begins_session => SessionWork::Login,
+                    None => SessionWork::None,
+                };
                 // Robots keep no cookies; others have one after their first line of the log.
                 let has_cookie = known && !log_client.is_bot();
                 let visitor = 1 << 63 | u64::from(source) << 32 | u64::from(record.client);
@@ -228,6 +233,14 @@ impl<'a> Cluster<'a> {
             return None;
         }
         Some(ConnectionId(slot))
+    }
+
+    /// Idle time after which the application forgets a session of a log; `None` of another source.
+    pub(super) fn log_idle_timeout(&self, source: u16) -> Option<SimDuration> {
+        match &self.sources[usize::from(source)] {
+            Source::Log(replay) => Some(replay.plan.session_idle_timeout),
+            Source::Poisson(_) => None,
+        }
     }
 
     /// The address of a client of a log.
@@ -264,11 +277,12 @@ impl<'a> Cluster<'a> {
                 self.find_session(now, slot, &request.route, plan.session_idle_timeout, plan.on_unknown_id);
             match found {
                 Lookup::Hit => return,
-                Lookup::Expired => self.sessions.end(slot),
+                Lookup::Expired => self.end_session(slot),
                 Lookup::Lost { .. } => {
                     self.log(u32::from(source)).rows[client as usize].had_loss = true;
                     self.tell_log_story(now, source, client, slot, request, &found);
                     if let Some(slot) = self.settle_lost_session(slot, plan.on_unknown_id) {
+                        self.store_session_again(now, slot, request);
                         let forked = self.sessions.take_over(
                             now,
                             slot,
@@ -314,6 +328,7 @@ impl<'a> Cluster<'a> {
     fn begin_log_session(&mut self, now: SimTime, source: u16, client: u32, request: &Request) {
         let slot = self.sessions.create(now, request.server(), &self.servers);
         self.sessions.chosen_by(slot, request.route.instance);
+        self.store_session(now, slot, request);
         self.log(u32::from(source)).rows[client as usize].session = slot;
         if let Some(counts) = self.recorder.at(now) {
             counts.created += 1;
@@ -327,7 +342,7 @@ impl<'a> Cluster<'a> {
             return;
         }
         if row.session != NONE {
-            self.sessions.end(row.session);
+            self.end_session(row.session);
         }
         self.visit_ended(row.latest, row.measured, true, row.logged_in, row.had_loss);
         let row = &mut self.log(source).rows[client as usize];

@@ -48,6 +48,8 @@ pub struct Request {
     pub session_generation: u32,
     /// Where it went last, and why: the evidence if its session turns out to be lost.
     pub route: Cut,
+    /// What it wants of the session store.
+    pub work: SessionWork,
     /// Whether its answer creates the session of its visit (log replay).
     pub begins_session: bool,
     /// Whether a server has it.
@@ -62,6 +64,19 @@ impl Request {
     pub fn server(&self) -> ServerId {
         self.route.to
     }
+}
+
+/// What a request wants of the session store, where that has a behaviour of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionWork {
+    /// Nothing.
+    None,
+    /// To create a session.
+    Login,
+    /// To read a session, and perhaps to write it.
+    Use,
+    /// To delete it.
+    Logout,
 }
 
 /// The name of a draw of service demand.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::event::Event;
-use super::request::{Draw, Origin, Purpose, Request};
+use super::request::{Draw, Origin, Purpose, Request, SessionWork};
 use super::{Cluster, Tier, evidence};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
@@ -48,6 +48,7 @@ impl Request {
                 cause: LossCause::NoAffinity,
                 instance: 0,
             },
+            work: SessionWork::None,
             begins_session: false,
             in_server: false,
             method,
@@ -186,14 +187,12 @@ impl Cluster<'_> {
     ) -> Option<Accepted> {
         let request = self.requests.get(id.0);
         let demand = self.demand(request.demand, server) + request.store_time;
+        let demand = demand + self.store_both(now, id, server);
         let accepted = self.servers.accept(now, server, id, demand);
         let due = match accepted {
             Accepted::Full | Accepted::Refused => return Some(accepted),
             Accepted::Queued => SimTime::NEVER,
-            Accepted::Started { due } => {
-                pending.at(due, Event::ServiceDone(id).word());
-                due
-            }
+            Accepted::Started { due } => self.announce(now, id, due, pending),
             Accepted::Shared { next_due } => {
                 pending.at(next_due, Event::SharedServiceDone(server).word());
                 SimTime::NEVER
@@ -224,7 +223,7 @@ impl Cluster<'_> {
     /// Time that a worker will wait for the session store, and counts the operations.
     #[inline]
     pub(super) fn store_time(&mut self, now: SimTime, operations: u64, draw: Draw) -> SimDuration {
-        if self.strategy.session == SessionPlan::Local {
+        if !matches!(self.strategy.session, SessionPlan::Shared { .. }) {
             return SimDuration::ZERO;
         }
         if let Some(counts) = self.recorder.at(now) {
@@ -250,9 +249,12 @@ impl Cluster<'_> {
             return;
         }
         let server = request.server();
+        if let Some(written) = self.store_write(now, id) {
+            self.requests.get_mut(id.0).due = written;
+            return pending.at(written, Event::ServiceDone(id).word());
+        }
         if let Some((next, due)) = self.servers.worker_done(now, server) {
-            self.requests.get_mut(next.0).due = due;
-            pending.at(due, Event::ServiceDone(next).word());
+            self.requests.get_mut(next.0).due = self.announce(now, next, due, pending);
         }
         self.request_done(now, id, server, pending);
     }
@@ -283,6 +285,9 @@ impl Cluster<'_> {
         let (present, busy) = self.servers.level(server);
         self.recorder.level(now, server, present, busy);
         self.recorder.left(now, request.entered);
+        if self.store_answers(id) {
+            return self.answered_with_error(now, id, pending);
+        }
         match self.layer() {
             Layer::Request => {
                 self.take_cookie(now, &request);
@@ -308,6 +313,7 @@ impl Cluster<'_> {
             Origin::Log { source, client } => self.log_answered(now, source, client, &request, pending),
             Origin::Script(connection) => self.script_answered(now, connection),
         }
+        self.store_tidies(id);
     }
 
     /// A request that its server's death cut off: another try, or its end.
@@ -342,7 +348,8 @@ impl Cluster<'_> {
     ) {
         let request = *self.requests.get(id.0);
         self.release(id);
-        if self.layer() == Layer::Connection && failure != Failure::QueueFull {
+        self.store_tidies(id);
+        if self.layer() == Layer::Connection && !matches!(failure, Failure::QueueFull | Failure::Store) {
             self.drop_connection(request.connection);
         }
         match request.origin {

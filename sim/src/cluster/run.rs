@@ -11,19 +11,22 @@ use super::queue::Waiting;
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
 use super::shows::KeyText;
+use super::stored::Stored;
 use super::story::Stories;
 use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
-use crate::engine::{Ladder, SimDuration, SimTime, Simulation};
+use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
 use crate::health::active::TcpChecker;
-use crate::ids::{ClientId, ServerId};
+use crate::ids::{ClientId, ServerId, StreamId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::addresses::{AddressesExhausted, NetworkDealer, place_clients};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
-use crate::scenario::{FaultKind, Program, Scenario, TierPlan, Traffic};
+use crate::scenario::{Program, Scenario, TierPlan, Traffic};
+use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
+use crate::store::StoreStreams;
 use crate::tier::proxy::ProxyDraws;
 use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy, TableSizes};
 
@@ -123,10 +126,7 @@ pub fn calendar(scenario: &Scenario, logs: &[PreparedLog]) -> Calendar {
     let duration = scenario.duration.unwrap_or(SimDuration::from_secs(of_logs));
     let end = measured_from + duration;
     let begins = scenario.faults.iter().map(|fault| measured_from + fault.at);
-    let ends = scenario.faults.iter().map(|fault| {
-        let FaultKind::Crash { lasts, .. } = fault.kind;
-        measured_from + fault.at + lasts
-    });
+    let ends = scenario.faults.iter().map(|fault| measured_from + fault.at + fault.kind.lasts());
     Calendar {
         measured_from,
         faults_from: begins.min().unwrap_or(end).min(end),
@@ -217,6 +217,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
         sessions: Sessions::default(),
+        stored: build_store(setup),
         requests: Slots::default(),
         connections: Slots::default(),
         sources,
@@ -243,6 +244,20 @@ fn cookies(plan: &TierPlan) -> Option<CookieLife> {
 }
 
 /// A tier, whose place among all is `number`.
+/// The store of a strategy that has one with a behaviour of its own.
+fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
+    let SessionPlan::Store(session) = &setup.scenario.strategies[setup.strategy].session else { return None };
+    let stream = |id| Stream::new(setup.scenario.seed, u64::from(setup.replication), id);
+    let streams = StoreStreams {
+        operation: stream(StreamId::StoreOperation),
+        copy: stream(StreamId::StoreCopy),
+        eviction: stream(StreamId::StoreEviction),
+        failover: stream(StreamId::StoreFailover),
+    };
+    let own = (stream(StreamId::SessionSize), stream(StreamId::SessionWrites));
+    Some(Box::new(Stored::new(setup.scenario, session, streams, own)))
+}
+
 fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier<'a> {
     let instances = (0..plan.instances).map(|instance| build_instance(plan, number, instance, streams));
     let instances: Vec<_> = instances.collect();

@@ -6,6 +6,7 @@ use super::request::Request;
 use super::{Cluster, evidence};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::{ClientId, ServerId};
+use crate::metrics::LossCause;
 use crate::scenario::FaultKind;
 use crate::session::sessions::{Cut, Lookup};
 use crate::session::{OnUnknownId, SessionPlan};
@@ -30,10 +31,12 @@ impl Cluster<'_> {
         on_unknown_id: OnUnknownId,
     ) -> Lookup {
         let found = match self.strategy.session {
-            SessionPlan::Local => {
-                self.sessions.look_up(now, slot, route, &self.servers, idle_timeout, on_unknown_id)
-            }
             SessionPlan::Shared { .. } => self.sessions.look_up_shared(now, slot, route.to, idle_timeout),
+            SessionPlan::Local | SessionPlan::Store(_) => self
+                .find_stored(now, slot, route, idle_timeout)
+                .unwrap_or_else(|| {
+                    self.sessions.look_up(now, slot, route, &self.servers, idle_timeout, on_unknown_id)
+                }),
         };
         if let Some(counts) = self.recorder.at(now) {
             counts.session_needed += 1;
@@ -48,7 +51,7 @@ impl Cluster<'_> {
                 counts.session_missed += 1;
                 counts.lost[cause as usize] += 1;
             }
-            if cause == crate::metrics::LossCause::ServerLost
+            if matches!(cause, LossCause::ServerLost | LossCause::StoreLost)
                 && let Some(destroyed) = destroyed_at
             {
                 self.blame_fault(slot, destroyed);
@@ -62,8 +65,11 @@ impl Cluster<'_> {
         let measured_from = self.recorder.calendar().measured_from;
         let home = self.sessions.get(slot).home;
         let fault = self.scenario.faults.iter().position(|fault| {
-            let FaultKind::Crash { server, .. } = fault.kind;
-            server == home && measured_from + fault.at == destroyed
+            let is_to_blame = match fault.kind {
+                FaultKind::Crash { server, .. } => server == home,
+                FaultKind::StoreCrash { node, .. } => (node as usize) < self.strategy.session.store_nodes(),
+            };
+            is_to_blame && measured_from + fault.at == destroyed
         });
         if let Some(fault) = fault {
             self.faults[fault].users_logged_out += 1;
@@ -75,7 +81,7 @@ impl Cluster<'_> {
     pub(super) fn settle_lost_session(&mut self, slot: u32, on_unknown_id: OnUnknownId) -> Option<u32> {
         match on_unknown_id {
             OnUnknownId::NewId => {
-                self.sessions.end(slot);
+                self.end_session(slot);
                 None
             }
             OnUnknownId::AdoptId => Some(slot),
@@ -135,8 +141,23 @@ impl Cluster<'_> {
             clock(session.created),
             clock(session.last_hit)
         );
-        let destroyed = destroyed_at.map(|at| (at, format!("at {} {home} lost its memory", clock(at))));
-        let cut = session.first_cut.map(|cut| {
+        let in_store = matches!(
+            cause,
+            LossCause::StoreLost | LossCause::StoreEvicted | LossCause::StoreStale | LossCause::StoreSwitched
+        );
+        let destroyed = destroyed_at.map(|at| {
+            let what = match cause {
+                LossCause::StoreLost => "the session store could not be asked, or lost the session".to_owned(),
+                LossCause::StoreEvicted => "the session made room for others".to_owned(),
+                LossCause::StoreStale => "the session was written, and copies of it were on their way".to_owned(),
+                LossCause::StoreSwitched => "the site began to keep sessions in another place".to_owned(),
+                LossCause::Remapped => "the store's nodes changed, and the session is looked for on another".to_owned(),
+                _ => format!("{home} lost its memory"),
+            };
+            (at, format!("at {} {what}", clock(at)))
+        });
+        // Where all servers reach the store, going to another one is no departure.
+        let cut = session.first_cut.filter(|_| !in_store).map(|cut| {
             let why = evidence::in_words(cut.reason);
             (cut.at, format!("at {} a request went to {} instead ({why})", clock(cut.at), name(cut.to)))
         });

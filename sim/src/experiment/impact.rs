@@ -5,7 +5,7 @@ use crate::engine::SimTime;
 use crate::metrics::Phase;
 use crate::metrics::measure::{Fleet, judged_windows, quantile};
 use crate::metrics::recorder::Counts;
-use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::scenario::{Fault, Scenario};
 
 /// Windows in a row that must be even for load to count as even again.
 const EVEN_IN_A_ROW: usize = 3;
@@ -49,9 +49,8 @@ pub fn impacts(scenario: &Scenario, outcome: &RunOutcome, fleet: &Fleet) -> Vec<
 }
 
 fn bounds(fault: &Fault, counts: &Counts) -> (SimTime, SimTime) {
-    let FaultKind::Crash { lasts, .. } = fault.kind;
     let from = counts.calendar.measured_from + fault.at;
-    (from, from + lasts)
+    (from, from + fault.kind.lasts())
 }
 
 /// When load was even again after `until`: the start of the first of three judged windows in a row whose peak to mean is

@@ -26,7 +26,6 @@ use crate::metrics::recorder::{Calendar, Counts};
 use crate::metrics::{Histogram, LossCause, Phase};
 use crate::population::replay::{LogError, LogOptions, PreparedLog};
 use crate::scenario::{FaultKind, Loaded, Scenario, Vary, canonical};
-use crate::session::SessionPlan;
 
 use impact::Impact;
 use summary::{
@@ -129,7 +128,7 @@ pub fn carry_out(
                 replication,
                 error,
             })?;
-            Ok(RunFindings::new(scenario, outcome, replication == 0))
+            Ok(RunFindings::new(scenario, strategy, outcome, replication == 0))
         })
         .collect();
     let findings = findings.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -169,8 +168,9 @@ struct Bins {
     busy_ns: Vec<Vec<u64>>,
 }
 
-fn fleet(scenario: &Scenario, outages: &[Outage]) -> Fleet {
+fn fleet(scenario: &Scenario, strategy: usize, outages: &[Outage]) -> Fleet {
     Fleet {
+        store_workers: scenario.strategies[strategy].session.store_workers(scenario.servers.len()),
         weights: scenario.servers.iter().map(|server| f64::from(server.weight)).collect(),
         workers: scenario
             .servers
@@ -199,9 +199,9 @@ fn windows_per_bin(calendar: &Calendar) -> usize {
 }
 
 impl RunFindings {
-    fn new(scenario: &Scenario, outcome: RunOutcome, first: bool) -> Self {
+    fn new(scenario: &Scenario, strategy: usize, outcome: RunOutcome, first: bool) -> Self {
         let counts = &outcome.counts;
-        let fleet = fleet(scenario, &outcome.outages);
+        let fleet = fleet(scenario, strategy, &outcome.outages);
         let phases = phases(&counts.calendar);
         let values = phases.iter().map(|&phase| (phase, measure::values(counts, &fleet, phase))).collect();
         let noise = phases
@@ -328,11 +328,14 @@ fn vary(scenario: &Scenario) -> &'static str {
 }
 
 fn fault_line(scenario: &Scenario, fault: &crate::scenario::Fault) -> FaultLine {
-    let FaultKind::Crash { server, lasts } = fault.kind;
+    let what = match fault.kind {
+        FaultKind::Crash { server, .. } => format!("crash of {}", scenario.servers[server.index()].name),
+        FaultKind::StoreCrash { node, .. } => format!("crash of node {node} of the session store"),
+    };
     FaultLine {
-        what: format!("crash of {}", scenario.servers[server.index()].name),
+        what,
         at_s: fault.at.as_secs_f64(),
-        until_s: (fault.at + lasts).as_secs_f64(),
+        until_s: (fault.at + fault.kind.lasts()).as_secs_f64(),
     }
 }
 
@@ -344,7 +347,7 @@ fn summarise_strategy(
     reference: Option<&[RunFindings]>,
 ) -> StrategySummary {
     let strategy = &scenario.strategies[index];
-    let fleet = fleet(scenario, &[]);
+    let fleet = fleet(scenario, index, &[]);
     let seconds = calendar.end.since(calendar.measured_from).as_secs_f64();
     let servers = (0..scenario.servers.len())
         .map(|server| {
@@ -376,10 +379,7 @@ fn summarise_strategy(
         name: strategy.name.clone(),
         balancer: strategy.balancer.clone(),
         evidence: balancer::entry(&strategy.balancer).map_or(Evidence::NotRecorded, |entry| entry.evidence),
-        session: match strategy.session {
-            SessionPlan::Local => "local".to_owned(),
-            SessionPlan::Shared { .. } => "shared".to_owned(),
-        },
+        session: strategy.session.name(),
         metrics: metrics(scenario, index, runs, reference),
         servers,
         losses,

@@ -21,12 +21,21 @@ pub enum Failure {
     QueueFull,
     /// The request waited in the balancer's queue for as long as it may: 503.
     QueueTimeout,
+    /// The application could not ask its session store: 500.
+    Store,
 }
 
 impl Failure {
     /// All reasons.
-    pub const ALL: [Self; 6] =
-        [Self::Refused, Self::Reset, Self::Dropped, Self::NoServer, Self::QueueFull, Self::QueueTimeout];
+    pub const ALL: [Self; 7] = [
+        Self::Refused,
+        Self::Reset,
+        Self::Dropped,
+        Self::NoServer,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::Store,
+    ];
 }
 
 /// The measured phases of a run and its windows.
@@ -125,6 +134,22 @@ pub struct PhaseCounts {
     pub with_loss: u64,
     /// Operations of the shared session store.
     pub store_operations: u64,
+    /// Messages by which the store kept copies.
+    pub store_messages: u64,
+    /// Their bytes, or those of sessions in cookies.
+    pub store_bytes: u64,
+    /// Time that workers waited for the store \[ns\].
+    pub store_wait_ns: u64,
+    /// Answers with an error since the store could not be asked.
+    pub store_failed: u64,
+    /// Most bytes that the store held, copies included.
+    pub store_memory_max: u64,
+    /// Service given by each node of the store \[ns\]; empty before its first operation.
+    pub store_busy_ns: Vec<u64>,
+    /// Requests that found their session as it had been some writes before.
+    pub stale: u64,
+    /// Sessions that fell back to an earlier state, or whose last writes were overwritten by such a request.
+    pub lost_writes: u64,
 }
 
 impl PhaseCounts {
@@ -149,6 +174,9 @@ impl PhaseCounts {
         self.failed.iter_mut().zip(other.failed).for_each(|(a, b)| *a += b);
         self.lost.iter_mut().zip(other.lost).for_each(|(a, b)| *a += b);
         self.latency.merge(&other.latency);
+        self.store_memory_max = self.store_memory_max.max(other.store_memory_max);
+        self.store_busy_ns.resize(self.store_busy_ns.len().max(other.store_busy_ns.len()), 0);
+        self.store_busy_ns.iter_mut().zip(&other.store_busy_ns).for_each(|(a, b)| *a += b);
         for (mine, theirs) in [
             (&mut self.served, other.served),
             (&mut self.retried, other.retried),
@@ -166,6 +194,12 @@ impl PhaseCounts {
             (&mut self.logged_in, other.logged_in),
             (&mut self.with_loss, other.with_loss),
             (&mut self.store_operations, other.store_operations),
+            (&mut self.store_messages, other.store_messages),
+            (&mut self.store_bytes, other.store_bytes),
+            (&mut self.store_wait_ns, other.store_wait_ns),
+            (&mut self.store_failed, other.store_failed),
+            (&mut self.stale, other.stale),
+            (&mut self.lost_writes, other.lost_writes),
         ] {
             *mine += theirs;
         }

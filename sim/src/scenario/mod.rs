@@ -26,7 +26,7 @@ use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, Reque
 
 pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
-pub use explain::{Resolved, canonical};
+pub use explain::{Resolved, canonical, default_options};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
@@ -50,6 +50,8 @@ pub struct Scenario {
     pub window: SimDuration,
     /// Headers and parameters of every request.
     pub request: Arc<RequestFields>,
+    /// What its sessions are like.
+    pub session: SessionLife,
     /// Populations of simulated users.
     pub populations: Vec<Population>,
     /// Replayed logs.
@@ -224,6 +226,50 @@ pub enum FaultKind {
         /// How long it stays away.
         lasts: SimDuration,
     },
+    /// A node of the session store dies. Strategies whose store has no such node notice nothing.
+    StoreCrash {
+        /// Which node: of MySQL and Redis first the primary (of each shard in turn), then its replicas; of a cache with
+        /// write-behind the cache is 0 and the database 1.
+        node: u32,
+        /// How long it stays away.
+        lasts: SimDuration,
+        /// Whether its machine loses power, and with it what was not flushed to the disk; else only its process dies.
+        power_loss: bool,
+    },
+}
+
+impl FaultKind {
+    /// How long it lasts.
+    pub fn lasts(&self) -> SimDuration {
+        match *self {
+            Self::Crash { lasts, .. } | Self::StoreCrash { lasts, .. } => lasts,
+        }
+    }
+
+    /// Whether another fault strikes the same server or node.
+    pub fn is_of_same_part(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Crash { server, .. }, Self::Crash { server: other, .. }) => server == other,
+            (Self::StoreCrash { node, .. }, Self::StoreCrash { node: other, .. }) => node == other,
+            (Self::Crash { .. } | Self::StoreCrash { .. }, _) => false,
+        }
+    }
+}
+
+/// What the site's sessions are like, wherever they live.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionLife {
+    /// The size of a session \[B\].
+    pub bytes: Distribution,
+    /// The share of clicks that write their session; all clicks read it.
+    pub writes: f64,
+}
+
+impl Default for SessionLife {
+    /// 4 kB on average, which is an assumption, and a write at each click, as PHP and Tomcat without care do.
+    fn default() -> Self {
+        Self { bytes: Distribution::Lognormal { mean: 4_096.0, cv: 1.0 }, writes: 1.0 }
+    }
 }
 
 /// One way to run the site.

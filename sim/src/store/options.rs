@@ -4,7 +4,7 @@
 //! Options that have no effect beside others (how a replica lags where there is none) are not shown, and so are not known.
 
 use super::plan::{
-    AppendFsync, AtSwitch, CookiePlan, FlushLog, HybridPlan, KeyDistribution, LocalPlan, MaxmemoryPolicy,
+    AppendFsync, AtSwitch, CookiePlan, FlushLog, HybridRule, KeyDistribution, LocalPlan, MaxmemoryPolicy,
     MemcachedPlan, MysqlPlan, ReadFrom, RedisFailover, RedisPlan, StorePlan, TomcatPlan, WriteBehindPlan,
 };
 use crate::engine::{Distribution, SimDuration};
@@ -65,7 +65,7 @@ fn choose<T: Copy + PartialEq>(
 }
 
 const NETWORK: (&str, &str) = ("network", "time to the store, one way");
-const ASSUMED_NETWORK: SimDuration = SimDuration::from_micros(250);
+const ASSUMED_NETWORK: SimDuration = SimDuration(250_000);
 
 fn exponential(mean: f64) -> Distribution {
     Distribution::Exponential { mean }
@@ -303,7 +303,7 @@ impl MemcachedPlan {
         v.flag("remove_failed_servers", meaning, &mut self.remove_failed_servers);
         v.bytes("memory", "memory of a node for items (`-m`)", &mut self.memory);
         v.factor("factor", "growth of chunk sizes (`-f`)", &mut self.factor);
-        let meaning = "smallest space for key, flags and value \\[B\\] (`-n`)";
+        let meaning = "bytes of the smallest space for key, flags and value (`-n`)";
         v.whole("chunk_min", meaning, &mut self.chunk_min, (1, 1 << 19));
         v.whole("threads", "worker threads (`-t`)", &mut self.threads, (1, 128));
         v.law("operation", "time that an operation takes (assumed)", &mut self.operation);
@@ -363,12 +363,14 @@ impl WriteBehindPlan {
     }
 }
 
-impl HybridPlan {
-    /// The article's rule, with a store of its defaults.
-    pub fn new(store: StorePlan) -> Self {
-        Self { threshold: 2_000, resume: 2_000, at_switch: AtSwitch::Forget, store }
+impl Default for HybridRule {
+    /// The rule of thumb.
+    fn default() -> Self {
+        Self { threshold: 2_000, resume: 2_000, at_switch: AtSwitch::Forget }
     }
+}
 
+impl HybridRule {
     /// Shows the rule's own options.
     pub fn options(&mut self, v: &mut dyn StoreOptionVisitor) {
         let meaning = "active connections above which sessions are kept in the store";

@@ -62,6 +62,11 @@ impl StorePlan {
         }
     }
 
+    /// Whether it can be out of reach.
+    pub fn can_fail(&self) -> bool {
+        self.nodes() > 0
+    }
+
     /// Whether a session is in the memory of servers, so that where a request is routed decides whether it is found.
     pub fn is_on_servers(&self) -> bool {
         matches!(self, Self::Local(_) | Self::TomcatDelta(_) | Self::TomcatBackup(_))
@@ -288,17 +293,15 @@ pub struct WriteBehindPlan {
     pub network: SimDuration,
 }
 
-/// The store that a site switches to when it is busy: the article's rule.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HybridPlan {
+/// When a site keeps sessions in a store and when in its servers' memory: the article's rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HybridRule {
     /// Active connections above which sessions are kept in the store.
     pub threshold: u32,
     /// Active connections at or below which they are kept in the servers' memory again; at most `threshold`.
     pub resume: u32,
     /// What becomes of sessions when the place changes.
     pub at_switch: AtSwitch,
-    /// The store.
-    pub store: StorePlan,
 }
 
 /// What becomes of sessions that are not where sessions are kept now.

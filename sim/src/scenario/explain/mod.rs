@@ -2,6 +2,7 @@
 //! gives the same scenario again and two files that mean the same come out the same.
 
 mod programs;
+mod session;
 
 use std::fmt::{self, Write};
 use std::net::IpAddr;
@@ -10,7 +11,9 @@ use crate::backend::{Capacity, Discipline};
 use crate::balancer;
 use crate::engine::SimDuration;
 use crate::population::{AddressPlan, SitePages, UsersPerAddress};
-use crate::session::{OnUnknownId, SessionPlan};
+use crate::session::OnUnknownId;
+
+pub use session::default_options;
 use crate::tier::{RequestFields, Value};
 
 use super::presets::{self, PresetEntry, PresetKind};
@@ -125,6 +128,7 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     d.line("vary", text(vary));
     d.line("window", duration(scenario.window));
     show_request(d, &scenario.request);
+    session::show_life(d, &scenario.session);
     for (i, population) in scenario.populations.iter().enumerate() {
         show_population(d, population, visit_presets.map(|presets| presets.get(i).copied().flatten()));
     }
@@ -142,6 +146,11 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
             FaultKind::Crash { server, lasts } => {
                 let server = text(&scenario.servers[server.index()].name);
                 d.line("crash", format!("{{ server = {server}, lasts = {} }}", duration(lasts)));
+            }
+            FaultKind::StoreCrash { node, lasts, power_loss } => {
+                let lasts = duration(lasts);
+                let crash = format!("{{ node = {node}, lasts = {lasts}, power_loss = {power_loss} }}");
+                d.line("store_crash", crash);
             }
         }
     }
@@ -312,13 +321,7 @@ fn show_capacity(capacity: &Capacity) -> String {
 fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, comments: bool) {
     d.header("[[strategy]]");
     d.line("name", text(&strategy.name));
-    let session = match &strategy.session {
-        SessionPlan::Local => "{ local = {} }".into(),
-        SessionPlan::Shared { latency } => {
-            format!("{{ shared = {{ latency = {} }} }}", show_distribution(latency, Quantity::Time))
-        }
-    };
-    d.line("session", session);
+    session::show_session(d, strategy);
     for tier in &strategy.tiers {
         d.line("instances", tier.instances);
         if let Some(check) = tier.tcp_check {
