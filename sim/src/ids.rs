@@ -98,6 +98,12 @@ pub enum StreamId {
     RequestValues = 41,
     /// The noise floor: what uniform random choice would give.
     NoiseFloor = 16,
+    /// When leases and temporary addresses change, and to what.
+    Leases = 48,
+    /// When users are handed over to another address, and to which.
+    HandOvers = 49,
+    /// Which of several addresses a connection comes from.
+    ConnectionAddress = 50,
     /// Cases of the live arm of the conformance suite.
     LiveCases = 64,
     /// Service of operations of a session store.

@@ -102,6 +102,8 @@ pub enum Cost {
     Table,
     /// Arithmetic, and an entry of a table: the same for any number, or nearly.
     Arithmetic,
+    /// Dependent steps of arithmetic, as many as the logarithm of the number says.
+    Steps,
     /// A few random draws: the same for any number.
     Draws,
     /// A search on a ring of sorted points.
@@ -118,7 +120,9 @@ impl Properties {
     pub fn budget_ns(&self, servers: usize) -> Option<f64> {
         match (servers, self.cost) {
             (16, Cost::Table | Cost::Arithmetic) => Some(30.0),
-            (1_000, Cost::Table | Cost::Arithmetic | Cost::Draws | Cost::Ring | Cost::Tree) => Some(200.0),
+            (1_000, Cost::Table | Cost::Arithmetic | Cost::Steps | Cost::Draws | Cost::Ring | Cost::Tree) => {
+                Some(200.0)
+            }
             _ => None,
         }
     }
@@ -165,6 +169,7 @@ impl fmt::Display for Cost {
         f.write_str(match self {
             Self::Table => "table",
             Self::Arithmetic => "arithmetic",
+            Self::Steps => "steps",
             Self::Draws => "draws",
             Self::Ring => "ring",
             Self::Tree => "tree",

@@ -11,8 +11,8 @@ use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::ClientId;
 use crate::population::clients::{ClientRow, Step};
 use crate::scenario::{Population, Traffic, VisitPlan};
+use crate::session::sessions::{Cut, Lookup};
 use crate::session::{SessionPlan, StoreSession};
-use crate::session::sessions::Lookup;
 use crate::store::plan::StorePlan;
 use crate::tier::Method;
 
@@ -88,15 +88,15 @@ impl<'a> Cluster<'a> {
         };
         let demand = self.step_name(id);
         let origin = Origin::Client(id);
-        let address = self.clients.address(id);
         self.recorder.ledger.requests_issued += 1;
         let rules = &self.scenario.populations[row.population().index()].connection;
-        let connection = match self.reuse_connection(now, row.connection(), method) {
+        let kept = self.standing_connection(now, id, row.connection(), demand.index);
+        let connection = match self.reuse_connection(now, kept, method) {
             Ok(Some(connection)) => Ok(connection),
             Ok(None) => {
-                let port = self.clients.next_port(id);
-                let worker = (u64::from(id.0), u64::from(row.visit) << 16 | u64::from(port));
-                self.open_connection(now, origin, address, port, worker, rules)
+                let source = self.clients.source(id, now, demand.index);
+                let worker = (u64::from(id.0), u64::from(row.visit) << 16 | u64::from(source.port));
+                self.open_connection(now, origin, source, worker, rules)
             }
             Err(failure) => Err(failure),
         };
@@ -114,7 +114,7 @@ impl<'a> Cluster<'a> {
                         Step::Begin | Step::Post => false,
                     };
                 let cookie = (!is_first).then_some(u64::from(id.0));
-                self.send(now, request, address, cookie, pending);
+                self.send(now, request, cookie, pending);
             }
             Err(failure) => {
                 self.clients.row_mut(id).set_connection(None);
@@ -169,7 +169,7 @@ impl<'a> Cluster<'a> {
         request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
-        let server = request.server();
+        let Cut { to: server, from, instance, .. } = request.route;
         let row = *self.clients.row(id);
         let token_known = match &self.strategy.session {
             SessionPlan::Shared { .. } => true,
@@ -188,12 +188,12 @@ impl<'a> Cluster<'a> {
         let forked = match row.session() {
             Some(slot) => {
                 self.store_session_again(now, slot, request);
-                self.sessions.chosen_by(slot, request.route.instance);
-                self.sessions.take_over(now, slot, server, &self.servers, plan.session_idle_timeout)
+                self.sessions.chosen_by(slot, instance);
+                self.sessions.take_over(now, slot, server, from, &self.servers, plan.session_idle_timeout)
             }
             None => {
-                let slot = self.sessions.create(now, server, &self.servers);
-                self.sessions.chosen_by(slot, request.route.instance);
+                let slot = self.sessions.create(now, server, from, &self.servers);
+                self.sessions.chosen_by(slot, instance);
                 self.store_session(now, slot, request);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false

@@ -1,7 +1,5 @@
 //! The connections of clients: opened, used again, kept alive, closed.
 
-use std::net::IpAddr;
-
 use super::Cluster;
 use super::event::Event;
 use super::request::{Connection, Origin};
@@ -10,6 +8,7 @@ use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
+use crate::population::Source;
 use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::tier::{Forwarded, Layer, Method, Open, Reason, Segment, Ties};
 
@@ -49,8 +48,8 @@ impl Cluster<'_> {
         Ok(Some(id))
     }
 
-    /// Opens a connection from `address`:`port` for a first request. `worker` names the draws of the instance that it reaches
-    /// and of the worker process that accepts it there.
+    /// Opens a connection for a first request. `worker` names the draws of the instance that it reaches and of the worker
+    /// process that accepts it there.
     ///
     /// # Errors
     /// Nobody accepts it.
@@ -58,11 +57,11 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         origin: Origin,
-        address: IpAddr,
-        port: u16,
+        source: Source,
         worker: (u64, u64),
         rules: &ConnectionRules,
     ) -> Result<ConnectionId, Failure> {
+        let layer = self.layer();
         let mut row = Connection {
             owner: origin,
             flow: NO_FLOW,
@@ -70,7 +69,9 @@ impl Cluster<'_> {
             server: ServerId(0),
             reason: Reason::NoneUsable,
             requests: 1,
-            port,
+            address: if layer == Layer::Connection { source.peer } else { source.user },
+            link: source.link,
+            port: source.port,
             instance: 0,
             worker: 0,
             open: true,
@@ -81,11 +82,11 @@ impl Cluster<'_> {
         if instances > 1 {
             row.instance = self.streams.instance.below(instances as u64, worker.0, worker.1) as u16;
         }
-        match self.layer() {
+        match layer {
             Layer::Connection => {
                 let open = Open {
-                    address,
-                    port,
+                    address: row.address,
+                    port: row.port,
                     key: &[],
                     method: Method::Get,
                     worker: 0,
@@ -189,7 +190,7 @@ impl Cluster<'_> {
     }
 
     /// A connection is gone without another segment.
-    fn forget_connection(&mut self, id: ConnectionId) {
+    pub(super) fn forget_connection(&mut self, id: ConnectionId) {
         self.connections.get_mut(id.0).open = false;
         self.connections.remove(id.0);
     }

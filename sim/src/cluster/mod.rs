@@ -4,6 +4,7 @@
 //! accounts and returns what happened.
 
 pub mod accounting;
+mod address;
 mod closed_loop;
 mod connection;
 mod cookies;
@@ -35,8 +36,8 @@ use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
 use crate::health::active::TcpChecker;
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
-use crate::population::PageSampler;
 use crate::population::clients::Clients;
+use crate::population::{AddressStreams, PageSampler};
 use crate::scenario::{Keys, Scenario, Strategy, Traffic, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
@@ -44,6 +45,7 @@ use crate::slots::Slots;
 use crate::table::Column;
 use crate::tier::Instance;
 
+use address::AddressTie;
 use cookies::CookieJars;
 use event::Event;
 use open_loop::Source;
@@ -90,6 +92,8 @@ struct Tier<'a> {
     waiting: Waiting,
     /// Whether its instances remember clients.
     remembers: bool,
+    /// What of a client's address ties it to a server, if anything does.
+    address_tie: Option<AddressTie>,
     /// Worker processes of each instance.
     workers: u16,
     /// What it is given of a request, beside the address.
@@ -169,8 +173,7 @@ struct Streams {
     balancer: Stream,
     instance: Stream,
     subset: Stream,
-    addresses: Stream,
-    users: Stream,
+    addresses: AddressStreams,
     pages: Stream,
     request_values: Stream,
 }
@@ -199,8 +202,14 @@ impl Streams {
             balancer: stream(behaviour, StreamId::Balancer),
             instance: stream(behaviour, StreamId::Instance),
             subset: stream(behaviour, StreamId::Subset),
-            addresses: stream(population, StreamId::Addresses),
-            users: stream(population, StreamId::UsersPerAddress),
+            addresses: AddressStreams {
+                users: stream(population, StreamId::UsersPerAddress),
+                addresses: stream(population, StreamId::Addresses),
+                leases: stream(population, StreamId::Leases),
+                hand_overs: stream(behaviour, StreamId::HandOvers),
+                connections: stream(behaviour, StreamId::ConnectionAddress),
+                measured_from: SimTime::ZERO + scenario.warmup,
+            },
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
         }

@@ -64,17 +64,17 @@ impl Cluster<'_> {
 
         let which = self.streams.arrivals.below(u64::from(clients), u64::from(source), 2 * number + 1);
         let client = ClientId(first.0 + which as u32);
-        let (address, port) = (self.clients.address(client), self.clients.next_port(client));
+        let from = self.clients.source(client, now, number);
         let origin = Origin::Poisson;
         self.recorder.ledger.requests_issued += 1;
-        match self.open_connection(now, origin, address, port, (u64::from(source) << 32, number), rules) {
+        match self.open_connection(now, origin, from, (u64::from(source) << 32, number), rules) {
             Ok(connection) => {
                 let demand =
                     Draw { entity: 1 << 40 | u64::from(source), index: number, purpose: Purpose::Arrival };
                 let none = SimDuration::ZERO;
                 let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
                 // Who sends single requests has been here before.
-                self.send(now, request, address, Some(u64::from(client.0)), pending);
+                self.send(now, request, Some(u64::from(client.0)), pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }

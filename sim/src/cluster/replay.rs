@@ -7,11 +7,12 @@
 
 use super::Cluster;
 use super::event::Event;
-use super::open_loop::Source;
+use super::open_loop;
 use super::request::{Draw, Origin, Purpose, Request, SessionWork};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::ConnectionId;
+use crate::population::Source;
 use crate::population::replay::{LogMethod, PreparedLog, RecordReader, ReplayedRequest, VisitTracker};
 use crate::scenario::LogSource;
 use crate::session::sessions::Lookup;
@@ -127,8 +128,8 @@ impl<'a> LogReplay<'a> {
 impl<'a> Cluster<'a> {
     fn log(&mut self, source: u32) -> &mut LogReplay<'a> {
         match &mut self.sources[source as usize] {
-            Source::Log(replay) => replay,
-            Source::Poisson(_) => unreachable!("the source is a log"),
+            open_loop::Source::Log(replay) => replay,
+            open_loop::Source::Poisson(_) => unreachable!("the source is a log"),
         }
     }
 
@@ -187,7 +188,8 @@ impl<'a> Cluster<'a> {
                     + self.streams.connection.below(64_512, u64::from(record.client), u64::from(port_counter))
                         as u16;
                 let worker = (u64::from(record.client), 1 << 32 | u64::from(port_counter));
-                self.open_connection(now, origin, log_client.address, port, worker, &plan.connection)
+                let source = Source::of(log_client.address, port);
+                self.open_connection(now, origin, source, worker, &plan.connection)
             }
             Err(failure) => Err(failure),
         };
@@ -211,7 +213,7 @@ impl<'a> Cluster<'a> {
                 let has_cookie = known && !log_client.is_bot();
                 let visitor = 1 << 63 | u64::from(source) << 32 | u64::from(record.client);
                 let cookie = has_cookie.then_some(visitor);
-                self.send(now, request, log_client.address, cookie, pending);
+                self.send(now, request, cookie, pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }
@@ -238,14 +240,9 @@ impl<'a> Cluster<'a> {
     /// Idle time after which the application forgets a session of a log; `None` of another source.
     pub(super) fn log_idle_timeout(&self, source: u16) -> Option<SimDuration> {
         match &self.sources[usize::from(source)] {
-            Source::Log(replay) => Some(replay.plan.session_idle_timeout),
-            Source::Poisson(_) => None,
+            open_loop::Source::Log(replay) => Some(replay.plan.session_idle_timeout),
+            open_loop::Source::Poisson(_) => None,
         }
-    }
-
-    /// The address of a client of a log.
-    pub(super) fn log_address(&mut self, source: u16, client: u32) -> std::net::IpAddr {
-        self.log(u32::from(source)).log.clients()[client as usize].address
     }
 
     pub(super) fn forget_log_connection(&mut self, source: u16, client: u32, id: ConnectionId) {
@@ -280,13 +277,14 @@ impl<'a> Cluster<'a> {
                 Lookup::Expired => self.end_session(slot),
                 Lookup::Lost { .. } => {
                     self.log(u32::from(source)).rows[client as usize].had_loss = true;
-                    self.tell_log_story(now, source, client, slot, request, &found);
+                    self.tell_log_story(now, client, slot, request, &found);
                     if let Some(slot) = self.settle_lost_session(slot, plan.on_unknown_id) {
                         self.store_session_again(now, slot, request);
                         let forked = self.sessions.take_over(
                             now,
                             slot,
                             request.server(),
+                            request.route.from,
                             &self.servers,
                             plan.session_idle_timeout,
                         );
@@ -326,7 +324,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn begin_log_session(&mut self, now: SimTime, source: u16, client: u32, request: &Request) {
-        let slot = self.sessions.create(now, request.server(), &self.servers);
+        let slot = self.sessions.create(now, request.server(), request.route.from, &self.servers);
         self.sessions.chosen_by(slot, request.route.instance);
         self.store_session(now, slot, request);
         self.log(u32::from(source)).rows[client as usize].session = slot;
@@ -355,7 +353,7 @@ impl<'a> Cluster<'a> {
     /// Ends the visits that had been idle for longer than the gap when the run ended.
     pub(super) fn end_idle_log_visits(&mut self, end: SimTime) {
         for source in 0..self.sources.len() as u32 {
-            let Source::Log(replay) = &self.sources[source as usize] else { continue };
+            let open_loop::Source::Log(replay) = &self.sources[source as usize] else { continue };
             let gap: SimDuration = replay.plan.visit_gap;
             let over: Vec<u32> = replay
                 .rows

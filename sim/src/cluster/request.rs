@@ -1,5 +1,7 @@
 //! Requests in flight and open connections.
 
+use std::net::IpAddr;
+
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::{ClientId, ConnectionId, ServerId};
 use crate::session::sessions::Cut;
@@ -118,6 +120,10 @@ pub struct Connection {
     pub reason: Reason,
     /// Requests that it has carried.
     pub requests: u32,
+    /// Where it comes from, as the instance sees it.
+    pub address: IpAddr,
+    /// The state of its client's network when it was opened.
+    pub link: u32,
     /// The source port.
     pub port: u16,
     /// The instance of the tier that it reached.

@@ -1,6 +1,6 @@
 //! The way of a request: tier instance, server and back.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::event::Event;
 use super::request::{Draw, Origin, Purpose, Request, SessionWork};
@@ -43,6 +43,7 @@ impl Request {
             session_generation: 0,
             route: Cut {
                 at: now,
+                from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 to: ServerId(0),
                 reason: Reason::NoneUsable,
                 cause: LossCause::NoAffinity,
@@ -75,7 +76,6 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         mut request: Request,
-        address: IpAddr,
         cookie: Option<u64>,
         pending: &mut Scheduler<Q>,
     ) -> RequestId {
@@ -83,6 +83,7 @@ impl Cluster<'_> {
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
         request.route.instance = connection.instance;
+        request.route.from = connection.address;
         let id = RequestId(self.requests.insert(request));
         match self.layer() {
             Layer::Connection => {
@@ -91,14 +92,14 @@ impl Cluster<'_> {
                 self.attempt(now, id, decision, pending);
             }
             Layer::Request => {
-                self.write_keys(request.origin, request.demand, address, cookie);
+                self.write_keys(request.origin, request.demand, connection.address, cookie);
                 let Tier { instances, key_text, cookies, .. } = &mut self.tiers[0];
                 // A browser that keeps no cookies has no number either.
                 let jars = cookies.as_ref().filter(|_| cookie.is_some());
                 let cookie = jars.and_then(|jars| jars.server(now, request.origin));
                 let ties = Ties { cookie, sample: &key_text.stick, ..Ties::NONE };
                 let open = Open {
-                    address,
+                    address: connection.address,
                     port: connection.port,
                     key: &key_text.hash,
                     method,
@@ -131,18 +132,22 @@ impl Cluster<'_> {
                 }
                 return self.give_up(now, id, Failure::NoServer, pending);
             };
+            let reason = decision.reason;
             let request = self.requests.get(id.0);
-            let (flow, instance) = (request.flow, request.route.instance);
+            let (flow, from, instance) = (request.flow, request.route.from, request.route.instance);
             let generation = request.session_generation;
             // A session of a log's client may have ended while a retry was under way.
             let session = request.session.filter(|&slot| self.sessions.get(slot).generation == generation);
-            let split = session.is_some_and(|slot| self.is_split(slot, instance, decision.reason));
-            let cause = evidence::departure_cause(decision.reason, self.tiers[0].remembers, split);
-            let route = Cut { at: now, to: server, reason: decision.reason, cause, instance };
-            self.requests.get_mut(id.0).route = route;
+            let split = session.is_some_and(|slot| self.is_split(slot, instance, reason));
+            let cause = evidence::departure_cause(reason, self.tiers[0].remembers, split);
+            let mut route = Cut { at: now, from, to: server, reason, cause, instance };
             if let Some(slot) = session {
+                if self.sessions.get(slot).home != server && self.address_made_leave(now, slot, &route) {
+                    route.cause = LossCause::AddressChanged;
+                }
                 self.sessions.routed(slot, &self.servers, route);
             }
+            self.requests.get_mut(id.0).route = route;
             if let Some(counts) = self.recorder.at(now) {
                 counts.retried += u64::from(decision.attempt > 1);
                 counts.connections[server.index()] += u64::from(layer == Layer::Request);

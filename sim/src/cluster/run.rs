@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
+use super::address::AddressTie;
 use super::cookies::CookieJars;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
@@ -19,10 +20,10 @@ use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
 use crate::health::active::TcpChecker;
 use crate::ids::{ClientId, ServerId, StreamId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
-use crate::population::addresses::{AddressesExhausted, NetworkDealer, place_clients};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
-use crate::scenario::{Program, Scenario, TierPlan, Traffic};
+use crate::population::{AddressSpace, AddressesExhausted};
+use crate::scenario::{Population, Program, Scenario, TierPlan, Traffic};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
@@ -163,21 +164,15 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     if total >= u64::from(MAX_SLOTS) {
         return Err(RunError::TooManyClients { clients: total });
     }
-    let mut dealer = NetworkDealer::new(streams.addresses);
-    scenario.populations.iter().flat_map(|p| &p.address.fixed).for_each(|&address| dealer.reserve(address));
-    scenario.scripted_clients.iter().for_each(|client| dealer.reserve(client.address));
+    let mut space = AddressSpace::new(streams.addresses.addresses);
+    let fixed = scenario.populations.iter().flat_map(|population| population.address.fixed.iter().copied());
+    let scripted = scenario.scripted_clients.iter().map(|client| client.address);
+    let logged = logs.iter().flat_map(|log| log.clients().iter().map(|client| client.address));
+    fixed.chain(scripted).chain(logged).for_each(|address| space.reserve(address));
     let mut clients = Clients::new();
     let mut firsts = Vec::new();
-    for (number, population) in scenario.populations.iter().enumerate() {
-        let places = place_clients(
-            &population.address,
-            population.clients,
-            number as u64,
-            &streams.users,
-            &streams.addresses,
-            &mut dealer,
-        )?;
-        firsts.push(clients.add_population(&places));
+    for Population { address, clients: count, .. } in &scenario.populations {
+        firsts.push(clients.add_population(address, *count, &streams.addresses, &mut space)?);
     }
     let mut sources = Vec::new();
     for (population, &first_client) in scenario.populations.iter().zip(&firsts) {
@@ -278,6 +273,7 @@ fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Str
         waiting: Waiting::new(&instances),
         instances,
         remembers,
+        address_tie: AddressTie::of(plan),
         workers,
         keys: &plan.keys,
         key_text: KeyText::default(),

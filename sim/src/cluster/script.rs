@@ -11,6 +11,7 @@ use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
+use crate::population::Source;
 use crate::scenario::{ClosedBy, ConnectionRules, ScriptedClient};
 use crate::tier::{Instance, Method, Reason};
 
@@ -138,16 +139,16 @@ impl<'a> Cluster<'a> {
         let state = self.balancer_state(now, step.client);
         let remembered = self.remembered(now, step.client);
         let origin = Origin::Script(step.connection);
-        let address = step.client.address;
+        let source = Source::of(step.client.address, step.port);
         let name = (1 << 41 | u64::from(step.connection), 0);
         self.recorder.ledger.requests_issued += 1;
-        match self.open_connection(now, origin, address, step.port, name, &HELD) {
+        match self.open_connection(now, origin, source, name, &HELD) {
             Ok(connection) => {
                 self.script.connections[step.connection as usize] = Some(connection);
                 let demand = Draw { entity: name.0, index: 0, purpose: Purpose::Arrival };
                 let none = SimDuration::ZERO;
                 let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
-                let id = self.send(now, request, address, None, pending);
+                let id = self.send(now, request, None, pending);
                 let request = *self.requests.get(id.0);
                 self.connections.get_mut(connection.0).server = request.server();
                 let reason = self.trace_reason(request.route.reason, remembered);

@@ -257,7 +257,9 @@ impl Cluster<'_> {
                 reply
             }
             (SessionWork::Logout, Some(record)) => stored.store.remove(&access, record),
-            (SessionWork::None | SessionWork::Use | SessionWork::Login | SessionWork::Logout, _) => return None,
+            (SessionWork::None | SessionWork::Use | SessionWork::Login | SessionWork::Logout, _) => {
+                return None;
+            }
         };
         if reply.found == Found::Failed {
             let step = stored.step(id);

@@ -1,7 +1,5 @@
 //! What becomes of lost sessions, and some losses told as short stories.
 
-use std::net::IpAddr;
-
 use super::request::Request;
 use super::{Cluster, evidence};
 use crate::engine::{SimDuration, SimTime};
@@ -32,11 +30,11 @@ impl Cluster<'_> {
     ) -> Lookup {
         let found = match self.strategy.session {
             SessionPlan::Shared { .. } => self.sessions.look_up_shared(now, slot, route.to, idle_timeout),
-            SessionPlan::Local | SessionPlan::Store(_) => self
-                .find_stored(now, slot, route, idle_timeout)
-                .unwrap_or_else(|| {
+            SessionPlan::Local | SessionPlan::Store(_) => {
+                self.find_stored(now, slot, route, idle_timeout).unwrap_or_else(|| {
                     self.sessions.look_up(now, slot, route, &self.servers, idle_timeout, on_unknown_id)
-                }),
+                })
+            }
         };
         if let Some(counts) = self.recorder.at(now) {
             counts.session_needed += 1;
@@ -97,7 +95,7 @@ impl Cluster<'_> {
         found: &Lookup,
     ) {
         if self.stories.told.len() < self.stories.wanted {
-            let address = self.clients.address(client);
+            let address = request.route.from;
             let row = self.clients.row(client);
             let who = format!(
                 "client {} ({address}, visit {}, click {} of {})",
@@ -113,14 +111,13 @@ impl Cluster<'_> {
     pub(super) fn tell_log_story(
         &mut self,
         now: SimTime,
-        source: u16,
         client: u32,
         slot: u32,
         request: &Request,
         found: &Lookup,
     ) {
         if self.stories.told.len() < self.stories.wanted {
-            let address: IpAddr = self.log_address(source, client);
+            let address = request.route.from;
             self.tell(now, &format!("log client {client} ({address})"), slot, request, found);
         }
     }
@@ -147,11 +144,17 @@ impl Cluster<'_> {
         );
         let destroyed = destroyed_at.map(|at| {
             let what = match cause {
-                LossCause::StoreLost => "the session store could not be asked, or lost the session".to_owned(),
+                LossCause::StoreLost => {
+                    "the session store could not be asked, or lost the session".to_owned()
+                }
                 LossCause::StoreEvicted => "the session made room for others".to_owned(),
-                LossCause::StoreStale => "the session was written, and copies of it were on their way".to_owned(),
+                LossCause::StoreStale => {
+                    "the session was written, and copies of it were on their way".to_owned()
+                }
                 LossCause::StoreSwitched => "the site began to keep sessions in another place".to_owned(),
-                LossCause::Remapped => "the store's nodes changed, and the session is looked for on another".to_owned(),
+                LossCause::Remapped => {
+                    "the store's nodes changed, and the session is looked for on another".to_owned()
+                }
                 _ => format!("{home} lost its memory"),
             };
             (at, format!("at {} {what}", clock(at)))
@@ -159,7 +162,13 @@ impl Cluster<'_> {
         // Where all servers reach the store, going to another one is no departure.
         let cut = session.first_cut.filter(|_| !in_store).map(|cut| {
             let why = evidence::in_words(cut.reason);
-            (cut.at, format!("at {} a request went to {} instead ({why})", clock(cut.at), name(cut.to)))
+            let from = match cut.cause {
+                LossCause::AddressChanged => {
+                    format!(" from {}, no longer {},", cut.from, session.last_address)
+                }
+                _ => String::new(),
+            };
+            (cut.at, format!("at {} a request{from} went to {} instead ({why})", clock(cut.at), name(cut.to)))
         });
         let mut chain: Vec<_> = destroyed.into_iter().chain(cut).collect();
         chain.sort_by_key(|(at, _)| *at);

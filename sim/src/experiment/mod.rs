@@ -332,11 +332,7 @@ fn fault_line(scenario: &Scenario, fault: &crate::scenario::Fault) -> FaultLine 
         FaultKind::Crash { server, .. } => format!("crash of {}", scenario.servers[server.index()].name),
         FaultKind::StoreCrash { node, .. } => format!("crash of node {node} of the session store"),
     };
-    FaultLine {
-        what,
-        at_s: fault.at.as_secs_f64(),
-        until_s: (fault.at + fault.kind.lasts()).as_secs_f64(),
-    }
+    FaultLine { what, at_s: fault.at.as_secs_f64(), until_s: (fault.at + fault.kind.lasts()).as_secs_f64() }
 }
 
 fn summarise_strategy(

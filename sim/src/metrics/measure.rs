@@ -324,8 +324,7 @@ mod tests {
 
     #[test]
     fn two_survivors_are_even_but_overloaded() {
-        let fleet =
-            Fleet { outages: vec![(1, at(40), at(60))], weights: vec![1.0; 3], ..fleet(Vec::new()) };
+        let fleet = Fleet { outages: vec![(1, at(40), at(60))], weights: vec![1.0; 3], ..fleet(Vec::new()) };
         let shares = fleet.shares(at(40), at(60));
         assert_eq!(shares, [1.0, 0.0, 1.0]);
         let even = Fairness::of(&[50.0, 0.0, 50.0], &shares).unwrap();

@@ -2,6 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::addresses::{Place, place_clients};
+use super::origin::Origin;
+use super::{AddressPlan, AddressSpace, AddressStreams, AddressesExhausted, Since, Source};
+use crate::engine::SimTime;
 use crate::ids::{ClientId, ConnectionId, PopulationId, ServerId};
 use crate::table::Column;
 
@@ -26,7 +30,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(32))]
 pub struct ClientRow {
-    /// An IPv4 address as a number, or the place of another address in [`Clients::other_addresses`].
+    /// An IPv4 address as a number, the place of a fixed address, or the home whose address changes.
     address: u32,
     /// Visits begun so far; the current visit's number, from 1.
     pub visit: u32,
@@ -54,10 +58,13 @@ pub struct ClientRow {
 
 const _: () = assert!(size_of::<ClientRow>() == 32);
 
-const OTHER_ADDRESS: u8 = 1;
+/// The address is that of a place in [`AddressPlan::fixed`].
+const FIXED: u8 = 1;
 const LOGGED_IN: u8 = 2;
 const HAD_LOSS: u8 = 4;
 const MEASURED: u8 = 8;
+/// The address is not always the same: the population's origin knows it.
+const MOVES: u8 = 16;
 
 impl ClientRow {
     /// The connection that is open, if any.
@@ -97,7 +104,7 @@ impl ClientRow {
         self.click = 0;
         self.clicks = clicks;
         self.logins_again = 0;
-        self.flags &= OTHER_ADDRESS;
+        self.flags &= FIXED | MOVES;
         if measured {
             self.flags |= MEASURED;
         }
@@ -130,46 +137,64 @@ impl ClientRow {
 }
 
 /// All closed-loop clients.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Clients {
     rows: Column<ClientId, ClientRow>,
-    /// Addresses that are not IPv4.
-    other_addresses: Vec<IpAddr>,
-    /// Source ports that each client of a population may use.
-    ports_per_client: Vec<u16>,
+    populations: Vec<OfPopulation>,
+}
+
+/// What the rows of a population have in common.
+#[derive(Debug)]
+struct OfPopulation {
+    /// Its first client.
+    first: ClientId,
+    /// Source ports that each client may use.
+    ports_per_client: u16,
+    /// Addresses that are given one by one.
+    fixed: Vec<IpAddr>,
+    /// Where those come from whose address is not always the same, and who stands in front of all.
+    origin: Origin,
 }
 
 impl Clients {
     /// No clients.
     pub fn new() -> Self {
-        Self { rows: Column::from_vec(Vec::new()), other_addresses: Vec::new(), ports_per_client: Vec::new() }
+        Self { rows: Column::from_vec(Vec::new()), populations: Vec::new() }
     }
 
-    /// Adds a population's clients at their places and returns the id of the first.
+    /// Adds `count` clients of the next population and returns the id of the first.
+    ///
+    /// # Errors
+    /// [`AddressesExhausted`] when `space` has no networks left.
     ///
     /// # Panics
     /// Panics beyond 255 populations or 2^28 clients, which the scenario parser rules out.
-    pub fn add_population(&mut self, places: &[super::addresses::Place]) -> ClientId {
+    pub fn add_population(
+        &mut self,
+        plan: &AddressPlan,
+        count: u32,
+        streams: &AddressStreams,
+        space: &mut AddressSpace,
+    ) -> Result<ClientId, AddressesExhausted> {
         let first = ClientId::from_index(self.rows.len());
-        let population = u8::try_from(self.ports_per_client.len()).expect("at most 255 populations");
-        let most_on_address = places.iter().map(|place| place.rank).max().unwrap_or(0) + 1;
-        self.ports_per_client.push((EPHEMERAL_PORTS / most_on_address.min(EPHEMERAL_PORTS)) as u16);
-        for place in places {
-            let (address, flags) = match place.address {
-                IpAddr::V4(v4) => (u32::from(v4), 0),
-                other @ IpAddr::V6(_) => {
-                    self.other_addresses.push(other);
-                    (self.other_addresses.len() as u32 - 1, OTHER_ADDRESS)
-                }
+        let population = u8::try_from(self.populations.len()).expect("at most 255 populations");
+        let rows = &mut self.rows;
+        let mut most_on_address = 1;
+        let origin = place_clients(plan, count, u64::from(population), streams, space, |place, rank| {
+            let (address, flags) = match place {
+                Place::V4(address) => (address, 0),
+                Place::Fixed(place) => (place, FIXED),
+                Place::Home(home) => (home, MOVES),
             };
-            self.rows.push(ClientRow {
+            most_on_address = most_on_address.max(rank + 1);
+            rows.push(ClientRow {
                 address,
                 visit: 0,
                 connection: NONE,
                 session: NONE,
                 click: 0,
                 clicks: 0,
-                port_rank: (place.rank % EPHEMERAL_PORTS) as u16,
+                port_rank: (rank % EPHEMERAL_PORTS) as u16,
                 port_counter: 0,
                 form_server: ServerId(0),
                 form_epoch: 0,
@@ -178,8 +203,25 @@ impl Clients {
                 logins_again: 0,
                 flags,
             });
+        })?;
+        if let Some(addresses) = origin.front_addresses() {
+            most_on_address = count.div_ceil(addresses);
+            for (place, row) in self.rows.as_mut_slice()[first.index()..].iter_mut().enumerate() {
+                row.port_rank = (place as u32 / addresses % EPHEMERAL_PORTS) as u16;
+            }
         }
-        first
+        if origin.mixes_users() {
+            for (place, row) in self.rows.as_mut_slice()[first.index()..].iter_mut().enumerate() {
+                row.port_counter = streams.connections.bits(first.0 as u64 + place as u64, u64::MAX) as u16;
+            }
+        }
+        self.populations.push(OfPopulation {
+            first,
+            ports_per_client: (EPHEMERAL_PORTS / most_on_address.min(EPHEMERAL_PORTS)) as u16,
+            fixed: plan.fixed.clone(),
+            origin,
+        });
+        Ok(first)
     }
 
     /// Number of clients.
@@ -209,31 +251,48 @@ impl Clients {
         self.rows.as_slice()
     }
 
-    /// The address from which a client comes.
-    #[inline(always)]
-    pub fn address(&self, id: ClientId) -> IpAddr {
+    /// Where a connection that a client opens now comes from. `name` names the connection within the client's life; the
+    /// source port alone depends on how many there were before.
+    #[inline]
+    pub fn source(&mut self, id: ClientId, now: SimTime, name: u64) -> Source {
+        let port = self.next_port(id);
         let row = &self.rows[id];
-        if row.flags & OTHER_ADDRESS == 0 {
-            IpAddr::V4(Ipv4Addr::from(row.address))
-        } else {
-            self.other_addresses[row.address as usize]
-        }
+        let population = &mut self.populations[usize::from(row.population)];
+        let (user, link) = match row.flags & (FIXED | MOVES) {
+            0 => (IpAddr::V4(Ipv4Addr::from(row.address)), 0),
+            FIXED => (population.fixed[row.address as usize], 0),
+            _ => population.origin.locate(id.0, id.0 - population.first.0, row.address, now, name),
+        };
+        let (peer, user) = population.origin.seen(user, id.0, name);
+        Source { peer, user, port, link }
     }
 
-    /// The source port of a client's next connection. Clients behind one address use disjoint ranges of ports, as behind
-    /// a NAT that hands out blocks (RFC 7422).
+    /// What has become of a client's network since it opened a connection in the state `link`. `name` names what is to be
+    /// sent now.
     #[inline]
-    pub fn next_port(&mut self, id: ClientId) -> u16 {
+    pub fn since(&mut self, id: ClientId, now: SimTime, name: u64, link: u32) -> Since {
+        let row = &self.rows[id];
+        if row.flags & MOVES == 0 {
+            return Since::Unchanged;
+        }
+        let population = &mut self.populations[usize::from(row.population)];
+        population.origin.since(link, (id.0, id.0 - population.first.0, row.address), now, name)
+    }
+
+    /// The next of a client's source ports. Clients behind one address use disjoint ranges of ports, as behind a NAT that
+    /// hands out blocks (RFC 7422); where users of a pool or a front mix, ranges may meet, and start at random.
+    #[inline]
+    fn next_port(&mut self, id: ClientId) -> u16 {
         let row = &mut self.rows[id];
         row.port_counter = row.port_counter.wrapping_add(1);
-        let ports = u32::from(self.ports_per_client[usize::from(row.population)]);
+        let ports = u32::from(self.populations[usize::from(row.population)].ports_per_client);
         let offset = u32::from(row.port_rank) * ports + u32::from(row.port_counter) % ports;
         (FIRST_EPHEMERAL_PORT + offset % EPHEMERAL_PORTS) as u16
     }
 
     /// Bytes of the table.
     pub fn bytes(&self) -> usize {
-        self.rows.bytes() + self.other_addresses.capacity() * size_of::<IpAddr>()
+        self.rows.bytes() + self.populations.iter().map(|of| of.origin.bytes()).sum::<usize>()
     }
 }
 
@@ -252,29 +311,36 @@ const EPHEMERAL_PORTS: u32 = 65_536 - FIRST_EPHEMERAL_PORT;
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::addresses::Place;
+    use super::super::CountLaw;
+    use super::super::tests::streams;
     use super::*;
 
     #[test]
     fn clients_on_one_address_never_share_a_port() {
-        let address: IpAddr = "198.51.100.7".parse().unwrap();
-        let places: Vec<_> = (0..256).map(|rank| Place { address, rank }).collect();
+        let streams = streams();
         let mut clients = Clients::new();
-        clients.add_population(&places);
+        let crowd = CountLaw::Constant(256);
+        let plan = AddressPlan::of_homes("test", crowd, CountLaw::Constant(1));
+        clients.add_population(&plan, 256, &streams, &mut AddressSpace::new(streams.addresses)).unwrap();
         let mut seen = BTreeSet::new();
         for id in 0..256 {
-            for _ in 0..200 {
-                assert!(seen.insert(clients.next_port(ClientId(id))), "client {id}");
+            for connection in 0..200 {
+                let source = clients.source(ClientId(id), SimTime::ZERO, connection);
+                assert!(seen.insert(source.port), "client {id}");
             }
         }
     }
 
     #[test]
-    fn addresses_of_both_families_are_kept() {
-        let addresses: [IpAddr; 2] = ["198.51.100.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
+    fn fixed_addresses_of_both_families_are_dealt_in_turn() {
+        let streams = streams();
+        let fixed: Vec<IpAddr> = vec!["198.51.100.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
+        let homes = AddressPlan::of_homes("direct", CountLaw::Constant(1), CountLaw::Constant(1));
+        let plan = AddressPlan { fixed: fixed.clone(), ..homes };
         let mut clients = Clients::new();
-        clients.add_population(&addresses.map(|address| Place { address, rank: 0 }));
-        assert_eq!(clients.address(ClientId(0)), addresses[0]);
-        assert_eq!(clients.address(ClientId(1)), addresses[1]);
+        clients.add_population(&plan, 5, &streams, &mut AddressSpace::new(streams.addresses)).unwrap();
+        for id in 0..5 {
+            assert_eq!(clients.source(ClientId(id), SimTime::ZERO, 1).peer, fixed[id as usize % 2]);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Scenarios: what a file says, resolved. Every field below is final: defaults are filled in, presets are expanded,
 //! names are ids. The parser lives beside this file; the rest of the simulator sees only these types.
 
+mod address_lines;
 mod diagnostic;
 mod empirical;
 mod explain;

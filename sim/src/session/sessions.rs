@@ -1,5 +1,7 @@
 //! The sessions of a run: where each lives, and the evidence from which the cause of a loss is told.
 
+use std::net::IpAddr;
+
 use super::OnUnknownId;
 use crate::backend::servers::Servers;
 use crate::balancer::Reason;
@@ -16,6 +18,8 @@ const NONE: u32 = u32::MAX;
 pub struct Cut {
     /// When.
     pub at: SimTime,
+    /// The address that the request came from, as the balancer saw it.
+    pub from: IpAddr,
     /// The server to which the request went instead.
     pub to: ServerId,
     /// Why the balancer sent it there.
@@ -37,6 +41,8 @@ pub struct Session {
     pub created: SimTime,
     /// When a request last found it.
     pub last_hit: SimTime,
+    /// The address that this request came from, as the balancer saw it.
+    pub last_address: IpAddr,
     /// Evidence of the first departure from home.
     pub first_cut: Option<Cut>,
     /// Tells the session from others that had the slot before.
@@ -82,12 +88,13 @@ pub struct Sessions {
 
 impl Sessions {
     /// A session begins at `server`; returns its slot.
-    pub fn create(&mut self, now: SimTime, server: ServerId, servers: &Servers) -> u32 {
+    pub fn create(&mut self, now: SimTime, server: ServerId, from: IpAddr, servers: &Servers) -> u32 {
         let row = Session {
             home: server,
             home_epoch: servers.epoch(server),
             created: now,
             last_hit: now,
+            last_address: from,
             first_cut: None,
             generation: self.created,
             instance: 0,
@@ -104,6 +111,7 @@ impl Sessions {
         now: SimTime,
         slot: u32,
         server: ServerId,
+        from: IpAddr,
         servers: &Servers,
         idle_timeout: SimDuration,
     ) -> bool {
@@ -119,6 +127,7 @@ impl Sessions {
         row.home = server;
         row.home_epoch = servers.epoch(server);
         row.last_hit = now;
+        row.last_address = from;
         row.first_cut = None;
         forked
     }
@@ -197,10 +206,12 @@ impl Sessions {
             return Lookup::Expired;
         }
         if row.home == server && servers.epoch(server) == row.home_epoch {
-            self.rows.get_mut(slot).last_hit = now;
+            let row = self.rows.get_mut(slot);
+            row.last_hit = now;
+            row.last_address = route.from;
             return Lookup::Hit;
         }
-        if on_unknown_id == OnUnknownId::AdoptId && self.resume(now, slot, server, servers, idle_timeout) {
+        if on_unknown_id == OnUnknownId::AdoptId && self.resume(now, slot, route, servers, idle_timeout) {
             return Lookup::Hit;
         }
         let destroyed_at = servers.memory_lost_at(row.home, row.home_epoch);
@@ -235,10 +246,11 @@ impl Sessions {
         &mut self,
         now: SimTime,
         slot: u32,
-        server: ServerId,
+        route: &Cut,
         servers: &Servers,
         idle_timeout: SimDuration,
     ) -> bool {
+        let server = route.to;
         let alive = self.copies_of(slot).any(|copy| {
             copy.server == server
                 && servers.epoch(server) == copy.epoch
@@ -252,6 +264,7 @@ impl Sessions {
             row.home = server;
             row.home_epoch = servers.epoch(server);
             row.last_hit = now;
+            row.last_address = route.from;
             row.first_cut = None;
         }
         alive
@@ -299,6 +312,7 @@ mod tests {
     use crate::engine::Distribution;
 
     const IDLE: SimDuration = SimDuration::from_secs(1800);
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const A: ServerId = ServerId(0);
     const B: ServerId = ServerId(1);
 
@@ -315,14 +329,14 @@ mod tests {
     }
 
     fn cut(at: SimTime, to: ServerId, cause: LossCause) -> Cut {
-        Cut { at, to, reason: Reason::Scheduled { tie: false }, cause, instance: 0 }
+        Cut { at, from: HOME, to, reason: Reason::Scheduled { tie: false }, cause, instance: 0 }
     }
 
     #[test]
     fn the_first_departure_gives_the_cause_unless_the_state_was_destroyed_before() {
         let mut servers = two_servers();
         let mut sessions = Sessions::default();
-        let s = sessions.create(at(0), A, &servers);
+        let s = sessions.create(at(0), A, HOME, &servers);
         sessions.routed(s, &servers, cut(at(10), B, LossCause::AffinityExpired));
         servers.crash(at(20), A);
         sessions.routed(s, &servers, cut(at(30), B, LossCause::Spilled));
@@ -336,7 +350,7 @@ mod tests {
         );
         assert_eq!(lost, Lookup::Lost { cause: LossCause::AffinityExpired, destroyed_at: Some(at(20)) });
 
-        let t = sessions.create(at(0), B, &servers);
+        let t = sessions.create(at(0), B, HOME, &servers);
         servers.crash(at(40), B);
         sessions.routed(t, &servers, cut(at(50), A, LossCause::Spilled));
         let lost = sessions.look_up(
@@ -354,7 +368,7 @@ mod tests {
     fn home_regained_clears_the_evidence_only_while_home_remembers() {
         let mut servers = two_servers();
         let mut sessions = Sessions::default();
-        let s = sessions.create(at(0), A, &servers);
+        let s = sessions.create(at(0), A, HOME, &servers);
         sessions.routed(s, &servers, cut(at(10), B, LossCause::Spilled));
         sessions.routed(s, &servers, cut(at(11), A, LossCause::Spilled));
         assert_eq!(sessions.get(s).first_cut, None);
@@ -375,7 +389,7 @@ mod tests {
     fn an_idle_session_expires_and_is_not_lost() {
         let servers = two_servers();
         let mut sessions = Sessions::default();
-        let s = sessions.create(at(0), A, &servers);
+        let s = sessions.create(at(0), A, HOME, &servers);
         assert_eq!(
             sessions.look_up(
                 at(1800),
@@ -404,7 +418,7 @@ mod tests {
     fn an_adopted_id_forks_and_is_resumed_on_its_old_server() {
         let servers = two_servers();
         let mut sessions = Sessions::default();
-        let s = sessions.create(at(0), A, &servers);
+        let s = sessions.create(at(0), A, HOME, &servers);
         sessions.routed(s, &servers, cut(at(5), B, LossCause::NoAffinity));
         let miss = sessions.look_up(
             at(5),
@@ -415,7 +429,7 @@ mod tests {
             OnUnknownId::AdoptId,
         );
         assert!(matches!(miss, Lookup::Lost { cause: LossCause::NoAffinity, .. }));
-        assert!(sessions.take_over(at(6), s, B, &servers, IDLE), "the copy on A lives: a fork");
+        assert!(sessions.take_over(at(6), s, B, HOME, &servers, IDLE), "the copy on A lives: a fork");
         sessions.routed(s, &servers, cut(at(7), A, LossCause::NoAffinity));
         assert_eq!(
             sessions.look_up(
@@ -437,7 +451,7 @@ mod tests {
     fn a_new_id_orphans_the_old_session() {
         let servers = two_servers();
         let mut sessions = Sessions::default();
-        let s = sessions.create(at(0), A, &servers);
+        let s = sessions.create(at(0), A, HOME, &servers);
         sessions.routed(s, &servers, cut(at(5), B, LossCause::NoAffinity));
         let miss = sessions.look_up(
             at(5),

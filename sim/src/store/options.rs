@@ -91,7 +91,8 @@ impl StorePlan {
     pub fn options(&mut self, v: &mut dyn StoreOptionVisitor) {
         match self {
             Self::Local(plan) => {
-                let meaning = "sessions that a server keeps; a further one pushes out the one used longest ago";
+                let meaning =
+                    "sessions that a server keeps; a further one pushes out the one used longest ago";
                 v.limit("max_sessions", meaning, &mut plan.max_sessions);
                 let meaning = "whether they are files, which outlive the server's processes";
                 v.flag("on_disk", meaning, &mut plan.on_disk);
@@ -134,13 +135,25 @@ impl MysqlPlan {
     fn options(&mut self, v: &mut dyn StoreOptionVisitor) {
         v.whole("replicas", "replicas of the source", &mut self.replicas, (0, 100));
         v.law("read", "time that a read takes at a node (assumed)", &mut self.read);
-        v.law("write", "time that a write takes at the source, its flush included (assumed)", &mut self.write);
-        v.whole("workers", "operations that a node carries out at a time (assumed)", &mut self.workers, (1, 10_000));
+        v.law(
+            "write",
+            "time that a write takes at the source, its flush included (assumed)",
+            &mut self.write,
+        );
+        v.whole(
+            "workers",
+            "operations that a node carries out at a time (assumed)",
+            &mut self.workers,
+            (1, 10_000),
+        );
         let meaning = "operations that a node has at a time, waiting ones included; more are refused";
         v.whole("max_connections", meaning, &mut self.max_connections, (1, 100_000));
         choose(
             v,
-            ("innodb_flush_log_at_trx_commit", "what of a commit is on the disk when the source dies and comes back"),
+            (
+                "innodb_flush_log_at_trx_commit",
+                "what of a commit is on the disk when the source dies and comes back",
+            ),
             &mut self.innodb_flush_log_at_trx_commit,
             &[FlushLog::EachSecond, FlushLog::AtCommit, FlushLog::WrittenAtCommit],
             &["0", "1", "2"],
@@ -238,9 +251,17 @@ impl RedisPlan {
         if self.maxmemory.is_some() {
             choose(
                 v,
-                ("maxmemory_policy", "who goes when it is used up; the names of `volatile-` and `allkeys-` that come to the same here are one"),
+                (
+                    "maxmemory_policy",
+                    "who goes when it is used up; the names of `volatile-` and `allkeys-` that come to the same here are one",
+                ),
                 &mut self.maxmemory_policy,
-                &[MaxmemoryPolicy::NoEviction, MaxmemoryPolicy::Lru, MaxmemoryPolicy::Random, MaxmemoryPolicy::Ttl],
+                &[
+                    MaxmemoryPolicy::NoEviction,
+                    MaxmemoryPolicy::Lru,
+                    MaxmemoryPolicy::Random,
+                    MaxmemoryPolicy::Ttl,
+                ],
                 &["noeviction", "allkeys-lru", "allkeys-random", "volatile-ttl"],
             );
             if matches!(self.maxmemory_policy, MaxmemoryPolicy::Lru | MaxmemoryPolicy::Ttl) {
@@ -250,7 +271,10 @@ impl RedisPlan {
         }
         choose(
             v,
-            ("appendonly", "whether writes go to an append-only file, and how often that is flushed (`appendfsync`)"),
+            (
+                "appendonly",
+                "whether writes go to an append-only file, and how often that is flushed (`appendfsync`)",
+            ),
             &mut self.appendfsync,
             &[None, Some(AppendFsync::Always), Some(AppendFsync::Everysec), Some(AppendFsync::No)],
             &["no", "always", "everysec", "os"],
@@ -267,7 +291,8 @@ impl RedisPlan {
                 &[ReadFrom::Primary, ReadFrom::Replicas],
                 &["master", "replicas"],
             );
-            let meaning = "delay of replication on top of the network's; what is on the way dies with the master";
+            let meaning =
+                "delay of replication on top of the network's; what is on the way dies with the master";
             v.law("replica_lag", meaning, &mut self.replica_lag);
         }
     }
@@ -326,7 +351,10 @@ impl TomcatPlan {
     fn options(&mut self, v: &mut dyn StoreOptionVisitor) {
         choose(
             v,
-            ("channelSendOptions", "8: copies are sent after the answer; 6: the answer waits until all are acknowledged"),
+            (
+                "channelSendOptions",
+                "8: copies are sent after the answer; 6: the answer waits until all are acknowledged",
+            ),
             &mut self.synchronous,
             &[false, true],
             &["8", "6"],

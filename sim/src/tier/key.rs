@@ -69,6 +69,11 @@ pub enum KeyError {
 }
 
 impl Key {
+    /// Whether the client's address is part of it.
+    pub fn shows_address(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::BinaryAddress | Part::Value(_, Value::Address)))
+    }
+
     /// nginx's variables that have a value; `arg_`, `cookie_` and `http_` go on with a name.
     pub const NGINX: [&'static str; 13] = [
         "remote_addr",

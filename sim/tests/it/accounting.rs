@@ -80,6 +80,14 @@ fn population(dice: &mut Dice, number: usize) -> String {
         r#"{ preset = "office" }"#,
         r#"{ preset = "cgnat" }"#,
         r#"{ preset = "cgnat", users_per_address = 16 }"#,
+        r#"{ preset = "cgnat", users_per_address = 2, pool_addresses = 8, pooling = "arbitrary" }"#,
+        r#"{ preset = "cgnat", users_per_address = 2, pool_addresses = 8, mapping_timeout = "3s" }"#,
+        r#"{ preset = "mobile", users_per_address = 4, hand_over = "20s" }"#,
+        r#"{ preset = "mega-proxy" }"#,
+        r#"{ preset = "direct", leases = { exponential = { share = 0.5, mean = "1min" }, periodic = { share = 0.5, period = "90s" } } }"#,
+        r#"{ preset = "ipv6-home", ipv6 = { homes = 0.7, connections = 0.8, temporary = "30s" }, leases = { periodic = { share = 1.0, period = "1min" } } }"#,
+        r#"{ preset = "behind-cdn" }"#,
+        r#"{ preset = "mobile", hand_over = "20s", front = { addresses = 2, trusted = true } }"#,
         r#"{ fixed = ["10.9.8.7", "2001:db8::1", "10.9.9.1"] }"#,
     ]);
     let _ = writeln!(text, "address = {address}\n{}", connection(dice));

@@ -15,7 +15,9 @@ use evenkeel_sim::tier::haproxy::{
 };
 use evenkeel_sim::tier::lvs::{Forwarding, LvsServer, TemplateScope};
 use evenkeel_sim::tier::nginx::NginxServer;
-use evenkeel_sim::tier::proxy::{Ejection, ProxyConfig, ProxyDraws, ProxyMethod, ProxyServer, TRIES_MAX};
+use evenkeel_sim::tier::proxy::{
+    Ejection, ProxyConfig, ProxyDraws, ProxyMethod, ProxyServer, Subset, TRIES_MAX,
+};
 use evenkeel_sim::tier::{
     Decision, FlowId, Haproxy, HaproxyConfig, Instance, Layer, Lvs, Method, Nginx, NginxConfig, Open,
     Outcome, Persistence, Proxy, Reason, Segment, Then, Ties,
@@ -374,7 +376,15 @@ fn base(entry: &CatalogueEntry) -> Program {
     }
     if let Some(method) = ProxyMethod::by_name(entry.program, entry.name) {
         let (max_tries, ejection) = (ProxyConfig::MAX_TRIES, ProxyConfig::EJECTION);
-        return Program::Proxy(ProxyConfig { method, servers: Vec::new(), max_tries, ejection });
+        return Program::Proxy(ProxyConfig {
+            method,
+            servers: Vec::new(),
+            max_tries,
+            ejection,
+            panic_threshold: 0.0,
+            subset: Subset::All,
+            cookie: None,
+        });
     }
     let scenario = format!(
         "title = \"t\"\nduration = \"1s\"\n[[scripted_client]]\nname = \"c\"\naddress = \"192.0.2.1\"\n\
@@ -400,6 +410,7 @@ fn with_nginx_servers(
             address: format!("10.0.0.{index}:80"),
             weight: known.weight.max(1),
             down: known.out || known.weight == 0,
+            drain: false,
             max_fails: bytes.int_in_range(0..=2)?,
             fail_timeout_s: bytes.int_in_range(0..=3)?,
             max_conns: if bytes.ratio(1, 4)? { bytes.int_in_range(1..=3)? } else { 0 },
@@ -502,6 +513,15 @@ impl OptionVisitor for Chooser<'_, '_> {
 
     fn duration(&mut self, _name: &'static str, value: &mut SimDuration, min: SimDuration) {
         *value = min + SimDuration::from_millis(u64::from(self.from(0, 200)) * 100);
+    }
+
+    fn limit(&mut self, _name: &'static str, value: &mut Option<SimDuration>, min: SimDuration) {
+        let steps = u64::from(self.from(0, 200));
+        *value = (steps > 0).then(|| min + SimDuration::from_millis(steps * 100));
+    }
+
+    fn word(&mut self, _name: &'static str, value: &mut usize, words: &'static [&'static str]) {
+        *value = self.from(0, words.len() as u32 - 1) as usize;
     }
 
     fn flag(&mut self, _name: &'static str, value: &mut bool) {

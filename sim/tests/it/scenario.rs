@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use evenkeel_sim::balancer;
 use evenkeel_sim::engine::{Distribution, SimDuration};
-use evenkeel_sim::population::UsersPerAddress;
+use evenkeel_sim::population::{CountLaw, Pooling};
 use evenkeel_sim::scenario::{
     Diagnostics, Loaded, Overrides, PresetKind, Program, Scenario, Traffic, canonical, parse, presets,
 };
@@ -311,8 +311,41 @@ fn cgnat_pools_addresses_in_pairs_and_sizes_may_be_written_with_underscores() {
         "{ preset = \"cgnat\", users_per_address = 1_024, pooling = \"paired\" }",
     );
     let address = &read(&text).unwrap().scenario.populations[0].address;
-    assert_eq!(address.users_per_address, UsersPerAddress::Constant(1_024));
+    assert_eq!(address.users_per_address, CountLaw::Constant(1_024));
     assert_eq!(address.preset, "cgnat");
+    assert!(matches!(address.pool.unwrap().pooling, Pooling::Paired { mapping_timeout: Some(_) }));
+}
+
+#[test]
+fn every_way_to_write_addresses_is_explained_as_it_was_read() {
+    // The two populations of the whole scenario come from each of these in turn; what `explain` prints must read back as
+    // the same plan, which the canonical text shows.
+    for address in [
+        r#"{ preset = "direct" }"#,
+        r#"{ preset = "home-nat", leases = "none", front = { addresses = 1, trusted = true } }"#,
+        r#"{ preset = "home-nat", leases = { periodic = { share = 1.0, at = "4h" }, new_24 = 0.5, new_prefix = 0 } }"#,
+        r#"{ preset = "office", users_per_address = { pareto = { min = 1, alpha = 1.3, max = 5000 } } }"#,
+        r#"{ preset = "campus", addresses_per_24 = { constant = 60 }, networks_per_prefix = 3.5 }"#,
+        r#"{ preset = "cgnat", pooling = "arbitrary", pool_addresses = 16 }"#,
+        r#"{ preset = "cgnat", mapping_timeout = "none" }"#,
+        r#"{ preset = "mobile", hand_over = "10min" }"#,
+        r#"{ preset = "direct", pool_addresses = 3, pooling = "paired" }"#,
+        r#"{ preset = "mega-proxy" }"#,
+        r#"{ preset = "ipv6-home", ipv6 = { homes = 0.5, connections = 0.95, temporary = "none" } }"#,
+        r#"{ preset = "behind-cdn" }"#,
+        r#"{ fixed = ["198.51.100.1", "2001:db8::1"], front = { addresses = 2 } }"#,
+    ] {
+        let text = WHOLE.replace(r#"{ preset = "home-nat", addresses_per_24 = 2.5 }"#, address);
+        let loaded = read(&text).unwrap_or_else(|mistakes| panic!("{address}: {mistakes}"));
+        let explained = loaded.resolved.to_string();
+        let again = read(&explained).unwrap_or_else(|mistakes| panic!("{address}: {mistakes}\n{explained}"));
+        assert_eq!(
+            again.scenario.populations[0].address, loaded.scenario.populations[0].address,
+            "{address}"
+        );
+        let rules = loaded.scenario.populations[0].connection;
+        assert_eq!(rules.keepalive_requests == 1, address.contains("mega-proxy"), "{address}");
+    }
 }
 
 #[test]

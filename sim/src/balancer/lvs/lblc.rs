@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::least::first_least;
+use super::least::Tree;
 use super::wlc::OverheadByWeight;
-use super::{Destination, Destinations, SchedulerRequest};
+use super::{Destination, Destinations, Rank, SchedulerRequest, Score};
 use crate::balancer::{Balancer, Reason};
 use crate::ids::ServerId;
 
@@ -23,6 +23,7 @@ use crate::ids::ServerId;
 pub struct LvsLblc {
     /// The server of each address that was called.
     homes: BTreeMap<IpAddr, ServerId>,
+    loads: Loads,
 }
 
 impl Balancer for LvsLblc {
@@ -31,32 +32,79 @@ impl Balancer for LvsLblc {
 
     #[inline]
     fn pick(&mut self, servers: &mut Destinations, request: &mut SchedulerRequest) -> Option<ServerId> {
+        self.loads.follow(servers);
         if let Some(&home) = self.homes.get(&request.destination)
             && let Some(record) = servers.get(home)
             && record.listed
             && record.weight > 0
-            && !is_overloaded(record, servers)
+            && !self.loads.is_overloaded(record, servers)
         {
             request.reason = Reason::Scheduled { tie: false };
             return Some(home);
         }
-        let server = schedule(servers, request)?;
+        let server = self.loads.schedule(request)?;
         self.homes.insert(request.destination, server);
         Some(server)
     }
+
+    fn servers_changed(&mut self, _servers: &Destinations) {
+        self.loads.list_changed();
+    }
 }
 
-/// Whether a server has more active connections than its weight says, and some server has less than half as many.
-pub(super) fn is_overloaded(record: &Destination, servers: &Destinations) -> bool {
-    let is_idle = |record: &Destination| u64::from(record.active) * 2 < u64::from(record.weight);
-    record.active > record.weight && servers.iter().any(|(_, record)| is_idle(record))
+/// The servers by what `wlc` goes by and by what makes one idle. The kernel looks at every server instead.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Loads {
+    least: Tree,
+    idlest: Tree,
 }
 
-/// As `wlc` chooses.
-pub(super) fn schedule(servers: &Destinations, request: &mut SchedulerRequest) -> Option<ServerId> {
-    let found = first_least::<OverheadByWeight>(servers.iter());
-    request.reason = found.map_or(Reason::NoneUsable, |(_, tie)| Reason::Scheduled { tie });
-    found.map(|(server, _)| server)
+/// Active connections over the weight, thresholds or not.
+#[derive(Clone, Debug, Default)]
+struct ActiveByWeight {}
+
+impl Rank for ActiveByWeight {
+    #[inline]
+    fn score(record: &Destination) -> Option<Score> {
+        let score = Score { numerator: record.active.into(), denominator: record.weight };
+        (record.weight > 0).then_some(score)
+    }
+}
+
+impl Loads {
+    /// The list or a weight has changed.
+    pub(super) fn list_changed(&mut self) {
+        self.least.stale = true;
+    }
+
+    /// Follows the counters; to be called before each of the questions below.
+    #[inline]
+    pub(super) fn follow(&mut self, servers: &mut Destinations) {
+        if self.least.stale {
+            self.least.build::<OverheadByWeight>(servers);
+            self.idlest.build::<ActiveByWeight>(servers);
+        }
+        while let Some(server) = servers.pop_changed() {
+            self.least.replay::<OverheadByWeight>(servers, server);
+            self.idlest.replay::<ActiveByWeight>(servers, server);
+        }
+    }
+
+    /// Whether a server has more active connections than its weight says, and some server has less than half as many.
+    #[inline]
+    pub(super) fn is_overloaded(&self, record: &Destination, servers: &Destinations) -> bool {
+        let is_idle = |record: &Destination| u64::from(record.active) * 2 < u64::from(record.weight);
+        let idlest = || self.idlest.first().and_then(|(server, _)| servers.get(server));
+        record.active > record.weight && idlest().is_some_and(is_idle)
+    }
+
+    /// As `wlc` chooses.
+    #[inline]
+    pub(super) fn schedule(&self, request: &mut SchedulerRequest) -> Option<ServerId> {
+        let found = self.least.first();
+        request.reason = found.map_or(Reason::NoneUsable, |(_, tie)| Reason::Scheduled { tie });
+        found.map(|(server, _)| server)
+    }
 }
 
 #[cfg(test)]
@@ -77,8 +125,10 @@ mod tests {
         }
         assert_eq!(pick(&mut scheduler, &mut servers).0, Some(0));
         servers.set_weight(ServerId(0), 0);
+        scheduler.servers_changed(&servers);
         assert_eq!(pick(&mut scheduler, &mut servers).0, Some(1));
         servers.set_weight(ServerId(0), 4);
+        scheduler.servers_changed(&servers);
         assert_eq!(pick(&mut scheduler, &mut servers).0, Some(1), "none has less than half of its weight");
     }
 }

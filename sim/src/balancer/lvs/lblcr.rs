@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::lblc::{is_overloaded, schedule};
+use super::lblc::Loads;
 use super::least::first_least;
 use super::wlc::OverheadByWeight;
 use super::{Destination, Destinations, SchedulerRequest, Score};
@@ -28,6 +28,7 @@ const EXPIRATION: SimDuration = SimDuration::from_secs(24 * 3_600);
 pub struct LvsLblcr {
     /// The set of each address that was called.
     sets: BTreeMap<IpAddr, ServerSet>,
+    loads: Loads,
 }
 
 /// Where an address is served.
@@ -46,6 +47,7 @@ impl Balancer for LvsLblcr {
     #[inline]
     fn pick(&mut self, servers: &mut Destinations, request: &mut SchedulerRequest) -> Option<ServerId> {
         let now = request.now;
+        self.loads.follow(servers);
         if let Some(set) = self.sets.get_mut(&request.destination) {
             let least =
                 first_least::<OverheadByWeight>(set.records(servers).filter(|(_, record)| record.listed));
@@ -53,21 +55,25 @@ impl Balancer for LvsLblcr {
                 set.shrink(servers, now);
             }
             if let Some((server, tie)) = least
-                && servers.get(server).is_some_and(|record| !is_overloaded(record, servers))
+                && servers.get(server).is_some_and(|record| !self.loads.is_overloaded(record, servers))
             {
                 request.reason = Reason::Scheduled { tie };
                 return Some(server);
             }
-            let server = schedule(servers, request)?;
+            let server = self.loads.schedule(request)?;
             if !set.servers.contains(&server) {
                 set.servers.push(server);
                 set.changed = now;
             }
             return Some(server);
         }
-        let server = schedule(servers, request)?;
+        let server = self.loads.schedule(request)?;
         self.sets.insert(request.destination, ServerSet { servers: vec![server], changed: now });
         Some(server)
+    }
+
+    fn servers_changed(&mut self, _servers: &Destinations) {
+        self.loads.list_changed();
     }
 }
 
@@ -136,8 +142,10 @@ mod tests {
         let (mut scheduler, mut servers) = (LvsLblcr::default(), list(&[1, 1]));
         assert_eq!(pick(&mut scheduler, &mut servers, 0), Some(1));
         servers.remove(ServerId(1));
+        scheduler.servers_changed(&servers);
         assert_eq!(pick(&mut scheduler, &mut servers, 0), Some(0));
         servers.remove(ServerId(0));
+        scheduler.servers_changed(&servers);
         assert_eq!(pick(&mut scheduler, &mut servers, 0), None);
     }
 }

@@ -140,14 +140,14 @@ impl Winner {
 
 /// The knockout tree.
 #[derive(Clone, Debug)]
-struct Tree {
+pub(super) struct Tree {
     /// The root at 1, the children of `i` at `2 i` and `2 i + 1`, the leaves in list order in the second half;
     /// length = twice the number of leaves, a power of two.
     winners: Vec<Winner>,
     /// The leaf of each server; 0 for one that is not listed. Length = highest listed server + 1.
     leaves: Vec<u32>,
     /// Whether the list or a weight has changed.
-    stale: bool,
+    pub(super) stale: bool,
 }
 
 impl Default for Tree {
@@ -165,12 +165,18 @@ impl Tree {
         while let Some(server) = servers.pop_changed() {
             self.replay::<R>(servers, server);
         }
+        self.first()
+    }
+
+    /// The first of the least when the last match was played, and whether the order decided among equals.
+    #[inline]
+    pub(super) fn first(&self) -> Option<(ServerId, bool)> {
         let Winner { denominator, server, tie, .. } = self.winners[1];
         (denominator != 0).then_some((server, tie))
     }
 
-    fn build<R: Rank>(&mut self, servers: &mut Destinations) {
-        while servers.pop_changed().is_some() {}
+    /// Seats everyone in the list anew, by the counters of now.
+    pub(super) fn build<R: Rank>(&mut self, servers: &Destinations) {
         let half = servers.len().next_power_of_two();
         self.stale = false;
         self.winners.clear();
@@ -190,7 +196,7 @@ impl Tree {
 
     /// Plays the matches of `server` again, up to the first that ends as before.
     #[inline]
-    fn replay<R: Rank>(&mut self, servers: &Destinations, server: ServerId) {
+    pub(super) fn replay<R: Rank>(&mut self, servers: &Destinations, server: ServerId) {
         let (Some(&leaf), Some(record)) = (self.leaves.get(server.index()), servers.get(server)) else {
             return;
         };

@@ -89,12 +89,15 @@ super::catalogue! {
         /// Locality-based least connection: an address that is called stays at its server until that is overloaded.
         lblc::LvsLblc [Recorded] {
             source: "Linux 6.1, `ip_vs_lblc.c`",
-            shares: OneServer, ties: Called { out: Nobody, deleted: Nobody }, refuses: Never, cost: Table,
+            shares: OneServer, ties: Called { out: Nobody, deleted: Nobody }, refuses: Never, cost: Tree,
         },
         /// Locality-based least connection with replication: an address that is called keeps a set of servers.
         lblcr::LvsLblcr [Recorded] {
             source: "Linux 6.1, `ip_vs_lblcr.c`",
-            shares: OneServer, ties: Called { out: Nobody, deleted: Nobody }, refuses: Never, cost: Table,
+            shares: OneServer,
+            ties: Called { out: Nobody, deleted: Nobody },
+            refuses: Never,
+            cost: Scan("every server of the address's set is looked at"),
         },
         /// Power of two choices: of two servers drawn by weight, the one with fewer connections for its weight.
         twos::LvsTwos [NotRecorded] {
@@ -102,7 +105,7 @@ super::catalogue! {
             shares: Other("the lesser load of two draws by weight, with one value too many that is the first server's"),
             ties: Nothing,
             refuses: Never,
-            cost: Scan("the kernel walks the list to the server that each draw falls to"),
+            cost: Tree,
         },
     }
 }

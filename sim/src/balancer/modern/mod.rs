@@ -52,7 +52,7 @@ super::catalogue! {
             shares: ByWeight(Exact),
             ties: Client { out: Nobody, deleted: Unbounded },
             refuses: Never,
-            cost: Arithmetic,
+            cost: Steps,
         },
         /// Consistent hashing with bounded loads: a full server passes its clients on along the ring.
         bounded_load::BoundedLoad [NotRecorded] {
@@ -91,7 +91,7 @@ super::catalogue! {
             shares: Other("probed at random, whatever the weights"),
             ties: Nothing,
             refuses: Never,
-            cost: Draws,
+            cost: Scan("the answers of three servers and a pool of 16 probes, of however many servers"),
         },
     }
 }

@@ -88,11 +88,14 @@ struct Probe {
 struct Answers {
     last: [(u32, SimDuration); MEMORY],
     count: u32,
+    /// What was reported last, at how many requests in flight; `None` after a new answer.
+    reported: Option<(u32, SimDuration)>,
 }
 
 impl Answers {
     #[inline]
     fn add(&mut self, in_flight: u32, took: SimDuration) {
+        self.reported = None;
         self.last[self.count as usize % MEMORY] = (in_flight, took);
         // Beyond one round only the place matters, so the count may fall back by whole rounds.
         self.count = if self.count == u32::MAX { MEMORY as u32 - 1 } else { self.count + 1 };
@@ -100,7 +103,18 @@ impl Answers {
 
     /// The median answer at about `in_flight`; zero if there was none, which makes an unknown server worth a try.
     #[inline]
-    fn latency_at(&self, in_flight: u32) -> SimDuration {
+    fn latency_at(&mut self, in_flight: u32) -> SimDuration {
+        match self.reported {
+            Some((at, latency)) if at == in_flight => latency,
+            _ => {
+                let latency = self.median_near(in_flight);
+                self.reported = Some((in_flight, latency));
+                latency
+            }
+        }
+    }
+
+    fn median_near(&self, in_flight: u32) -> SimDuration {
         // Distance above time in one number: choosing the lesser of two such takes no branch, which would be guessed wrong
         // every other time.
         let mut nearest = [u128::MAX; NEAREST];

@@ -5,16 +5,16 @@ mod programs;
 mod session;
 
 use std::fmt::{self, Write};
-use std::net::IpAddr;
 
 use crate::backend::{Capacity, Discipline};
 use crate::balancer;
 use crate::engine::SimDuration;
-use crate::population::{AddressPlan, SitePages, UsersPerAddress};
+use crate::population::{AddressPlan, SitePages};
 use crate::session::OnUnknownId;
-
-pub use session::default_options;
 use crate::tier::{RequestFields, Value};
+
+use super::address_lines::address_lines;
+pub use session::default_options;
 
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
@@ -78,7 +78,7 @@ impl Document {
 }
 
 /// A TOML string.
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
@@ -97,7 +97,7 @@ fn key(name: &str) -> String {
     if !name.is_empty() && name.chars().all(bare) { name.into() } else { text(name) }
 }
 
-fn duration(duration: SimDuration) -> String {
+pub(super) fn duration(duration: SimDuration) -> String {
     format!("\"{duration}\"")
 }
 
@@ -105,11 +105,11 @@ fn seconds(seconds: u64) -> String {
     duration(SimDuration::from_secs(seconds))
 }
 
-fn or_none<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+pub(super) fn or_none<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or_else(|| "\"none\"".into(), show)
 }
 
-fn list(items: impl IntoIterator<Item = String>) -> String {
+pub(super) fn list(items: impl IntoIterator<Item = String>) -> String {
     format!("[{}]", items.into_iter().collect::<Vec<_>>().join(", "))
 }
 
@@ -212,20 +212,9 @@ fn show_address(d: &mut Document, address: &AddressPlan, comments: bool) {
     if let (true, Some(preset)) = (comments, presets::preset(PresetKind::Address, &address.preset)) {
         d.comment(preset);
     }
-    d.line("preset", text(&address.preset));
-    if !address.fixed.is_empty() {
-        d.line("fixed", list(address.fixed.iter().map(|address: &IpAddr| text(&address.to_string()))));
-        return;
+    for (key, value) in address_lines(address) {
+        d.line(key, value);
     }
-    let users = match address.users_per_address {
-        UsersPerAddress::Constant(users) => users.to_string(),
-        UsersPerAddress::OnePlusPoisson { mean } => format!("{{ one_plus_poisson = {{ mean = {mean:?} }} }}"),
-        UsersPerAddress::Lognormal { median, sigma } => {
-            format!("{{ lognormal = {{ median = {median:?}, sigma = {sigma:?} }} }}")
-        }
-    };
-    d.line("users_per_address", users);
-    d.line("addresses_per_24", format!("{:?}", address.addresses_per_24));
 }
 
 fn show_visit(d: &mut Document, visit: &VisitPlan) {

@@ -7,7 +7,7 @@ mod visit;
 use super::{ClosedBy, ConnectionRules};
 use crate::engine::SimDuration;
 
-pub(super) use address::address;
+pub(super) use address::{FRONT, IPV6, LEASES, POOL, address};
 pub(super) use visit::{SESSION_IDLE_TIMEOUT, visit};
 
 /// What a preset fills in.
@@ -74,10 +74,8 @@ mod tests {
     fn every_preset_has_a_plan_of_its_own() {
         let addresses: Vec<_> = preset_names(PresetKind::Address).map(address).collect();
         for (i, plan) in addresses.iter().enumerate() {
-            let same = |other: &AddressPlan| {
-                (other.users_per_address, other.addresses_per_24)
-                    == (plan.users_per_address, plan.addresses_per_24)
-            };
+            let same =
+                |other: &AddressPlan| AddressPlan { preset: plan.preset.clone(), ..other.clone() } == *plan;
             assert_eq!(addresses.iter().position(same), Some(i), "{}", plan.preset);
         }
         assert!(visit("login-site").login && !visit("browse").login);

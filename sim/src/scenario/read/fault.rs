@@ -31,7 +31,11 @@ pub(super) fn fault(item: &Item<'_>, servers: &Names, end: Option<SimDuration>) 
     });
     let kind = match s.take("store_crash") {
         Some(item) => {
-            s.refuse(&["crash"], |key| format!("one fault, got `store_crash` and `{key}`"), "write two faults");
+            s.refuse(
+                &["crash"],
+                |key| format!("one fault, got `store_crash` and `{key}`"),
+                "write two faults",
+            );
             store_crash(&item)
         }
         None => s.required("crash", |item| crash(&item, servers)),

@@ -4,7 +4,7 @@ use super::Names;
 use super::address::address;
 use super::request::pages;
 use super::visit::{arrivals, visit};
-use crate::population::SitePages;
+use crate::population::{AddressPlan, SitePages};
 use crate::scenario::presets::{self, PresetEntry, PresetKind};
 use crate::scenario::section::{Item, Section};
 use crate::scenario::{ClosedBy, ConnectionRules, Population, Traffic};
@@ -69,8 +69,23 @@ pub(super) fn population(
             None
         }
     };
-    let connection =
-        s.optional("connection", default_connection, |item| connection(&item, default_connection));
+    // Where each request comes from another address, each has a connection of its own.
+    let rotates = address.as_ref().is_some_and(AddressPlan::rotates_by_request);
+    let default_connection = match rotates {
+        true => ConnectionRules { keepalive_requests: 1, ..default_connection },
+        false => default_connection,
+    };
+    let connection = s.optional("connection", default_connection, |item| {
+        let rules = connection(&item, default_connection)?;
+        if rotates && rules.keepalive_requests > 1 {
+            let help =
+                "`pooling = \"per_request\"` opens a connection for each; leave `keepalive_requests` out";
+            let message = format!("`keepalive_requests` must be 1 here, got {}", rules.keepalive_requests);
+            item.error_with_help(message, help);
+            return None;
+        }
+        Some(rules)
+    });
     let pages = s.optional("pages", SitePages::ONE, |item| pages(&item));
     section.finish();
     let population = Population {

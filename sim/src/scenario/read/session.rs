@@ -73,7 +73,10 @@ pub(super) fn life(item: &Item<'_>) -> Option<SessionLife> {
     let writes = s.optional("writes", default.writes, |item| {
         let share = item.number()?;
         if !(0.0..=1.0).contains(&share) {
-            item.error(format!("`writes` is the share of clicks that write, from 0 to 1, got {}", item.got()));
+            item.error(format!(
+                "`writes` is the share of clicks that write, from 0 to 1, got {}",
+                item.got()
+            ));
             return None;
         }
         Some(share)
@@ -116,8 +119,11 @@ fn size(item: &Item<'_>) -> Option<u64> {
 
 /// Pairs of seconds and changes, as `redis.conf` writes them in one line.
 fn save(item: &Item<'_>) -> Option<Vec<(u32, u32)>> {
-    let numbers: Option<Vec<u32>> =
-        item.string()?.split_whitespace().map(|word| word.parse().ok().filter(|&number| number > 0)).collect();
+    let numbers: Option<Vec<u32>> = item
+        .string()?
+        .split_whitespace()
+        .map(|word| word.parse().ok().filter(|&number| number > 0))
+        .collect();
     let pairs = numbers.filter(|numbers| numbers.len().is_multiple_of(2));
     if pairs.is_none() {
         let message = format!("`{}` must be pairs of seconds and changes, got {}", item.key, item.got());
@@ -180,8 +186,7 @@ impl StoreOptionVisitor for Reader<'_, '_> {
     ) {
         self.set(name, value, |item| {
             // Programs write some of these as numbers.
-            let written =
-                if item.is_integer() { item.got() } else { item.string()?.to_owned() };
+            let written = if item.is_integer() { item.got() } else { item.string()?.to_owned() };
             let place = words.iter().position(|word| *word == written);
             if place.is_none() {
                 item.unknown(&format!("`{name}`"), &written, words);

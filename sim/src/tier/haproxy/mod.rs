@@ -18,6 +18,7 @@ mod stick;
 mod tests;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use crate::balancer::haproxy::{HaproxyMethod, HaproxyRequest, Servers};
 use crate::balancer::{Balancer, Reason, Skipped};
@@ -193,6 +194,12 @@ impl Haproxy {
                 flow.stores = table.prepare(now_ms, key);
             }
         }
+    }
+
+    /// The server that the stick table has for an address, if it has a table. Looking leaves no trace in it.
+    pub fn remembered(&self, now: SimTime, address: IpAddr) -> Option<ServerId> {
+        let table = self.stick.as_ref()?;
+        table.peek(self.clock_ms(now), table.key_of_address(address, &mut KeyBytes::default())?)
     }
 
     /// What the answer of a try that is under way shows to rules that store at the answer; to be told before its end.

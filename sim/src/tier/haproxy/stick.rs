@@ -117,6 +117,12 @@ impl StickTable {
         Some(entry.server)
     }
 
+    /// The server of a key, as far as anybody can look without touching the entry.
+    pub(super) fn peek(&self, now_ms: u64, key: &[u8]) -> Option<ServerId> {
+        let entry = &self.entries[self.search(key)? as usize];
+        (entry.expires_ms > now_ms).then_some(entry.server)
+    }
+
     /// Makes an entry for a key, whether or not the table has it already; in a full table the oldest ones go first. `None`
     /// if there is no room.
     pub(super) fn prepare(&mut self, now_ms: u64, key: &[u8]) -> Option<Pending> {

@@ -442,6 +442,80 @@ fn options_belong_to_their_program() {
 }
 
 #[test]
+fn addresses_that_exclude_each_other_or_cannot_be_had_are_refused() {
+    for (with, at, message, help) in [
+        (
+            "\"home-nat\", pooling = \"paired\"",
+            "\"paired\"",
+            "`pooling` has no meaning with preset `home-nat`",
+            "cgnat",
+        ),
+        (
+            "\"direct\", hand_over = \"1h\"",
+            "\"1h\"",
+            "`hand_over` has no meaning with preset `direct`",
+            "pool_addresses",
+        ),
+        ("\"cgnat\", pooling = \"by_turns\"", "\"by_turns\"", "unknown `pooling` `by_turns`", ""),
+        (
+            "\"cgnat\", pooling = \"arbitrary\", mapping_timeout = \"1h\"",
+            "\"1h\"",
+            "`mapping_timeout` has no meaning unless users are paired",
+            "as long as it is open",
+        ),
+        (
+            "\"mega-proxy\", hand_over = \"1h\"",
+            "\"1h\"",
+            "`hand_over` has no meaning where each request",
+            "leave it out",
+        ),
+        ("\"cgnat\", leases = {}", "{}", "`leases` have no meaning for the users of a pool", "hand_over"),
+        (
+            "\"home-nat\", pool_addresses = 4",
+            "4",
+            "preset `home-nat` has leases, which a pool excludes",
+            "\"none\"",
+        ),
+        (
+            "\"direct\", leases = { new_prefix = 0.9 }",
+            "{ new_prefix = 0.9 }",
+            "`new_24` = 0.9 and `new_prefix` = 0.9",
+            "0.85",
+        ),
+        (
+            "\"direct\", leases = { exponential = { share = 0.7 }, periodic = { share = 0.4 } }",
+            "{ exponential = { share = 0.7 }, periodic = { share = 0.4 } }",
+            "the shares of the leases must sum to at most 1, got 1.1",
+            "keeps its address",
+        ),
+        (
+            "\"direct\", leases = { exponential = { share = 1.5 } }",
+            "1.5",
+            "`share` must be from 0 to 1, got 1.5",
+            "",
+        ),
+        (
+            "\"campus\", leases = {}",
+            "{}",
+            "homes with leases can have at most 4 addresses in a /24",
+            "addresses_per_24",
+        ),
+        ("\"direct\", front = { addresses = 0 }", "0", "`addresses` must be at least 1, got 0", ""),
+        ("\"direct\", ipv6 = { temporary = \"0s\" }", "\"0s\"", "`temporary` must be at least 1s", ""),
+        ("\"direct\", users_per_address = { zipf = 1 }", "zipf", "unknown law `zipf`", ""),
+    ] {
+        check("\"home-nat\"", with, at, message, help);
+    }
+    check(
+        "address = { preset = \"home-nat\", addresses_per_24 = 2.5 }",
+        "address = { preset = \"mega-proxy\" }\nconnection = { keepalive_requests = 5 }",
+        "{ keepalive_requests = 5 }",
+        "`keepalive_requests` must be 1 here, got 5",
+        "per_request",
+    );
+}
+
+#[test]
 fn what_is_not_modelled_yet_is_said() {
     check(
         "health = { tcp_check = { retry = 1 } }",
@@ -449,20 +523,6 @@ fn what_is_not_modelled_yet_is_said() {
         "director",
         "`director` is not modelled yet",
         "leave it out",
-    );
-    check(
-        "\"home-nat\"",
-        "\"cgnat\", pooling = \"arbitrary\"",
-        "\"arbitrary\"",
-        "`pooling` \"arbitrary\" is not modelled yet",
-        "paired",
-    );
-    check(
-        "\"home-nat\"",
-        "\"home-nat\", pooling = \"paired\"",
-        "\"paired\"",
-        "`pooling` has no meaning with preset `home-nat`",
-        "cgnat",
     );
     let text = WHOLE.replace(
         "[strategy.balancer.nginx.round_robin]",
