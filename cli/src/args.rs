@@ -172,7 +172,7 @@ pub struct List {
     #[arg(long)]
     pub json: bool,
 
-    /// Print the balancers' reference page, with options and defaults, as Markdown.
+    /// Print the reference page of the balancers or the stores, with options and defaults, as Markdown.
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
 }
@@ -184,6 +184,8 @@ pub enum Listing {
     Balancers,
     /// Presets of populations.
     Presets,
+    /// Places where sessions can live.
+    Stores,
     /// Metrics, with unit and direction.
     Metrics,
 }

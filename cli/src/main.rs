@@ -8,6 +8,7 @@ mod output;
 mod progress;
 mod provenance;
 mod reference;
+mod store_reference;
 mod stats;
 mod tables;
 

@@ -4,22 +4,27 @@ use comfy_table::Table;
 use evenkeel_sim::balancer::{self, CatalogueEntry};
 use evenkeel_sim::metrics::catalogue::METRICS;
 use evenkeel_sim::scenario::presets;
+use evenkeel_sim::store::catalogue::STORES;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::{List, Listing};
 use crate::failure::{Exit, Failure};
-use crate::{output, reference, tables};
+use crate::{output, reference, store_reference, tables};
 
-/// Lists balancers, presets, metrics.
+/// Lists balancers, presets, stores, metrics.
 pub fn list(list: &List) -> Result<Exit, Failure> {
     let wanted = |what| list.what.is_none() || list.what == Some(what);
     if list.markdown {
-        if list.what != Some(Listing::Balancers) {
-            let remedy = "only balancers have a reference page\n  write `evenkeel list balancers --markdown`";
-            return Err(Failure::usage(remedy));
-        }
-        output::data(&reference::page()?);
+        let page = match list.what {
+            Some(Listing::Balancers) => reference::page()?,
+            Some(Listing::Stores) => store_reference::page(),
+            None | Some(Listing::Presets | Listing::Metrics) => {
+                let remedy = "only balancers and stores have a reference page\n  write `evenkeel list balancers --markdown`";
+                return Err(Failure::usage(remedy));
+            }
+        };
+        output::data(&page);
         return Ok(Exit::Fine);
     }
     if list.json {
@@ -29,6 +34,9 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
         }
         if wanted(Listing::Presets) {
             all.insert("presets".to_owned(), presets_json());
+        }
+        if wanted(Listing::Stores) {
+            all.insert("stores".to_owned(), stores_json());
         }
         if wanted(Listing::Metrics) {
             all.insert("metrics".to_owned(), json!(METRICS));
@@ -47,6 +55,13 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
         let mut table = tables::plain(["preset", "of", "what it is", "source"]);
         for preset in presets() {
             table.add_row([preset.name, preset.kind.name(), preset.summary, preset.source]);
+        }
+        print(table);
+    }
+    if wanted(Listing::Stores) {
+        let mut table = tables::plain(["session store", "what it is", "what takes sessions away"]);
+        for entry in STORES {
+            table.add_row([entry.name, entry.summary, entry.loses]);
         }
         print(table);
     }
@@ -94,6 +109,21 @@ fn balancers_json() -> Value {
         })
     };
     balancer::entries().map(line).collect()
+}
+
+fn stores_json() -> Value {
+    STORES
+        .iter()
+        .map(|entry| {
+            json!({
+                "name": entry.name,
+                "summary": entry.summary,
+                "loses": entry.loses,
+                "costs": entry.costs,
+                "source": entry.source,
+            })
+        })
+        .collect()
 }
 
 fn presets_json() -> Value {

@@ -234,6 +234,13 @@ fn what_explain_prints_runs_to_the_same_result() {
 }
 
 #[test]
+fn the_stores_reference_page_is_what_the_catalogue_says() {
+    let page = Place::new().run(&["list", "stores", "--markdown"]).ends_with(0).stdout;
+    let committed = include_str!("../../../docs/sessions.md");
+    assert!(page == committed, "run `evenkeel list stores --markdown >docs/sessions.md`");
+}
+
+#[test]
 fn the_balancers_reference_page_is_what_the_catalogue_says() {
     let page = Place::new().run(&["list", "balancers", "--markdown"]).ends_with(0).stdout;
     let committed = include_str!("../../../docs/balancers.md");

@@ -217,6 +217,12 @@ impl Cluster<'_> {
         due
     }
 
+    /// Whether the end of service that is announced for a request is that of its page, not of the write after it.
+    pub(super) fn page_is_done(&self, id: RequestId) -> bool {
+        let step = self.stored.as_ref().and_then(|stored| stored.steps.get(id.index()));
+        step.is_none_or(|step| step.stage != Stage::Done)
+    }
+
     /// A worker is done with a page: writes the session. Returns when the write is done, if the worker has to wait for it.
     #[inline]
     pub(super) fn store_write(&mut self, now: SimTime, id: RequestId) -> Option<SimTime> {

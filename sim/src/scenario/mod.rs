@@ -27,7 +27,7 @@ use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, Reque
 
 pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
-pub use explain::{Resolved, canonical, default_options};
+pub use explain::{Resolved, StoreOption, canonical, store_options};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};

@@ -87,6 +87,31 @@ impl StorePlan {
         })
     }
 
+    /// The same store with settings beside which other options have an effect: (the settings, the store).
+    pub fn variants(&self) -> Vec<(&'static str, Self)> {
+        let mut variants = Vec::new();
+        match self {
+            Self::Mysql(plan) => {
+                let plan = MysqlPlan { rpl_semi_sync_source_enabled: true, ..plan.clone() };
+                variants.push(("rpl_semi_sync_source_enabled = true", Self::Mysql(plan)));
+            }
+            Self::Redis(plan) => {
+                let cluster = RedisPlan { failover: CLUSTER, ..plan.clone() };
+                variants.push(("failover = \"cluster\"", Self::Redis(cluster)));
+                let policy = MaxmemoryPolicy::Lru;
+                let full = RedisPlan { maxmemory: Some(1 << 30), maxmemory_policy: policy, ..plan.clone() };
+                variants.push(("maxmemory = \"1GB\", maxmemory_policy = \"allkeys-lru\"", Self::Redis(full)));
+            }
+            Self::Local(_)
+            | Self::Memcached(_)
+            | Self::TomcatDelta(_)
+            | Self::TomcatBackup(_)
+            | Self::Cookie(_)
+            | Self::WriteBehind(_) => {}
+        }
+        variants
+    }
+
     /// Shows every option that has an effect.
     pub fn options(&mut self, v: &mut dyn StoreOptionVisitor) {
         match self {

@@ -10,6 +10,7 @@ mod modern;
 mod queues;
 mod replay;
 mod scenario;
+mod stores;
 mod support;
 mod theory;
 mod tidy;

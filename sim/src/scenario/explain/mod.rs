@@ -14,7 +14,7 @@ use crate::session::OnUnknownId;
 use crate::tier::{RequestFields, Value};
 
 use super::address_lines::address_lines;
-pub use session::default_options;
+pub use session::{StoreOption, store_options};
 
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};

@@ -8,7 +8,7 @@ use crate::scenario::quantity::{Quantity, show_distribution, show_size};
 use crate::scenario::{SessionLife, Strategy};
 use crate::session::{OnStoreError, SessionPlan, StoreSession};
 use crate::store::options::StoreOptionVisitor;
-use crate::store::plan::StorePlan;
+use crate::store::plan::{HybridRule, StorePlan};
 
 /// `[session]`.
 pub(super) fn show_life(d: &mut Document, life: &SessionLife) {
@@ -47,13 +47,39 @@ fn show_store_session(session: &StoreSession) -> String {
     format!("{{ hybrid = {{ {} }} }}", list.0)
 }
 
-/// The options of a store with their defaults, for the reference page: (name, default, meaning).
-pub fn default_options(store: &str) -> Vec<(&'static str, String, &'static str)> {
-    let mut table = Table(Vec::new());
-    if let Some(mut plan) = StorePlan::default_of(store) {
-        plan.options(&mut table);
+/// An option for the reference page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreOption {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default, as a scenario writes it.
+    pub default: String,
+    /// What it means.
+    pub meaning: &'static str,
+    /// The settings beside which it has an effect; empty if it always has one.
+    pub beside: &'static str,
+}
+
+/// The options of a store with their defaults; none of a name that is no store's with options.
+pub fn store_options(store: &str) -> Vec<StoreOption> {
+    let mut all: Vec<StoreOption> = Vec::new();
+    let of = |beside, plan: &mut dyn FnMut(&mut Table)| {
+        let mut table = Table(Vec::new());
+        plan(&mut table);
+        let option = move |(name, default, meaning)| StoreOption { name, default, meaning, beside };
+        table.0.into_iter().map(option).collect::<Vec<_>>()
+    };
+    if store == "hybrid" {
+        return of("", &mut |table| HybridRule::default().options(table));
     }
-    table.0
+    let Some(mut plan) = StorePlan::default_of(store) else { return all };
+    all.extend(of("", &mut |table| plan.options(table)));
+    for (beside, mut variant) in plan.variants() {
+        let more = of(beside, &mut |table| variant.options(table));
+        let new: Vec<_> = more.into_iter().filter(|new| all.iter().all(|old| old.name != new.name)).collect();
+        all.extend(new);
+    }
+    all
 }
 
 /// Options as the inside of an inline table.
