@@ -194,7 +194,7 @@ pub enum Listing {
 #[derive(Debug, Args)]
 pub struct Conformance {
     /// Recorded cases: their folders, `.tar.zst` archives of them, or folders of either.
-    #[arg(required_unless_present = "live", conflicts_with = "live", value_name = "DIR")]
+    #[arg(required_unless_present = "live", value_name = "DIR")]
     pub recordings: Vec<PathBuf>,
 
     /// Print every case as JSON.

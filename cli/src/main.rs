@@ -8,8 +8,8 @@ mod output;
 mod progress;
 mod provenance;
 mod reference;
-mod store_reference;
 mod stats;
+mod store_reference;
 mod tables;
 
 use std::process::ExitCode;
@@ -40,6 +40,6 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Check(check) => commands::check::check(check, arguments),
         Command::Explain(explain) => commands::explain::explain(explain),
         Command::List(list) => commands::list::list(list),
-        Command::Conformance(conformance) => commands::conformance::conformance(conformance),
+        Command::Conformance(conformance) => commands::conformance::conformance(conformance, arguments),
     }
 }

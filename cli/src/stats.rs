@@ -28,10 +28,12 @@ pub fn lines(sizes: &[RunSizes], wall: Duration, threads: usize) -> Vec<String> 
             let per = if count == 0 { 0.0 } else { bytes as f64 / count as f64 };
             format!("  {what}: {} ({}, {per:.0} bytes each)", grouped(count), bytes_in_words(bytes))
         };
-        lines.push("tables of the largest run (connections and sessions: most at a time):".to_owned());
+        lines.push("tables of the largest run (clients, templates and pending events at its end, others most at a time):".to_owned());
         lines.push(each("clients", run.clients, run.client_bytes));
-        lines.push(format!("  pending events: {}", bytes_in_words(run.pending_bytes)));
+        lines.push(each("pending events", run.pending, run.pending_bytes));
         lines.push(each("connections", run.connections, run.connection_bytes));
+        lines.push(each("requests in flight", run.requests_in_flight, run.request_bytes));
+        lines.push(each("browsers with more open than a connection", run.tabs, run.tab_bytes));
         lines.push(each("persistence templates", run.templates, run.balancer_bytes));
         lines.push(each("sessions", run.sessions, run.session_bytes));
     }

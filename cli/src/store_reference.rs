@@ -35,7 +35,9 @@ pub fn page() -> String {
             page.push_str("\n`latency`, a law of times, has no default.\n");
         }
         if entry.name == "hybrid" {
-            page.push_str("\n`store` is one of `mysql`, `redis`, `memcached` and `write_behind`, with its options.\n");
+            page.push_str(
+                "\n`store` is one of `mysql`, `redis`, `memcached` and `write_behind`, with its options.\n",
+            );
         }
         let options = store_options(entry.name);
         if options.is_empty() {

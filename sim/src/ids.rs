@@ -98,6 +98,26 @@ pub enum StreamId {
     RequestValues = 41,
     /// The noise floor: what uniform random choice would give.
     NoiseFloor = 16,
+    /// How active a user is beside others.
+    Activity = 17,
+    /// Objects of a page, and which of them are static.
+    Objects = 18,
+    /// Service demand of an object.
+    ObjectDemand = 19,
+    /// How long a client waits for an answer.
+    Patience = 20,
+    /// Pauses of a client before it tries again.
+    Backoff = 21,
+    /// How a visit ends: by a logout, or to be gone on with.
+    VisitEnd = 22,
+    /// How long an answer or a connection is held.
+    Hold = 23,
+    /// Times between messages on a held connection.
+    MessageGap = 24,
+    /// Service demand of a message.
+    MessageDemand = 25,
+    /// Lengths of bursts of arrivals and of the times between them.
+    ArrivalPhases = 26,
     /// When leases and temporary addresses change, and to what.
     Leases = 48,
     /// When users are handed over to another address, and to which.

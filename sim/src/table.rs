@@ -42,6 +42,11 @@ impl<I: Id, T> Column<I, T> {
         &mut self.values
     }
 
+    /// Makes room for exactly `more` entities, so that a column of many does not grow by doubling.
+    pub fn reserve_exact(&mut self, more: usize) {
+        self.values.reserve_exact(more);
+    }
+
     /// Appends the value of the next entity.
     pub fn push(&mut self, value: T) {
         self.values.push(value);

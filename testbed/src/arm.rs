@@ -19,7 +19,7 @@ use crate::stage::Network;
 use crate::{haproxy, nginx};
 
 /// Cases under way at a time. Most of a case's time is pauses.
-const LANES: usize = 8;
+const LANES: usize = 12;
 /// Most runs for shrinking one case.
 const SHRINK_RUNS: u32 = 150;
 /// Longest that one case is shrunk.
@@ -266,4 +266,48 @@ fn smallest(
         Some(true)
     });
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_programs_that_are_installed_decide_as_their_models_do() {
+        // Goal: the arm works, on a machine with the programs. Method: a few cases each; more are `.ci/live`'s business.
+        let out = tempfile::tempdir().expect("a temporary folder");
+        let plan = LivePlan { programs: Program::ALL.to_vec(), seed: 2, cases: 4, out: out.path().into() };
+        let counted = AtomicU64::new(0);
+        let report = run(&plan, |_, _| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(report.installed.len() + report.missing.len(), Program::ALL.len());
+        assert_eq!(report.cases.len() as u64, plan.cases * report.installed.len() as u64);
+        assert_eq!(counted.into_inner(), report.cases.len() as u64);
+        if report.installed.iter().all(Installed::is_modelled_version) {
+            assert_eq!(report.failed(), 0, "{:#?}", report.cases);
+        }
+    }
+
+    #[test]
+    fn only_what_differs_twice_or_cannot_be_run_is_a_failure() {
+        let case = |verdict| LiveCase {
+            report: CaseReport {
+                program: "nginx".into(),
+                case: "nginx-1-1".into(),
+                algorithm: "hash".into(),
+                outcome: CaseOutcome::Unreadable { error: "unused".into() },
+            },
+            verdict,
+        };
+        let verdicts = [
+            Verdict::Alike,
+            Verdict::NotReproduced { written: "a".into() },
+            Verdict::Differs { written: "b".into(), smallest: case(Verdict::Alike).report },
+            Verdict::Failed { error: "no room".into() },
+        ];
+        let cases = verdicts.map(case).to_vec();
+        let report = LiveReport { seed: 1, installed: Vec::new(), missing: Vec::new(), cases };
+        assert_eq!(report.failed(), 2);
+    }
 }

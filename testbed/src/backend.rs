@@ -4,9 +4,8 @@
 //! release. A refusal is a listener that is closed, so the kernel refuses and not this program.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -59,7 +58,7 @@ impl Shared {
 
 #[derive(Debug)]
 struct Listening {
-    closing: Arc<AtomicBool>,
+    listener: Arc<TcpListener>,
     thread: JoinHandle<()>,
 }
 
@@ -111,28 +110,29 @@ impl Backends {
         }
         let address = self.addresses[server];
         let listener = TcpListener::bind(address).map_err(|error| Fault::Address { address, error })?;
-        let closing = Arc::new(AtomicBool::new(false));
-        let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&closing));
+        let listener = Arc::new(listener);
+        let (shared, accepting) = (Arc::clone(&self.shared), Arc::clone(&listener));
         let thread = thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stop.load(Ordering::Acquire) {
-                    return;
-                }
-                let Ok(stream) = stream else { continue };
+            loop {
+                let stream = match accepting.accept() {
+                    Ok((stream, _)) => stream,
+                    Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                    // The listener was shut down.
+                    Err(_) => return,
+                };
                 let shared = Arc::clone(&shared);
                 // A broken connection shows in what the program logs.
                 thread::spawn(move || drop(serve(&shared, server, stream)));
             }
         });
-        self.listening[server] = Some(Listening { closing, thread });
+        self.listening[server] = Some(Listening { listener, thread });
         Ok(())
     }
 
     fn close(&mut self, server: usize) {
-        let Some(Listening { closing, thread }) = self.listening[server].take() else { return };
-        closing.store(true, Ordering::Release);
-        // Wakes the thread that waits for connections; if that fails, nobody listens any more.
-        drop(TcpStream::connect(self.addresses[server]));
+        let Some(Listening { listener, thread }) = self.listening[server].take() else { return };
+        // Closing it would not do: a process that is being started holds all that is open for a moment.
+        let _ = rustix::net::shutdown(&*listener, rustix::net::Shutdown::Both);
         drop(thread.join());
     }
 }
@@ -172,8 +172,8 @@ fn serve(shared: &Shared, server: usize, stream: TcpStream) -> std::io::Result<(
             thread::sleep(Duration::from_millis(millis.into()));
             200
         }
-        // A connection that was accepted before the server was closed.
-        Mode::Refuse => return Ok(()),
+        // With a refusal, a connection that was accepted before the server was closed.
+        Mode::Close | Mode::Refuse => return Ok(()),
         Mode::Hang => {
             // Until the program gives up, or the case is over and its end closes the connection.
             reader.get_ref().set_read_timeout(None)?;

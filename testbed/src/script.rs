@@ -15,6 +15,8 @@ pub(crate) enum Mode {
     Refuse,
     /// Accepts, never answers.
     Hang,
+    /// Accepts, and breaks off when it has read the request.
+    Close,
     /// Answers with this status.
     Http(u16),
     /// Answers with 200 after so many milliseconds.
@@ -27,6 +29,7 @@ impl fmt::Display for Mode {
             Self::Up => f.write_str("ok"),
             Self::Refuse => f.write_str("refuse"),
             Self::Hang => f.write_str("hang"),
+            Self::Close => f.write_str("close"),
             Self::Http(status) => write!(f, "http{status}"),
             Self::Slow(millis) => write!(f, "slow:{millis}"),
         }

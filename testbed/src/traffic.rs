@@ -64,11 +64,11 @@ pub(crate) fn overlap(
     steps
 }
 
-/// Puts failures and pauses among requests: now and then one of the servers with these numbers fails in one of these ways
+/// Puts failures and pauses among the requests of `script`: now and then one of the servers with these numbers fails in one of these ways
 /// or recovers, and time passes, in all about `pauses_ms` of it.
 pub(crate) fn fail(
     dice: &mut Dice,
-    asks: Vec<Ask>,
+    script: Vec<Step>,
     servers: &[u16],
     modes: &[Mode],
     pauses_ms: u64,
@@ -78,8 +78,8 @@ pub(crate) fn fail(
     let mut steps = Vec::new();
     let mut failing: Vec<u16> = Vec::new();
     let mut left = dice.within(BETWEEN[0], BETWEEN[1]);
-    let count = asks.len() as u64;
-    for ask in asks {
+    let count = script.len() as u64;
+    for step in script {
         if left == 0 {
             left = dice.within(BETWEEN[0], BETWEEN[1]);
             let recovers = !failing.is_empty() && dice.percent(45);
@@ -103,7 +103,7 @@ pub(crate) fn fail(
         if dice.below(count) < 4 {
             steps.push(Step::Wait(dice.within(1, pauses_ms / 4 + 1) as u32));
         }
-        steps.push(Step::Ask(ask));
+        steps.push(step);
     }
     steps
 }

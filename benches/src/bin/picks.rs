@@ -118,11 +118,12 @@ fn director() -> Lvs {
     })
 }
 
-/// A connection opens and is reset, so that its entry goes after the ten seconds of CLOSE; the server.
+/// A connection opens, is established and reset, so that its entry goes after the ten seconds of CLOSE; the server.
 fn connect(director: &mut Lvs, now: SimTime, client: u32, port: u16) -> u64 {
     let address = IpAddr::V4(Ipv4Addr::from_bits(client));
     let (key, method, ties) = (&[][..], Method::Get, Ties::NONE);
     let opened = director.open(now, &Open { address, port, key, method, worker: 0, service: 0, ties });
+    director.segment(now, opened.flow, Segment::Established);
     director.segment(now, opened.flow, Segment::ClientReset);
     opened.decision.server.map_or(0, |server| server.0.into())
 }

@@ -5,14 +5,19 @@ use std::collections::BTreeMap;
 use comfy_table::CellAlignment;
 use evenkeel_sim::conformance::{CaseOutcome, CaseReport, Difference, Totals, replay_paths};
 
-use crate::args::Conformance;
+use crate::args::{Arguments, Conformance};
 use crate::failure::{Exit, Failure};
 use crate::{output, stats, tables};
 
 /// Replays recordings of the real programs and compares decision by decision.
-pub fn conformance(conformance: &Conformance) -> Result<Exit, Failure> {
+pub fn conformance(conformance: &Conformance, arguments: &Arguments) -> Result<Exit, Failure> {
+    if conformance.live && !conformance.recordings.is_empty() {
+        return Err(Failure::usage(
+            "`--live` drives programs and replays no recordings\n  give either it or their paths, one at a time",
+        ));
+    }
     if conformance.live {
-        return super::live::live(conformance);
+        return super::live::live(conformance, arguments.quiet);
     }
     let reports = replay_paths(&conformance.recordings).map_err(|error| Failure::usage(error.to_string()))?;
     if conformance.json {

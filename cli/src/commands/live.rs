@@ -4,7 +4,7 @@ use crate::args::Conformance;
 use crate::failure::{Exit, Failure};
 
 #[cfg(not(target_os = "linux"))]
-pub fn live(_: &Conformance) -> Result<Exit, Failure> {
+pub fn live(_: &Conformance, _: bool) -> Result<Exit, Failure> {
     Err(Failure::usage(
         "`--live` drives the programs with what only Linux has\n  replay recordings instead: `evenkeel conformance \
          sim/tests/golden`",
@@ -25,9 +25,10 @@ mod linux {
     use crate::args::LiveProgram;
     use crate::commands::conformance::{difference_in_words, print_totals};
     use crate::output;
+    use crate::progress::Progress;
 
     /// Drives the programs and compares decision by decision.
-    pub fn live(arguments: &Conformance) -> Result<Exit, Failure> {
+    pub fn live(arguments: &Conformance, quiet: bool) -> Result<Exit, Failure> {
         let programs = match arguments.program {
             None => Program::ALL.to_vec(),
             Some(LiveProgram::Nginx) => vec![Program::Nginx],
@@ -36,7 +37,9 @@ mod linux {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let seed = arguments.seed.unwrap_or_else(now);
         let plan = LivePlan { programs, seed, cases: arguments.cases, out: arguments.out.clone() };
-        let report = run(&plan, |_, _| {});
+        let progress = Progress::start("live cases", quiet);
+        let report = run(&plan, |done, all| progress.at(done as f64 / all as f64));
+        progress.finish();
         if arguments.json {
             let json = serde_json::to_string_pretty(&report)
                 .map_err(|error| Failure::internal(format!("the cases cannot be put into JSON: {error}")))?;

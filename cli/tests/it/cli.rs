@@ -63,6 +63,9 @@ fn bad_usage_ends_with_2_and_says_what_to_do() {
         (&["check", "empty"], "no scenario"),
         (&["conformance", "absent"], "absent"),
         (&["conformance", "empty"], "no recording in it"),
+        (&["conformance", "empty", "--live"], "replays no recordings"),
+        (&["conformance", "empty", "--seed", "3"], "--live"),
+        (&["conformance", "--live", "--program", "lvs"], "haproxy"),
         (&["list", "balancer"], "balancers"),
     ] {
         let ran = place.run(arguments).ends_with(2);
@@ -159,6 +162,18 @@ fn conformance_ends_with_0_3_or_4_as_decisions_agree_differ_or_are_not_replayed(
     recording(&place, "someone-else-s-proxy", ["s2", "s1"]);
     let ran = place.run(&["conformance", "case"]).ends_with(4);
     assert!(ran.stdout.contains("skipped"), "{}", ran.stdout);
+}
+
+#[test]
+fn the_live_arm_ends_with_4_without_a_case_and_tells_its_seed() {
+    let place = Place::new();
+    let ran = place.run(&["conformance", "--live", "--cases", "0", "--seed", "77"]).ends_with(4);
+    assert!(ran.stdout.contains("seed 77"), "{}", ran.stdout);
+    let report =
+        place.run(&["conformance", "--live", "--cases", "0", "--seed", "77", "--json"]).ends_with(4).json();
+    assert_eq!(report["seed"], 77);
+    let known = |list: &Value| list.as_array().map_or(0, Vec::len);
+    assert_eq!(known(&report["installed"]) + known(&report["missing"]), 2, "{report}");
 }
 
 #[test]

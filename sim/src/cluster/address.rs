@@ -21,7 +21,7 @@ impl AddressTie {
     /// All of it.
     const WHOLE: Self = Self { v4: 32, v6: 128 };
 
-    /// What a tier looks at; `None` if addresses mean nothing to it.
+    /// What a tier without cookies looks at; `None` if addresses mean nothing to it.
     pub fn of(plan: &TierPlan) -> Option<Self> {
         let by_hash = plan.keys.hash.as_ref().is_none_or(Key::shows_address).then_some(Self::WHOLE);
         match &plan.program {
@@ -36,8 +36,6 @@ impl AddressTie {
                     None => hashes.then_some(Self::WHOLE),
                 }
             }
-            // A cookie comes before everything that looks at the address.
-            Program::HaProxy(config) if config.cookie.is_some() => None,
             Program::HaProxy(config) if config.stick.is_some() => Some(Self::WHOLE),
             Program::HaProxy(_) => by_hash,
         }

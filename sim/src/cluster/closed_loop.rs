@@ -5,12 +5,13 @@
 
 use super::Cluster;
 use super::event::Event;
-use super::request::{Draw, Origin, Purpose, Request, SessionWork};
+use super::request::{Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::ClientId;
+use crate::metrics::recorder::Failure;
 use crate::population::clients::{ClientRow, Step};
-use crate::scenario::{Population, Traffic, VisitPlan};
+use crate::scenario::{ConnectionRules, Population, Traffic, VisitPlan};
 use crate::session::sessions::{Cut, Lookup};
 use crate::session::{SessionPlan, StoreSession};
 use crate::store::plan::StorePlan;
@@ -26,25 +27,39 @@ fn session_work(step: Step, plan: &VisitPlan) -> SessionWork {
     match step {
         Step::Post => SessionWork::Login,
         Step::Click if plan.login => SessionWork::Use,
+        Step::Logout => SessionWork::Logout,
         Step::Begin | Step::Form | Step::Click => SessionWork::None,
     }
+}
+
+/// The number by which the site knows a client: none for one without cookies, nor before the site's first answer in the
+/// run, which brings the cookie.
+#[inline]
+fn visitor(id: ClientId, row: &ClientRow, plan: &VisitPlan) -> Option<u64> {
+    let is_first = row.visit == 1
+        && match row.step {
+            Step::Form => row.logins_again == 0,
+            Step::Click => !plan.login && row.click == 0,
+            Step::Begin | Step::Post | Step::Logout => false,
+        };
+    (!is_first && plan.cookies).then_some(u64::from(id.0))
 }
 
 impl<'a> Cluster<'a> {
     /// The plan of a closed-loop client's visits, and its population.
     #[inline]
-    fn plan_of(&self, row: &ClientRow) -> (&'a Population, &'a VisitPlan) {
+    pub(super) fn plan_of(&self, row: &ClientRow) -> (&'a Population, &'a VisitPlan) {
         let scenario = self.scenario;
         let population = &scenario.populations[row.population().index()];
         match &population.traffic {
-            Traffic::ClosedLoop(plan) => (population, plan),
-            Traffic::Poisson { .. } => unreachable!("clients of a Poisson source never act by themselves"),
+            Traffic::ClosedLoop(plan) | Traffic::Visits { plan, .. } => (population, plan),
+            Traffic::Requests(_) => unreachable!("clients who send single requests make no visits"),
         }
     }
 
     /// The name of the draws of a client's current step.
     #[inline]
-    fn step_name(&self, id: ClientId) -> Draw {
+    pub(super) fn step_name(&self, id: ClientId) -> Draw {
         let row = self.clients.row(id);
         let again = row.logins_again > 0 && matches!(row.step, Step::Form | Step::Post);
         let (purpose, click) =
@@ -64,7 +79,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A client makes its next step.
-    #[inline]
+    #[inline(always)]
     pub(super) fn client_acts<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -72,6 +87,9 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let (_, plan) = self.plan_of(self.clients.row(id));
+        if self.clients.row(id).has_browser() && !self.browser_acts(now, id, plan, pending) {
+            return;
+        }
         if self.clients.row(id).step == Step::Begin {
             self.begin_visit(now, id, plan);
         }
@@ -85,11 +103,15 @@ impl<'a> Cluster<'a> {
                 (Method::Post, session, 1 + u64::from(plan.form_token))
             }
             Step::Click => (Method::Get, row.session(), 2 * u64::from(plan.login)),
+            Step::Logout => (Method::Get, row.session(), 1),
         };
         let demand = self.step_name(id);
         let origin = Origin::Client(id);
         self.recorder.ledger.requests_issued += 1;
         let rules = &self.scenario.populations[row.population().index()].connection;
+        if row.has_browser() {
+            return self.browser_asks(now, id, (plan, rules), (method, session, operations), pending);
+        }
         let kept = self.standing_connection(now, id, row.connection(), demand.index);
         let connection = match self.reuse_connection(now, kept, method) {
             Ok(Some(connection)) => Ok(connection),
@@ -106,20 +128,48 @@ impl<'a> Cluster<'a> {
                 let store_time = self.store_time(now, operations, demand);
                 let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
                 request.work = session_work(row.step, plan);
-                // The site's first answer to a client in the run brings the cookie.
-                let is_first = row.visit == 1
-                    && match row.step {
-                        Step::Form => row.logins_again == 0,
-                        Step::Click => !plan.login && row.click == 0,
-                        Step::Begin | Step::Post => false,
-                    };
-                let cookie = (!is_first).then_some(u64::from(id.0));
+                let cookie = visitor(id, &row, plan);
                 self.send(now, request, cookie, pending);
             }
             Err(failure) => {
                 self.clients.row_mut(id).set_connection(None);
                 self.request_failed(now, origin, failure, pending);
             }
+        }
+    }
+
+    /// Sends the request of the current step of a client with a browser: the `ask`'s method, session and operations of the
+    /// session store.
+    fn browser_asks<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        plan: (&VisitPlan, &ConnectionRules),
+        ask: (Method, Option<u32>, u64),
+        pending: &mut Scheduler<Q>,
+    ) {
+        let origin = Origin::Client(id);
+        let row = *self.clients.row(id);
+        let (method, session, operations) = ask;
+        let connection = self.connection_of_browser(now, id, (method, self.step_name(id).index), plan, true);
+        match connection.unwrap_or(Err(Failure::NoServer)) {
+            Ok(connection) => {
+                let demand = self.step_name(id);
+                let store_time = self.store_time(now, operations, demand);
+                let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
+                request.work = session_work(row.step, plan.0);
+                let tab = self.open_tab(id);
+                let tries = self.tabs.get(tab).tries;
+                request.gives_up_at =
+                    self.gives_up_at(now, id, self.part_name(id, u64::from(tries) | 1 << 18));
+                let browser = plan.0.browser.as_ref();
+                if row.step == Step::Click && browser.is_some_and(|browser| browser.hold.is_some()) {
+                    request.flow_end = FlowEnd::Held;
+                }
+                let sent = self.send(now, request, visitor(id, &row, plan.0), pending);
+                self.watch(sent, pending);
+            }
+            Err(failure) => self.request_failed(now, origin, failure, pending),
         }
     }
 
@@ -132,7 +182,8 @@ impl<'a> Cluster<'a> {
         let measured = now >= self.recorder.calendar().measured_from;
         let row = self.clients.row_mut(id);
         row.begin_visit(clicks, measured);
-        row.step = if plan.login { Step::Form } else { Step::Click };
+        // A visit that goes on with the last one's session needs no login.
+        row.step = if plan.login && row.session().is_none() { Step::Form } else { Step::Click };
     }
 
     /// A client's request was answered by `request.server`.
@@ -144,8 +195,13 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let (_, plan) = self.plan_of(self.clients.row(id));
+        if self.clients.row(id).has_browser() {
+            let tab = self.open_tab(id);
+            self.tabs.get_mut(tab).tries = 0;
+        }
         match self.clients.row(id).step {
             Step::Begin => unreachable!("nothing was asked"),
+            Step::Logout => self.logged_out(now, id, pending),
             Step::Form => {
                 let epoch = self.servers.epoch(request.server()) as u16;
                 let think = self.think_time(id);
@@ -157,7 +213,7 @@ impl<'a> Cluster<'a> {
             }
             Step::Post => self.login_answered(now, id, plan, request, pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
-            Step::Click => self.click_over(now, id, pending),
+            Step::Click => self.page_loaded(now, id, plan, request, pending),
         }
     }
 
@@ -219,10 +275,19 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let slot = request.session.expect("a click of a visit with login carries its session");
-        let found =
-            self.find_session(now, slot, &request.route, plan.session_idle_timeout, plan.on_unknown_id);
+        let found = self.find_session(
+            now,
+            slot,
+            &request.route,
+            (plan.session_idle_timeout, plan.on_unknown_id),
+            plan.cookies,
+        );
+        if found != Lookup::Expired {
+            // A visit that goes on with the last one's session has not said so yet.
+            self.clients.row_mut(id).set_logged_in();
+        }
         match found {
-            Lookup::Hit => self.click_over(now, id, pending),
+            Lookup::Hit => self.page_loaded(now, id, plan, request, pending),
             Lookup::Expired => {
                 self.end_session(slot);
                 self.clients.row_mut(id).set_session(None);
@@ -245,15 +310,49 @@ impl<'a> Cluster<'a> {
     }
 
     /// A click has had its answer, or the user has given up on it: the next click, or the end of the visit.
-    fn click_over<Q: PendingEvents>(&mut self, now: SimTime, id: ClientId, pending: &mut Scheduler<Q>) {
+    pub(super) fn click_over<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        pending: &mut Scheduler<Q>,
+    ) {
         let think = self.think_time(id);
         let row = self.clients.row_mut(id);
         row.click += 1;
         if row.click >= row.clicks {
-            self.end_visit(now, id, true, pending);
+            self.visit_complete(now, id, think, pending);
         } else {
             self.client_waits(now, id, think, pending);
         }
+    }
+
+    /// A visit has come to its end: some log out, others will go on with their session.
+    fn visit_complete<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        think: SimDuration,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let (_, plan) = self.plan_of(self.clients.row(id));
+        let row = self.clients.row_mut(id);
+        if row.session().is_some() && plan.logout > 0.0 {
+            let name = u64::from(row.visit) << 1;
+            if self.streams.visit_end.uniform(u64::from(id.0), name) < plan.logout {
+                row.step = Step::Logout;
+                return self.client_waits(now, id, think, pending);
+            }
+        }
+        self.end_visit(now, id, true, pending);
+    }
+
+    /// The application has ended the session, wherever it looked for it.
+    fn logged_out<Q: PendingEvents>(&mut self, now: SimTime, id: ClientId, pending: &mut Scheduler<Q>) {
+        if let Some(slot) = self.clients.row(id).session() {
+            self.end_session(slot);
+            self.clients.row_mut(id).set_session(None);
+        }
+        self.end_visit(now, id, true, pending);
     }
 
     /// The user must log in (again), and does unless that has been too often.
@@ -296,9 +395,13 @@ impl<'a> Cluster<'a> {
         &mut self,
         now: SimTime,
         id: ClientId,
+        failure: Failure,
         pending: &mut Scheduler<Q>,
     ) {
         let (_, plan) = self.plan_of(self.clients.row(id));
+        if self.tries_again(now, id, plan, failure, pending) {
+            return;
+        }
         match self.clients.row(id).step {
             Step::Begin => unreachable!("nothing was asked"),
             Step::Form => self.log_in_again(now, id, plan, pending),
@@ -309,10 +412,11 @@ impl<'a> Cluster<'a> {
                 self.login_failed(now, id, plan, pending);
             }
             Step::Click => self.click_over(now, id, pending),
+            Step::Logout => self.logged_out(now, id, pending),
         }
     }
 
-    fn end_visit<Q: PendingEvents>(
+    pub(super) fn end_visit<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: ClientId,
@@ -320,19 +424,33 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let row = *self.clients.row(id);
-        if let Some(slot) = row.session() {
+        if let Some(slot) = row.session()
+            && !(finished && self.comes_back_to_session(id, &row))
+        {
             self.end_session(slot);
+            self.clients.row_mut(id).set_session(None);
         }
         self.visit_ended(now, row.measured(), finished, row.logged_in(), row.had_loss());
-        let away = self.samplers.visits[row.population()].away.duration(
-            &self.streams.away,
-            u64::from(id.0),
-            u64::from(row.visit),
-        );
-        let row = self.clients.row_mut(id);
-        row.set_session(None);
-        row.step = Step::Begin;
+        self.clients.row_mut(id).step = Step::Begin;
+        let laws = &self.samplers.visits[row.population()];
+        let (client, visit) = (u64::from(id.0), u64::from(row.visit));
+        let away = match &laws.pace {
+            // Whoever comes with others' arrivals has no plans of coming back.
+            _ if laws.arrives => SimDuration::MAX,
+            None => laws.away.duration(&self.streams.away, client, visit),
+            Some(pace) => {
+                let away = laws.away.sample(&self.streams.away, client, visit);
+                pace.absence(now, away, id, &self.streams.activity)
+            }
+        };
         self.client_waits(now, id, away, pending);
+    }
+
+    /// Whether the next visit will go on with this one's session.
+    fn comes_back_to_session(&self, id: ClientId, row: &ClientRow) -> bool {
+        let (_, plan) = self.plan_of(row);
+        let name = u64::from(row.visit) << 1 | 1;
+        plan.returns > 0.0 && self.streams.visit_end.uniform(u64::from(id.0), name) < plan.returns
     }
 
     /// Counts the end of a visit.
@@ -360,7 +478,7 @@ impl<'a> Cluster<'a> {
 
     /// The client does nothing for `gap`; its connection idles, and is closed if the gap is longer than it may idle.
     #[inline]
-    fn client_waits<Q: PendingEvents>(
+    pub(super) fn client_waits<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: ClientId,
@@ -368,12 +486,17 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let row = self.clients.row(id);
+        if row.has_browser() {
+            return self.browser_waits(now, id, gap, pending);
+        }
         if let Some(connection) = row.connection() {
             let rules = self.scenario.populations[row.population().index()].connection;
             if !self.keep_alive(now, connection, &rules, Some(gap), pending) {
                 self.clients.row_mut(id).set_connection(None);
             }
         }
-        pending.at(now + gap, Event::ClientActs(id).word());
+        if gap != SimDuration::MAX {
+            pending.at(now + gap, Event::ClientActs(id).word());
+        }
     }
 }

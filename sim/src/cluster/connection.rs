@@ -43,7 +43,7 @@ impl Cluster<'_> {
         }
         let row = self.connections.get_mut(id.0);
         row.idle_until = SimTime::NEVER;
-        row.in_use = true;
+        row.in_flight += 1;
         row.requests += 1;
         Ok(Some(id))
     }
@@ -75,7 +75,7 @@ impl Cluster<'_> {
             instance: 0,
             worker: 0,
             open: true,
-            in_use: true,
+            in_flight: 1,
             closed_by_client: rules.closed_by == ClosedBy::Client,
         };
         let instances = self.tiers[0].instances.len();
@@ -191,8 +191,11 @@ impl Cluster<'_> {
 
     /// A connection is gone without another segment.
     pub(super) fn forget_connection(&mut self, id: ConnectionId) {
-        self.connections.get_mut(id.0).open = false;
-        self.connections.remove(id.0);
+        let row = self.connections.get_mut(id.0);
+        row.open = false;
+        if row.in_flight == 0 {
+            self.connections.remove(id.0);
+        }
     }
 
     /// A connection broke: its owner must open another.
@@ -209,12 +212,14 @@ impl Cluster<'_> {
         match owner {
             Origin::Client(client) => {
                 let row = self.clients.row_mut(client);
-                if row.connection() == Some(id) {
+                if row.has_browser() {
+                    self.forget_in_browser(client, id);
+                } else if row.connection() == Some(id) {
                     row.set_connection(None);
                 }
             }
             Origin::Log { source, client } => self.forget_log_connection(source, client, id),
-            Origin::Poisson | Origin::Script(_) => {}
+            Origin::Object(_) | Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => {}
         }
     }
 }

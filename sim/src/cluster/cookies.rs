@@ -46,12 +46,12 @@ impl CookieJars {
     #[inline]
     fn place(&self, origin: Origin) -> Option<usize> {
         let (place, end) = match origin {
-            Origin::Client(client) => (client.index(), self.clients),
+            Origin::Client(client) | Origin::Object(client) => (client.index(), self.clients),
             Origin::Log { source, client } => {
                 let source = usize::from(source);
                 (self.logs.get(source)? + client as usize, *self.logs.get(source + 1)?)
             }
-            Origin::Poisson | Origin::Script(_) => return None,
+            Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => return None,
         };
         (place < end).then_some(place)
     }
@@ -117,9 +117,9 @@ mod tests {
         let mut jars = CookieJars::new(CookieLife::UNLIMITED, 1, [0, 2, 1].into_iter());
         let log = |source, client| Origin::Log { source, client };
         jars.set(at(0), log(1, 1), ServerId(3));
-        jars.set(at(0), Origin::Poisson, ServerId(4));
+        jars.set(at(0), Origin::Arrival, ServerId(4));
         assert_eq!(jars.server(at(1_000_000), log(1, 1)), Some(ServerId(3)));
-        for other in [Origin::Client(ClientId(0)), log(1, 0), log(2, 0), log(0, 0), Origin::Poisson] {
+        for other in [Origin::Client(ClientId(0)), log(1, 0), log(2, 0), log(0, 0), Origin::Arrival] {
             assert_eq!(jars.server(at(0), other), None, "{other:?}");
         }
     }

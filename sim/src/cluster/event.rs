@@ -17,8 +17,9 @@ pub const MAX_SLOTS: u32 = SLOT;
 const FAULT: u32 = 0;
 const DEPARTURE: u32 = 1;
 const TIMER: u32 = 2;
-const ARRIVAL: u32 = 3;
-const OPEN_ARRIVAL: u32 = 4;
+const PATIENCE: u32 = 3;
+const ARRIVAL: u32 = 4;
+const OPEN_ARRIVAL: u32 = 5;
 
 /// What happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +38,8 @@ pub enum Event {
     Check(ServerId),
     /// A wait before a retry is over.
     Retry(RequestId),
+    /// A client has waited for the answer to a request as long as it will.
+    GivesUp(RequestId),
     /// A client makes its next step.
     ClientActs(ClientId),
     /// An open-loop source (Poisson arrivals, a log) has its next arrival: its place among the sources.
@@ -59,6 +62,7 @@ impl Event {
             Self::SharedServiceDone(server) => (DEPARTURE, u32::from(server.0) | SECOND_KIND),
             Self::ConnectionIdle(connection) => (TIMER, connection.0),
             Self::Check(server) => (TIMER, u32::from(server.0) | SECOND_KIND),
+            Self::GivesUp(request) => (PATIENCE, request.0),
             Self::Retry(request) => (ARRIVAL, request.0 | SECOND_KIND),
             Self::ClientActs(client) => (ARRIVAL, client.0),
             Self::SourceArrival(source) => (OPEN_ARRIVAL, source),
@@ -78,6 +82,7 @@ impl Event {
             (DEPARTURE, true) => Self::SharedServiceDone(ServerId(slot as u16)),
             (TIMER, false) => Self::ConnectionIdle(ConnectionId(slot)),
             (TIMER, true) => Self::Check(ServerId(slot as u16)),
+            (PATIENCE, _) => Self::GivesUp(RequestId(slot)),
             (ARRIVAL, false) => Self::ClientActs(ClientId(slot)),
             (ARRIVAL, true) => Self::Retry(RequestId(slot)),
             (_, false) => Self::SourceArrival(slot),
@@ -99,6 +104,7 @@ mod tests {
             Event::SharedServiceDone(ServerId(2)),
             Event::ConnectionIdle(ConnectionId(77)),
             Event::Check(ServerId(1)),
+            Event::GivesUp(RequestId(4)),
             Event::ClientActs(ClientId(MAX_SLOTS)),
             Event::Retry(RequestId(8)),
             Event::SourceArrival(0),

@@ -88,7 +88,7 @@ impl Cluster<'_> {
                     self.instance(row.instance).segment(now, row.flow, Segment::ServerFin);
                     self.instance(row.instance).segment(now, row.flow, Segment::ClientFin);
                     // A request on it is cut off below and then drops the connection.
-                    if !row.in_use {
+                    if row.in_flight == 0 {
                         self.drop_connection(ConnectionId(slot));
                     }
                 }
@@ -100,6 +100,7 @@ impl Cluster<'_> {
                 self.cut_off(now, RequestId(slot), pending);
             }
         }
+        self.break_holds(now, server, pending);
     }
 
     /// A health check of a server takes place.

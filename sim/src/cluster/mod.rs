@@ -5,14 +5,18 @@
 
 pub mod accounting;
 mod address;
+mod browser;
 mod closed_loop;
 mod connection;
 mod cookies;
 pub mod event;
 mod evidence;
 mod faults;
+mod hold;
 mod observe;
 mod open_loop;
+mod page;
+mod patience;
 mod queue;
 mod replay;
 mod request;
@@ -38,7 +42,7 @@ use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
 use crate::population::{AddressStreams, PageSampler};
-use crate::scenario::{Keys, Scenario, Strategy, Traffic, Vary};
+use crate::scenario::{Keys, Scenario, Strategy, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
@@ -46,6 +50,7 @@ use crate::table::Column;
 use crate::tier::Instance;
 
 use address::AddressTie;
+use browser::{BrowserSamplers, Pace, Tab};
 use cookies::CookieJars;
 use event::Event;
 use open_loop::Source;
@@ -72,6 +77,10 @@ pub struct Cluster<'a> {
     stored: Option<Box<Stored>>,
     requests: Slots<Request>,
     connections: Slots<Connection>,
+    /// What clients with browsers have open.
+    tabs: Slots<Tab>,
+    /// Requests in servers whose clients have gone.
+    gone: u64,
     sources: Vec<Source<'a>>,
     script: Script<'a>,
     recorder: Recorder,
@@ -111,7 +120,7 @@ struct Tier<'a> {
 /// The laws that are drawn from at every click, made ready for drawing.
 #[derive(Debug)]
 struct Samplers {
-    /// By population; of no use for Poisson sources.
+    /// By population; of no use for single requests.
     visits: Column<PopulationId, VisitSamplers>,
     /// Service demand.
     demand: Column<ServerId, Sampler>,
@@ -124,6 +133,11 @@ struct VisitSamplers {
     clicks: Sampler,
     think: Sampler,
     away: Sampler,
+    /// How fast time away passes, where that differs.
+    pace: Option<Pace>,
+    /// Whether users come with arrivals, not by themselves.
+    arrives: bool,
+    browser: Option<BrowserSamplers>,
     pages: PageSampler,
 }
 
@@ -134,14 +148,16 @@ impl Samplers {
             .populations
             .iter()
             .map(|population| {
-                let (clicks, think, away) = match &population.traffic {
-                    Traffic::ClosedLoop(plan) => (&plan.clicks, &plan.think, &plan.away),
-                    Traffic::Poisson { .. } => (&none, &none, &none),
-                };
+                let plan = population.traffic.visit();
+                let (clicks, think, away) =
+                    plan.map_or((&none, &none, &none), |plan| (&plan.clicks, &plan.think, &plan.away));
                 VisitSamplers {
                     clicks: clicks.sampler(),
                     think: think.sampler(),
                     away: away.sampler(),
+                    pace: Pace::of(population, scenario.warmup),
+                    arrives: population.traffic.arrivals().is_some(),
+                    browser: plan.and_then(|plan| plan.browser.as_ref()).map(BrowserSamplers::new),
                     pages: population.pages.sampler(),
                 }
             })
@@ -171,6 +187,16 @@ struct Streams {
     connection: Stream,
     clock: Stream,
     balancer: Stream,
+    activity: Stream,
+    objects: Stream,
+    object_demand: Stream,
+    patience: Stream,
+    backoff: Stream,
+    visit_end: Stream,
+    hold: Stream,
+    message_gap: Stream,
+    message_demand: Stream,
+    arrival_phases: Stream,
     instance: Stream,
     subset: Stream,
     addresses: AddressStreams,
@@ -200,6 +226,16 @@ impl Streams {
             connection: stream(behaviour, StreamId::ClientPort),
             clock: stream(behaviour, StreamId::ClockPhase),
             balancer: stream(behaviour, StreamId::Balancer),
+            activity: stream(population, StreamId::Activity),
+            objects: stream(behaviour, StreamId::Objects),
+            object_demand: stream(behaviour, StreamId::ObjectDemand),
+            patience: stream(behaviour, StreamId::Patience),
+            backoff: stream(behaviour, StreamId::Backoff),
+            visit_end: stream(behaviour, StreamId::VisitEnd),
+            hold: stream(behaviour, StreamId::Hold),
+            message_gap: stream(behaviour, StreamId::MessageGap),
+            message_demand: stream(behaviour, StreamId::MessageDemand),
+            arrival_phases: stream(behaviour, StreamId::ArrivalPhases),
             instance: stream(behaviour, StreamId::Instance),
             subset: stream(behaviour, StreamId::Subset),
             addresses: AddressStreams {
@@ -227,6 +263,7 @@ impl Model for Cluster<'_> {
             Event::SourceArrival(source) => self.source_arrival(now, source, pending),
             Event::Retry(request) => self.retry(now, request, pending),
             Event::Check(server) => self.check(now, server, pending),
+            Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
             Event::FaultEnds(fault) => self.fault_ends(now, fault),
             Event::ScriptStep(step) => self.script_step(now, step, pending),

@@ -11,7 +11,6 @@ use crate::engine::queue::PendingEvents;
 use crate::engine::{Model, Scheduler, SimDuration, SimTime};
 use crate::ids::{ClientId, ServerId};
 use crate::population::clients::Step;
-use crate::scenario::Traffic;
 
 /// The name of a step of a closed-loop client, the same under every strategy.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -24,7 +23,7 @@ pub struct StepName {
     pub logins_again: u8,
     /// Clicks of the visit that were answered or given up before.
     pub click: u16,
-    /// What is asked: 1 the login form, 2 the login, 3 a click.
+    /// What is asked: 1 the login form, 2 the login, 3 a click, 4 a logout.
     pub step: u8,
 }
 
@@ -86,6 +85,7 @@ impl<O: Observer> Model for Observed<'_, '_, O> {
             }
             Event::SharedServiceDone(_)
             | Event::ConnectionIdle(_)
+            | Event::GivesUp(_)
             | Event::Retry(_)
             | Event::SourceArrival(_)
             | Event::Check(_)
@@ -109,11 +109,12 @@ impl Cluster<'_> {
             let (visit, logins_again, click) = (row.visit, row.logins_again, row.click);
             return StepName { client, visit, logins_again, click, step: row.step as u8 };
         }
-        let login = match &self.scenario.populations[row.population().index()].traffic {
-            Traffic::ClosedLoop(plan) => plan.login,
-            Traffic::Poisson { .. } => false,
+        let visit = self.scenario.populations[row.population().index()].traffic.visit();
+        let step = if visit.is_some_and(|plan| plan.login) && row.session().is_none() {
+            Step::Form
+        } else {
+            Step::Click
         };
-        let step = if login { Step::Form } else { Step::Click };
         StepName { client, visit: row.visit + 1, logins_again: 0, click: 0, step: step as u8 }
     }
 }

@@ -129,7 +129,7 @@ impl<'a> Cluster<'a> {
     fn log(&mut self, source: u32) -> &mut LogReplay<'a> {
         match &mut self.sources[source as usize] {
             open_loop::Source::Log(replay) => replay,
-            open_loop::Source::Poisson(_) => unreachable!("the source is a log"),
+            open_loop::Source::Arrivals(_) => unreachable!("the source is a log"),
         }
     }
 
@@ -226,7 +226,7 @@ impl<'a> Cluster<'a> {
         }
         let row = *self.connections.get(slot);
         debug_assert!(row.open && row.owner == owner, "a client's connection is open and its own");
-        if row.in_use {
+        if row.in_flight > 0 {
             return None;
         }
         if row.idle_until <= now {
@@ -241,7 +241,7 @@ impl<'a> Cluster<'a> {
     pub(super) fn log_idle_timeout(&self, source: u16) -> Option<SimDuration> {
         match &self.sources[usize::from(source)] {
             open_loop::Source::Log(replay) => Some(replay.plan.session_idle_timeout),
-            open_loop::Source::Poisson(_) => None,
+            open_loop::Source::Arrivals(_) => None,
         }
     }
 
@@ -270,8 +270,13 @@ impl<'a> Cluster<'a> {
             && row.session == slot
             && self.sessions.get(slot).generation == request.session_generation
         {
-            let found =
-                self.find_session(now, slot, &request.route, plan.session_idle_timeout, plan.on_unknown_id);
+            let found = self.find_session(
+                now,
+                slot,
+                &request.route,
+                (plan.session_idle_timeout, plan.on_unknown_id),
+                true,
+            );
             match found {
                 Lookup::Hit => return,
                 Lookup::Expired => self.end_session(slot),

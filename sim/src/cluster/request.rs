@@ -10,10 +10,16 @@ use crate::tier::{FlowId, Method, Reason};
 /// Who sent a request, and so who gets its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// A client of a closed loop.
+    /// A client on a visit: a step of it.
     Client(ClientId),
-    /// A Poisson source; nobody waits for the answer.
-    Poisson,
+    /// A client on a visit: an object of the page that it loads.
+    Object(ClientId),
+    /// A client on a visit: a message on a connection that it holds.
+    Message(ClientId),
+    /// A client that has gone away since.
+    Gone,
+    /// A source of single requests; nobody waits for the answer.
+    Arrival,
     /// A client of a replayed log: the log's place among the sources, the client's place in the log.
     Log {
         /// The source.
@@ -50,6 +56,12 @@ pub struct Request {
     pub session_generation: u32,
     /// Where it went last, and why: the evidence if its session turns out to be lost.
     pub route: Cut,
+    /// When its sender stops waiting; [`SimTime::NEVER`] if it does not, and once the request has ended.
+    pub gives_up_at: SimTime,
+    /// Whether that is among the pending events.
+    pub watched: bool,
+    /// What its end means to a layer 7 instance.
+    pub flow_end: FlowEnd,
     /// What it wants of the session store.
     pub work: SessionWork,
     /// Whether its answer creates the session of its visit (log replay).
@@ -66,6 +78,17 @@ impl Request {
     pub fn server(&self) -> ServerId {
         self.route.to
     }
+}
+
+/// What the end of a request means to the layer 7 instance that it went through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlowEnd {
+    /// The end of its flow.
+    WithAnswer,
+    /// Nothing if it is answered: the exchange stays open.
+    Held,
+    /// Nothing: its flow ended before, or it is a message within one.
+    Detached,
 }
 
 /// What a request wants of the session store, where that has a behaviour of its own.
@@ -103,6 +126,10 @@ pub enum Purpose {
     LogLine,
     /// An open-loop arrival.
     Arrival,
+    /// An object of a page.
+    Object,
+    /// A message on a held connection.
+    Message,
 }
 
 /// An open connection between a client and the hop that ends TCP.
@@ -130,10 +157,10 @@ pub struct Connection {
     pub instance: u16,
     /// The worker process that accepted it (layer 7).
     pub worker: u16,
-    /// Whether it is open.
+    /// Whether it is open. One that is not keeps its slot until the requests on it have ended.
     pub open: bool,
-    /// Whether a request is in flight on it.
-    pub in_use: bool,
+    /// Requests in flight on it.
+    pub in_flight: u16,
     /// Whether the client closes it when idle, not the server.
     pub closed_by_client: bool,
 }

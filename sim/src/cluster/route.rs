@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::event::Event;
-use super::request::{Draw, Origin, Purpose, Request, SessionWork};
+use super::request::{Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
 use super::{Cluster, Tier, evidence};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
@@ -41,6 +41,9 @@ impl Request {
             connection,
             session,
             session_generation: 0,
+            gives_up_at: SimTime::NEVER,
+            watched: false,
+            flow_end: FlowEnd::WithAnswer,
             route: Cut {
                 at: now,
                 from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -182,8 +185,8 @@ impl Cluster<'_> {
     }
 
     /// Brings a request to a server. Returns `None` when it is in, else why it is not.
-    #[inline]
-    fn enter_server<Q: PendingEvents>(
+    #[inline(always)]
+    pub(super) fn enter_server<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
@@ -197,7 +200,7 @@ impl Cluster<'_> {
         let due = match accepted {
             Accepted::Full | Accepted::Refused => return Some(accepted),
             Accepted::Queued => SimTime::NEVER,
-            Accepted::Started { due } => self.announce(now, id, due, pending),
+            Accepted::Started { due } => self.begin_service(now, id, due, pending),
             Accepted::Shared { next_due } => {
                 pending.at(next_due, Event::SharedServiceDone(server).word());
                 SimTime::NEVER
@@ -220,6 +223,7 @@ impl Cluster<'_> {
             Purpose::Click | Purpose::Arrival => &self.streams.demand,
             Purpose::Relogin => &self.streams.relogin,
             Purpose::LogLine => &self.streams.log_demand,
+            Purpose::Object | Purpose::Message => return self.part_demand(draw, server),
         };
         let index = if draw.purpose == Purpose::Relogin { draw.index << 2 | 2 } else { draw.index };
         self.samplers.demand[server].duration(stream, draw.entity, index)
@@ -259,7 +263,7 @@ impl Cluster<'_> {
             return pending.at(written, Event::ServiceDone(id).word());
         }
         if let Some((next, due)) = self.servers.worker_done(now, server) {
-            self.requests.get_mut(next.0).due = self.announce(now, next, due, pending);
+            self.requests.get_mut(next.0).due = self.begin_service(now, next, due, pending);
         }
         self.request_done(now, id, server, pending);
     }
@@ -294,19 +298,27 @@ impl Cluster<'_> {
             return self.answered_with_error(now, id, pending);
         }
         match self.layer() {
-            Layer::Request => {
+            Layer::Request if request.flow_end == FlowEnd::WithAnswer => {
                 self.take_cookie(now, &request);
                 let instance = request.route.instance;
                 self.instance(instance).attempt_ended(now, request.flow, Outcome::Status(200));
             }
+            Layer::Request => {}
             Layer::Connection => {
                 let flow = self.connections.get(request.connection.0).flow;
+                // The kernel of a client that has closed its socket resets what comes after.
+                let gone = request.origin == Origin::Gone;
+                let reply = if gone { Segment::ClientReset } else { Segment::FromClient };
                 let instance = self.instance(request.route.instance);
                 instance.segment(now, flow, Segment::FromServer);
-                instance.segment(now, flow, Segment::FromClient);
+                instance.segment(now, flow, reply);
             }
         }
         self.release(id);
+        if request.origin == Origin::Gone {
+            self.store_tidies(id);
+            return self.answered_in_vain(now);
+        }
         self.recorder.ledger.requests_served += 1;
         if let Some(counts) = self.recorder.at(now) {
             counts.served += 1;
@@ -314,7 +326,9 @@ impl Cluster<'_> {
         }
         match request.origin {
             Origin::Client(client) => self.client_answered(now, client, &request, pending),
-            Origin::Poisson => self.close_connection(now, request.connection),
+            Origin::Object(client) => self.object_answered(now, client, request.connection, pending),
+            Origin::Message(_) | Origin::Gone => {}
+            Origin::Arrival => self.close_connection(now, request.connection),
             Origin::Log { source, client } => self.log_answered(now, source, client, &request, pending),
             Origin::Script(connection) => self.script_answered(now, connection),
         }
@@ -332,8 +346,9 @@ impl Cluster<'_> {
         request.in_server = false;
         request.due = SimTime::NEVER;
         let (flow, entered, instance) = (request.flow, request.entered, request.route.instance);
+        let detached = request.flow_end == FlowEnd::Detached;
         self.recorder.left(now, entered);
-        if self.layer() == Layer::Connection {
+        if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Reset, pending);
         }
         match self.instance(instance).attempt_ended(now, flow, Outcome::Reset) {
@@ -341,6 +356,7 @@ impl Cluster<'_> {
             Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, Failure::Reset, pending),
         }
+        self.watch(id, pending);
     }
 
     /// A request ends without an answer.
@@ -358,24 +374,31 @@ impl Cluster<'_> {
             self.drop_connection(request.connection);
         }
         match request.origin {
-            Origin::Poisson => self.close_if_open(now, request.connection),
+            Origin::Arrival => self.close_if_open(now, request.connection),
+            Origin::Gone => return self.gone -= 1,
             // An error page is an answer, too, where the connection has survived.
             Origin::Log { source, client } if self.connections.get(request.connection.0).open => {
                 self.rest_log_connection(now, source, client, request.connection, pending);
             }
             Origin::Script(connection) => self.script_answered(now, connection),
-            Origin::Client(_) | Origin::Log { .. } => {}
+            Origin::Client(_) | Origin::Object(_) | Origin::Message(_) | Origin::Log { .. } => {}
         }
         self.request_failed(now, request.origin, failure, pending);
     }
 
-    fn release(&mut self, id: RequestId) {
+    #[inline]
+    pub(super) fn release(&mut self, id: RequestId) {
         let request = self.requests.get_mut(id.0);
         request.in_server = false;
         request.due = SimTime::NEVER;
+        request.gives_up_at = SimTime::NEVER;
         let connection = request.connection;
         self.requests.remove(id.0);
-        self.connections.get_mut(connection.0).in_use = false;
+        let row = self.connections.get_mut(connection.0);
+        row.in_flight -= 1;
+        if !row.open && row.in_flight == 0 {
+            self.connections.remove(connection.0);
+        }
     }
 
     /// Counts a failed request and tells its sender.
@@ -394,8 +417,9 @@ impl Cluster<'_> {
             self.faults[fault as usize].requests_failed += 1;
         }
         match origin {
-            Origin::Client(client) => self.client_failed(now, client, pending),
-            Origin::Poisson | Origin::Log { .. } | Origin::Script(_) => {}
+            Origin::Client(client) => self.client_failed(now, client, failure, pending),
+            Origin::Object(client) => self.object_over(now, client, pending),
+            Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Log { .. } | Origin::Script(_) => {}
         }
     }
 }

@@ -4,10 +4,11 @@ use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
 use super::address::AddressTie;
+use super::browser::Pace;
 use super::cookies::CookieJars;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
-use super::open_loop::{PoissonSource, Source};
+use super::open_loop::{ArrivalSource, Crowd, Source};
 use super::queue::Waiting;
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
@@ -18,7 +19,7 @@ use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
 use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
 use crate::health::active::TcpChecker;
-use crate::ids::{ClientId, ServerId, StreamId};
+use crate::ids::{ClientId, PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
@@ -74,12 +75,22 @@ pub struct RunSizes {
     pub clients: u64,
     /// Bytes of their rows.
     pub client_bytes: u64,
+    /// Events pending when the run ended.
+    pub pending: u64,
     /// Bytes of the pending-event set.
     pub pending_bytes: u64,
     /// Most connections open at a time.
     pub connections: u64,
-    /// Bytes of the tables of connections and requests.
+    /// Bytes of their table.
     pub connection_bytes: u64,
+    /// Most requests in flight at a time.
+    pub requests_in_flight: u64,
+    /// Bytes of their table.
+    pub request_bytes: u64,
+    /// Most browsers at a time that had more open than a connection.
+    pub tabs: u64,
+    /// Bytes of what they had open.
+    pub tab_bytes: u64,
     /// Most sessions alive at a time.
     pub sessions: u64,
     /// Bytes of their table.
@@ -170,19 +181,25 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     let logged = logs.iter().flat_map(|log| log.clients().iter().map(|client| client.address));
     fixed.chain(scripted).chain(logged).for_each(|address| space.reserve(address));
     let mut clients = Clients::new();
+    clients.reserve_exact(total as usize);
     let mut firsts = Vec::new();
     for Population { address, clients: count, .. } in &scenario.populations {
         firsts.push(clients.add_population(address, *count, &streams.addresses, &mut space)?);
     }
     let mut sources = Vec::new();
     for (population, &first_client) in scenario.populations.iter().zip(&firsts) {
-        if let Traffic::Poisson { rate } = population.traffic {
-            sources.push(Source::Poisson(PoissonSource {
-                gap_mean: 1.0 / rate,
-                first_client,
-                clients: population.clients,
+        if population.traffic.visit().is_some_and(|visit| visit.browser.is_some()) {
+            clients.give_browsers(first_client, population.clients);
+        }
+        if let Some(plan) = population.traffic.arrivals() {
+            let pace = Pace::of(population, scenario.warmup);
+            let activity = pace.as_ref().map(|pace| &pace.activity);
+            sources.push(Source::Arrivals(ArrivalSource {
+                process: plan.process(scenario.warmup, streams.arrival_phases, sources.len() as u64),
+                crowd: Crowd::new(first_client, population.clients, activity, &streams.activity),
                 number: 0,
                 rules: &population.connection,
+                visits: population.traffic.visit().is_some(),
             }));
         }
     }
@@ -202,7 +219,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
                 if let Some(life) = cookies(plan) {
                     let of_log = |source: &Source<'_>| match source {
                         Source::Log(replay) => replay.clients(),
-                        Source::Poisson(_) => 0,
+                        Source::Arrivals(_) => 0,
                     };
                     tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
                 }
@@ -215,6 +232,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stored: build_store(setup),
         requests: Slots::default(),
         connections: Slots::default(),
+        tabs: Slots::default(),
+        gone: 0,
         sources,
         script: Script::new(&scenario.scripted_clients, setup.strategy),
         recorder: Recorder::new(calendar.clone(), scenario.servers.len()),
@@ -326,20 +345,26 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     let Simulation { model, pending, .. } = simulation;
     let scenario = model.scenario;
     let from = calendar.measured_from;
-    for (population, first) in scenario.populations.iter().zip(firsts) {
+    for (number, (population, first)) in scenario.populations.iter().zip(firsts).enumerate() {
         if let Traffic::ClosedLoop(plan) = &population.traffic {
             for client in first.0..first.0 + population.clients {
                 // Users are away when the run begins, for the rest of an absence that began before it.
                 let rest = plan.away.residual(&model.streams.initial, u64::from(client), 0);
-                let begins = SimTime::ZERO + SimDuration::from_secs_f64(rest);
+                let rest = match &model.samplers.visits[PopulationId(number as u16)].pace {
+                    None => SimDuration::from_secs_f64(rest),
+                    Some(pace) => {
+                        pace.absence(SimTime::ZERO, rest, ClientId(client), &model.streams.activity)
+                    }
+                };
+                let begins = SimTime::ZERO + rest;
                 pending.at(begins, Event::ClientActs(ClientId(client)).word());
             }
         }
     }
     for source in 0..model.sources.len() {
-        let first = match &model.sources[source] {
-            Source::Poisson(poisson) => {
-                Some(SimTime::ZERO + model.poisson_gap(source as u32, poisson.gap_mean, 1))
+        let first = match &mut model.sources[source] {
+            Source::Arrivals(arrivals) => {
+                arrivals.after(SimTime::ZERO, source as u32, &model.streams.arrivals)
             }
             Source::Log(replay) => replay.next_at().map(|at| from + at.since(SimTime::ZERO)),
         };
@@ -380,14 +405,14 @@ fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
 
 pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Result<RunOutcome, RunError> {
     let events = simulation.handled();
-    let pending_bytes = simulation.pending.bytes() as u64;
+    let (pending, pending_bytes) = (simulation.pending.pending() as u64, simulation.pending.bytes() as u64);
     let mut cluster = simulation.model;
     for (source, plan) in cluster
         .sources
         .iter()
         .filter_map(|source| match source {
             Source::Log(replay) => Some(replay),
-            Source::Poisson(_) => None,
+            Source::Arrivals(_) => None,
         })
         .zip(&cluster.scenario.logs)
     {
@@ -409,7 +434,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
                 .iter()
                 .map(|source| match source {
                     Source::Log(replay) => replay.visiting_measured(),
-                    Source::Poisson(_) => 0,
+                    Source::Arrivals(_) => 0,
                 })
                 .sum::<u64>();
     let visiting = cluster.clients.rows().iter().filter(|row| row.step != Step::Begin).count() as u64
@@ -418,12 +443,12 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
             .iter()
             .map(|source| match source {
                 Source::Log(replay) => replay.visiting(),
-                Source::Poisson(_) => 0,
+                Source::Arrivals(_) => 0,
             })
             .sum::<u64>();
     let under_way = UnderWay {
         visits: visiting,
-        requests: cluster.requests.len() as u64,
+        requests: cluster.requests.len() as u64 - cluster.gone,
         in_servers,
         in_servers_time_ns,
     };
@@ -434,7 +459,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         .iter()
         .map(|source| match source {
             Source::Log(replay) => (replay.clients(), replay.bytes()),
-            Source::Poisson(_) => (0, 0),
+            Source::Arrivals(arrivals) => (0, arrivals.crowd.bytes()),
         })
         .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));
     let jar_bytes = cluster.tiers[0].cookies.as_ref().map_or(0, CookieJars::bytes);
@@ -443,9 +468,14 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         requests: cluster.recorder.ledger.requests_issued,
         clients: (cluster.clients.len() + log_clients) as u64,
         client_bytes: (cluster.clients.bytes() + log_bytes + jar_bytes) as u64,
+        pending,
         pending_bytes,
         connections: u64::from(cluster.connections.slots()),
-        connection_bytes: (cluster.connections.bytes() + cluster.requests.bytes()) as u64,
+        connection_bytes: cluster.connections.bytes() as u64,
+        requests_in_flight: u64::from(cluster.requests.slots()),
+        request_bytes: cluster.requests.bytes() as u64,
+        tabs: u64::from(cluster.tabs.slots()),
+        tab_bytes: cluster.tabs.bytes() as u64,
         sessions: cluster.sessions.slots() as u64,
         session_bytes: cluster.sessions.bytes() as u64,
         templates: tables.affinity_entries,

@@ -118,7 +118,7 @@ impl<'a> Cluster<'a> {
         if !row.open || row.owner != Origin::Script(step.connection) {
             return;
         }
-        if row.in_use {
+        if row.in_flight > 0 {
             self.script.overdue[step.connection as usize] = Some(step);
             return;
         }

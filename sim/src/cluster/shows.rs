@@ -52,13 +52,13 @@ impl Cluster<'_> {
     fn page(&self, origin: Origin, draw: Draw, cookie: Option<u64>) -> Page<'static> {
         let client = match origin {
             Origin::Client(client) if self.clients.row(client).step != Step::Click => return Page::Login,
-            Origin::Client(client) => client,
+            Origin::Client(client) | Origin::Object(client) => client,
             // Arrivals bring the number of the client that was drawn.
-            Origin::Poisson => ClientId(cookie.unwrap_or_default() as u32),
-            Origin::Log { .. } | Origin::Script(_) => return Page::Home,
+            Origin::Arrival => ClientId(cookie.unwrap_or_default() as u32),
+            Origin::Message(_) | Origin::Gone | Origin::Log { .. } | Origin::Script(_) => return Page::Home,
         };
         let pages = &self.samplers.visits[self.clients.row(client).population()].pages;
-        match pages.sample(&self.streams.pages, draw.entity, draw.index << 2 | draw.purpose as u64) {
+        match pages.sample(&self.streams.pages, draw.entity, draw.index << 3 | draw.purpose as u64) {
             0 => Page::Home,
             rank => Page::Ranked(rank),
         }
@@ -68,8 +68,8 @@ impl Cluster<'_> {
 /// A number of its own for every visitor.
 fn visitor(origin: Origin, cookie: Option<u64>) -> u64 {
     match origin {
-        Origin::Client(client) => client.0.into(),
-        Origin::Poisson => cookie.unwrap_or_default(),
+        Origin::Client(client) | Origin::Object(client) | Origin::Message(client) => client.0.into(),
+        Origin::Arrival | Origin::Gone => cookie.unwrap_or_default(),
         Origin::Log { source, client } => 1 << 63 | u64::from(source) << 32 | u64::from(client),
         Origin::Script(connection) => 1 << 62 | u64::from(connection),
     }

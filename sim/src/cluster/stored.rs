@@ -6,13 +6,13 @@
 
 use super::Cluster;
 use super::event::Event;
-use super::request::{Origin, Request, SessionWork};
+use super::request::{FlowEnd, Origin, Request, SessionWork};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Sampler, Scheduler, SimDuration, SimTime, Stream};
 use crate::ids::{RequestId, ServerId};
 use crate::metrics::LossCause;
 use crate::metrics::recorder::{Failure, Recorder};
-use crate::scenario::{FaultKind, Scenario, Traffic};
+use crate::scenario::{FaultKind, Scenario};
 use crate::session::sessions::{Cut, Lookup};
 use crate::session::{OnStoreError, StoreSession};
 use crate::store::plan::{AtSwitch, HybridRule};
@@ -294,15 +294,13 @@ impl Cluster<'_> {
 
     fn idle_timeout_of(&self, origin: Origin) -> SimDuration {
         let plan = match origin {
-            Origin::Client(client) => {
+            Origin::Client(client) | Origin::Object(client) | Origin::Message(client) => {
                 let population = self.clients.row(client).population();
-                match &self.scenario.populations[population.index()].traffic {
-                    Traffic::ClosedLoop(plan) => Some(plan.session_idle_timeout),
-                    Traffic::Poisson { .. } => None,
-                }
+                let traffic = &self.scenario.populations[population.index()].traffic;
+                traffic.visit().map(|plan| plan.session_idle_timeout)
             }
             Origin::Log { source, .. } => self.log_idle_timeout(source),
-            Origin::Poisson | Origin::Script(_) => None,
+            Origin::Gone | Origin::Arrival | Origin::Script(_) => None,
         };
         plan.unwrap_or(SimDuration::ZERO)
     }
@@ -337,7 +335,8 @@ impl Cluster<'_> {
         request.in_server = false;
         request.due = SimTime::NEVER;
         let (flow, instance) = (request.flow, request.route.instance);
-        if self.layer() == Layer::Connection {
+        let detached = request.flow_end == FlowEnd::Detached;
+        if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Store, pending);
         }
         match self.instance(instance).attempt_ended(now, flow, Outcome::Status(500)) {
@@ -468,7 +467,7 @@ impl Cluster<'_> {
 
     /// A worker that has begun with a request announces when it will be done.
     #[inline]
-    pub(super) fn announce<Q: PendingEvents>(
+    pub(super) fn begin_service<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,

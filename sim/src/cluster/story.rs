@@ -19,16 +19,18 @@ pub(super) struct Stories {
 }
 
 impl Cluster<'_> {
-    /// A request looks for its session where it was served; counts what it finds.
+    /// A request looks for its session where it was served, under the application's `rules`; counts what it finds. `cookies`
+    /// says whether the client keeps them.
     pub(super) fn find_session(
         &mut self,
         now: SimTime,
         slot: u32,
         route: &Cut,
-        idle_timeout: SimDuration,
-        on_unknown_id: OnUnknownId,
+        rules: (SimDuration, OnUnknownId),
+        cookies: bool,
     ) -> Lookup {
-        let found = match self.strategy.session {
+        let (idle_timeout, on_unknown_id) = rules;
+        let mut found = match self.strategy.session {
             SessionPlan::Shared { .. } => self.sessions.look_up_shared(now, slot, route.to, idle_timeout),
             SessionPlan::Local | SessionPlan::Store(_) => {
                 self.find_stored(now, slot, route, idle_timeout).unwrap_or_else(|| {
@@ -40,7 +42,11 @@ impl Cluster<'_> {
             counts.session_needed += 1;
             counts.expired += u64::from(found == Lookup::Expired);
         }
-        if let Lookup::Lost { cause, destroyed_at } = found {
+        if let Lookup::Lost { cause, destroyed_at } = &mut found {
+            if *cause == LossCause::NoAffinity && !cookies && self.tiers[0].cookies.is_some() {
+                *cause = LossCause::AffinityRefused;
+            }
+            let (cause, destroyed_at) = (*cause, *destroyed_at);
             let ledger = &mut self.recorder.ledger;
             ledger.session_misses += 1;
             ledger.losses += 1;

@@ -125,6 +125,7 @@ metrics! {
     "visits.with_loss", Ratio, LowerIsBetter, Ratio, "share of logged-in visits that lost their session at least once", "no visit logged in";
     "visits.abandoned", Ratio, LowerIsBetter, Ratio, "share of visits that the user gave up", "no visit ended";
     "visits.finished", Count, Neutral, Mean, "visits that ran to their end", "never";
+    "visits.crowded_out", Count, LowerIsBetter, Mean, "arrivals that found no user who was not there already: the population is too small", "never";
     "visits.open", Count, Neutral, Mean, "visits under way when the run ended; they are in no ratio", "phases other than all";
     "session.lost", Ratio, LowerIsBetter, Ratio, "sessions lost per session created", "no session created";
     "session.created", Count, Neutral, Mean, "sessions created", "never";
@@ -133,7 +134,15 @@ metrics! {
     "requests.served", Count, Neutral, Mean, "requests answered", "never";
     "requests.session_miss", Ratio, LowerIsBetter, Ratio, "share of the requests that need a session and did not find it", "no request needed a session";
     "requests.failed", Ratio, LowerIsBetter, Ratio, "share of requests that ended without an answer of a server", "no request";
+    "requests.timed_out", Ratio, LowerIsBetter, Ratio, "share of requests whose clients gave up waiting", "no request";
+    "requests.reloaded", Ratio, LowerIsBetter, Ratio, "steps that clients tried again, per request", "no request";
+    "requests.wasted", Ratio, LowerIsBetter, Ratio, "share of the servers' answers for which nobody waited any more", "no answer";
+    "requests.static", Count, Neutral, Mean, "objects that a static tier served, so that no server saw them", "never";
     "requests.retried", Ratio, LowerIsBetter, Ratio, "tries beyond the first per request", "no request";
+    "connections.reconnects", Count, LowerIsBetter, Mean, "held exchanges that were opened again after a break", "never";
+    "connections.reconnects.peak", PerSecond, LowerIsBetter, Quantile, "most of these in one second", "never";
+    "load.held.peak_to_mean", Ratio, LowerIsBetter, Ratio, "exchanges held by the server that held most over the mean, by weight and time", "nothing was held";
+    "load.held.max_share", Ratio, LowerIsBetter, Ratio, "share of all held exchanges that one server held", "nothing was held";
     "requests.queued", Ratio, LowerIsBetter, Ratio, "times that a request waited in the balancer's queue, per request", "no request";
     "queue.wait", Milliseconds, LowerIsBetter, Mean, "mean wait in the balancer's queue, of requests that waited there", "no request waited";
     "logins.failed", Ratio, LowerIsBetter, Ratio, "share of posted logins that did not succeed", "no login posted";

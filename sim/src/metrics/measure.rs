@@ -2,7 +2,7 @@
 
 use super::catalogue::METRICS;
 use super::fairness::{Fairness, random_loads};
-use super::recorder::{Counts, PhaseCounts};
+use super::recorder::{Counts, Failure, PhaseCounts};
 use super::{MetricId, Phase};
 use crate::engine::{SimTime, Stream};
 
@@ -138,6 +138,7 @@ impl Sheet<'_> {
                 "requests" => self.load(&c.requests, measure),
                 "connections" => self.load(&c.connections, measure),
                 "busy" => self.load(&c.busy_ns, measure),
+                "held" => self.load(&c.held_ns, measure),
                 _ => None,
             };
         }
@@ -147,6 +148,9 @@ impl Sheet<'_> {
             "visits.with_loss" => ratio(c.with_loss, c.logged_in),
             "visits.abandoned" => ratio(c.abandoned, c.finished + c.abandoned),
             "visits.finished" => Some(c.finished as f64),
+            "visits.crowded_out" => Some(c.crowded_out as f64),
+            "connections.reconnects" => Some(c.reconnects as f64),
+            "connections.reconnects.peak" => Some(c.reconnects_peak as f64),
             "visits.open" => self.visits_open.map(|visits| visits as f64),
             "session.lost" => ratio(c.losses(), c.created),
             "session.created" => Some(c.created as f64),
@@ -155,6 +159,10 @@ impl Sheet<'_> {
             "requests.served" => Some(c.served as f64),
             "requests.session_miss" => ratio(c.session_missed, c.session_needed),
             "requests.failed" => ratio(c.failures(), c.served + c.failures()),
+            "requests.timed_out" => ratio(c.failed[Failure::TimedOut as usize], c.served + c.failures()),
+            "requests.reloaded" => ratio(c.reloads, c.served + c.failures()),
+            "requests.wasted" => ratio(c.wasted, c.served + c.wasted),
+            "requests.static" => Some(c.static_objects as f64),
             "requests.retried" => ratio(c.retried, c.served + c.failures()),
             "requests.queued" => ratio(c.queued, c.served + c.failures()),
             "queue.wait" => (c.queued > 0).then(|| c.queue_wait_ns as f64 / 1e6 / c.queued as f64),
@@ -306,6 +314,7 @@ mod tests {
             recorder.level(now, server, 1, 1);
             let counts = recorder.at(now).unwrap();
             counts.connections[server.index()] += 1;
+            counts.held_ns[server.index()] += 1;
             counts.served += 1;
             counts.latency.record(SimDuration::from_millis(3));
             counts.queued += 1;

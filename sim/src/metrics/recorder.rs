@@ -19,6 +19,8 @@ pub enum Failure {
     NoServer,
     /// The server's queue was full: 503.
     QueueFull,
+    /// The client gave up waiting.
+    TimedOut,
     /// The request waited in the balancer's queue for as long as it may: 503.
     QueueTimeout,
     /// The application could not ask its session store: 500.
@@ -27,12 +29,13 @@ pub enum Failure {
 
 impl Failure {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Refused,
         Self::Reset,
         Self::Dropped,
         Self::NoServer,
         Self::QueueFull,
+        Self::TimedOut,
         Self::QueueTimeout,
         Self::Store,
     ];
@@ -134,6 +137,20 @@ pub struct PhaseCounts {
     pub with_loss: u64,
     /// Operations of the shared session store.
     pub store_operations: u64,
+    /// Answers that came after their clients had gone.
+    pub wasted: u64,
+    /// Steps that clients tried again.
+    pub reloads: u64,
+    /// Objects that a static tier served.
+    pub static_objects: u64,
+    /// Arrivals that found nobody who was not there already.
+    pub crowded_out: u64,
+    /// Held exchanges that were opened again after a break.
+    pub reconnects: u64,
+    /// Most of these in one second.
+    pub reconnects_peak: u64,
+    /// Time for which each server held exchanges open \[ns\].
+    pub held_ns: Vec<u64>,
     /// Messages by which the store kept copies.
     pub store_messages: u64,
     /// Their bytes, or those of sessions in cookies.
@@ -158,6 +175,7 @@ impl PhaseCounts {
             requests: vec![0; servers],
             connections: vec![0; servers],
             busy_ns: vec![0; servers],
+            held_ns: vec![0; servers],
             ..Self::default()
         }
     }
@@ -168,6 +186,7 @@ impl PhaseCounts {
             (&mut self.requests, &other.requests),
             (&mut self.connections, &other.connections),
             (&mut self.busy_ns, &other.busy_ns),
+            (&mut self.held_ns, &other.held_ns),
         ] {
             mine.iter_mut().zip(theirs).for_each(|(a, b)| *a += b);
         }
@@ -194,6 +213,11 @@ impl PhaseCounts {
             (&mut self.logged_in, other.logged_in),
             (&mut self.with_loss, other.with_loss),
             (&mut self.store_operations, other.store_operations),
+            (&mut self.wasted, other.wasted),
+            (&mut self.reloads, other.reloads),
+            (&mut self.static_objects, other.static_objects),
+            (&mut self.crowded_out, other.crowded_out),
+            (&mut self.reconnects, other.reconnects),
             (&mut self.store_messages, other.store_messages),
             (&mut self.store_bytes, other.store_bytes),
             (&mut self.store_wait_ns, other.store_wait_ns),
@@ -203,6 +227,7 @@ impl PhaseCounts {
         ] {
             *mine += theirs;
         }
+        self.reconnects_peak = self.reconnects_peak.max(other.reconnects_peak);
     }
 
     /// Requests not answered.
@@ -294,6 +319,10 @@ pub struct Recorder {
     /// Busy time by window and server \[ns\].
     window_busy_ns: Vec<u64>,
     stations: Column<ServerId, Station>,
+    /// Exchanges that each server holds, and since when it is so many.
+    holding: Column<ServerId, (u64, SimTime)>,
+    /// The second of the last reconnect, and those in it so far.
+    reconnecting: (u64, u64),
     /// From time zero.
     pub ledger: Ledger,
 }
@@ -309,6 +338,8 @@ impl Recorder {
             window_requests: vec![0; cells],
             window_busy_ns: vec![0; cells],
             stations: Column::filled(Station::default(), servers),
+            holding: Column::filled((0, SimTime::ZERO), servers),
+            reconnecting: (0, 0),
             ledger: Ledger::default(),
         }
     }
@@ -379,12 +410,37 @@ impl Recorder {
         }
     }
 
+    /// A server holds `change` more exchanges, or fewer.
+    pub fn held(&mut self, now: SimTime, server: ServerId, change: i64) {
+        let (held, since) = self.holding[server];
+        self.holding[server] = (held.saturating_add_signed(change), now);
+        for (place, phase) in [Phase::Before, Phase::During, Phase::After].into_iter().enumerate() {
+            let (from, until) = self.calendar.bounds(phase);
+            let (from, until) = (from.max(since), until.min(now));
+            if held > 0 && from < until {
+                self.phases[place].held_ns[server.index()] += held * until.since(from).0;
+            }
+        }
+    }
+
+    /// A held exchange is opened again.
+    pub fn reconnects(&mut self, now: SimTime) {
+        let second = now.since(SimTime::ZERO).0 / 1_000_000_000;
+        let so_far = if self.reconnecting.0 == second { self.reconnecting.1 } else { 0 };
+        self.reconnecting = (second, so_far + 1);
+        if let Some(counts) = self.at(now) {
+            counts.reconnects += 1;
+            counts.reconnects_peak = counts.reconnects_peak.max(so_far + 1);
+        }
+    }
+
     /// Ends the run: brings every server's account up to `end`. `visits_open` visits begun after the warm-up go on.
     pub fn close(mut self, end: SimTime, visits_open: u64) -> Counts {
         for server in 0..self.stations.len() {
             let server = ServerId::from_index(server);
             let Station { present, busy, .. } = self.stations[server];
             self.level(end, server, present, busy);
+            self.held(end, server, 0);
         }
         Counts {
             calendar: self.calendar,

@@ -21,6 +21,8 @@ pub enum Step {
     Post,
     /// Make the next click.
     Click,
+    /// Log out.
+    Logout,
 }
 
 /// No slot.
@@ -34,6 +36,7 @@ pub struct ClientRow {
     address: u32,
     /// Visits begun so far; the current visit's number, from 1.
     pub visit: u32,
+    /// The open connection, or the tab of a client with a browser.
     connection: u32,
     session: u32,
     /// Clicks of the current visit that have been answered or given up.
@@ -65,9 +68,29 @@ const HAD_LOSS: u8 = 4;
 const MEASURED: u8 = 8;
 /// The address is not always the same: the population's origin knows it.
 const MOVES: u8 = 16;
+const BROWSER: u8 = 32;
 
 impl ClientRow {
-    /// The connection that is open, if any.
+    /// Whether the client has a browser, which may have more open than a connection.
+    #[inline(always)]
+    pub fn has_browser(&self) -> bool {
+        self.flags & BROWSER != 0
+    }
+
+    /// The slot of what a client with a browser has open, if anything.
+    #[inline]
+    pub fn tab(&self) -> Option<u32> {
+        debug_assert!(self.has_browser());
+        (self.connection != NONE).then_some(self.connection)
+    }
+
+    /// Remembers or forgets that.
+    #[inline]
+    pub fn set_tab(&mut self, tab: Option<u32>) {
+        self.connection = tab.unwrap_or(NONE);
+    }
+
+    /// The connection that is open, if any; not for clients with a browser.
     #[inline(always)]
     pub fn connection(&self) -> Option<ConnectionId> {
         (self.connection != NONE).then_some(ConnectionId(self.connection))
@@ -104,7 +127,7 @@ impl ClientRow {
         self.click = 0;
         self.clicks = clicks;
         self.logins_again = 0;
-        self.flags &= FIXED | MOVES;
+        self.flags &= FIXED | MOVES | BROWSER;
         if measured {
             self.flags |= MEASURED;
         }
@@ -160,6 +183,11 @@ impl Clients {
     /// No clients.
     pub fn new() -> Self {
         Self { rows: Column::from_vec(Vec::new()), populations: Vec::new() }
+    }
+
+    /// Makes room for exactly `clients` more.
+    pub fn reserve_exact(&mut self, clients: usize) {
+        self.rows.reserve_exact(clients);
     }
 
     /// Adds `count` clients of the next population and returns the id of the first.
@@ -222,6 +250,13 @@ impl Clients {
             origin,
         });
         Ok(first)
+    }
+
+    /// Gives `number` clients from `first` on a browser.
+    pub fn give_browsers(&mut self, first: ClientId, number: u32) {
+        for row in &mut self.rows.as_mut_slice()[first.index()..first.index() + number as usize] {
+            row.flags |= BROWSER;
+        }
     }
 
     /// Number of clients.

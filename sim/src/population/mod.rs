@@ -1,8 +1,10 @@
 //! Clients: their addresses, their visits, and real access logs.
 
 pub mod addresses;
+pub mod arrivals;
 pub mod clients;
 mod count_law;
+pub mod curve;
 mod leases;
 mod origin;
 mod pages;

@@ -336,3 +336,235 @@ fn scramble(stream: &Stream, key: u64, number: u32) -> u32 {
     }
     left << 12 | right
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::super::clients::Clients;
+    use super::super::space::is_public;
+    use super::super::tests::streams;
+    use super::super::{CountLaw, Leases};
+    use super::*;
+    use crate::ids::ClientId;
+
+    const MINUTE: u64 = 60_000_000_000;
+    const DAY: SimDuration = SimDuration(1_440 * MINUTE);
+
+    fn homes(users: u32, per_24: u32) -> AddressPlan {
+        AddressPlan::of_homes("test", CountLaw::Constant(users), CountLaw::Constant(per_24))
+    }
+
+    fn pool(pooling: Pooling, hand_over: Option<SimDuration>) -> AddressPlan {
+        AddressPlan { pool: Some(Pool { addresses: 8, pooling, hand_over }), ..homes(16, 8) }
+    }
+
+    fn clients(plans: &[AddressPlan], count: u32) -> Clients {
+        let (streams, mut clients) = (streams(), Clients::new());
+        let mut space = AddressSpace::new(streams.addresses);
+        for plan in plans {
+            clients.add_population(plan, count, &streams, &mut space).unwrap();
+        }
+        clients
+    }
+
+    fn address(clients: &mut Clients, id: u32, minute: u64, name: u64) -> IpAddr {
+        clients.source(ClientId(id), SimTime(minute * MINUTE), name).peer
+    }
+
+    const FOR_EVER: Pooling = Pooling::Paired { mapping_timeout: None };
+
+    #[test]
+    fn a_paired_user_keeps_the_address_while_the_mapping_lives_and_may_get_another_then() {
+        let timeout = Some(SimDuration(5 * MINUTE));
+        let mut clients = clients(&[pool(Pooling::Paired { mapping_timeout: timeout }, None)], 128);
+        let mut moved = 0;
+        for id in 0..128 {
+            let first = address(&mut clients, id, 10, 1);
+            for visit in 2..10 {
+                // Every 5 minutes: just before the mapping runs out.
+                assert_eq!(address(&mut clients, id, 5 * visit + 5, visit), first);
+            }
+            moved += u32::from(address(&mut clients, id, 56, 100) != first);
+        }
+        // Each of 8 addresses is equally likely: 112 of 128 move on average, standard deviation 3.7.
+        assert!((94..=128).contains(&moved), "{moved}");
+    }
+
+    #[test]
+    fn a_pool_that_is_not_paired_gives_every_connection_an_address_of_its_own() {
+        // Method: count the addresses of 20,000 connections of one user; each of 8 has its eighth within five standard errors.
+        let mut clients = clients(&[pool(Pooling::Arbitrary, None)], 128);
+        let mut seen = BTreeMap::new();
+        for name in 0..20_000 {
+            *seen.entry(address(&mut clients, 77, 1, name)).or_insert(0_u32) += 1;
+        }
+        assert_eq!(seen.len(), 8);
+        let width = 5.0 * (20_000.0 * 7.0 / 64.0_f64).sqrt();
+        assert!(seen.values().all(|&count| (f64::from(count) - 2_500.0).abs() < width), "{seen:?}");
+    }
+
+    #[test]
+    fn hand_overs_are_as_often_as_said_and_break_connections() {
+        // Method: watch 800 users for 50 hours, every minute. Changes to another address are a Poisson process of one in
+        // 45 min; of two within a minute, one is missed, about a ninetieth. Five standard errors are allowed.
+        let mean = SimDuration(45 * MINUTE);
+        let mut clients = clients(&[pool(FOR_EVER, Some(mean))], 800);
+        let mut changes = 0.0;
+        for id in 0..800 {
+            let mut link = clients.source(ClientId(id), SimTime::ZERO, 0).link;
+            let mut before = address(&mut clients, id, 0, 0);
+            for minute in 1..3_000 {
+                let since = clients.since(ClientId(id), SimTime(minute * MINUTE), minute, link);
+                let source = clients.source(ClientId(id), SimTime(minute * MINUTE), minute);
+                assert_eq!(since == Since::Broken, source.peer != before, "minute {minute}");
+                changes += f64::from(u8::from(source.peer != before));
+                (before, link) = (source.peer, source.link);
+            }
+        }
+        let expected: f64 = 800.0 * 2_999.0 / 45.0;
+        assert!(
+            (changes / expected - 1.0).abs() < 5.0 / expected.sqrt() + 1.0 / 90.0,
+            "{changes} of {expected}"
+        );
+    }
+
+    #[test]
+    fn temporary_addresses_last_a_day_in_a_prefix_that_stays_and_break_nothing() {
+        let ipv6 = Ipv6 { homes: 1.0, connections: 1.0, temporary: Some(DAY) };
+        let mut clients = clients(&[AddressPlan { ipv6: Some(ipv6), ..homes(2, 1) }], 400);
+        let mut prefixes = BTreeMap::new();
+        for id in 0..400 {
+            let IpAddr::V6(first) = address(&mut clients, id, 0, 0) else { panic!("IPv6 wanted") };
+            let prefix = u128::from(first) >> 64;
+            assert_eq!(first.octets()[0] >> 5, 1, "2000::/3");
+            prefixes.entry(prefix).or_insert_with(Vec::new).push(id);
+            let link = clients.source(ClientId(id), SimTime::ZERO, 0).link;
+            let mut addresses = BTreeSet::new();
+            for hour in 0..240 {
+                let IpAddr::V6(now) = address(&mut clients, id, 60 * hour, hour) else {
+                    panic!("IPv6 wanted")
+                };
+                assert_eq!(u128::from(now) >> 64, prefix);
+                addresses.insert(now);
+                let since = clients.since(ClientId(id), SimTime(60 * hour * MINUTE), hour, link);
+                assert_eq!(since, Since::Unchanged);
+            }
+            assert!((10..=11).contains(&addresses.len()), "{}", addresses.len());
+        }
+        assert_eq!(prefixes.len(), 200, "a /64 for each home");
+        assert!(prefixes.values().all(|users| users.len() == 2 && users[1] == users[0] + 1));
+    }
+
+    #[test]
+    fn no_two_homes_have_the_same_64_whatever_their_leases_do() {
+        let leases = Leases {
+            exponential_share: 1.0,
+            exponential_mean: DAY,
+            periodic_share: 0.0,
+            period: DAY,
+            at: None,
+            new_24: 0.9,
+            new_prefix: 0.5,
+        };
+        let ipv6 = Some(Ipv6 { homes: 1.0, connections: 1.0, temporary: None });
+        let mut clients = clients(&[AddressPlan { ipv6, leases: Some(leases), ..homes(1, 1) }], 9_000);
+        let mut moved = BTreeSet::new();
+        for day in 0..4 {
+            let addresses: BTreeSet<IpAddr> =
+                (0..9_000).map(|id| address(&mut clients, id, 1_440 * day, day)).collect();
+            assert_eq!(addresses.len(), 9_000);
+            moved.extend(addresses);
+        }
+        // In three days each home moves three times; e^-1 of them stay on each.
+        assert!(moved.len() > 9_000 * 2, "{}", moved.len());
+    }
+
+    #[test]
+    fn dual_stacked_homes_and_connections_have_their_shares() {
+        // A share p of n has the standard error sqrt(p (1 - p) / n); five are allowed.
+        let ipv6 = Ipv6 { homes: 0.4, connections: 0.9, temporary: None };
+        let mut clients = clients(&[AddressPlan { ipv6: Some(ipv6), ..homes(1, 2) }], 10_000);
+        let (mut with, mut by_v6) = (0.0, 0.0);
+        for id in 0..10_000 {
+            let v6 = (0..20).filter(|&name| address(&mut clients, id, 0, name).is_ipv6()).count();
+            with += f64::from(u8::from(v6 > 0));
+            by_v6 += v6 as f64;
+        }
+        assert!((with / 10_000.0 - 0.4_f64).abs() < 5.0 * 0.0049, "{with}");
+        assert!((by_v6 / (20.0 * with) - 0.9_f64).abs() < 5.0 * (0.09 / (20.0 * with)).sqrt(), "{by_v6}");
+    }
+
+    #[test]
+    fn a_front_shows_its_own_addresses_and_the_users_only_where_it_is_believed() {
+        for (passes_address, trusted) in [(true, true), (true, false), (false, true)] {
+            let front = Some(Front { addresses: 4, passes_address, trusted });
+            let mut clients = clients(&[AddressPlan { front, ..homes(1, 2) }], 1_000);
+            let sources: Vec<Source> =
+                (0..1_000).map(|id| clients.source(ClientId(id), SimTime::ZERO, 1)).collect();
+            let peers: BTreeSet<IpAddr> = sources.iter().map(|source| source.peer).collect();
+            let users: BTreeSet<IpAddr> = sources.iter().map(|source| source.user).collect();
+            assert_eq!(peers.len(), 4);
+            assert_eq!(users.len(), if passes_address && trusted { 1_000 } else { 4 });
+            let ends: BTreeSet<(IpAddr, u16)> =
+                sources.iter().map(|source| (source.peer, source.port)).collect();
+            assert!(ends.len() > 990, "hardly any two share a port: {}", ends.len());
+        }
+    }
+
+    #[test]
+    fn a_front_keeps_its_connections_when_a_user_moves() {
+        let front = Some(Front { addresses: 1, passes_address: true, trusted: true });
+        let mean = Some(SimDuration(MINUTE));
+        let mut clients = clients(&[AddressPlan { front, ..pool(FOR_EVER, mean) }], 128);
+        let source = clients.source(ClientId(5), SimTime::ZERO, 1);
+        let later = SimTime(61 * MINUTE);
+        match clients.since(ClientId(5), later, 2, source.link) {
+            Since::Moved { user, link } => {
+                assert_ne!(user, source.user);
+                assert_eq!(clients.since(ClientId(5), later, 3, link), Since::Unchanged);
+            }
+            // One in eight has come back.
+            since => assert_eq!(since, Since::Unchanged),
+        }
+    }
+
+    #[test]
+    fn populations_of_all_kinds_share_no_address_and_all_are_public() {
+        let plans = [
+            homes(3, 2),
+            pool(FOR_EVER, Some(SimDuration(MINUTE))),
+            AddressPlan {
+                front: Some(Front { addresses: 300, passes_address: false, trusted: false }),
+                ..homes(1, 1)
+            },
+            homes(1, 120),
+        ];
+        let mut clients = clients(&plans, 2_000);
+        let mut owner = BTreeMap::new();
+        for id in 0..8_000 {
+            for minute in 0..20 {
+                let address = address(&mut clients, id, minute, minute);
+                let IpAddr::V4(v4) = address else { panic!("IPv4 wanted") };
+                assert!(is_public(u32::from(v4) >> 8), "{v4}");
+                assert_eq!(*owner.entry(address).or_insert(id / 2_000), id / 2_000, "{v4}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_addresses_in_whatever_order_one_asks() {
+        let plans = [
+            pool(Pooling::Arbitrary, Some(DAY)),
+            AddressPlan {
+                ipv6: Some(Ipv6 { homes: 0.5, connections: 0.5, temporary: Some(DAY) }),
+                ..homes(2, 2)
+            },
+        ];
+        let ask = |ids: &mut dyn Iterator<Item = u32>| {
+            let mut clients = clients(&plans, 500);
+            ids.map(|id| (id, address(&mut clients, id, u64::from(id) * 31, 7))).collect::<BTreeMap<_, _>>()
+        };
+        assert_eq!(ask(&mut (0..1_000)), ask(&mut (0..1_000).rev()));
+    }
+}

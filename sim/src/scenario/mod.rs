@@ -11,6 +11,7 @@ mod presets;
 mod quantity;
 mod read;
 mod section;
+mod traffic;
 mod tree;
 
 use std::net::IpAddr;
@@ -31,6 +32,9 @@ pub use explain::{Resolved, StoreOption, canonical, store_options};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
+pub use traffic::{
+    Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
+};
 
 /// One experiment: one site and its clients, some faults, several strategies.
 #[derive(Clone, Debug)]
@@ -89,50 +93,16 @@ pub struct Population {
     pub address: AddressPlan,
     /// How their requests come about.
     pub traffic: Traffic,
+    /// How active a user is beside others, above 0: absences are divided by it, and open arrivals are drawn in proportion
+    /// to it. Drawn once for each user.
+    pub activity: Distribution,
     /// How their connections are used.
     pub connection: ConnectionRules,
     /// The pages among which their requests choose.
     pub pages: SitePages,
 }
 
-/// How requests come about.
-#[derive(Clone, Debug)]
-pub enum Traffic {
-    /// Each user makes visits, one click after the other's answer.
-    ClosedLoop(VisitPlan),
-    /// Single requests of users drawn at random, which need no session, as a Poisson process.
-    Poisson {
-        /// Requests a second, above 0.
-        rate: f64,
-    },
-}
-
-/// What a user does on a visit.
-#[derive(Clone, Debug)]
-pub struct VisitPlan {
-    /// Clicks after the login (of the whole visit if there is none), rounded up to a whole number of at least 1.
-    pub clicks: Distribution,
-    /// Time from an answer to the next click \[s\].
-    pub think: Distribution,
-    /// Time from the end of a visit to the start of the next \[s\].
-    pub away: Distribution,
-    /// Whether the visit begins with a login: the form (GET) and the credentials (POST).
-    pub login: bool,
-    /// Whether the posted form must reach a server that knows the form's token (a pre-session), as CSRF tokens and
-    /// captchas demand; else only the POST itself matters.
-    pub form_token: bool,
-    /// Logins that a user attempts again in one visit, after lost sessions and failed logins together.
-    pub logins_again: u8,
-    /// Probability that a user leaves instead of logging in again.
-    pub leave_on_loss: f64,
-    /// Idle time after which the application forgets a session.
-    pub session_idle_timeout: SimDuration,
-    /// What the application does with a session id that it does not know.
-    pub on_unknown_id: OnUnknownId,
-}
-
-/// How a client's connections are used. A client of a closed loop has at most one request in flight and one
-/// connection.
+/// How a client's connections are used. A client has one, unless its pages have objects ([`PagePlan`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionRules {
     /// Idle time after which the hop that ends TCP closes the connection; zero closes after each answer.

@@ -159,6 +159,16 @@ impl<'a> Item<'a> {
         Some(number)
     }
 
+    /// A probability or a share.
+    pub fn probability(&self) -> Option<f64> {
+        let probability = self.number()?;
+        if !(0.0..=1.0).contains(&probability) {
+            self.error(format!("`{}` is a probability from 0 to 1, got {}", self.key, self.got()));
+            return None;
+        }
+        Some(probability)
+    }
+
     /// An IPv4 or IPv6 address.
     pub fn address(&self) -> Option<IpAddr> {
         let address = self.string()?.parse().ok();

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use arbitrary::{Result, Unstructured};
 use evenkeel_sim::balancer::haproxy::{Admin, HaproxyMethod, HashOptions, HashType};
-use evenkeel_sim::balancer::{Balancer, CatalogueEntry, OptionVisitor, entries, is_prime};
+use evenkeel_sim::balancer::{Balancer, CatalogueEntry, CookieLife, OptionVisitor, entries, is_prime};
 use evenkeel_sim::engine::{SimDuration, SimTime, Stream};
 use evenkeel_sim::health::HaproxyCheck;
 use evenkeel_sim::ids::{ServerId, StreamId};
@@ -14,7 +14,7 @@ use evenkeel_sim::tier::haproxy::{
     CookieMode, HaproxyLine, StickConfig, StickKey, StickRule, StickSource, StickTableConfig, StoreAt,
 };
 use evenkeel_sim::tier::lvs::{Forwarding, LvsServer, TemplateScope};
-use evenkeel_sim::tier::nginx::NginxServer;
+use evenkeel_sim::tier::nginx::{NginxServer, NginxVersion, StickyCookie};
 use evenkeel_sim::tier::proxy::{
     Ejection, ProxyConfig, ProxyDraws, ProxyMethod, ProxyServer, Subset, TRIES_MAX,
 };
@@ -64,6 +64,16 @@ enum Stage {
     Waiting,
 }
 
+/// A flow that has not ended.
+struct Live {
+    flow: FlowId,
+    stage: Stage,
+    /// The servers that it was sent to.
+    tried: Vec<ServerId>,
+    /// How often the program had been loaded anew when it was opened.
+    loads: u32,
+}
+
 /// A server as an outsider knows it.
 #[derive(Clone, Copy)]
 struct Known {
@@ -78,7 +88,9 @@ struct Exercise {
     /// What an nginx is loaded with again.
     nginx: Option<NginxConfig>,
     now: SimTime,
-    live: Vec<(FlowId, Stage)>,
+    live: Vec<Live>,
+    /// How often the program was loaded anew.
+    loads: u32,
     decisions: Vec<Decision>,
 }
 
@@ -136,6 +148,7 @@ impl Exercise {
                 };
                 config.servers = servers.iter().enumerate().map(server).collect();
                 config.max_tries = bytes.int_in_range(1..=TRIES_MAX)?;
+                config.cookie = bytes.ratio(1, 4)?.then_some(CookieLife { idle: None, total: None });
                 config.ejection = Ejection {
                     failures: bytes.int_in_range(0..=3)?,
                     time: SimDuration::from_secs(bytes.int_in_range(1..=20)?),
@@ -148,7 +161,7 @@ impl Exercise {
             }
         };
         let (live, decisions) = (Vec::new(), Vec::new());
-        Ok(Self { entry, instance, servers, nginx, now: SimTime::ZERO, live, decisions })
+        Ok(Self { entry, instance, servers, nginx, now: SimTime::ZERO, live, loads: 0, decisions })
     }
 
     fn input(&mut self, bytes: &mut Unstructured<'_>) -> Result<()> {
@@ -157,7 +170,7 @@ impl Exercise {
             0..6 => self.open(bytes)?,
             6..11 => {
                 let Some(place) = choose_place(bytes, self.live.len())? else { return Ok(()) };
-                let (flow, stage) = self.live[place];
+                let Live { flow, stage, .. } = self.live[place];
                 if layer == Layer::Connection {
                     self.instance.segment(self.now, flow, *bytes.choose(&SEGMENTS)?);
                 } else if stage == Stage::Waiting {
@@ -171,7 +184,7 @@ impl Exercise {
             11 => {
                 let Some(place) = choose_place(bytes, self.live.len())? else { return Ok(()) };
                 if layer == Layer::Request {
-                    let (flow, _) = self.live.swap_remove(place);
+                    let Live { flow, .. } = self.live.swap_remove(place);
                     self.instance.abort(self.now, flow);
                     // Once more is no input that a driver gives, but it must be harmless.
                     self.instance.abort(self.now, flow);
@@ -227,11 +240,13 @@ impl Exercise {
         let opened = self.instance.open(self.now, &open);
         self.check(&opened.decision, forced);
         self.decisions.push(opened.decision);
-        match opened.decision {
-            Decision { server: Some(_), .. } => self.live.push((opened.flow, Stage::Trying)),
-            Decision { reason: Reason::Queued, .. } => self.live.push((opened.flow, Stage::Queued)),
-            _ => {}
-        }
+        let stage = match opened.decision {
+            Decision { server: Some(_), .. } => Stage::Trying,
+            Decision { reason: Reason::Queued, .. } => Stage::Queued,
+            _ => return Ok(()),
+        };
+        let tried = opened.decision.server.into_iter().collect();
+        self.live.push(Live { flow: opened.flow, stage, tried, loads: self.loads });
         Ok(())
     }
 
@@ -266,11 +281,29 @@ impl Exercise {
                 self.decisions.push(decision);
                 let queued = decision.server.is_none();
                 assert!(!queued || decision.reason == Reason::Queued, "{decision:?}");
-                self.live[place].1 = if queued { Stage::Queued } else { Stage::Trying };
+                let live = &mut self.live[place];
+                live.stage = if queued { Stage::Queued } else { Stage::Trying };
+                let same_servers = live.loads == self.loads;
+                // HAProxy may try a server again, and one that is tied to it even if it is down; Tengine does not remember
+                // that it tried the server of a cookie.
+                let again =
+                    self.entry.program == "haproxy" || self.entry.scenario_name == "nginx.session_sticky";
+                if !again {
+                    let server = decision.server.expect("there is no queue");
+                    assert!(
+                        !live.tried.contains(&server),
+                        "{}: {decision:?} again",
+                        self.entry.scenario_name
+                    );
+                    live.tried.push(server);
+                    if same_servers {
+                        self.check(&decision, false);
+                    }
+                }
             }
             Then::Wait(time) => {
                 assert!(time <= SimDuration::from_secs(1), "HAProxy waits a second at most");
-                self.live[place].1 = Stage::Waiting;
+                self.live[place].stage = Stage::Waiting;
             }
         }
     }
@@ -279,10 +312,10 @@ impl Exercise {
     fn start_queued(&mut self) {
         let Instance::HaProxy(haproxy) = &mut self.instance else { return };
         while let Some((flow, decision)) = haproxy.next_started() {
-            let Some(place) = self.live.iter().position(|(live, _)| *live == flow) else { continue };
+            let Some(place) = self.live.iter().position(|live| live.flow == flow) else { continue };
             self.decisions.push(decision);
             match decision.server {
-                Some(_) => self.live[place].1 = Stage::Trying,
+                Some(_) => self.live[place].stage = Stage::Trying,
                 None => _ = self.live.swap_remove(place),
             }
         }
@@ -337,6 +370,7 @@ impl Exercise {
                 }
                 let config = with_nginx_servers(config.clone(), &self.servers, bytes)?;
                 nginx.reload(self.now, config);
+                self.loads += 1;
             }
             Instance::Lvs(lvs) => lvs.lose_tables(self.now),
             Instance::HaProxy(_) | Instance::Proxy(_) => {}
@@ -353,8 +387,8 @@ impl Exercise {
                 assert_eq!((lvs.table_sizes().flows, lvs.table_sizes().affinity_entries), (0, 0));
             }
             instance => {
-                while let Some((flow, _)) = self.live.pop() {
-                    instance.abort(self.now, flow);
+                for live in &self.live {
+                    instance.abort(self.now, live.flow);
                 }
                 assert_eq!(instance.table_sizes().flows, 0, "{}", self.entry.scenario_name);
             }
@@ -404,16 +438,23 @@ fn with_nginx_servers(
     bytes: &mut Unstructured<'_>,
 ) -> Result<NginxConfig> {
     config.servers.clear();
-    let takes_backup = config.method.takes_backup();
+    let (takes_backup, takes_max_conns) = (config.method.takes_backup(), config.method.takes_max_conns());
+    let takes_sticky = config.method.takes_sticky();
+    // A server that drains keeps those whose cookie names it.
+    let drains = takes_sticky && bytes.ratio(1, 2)?;
+    if drains {
+        config.version = NginxVersion::STICKY;
+        config.sticky = Some(StickyCookie { name: "route".into(), expires: None });
+    }
     for (index, known) in servers.iter().enumerate() {
         config.servers.push(NginxServer {
             address: format!("10.0.0.{index}:80"),
             weight: known.weight.max(1),
-            down: known.out || known.weight == 0,
-            drain: false,
+            down: known.weight == 0 || known.out && !drains,
+            drain: known.weight > 0 && known.out && drains,
             max_fails: bytes.int_in_range(0..=2)?,
             fail_timeout_s: bytes.int_in_range(0..=3)?,
-            max_conns: if bytes.ratio(1, 4)? { bytes.int_in_range(1..=3)? } else { 0 },
+            max_conns: if takes_max_conns && bytes.ratio(1, 4)? { bytes.int_in_range(1..=3)? } else { 0 },
             backup: index > 0 && takes_backup && bytes.ratio(1, 6)?,
         });
     }

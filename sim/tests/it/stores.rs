@@ -120,7 +120,10 @@ fn what_the_death_of_a_node_takes_is_called_store_lost() {
 
 #[test]
 fn an_error_of_the_store_is_a_login_page_if_the_application_says_so() {
-    let all = counts(ANY, "{ mysql = { promotion = \"none\", read_from = \"source\", on_store_error = \"login\" } }");
+    let all = counts(
+        ANY,
+        "{ mysql = { promotion = \"none\", read_from = \"source\", on_store_error = \"login\" } }",
+    );
     assert_eq!(lost(&all, LossCause::StoreLost), all.losses());
     assert!(all.losses() > 20 && all.store_failed > 0, "clicks are logged out, logins fail");
     let fails = counts(ANY, "{ mysql = { promotion = \"none\", read_from = \"source\" } }");
@@ -169,7 +172,9 @@ fn a_lagging_replica_makes_losses_that_are_called_stale() {
 #[test]
 fn a_switch_of_stores_loses_the_sessions_of_the_other_place_unless_they_stay() {
     let rule = |at_switch: &str| {
-        format!("{{ hybrid = {{ threshold = 60, resume = 55, at_switch = \"{at_switch}\", store = {{ mysql = {{}} }} }} }}")
+        format!(
+            "{{ hybrid = {{ threshold = 60, resume = 55, at_switch = \"{at_switch}\", store = {{ mysql = {{}} }} }} }}"
+        )
     };
     let forgets = counts(STICKY, &rule("forget"));
     assert!(lost(&forgets, LossCause::StoreSwitched) > 20, "{:?}", forgets.lost);
@@ -182,7 +187,10 @@ fn a_switch_of_stores_loses_the_sessions_of_the_other_place_unless_they_stay() {
 fn the_story_of_a_loss_names_what_became_of_the_session() {
     let text = site(ANY, "{ redis = { failover = \"none\", replicas = 0, save = \"\" } }", "");
     let stories = run(&text).stories;
-    assert!(stories[0].contains("at 720.000 s the session store could not be asked, or lost the session"), "{stories:?}");
+    assert!(
+        stories[0].contains("at 720.000 s the session store could not be asked, or lost the session"),
+        "{stories:?}"
+    );
     assert!(stories[0].ends_with("store_lost"), "{stories:?}");
 }
 

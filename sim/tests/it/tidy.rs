@@ -157,7 +157,9 @@ fn no_file_is_too_long_and_nothing_unfinished_is_left() {
     let unfinished = ["unimplemented", "todo", "dbg"].map(|name| format!("{name}!("));
     let marker = ["TO", "DO"].concat();
     let mut found = Vec::new();
-    for package in ["sim/src", "sim/tests", "cli/src", "cli/tests", "reports/src", "benches/src"] {
+    for package in
+        ["sim/src", "sim/tests", "cli/src", "cli/tests", "reports/src", "testbed/src", "benches/src"]
+    {
         let folder = crate::support::repository(package);
         if !folder.is_dir() {
             continue;
@@ -180,7 +182,9 @@ fn no_file_is_too_long_and_nothing_unfinished_is_left() {
 #[test]
 fn committed_files_name_no_place_on_the_machine_where_they_were_written() {
     let places = ["work", "Users", "root"].map(|folder| format!("/{folder}/"));
-    for package in ["sim/src", "sim/tests", "cli/src", "cli/tests", "reports/src", "benches/src"] {
+    for package in
+        ["sim/src", "sim/tests", "cli/src", "cli/tests", "reports/src", "testbed/src", "benches/src"]
+    {
         let folder = crate::support::repository(package);
         if !folder.is_dir() {
             continue;

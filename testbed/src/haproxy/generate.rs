@@ -27,6 +27,17 @@ enum Theme {
 
 /// Longest that a case with failures pauses in all, in milliseconds; without checks, time matters little.
 const PAUSES_MS: u64 = 300;
+/// `timeout server` in cases with servers that hang, in milliseconds.
+const SHORT_SERVER_TIMEOUT_MS: u32 = 40;
+/// Conditions of `retry-on`.
+const RETRY_ON: [&str; 6] = [
+    "none",
+    "conn-failure 503",
+    "conn-failure empty-response",
+    "conn-failure response-timeout",
+    "500 502 404",
+    "all-retryable-errors",
+];
 /// Path of requests that do without persistence, or insist on it.
 const SPECIAL: &str = "/special";
 /// Name of the application's cookie.
@@ -62,6 +73,9 @@ pub(crate) fn generate(dice: &mut Dice, network: Network) -> Script<Setup> {
             2..=4 => lines.push("option redispatch".into()),
             _ => lines.push(format!("option redispatch {}", dice.pick(&[1, 2, 3, -1, -2]))),
         }
+        if dice.percent(30) {
+            lines.push(format!("retry-on {}", dice.pick(&RETRY_ON)));
+        }
     }
     let cookies = theme == Theme::Cookie || (failing && dice.percent(30));
     if cookies {
@@ -71,6 +85,7 @@ pub(crate) fn generate(dice: &mut Dice, network: Network) -> Script<Setup> {
     let stick =
         if theme == Theme::Stick { stick_lines(dice, expire_ms, &mut lines) } else { StickOn::Nothing };
     let servers = servers(dice, theme, cookies);
+    let hangs = failing && dice.percent(15);
     let setup = Setup {
         network,
         tcp: algorithm == "rdp-cookie",
@@ -80,7 +95,7 @@ pub(crate) fn generate(dice: &mut Dice, network: Network) -> Script<Setup> {
         servers,
         retries: if failing { dice.within(0, 4) as u32 } else { 3 },
         connect_timeout_ms: if failing { 20 } else { 5_000 },
-        server_timeout_ms: 0,
+        server_timeout_ms: if hangs { SHORT_SERVER_TIMEOUT_MS } else { 0 },
         expire_ms,
     };
     let asks = asks(dice, &setup, theme, cookies, stick);
@@ -92,8 +107,20 @@ pub(crate) fn generate(dice: &mut Dice, network: Network) -> Script<Setup> {
         }
         Theme::Failures => {
             let numbers: Vec<u16> = setup.servers.iter().map(|server| server.number).collect();
-            let modes = [Mode::Refuse, Mode::Refuse, Mode::Refuse, Mode::Http(503), Mode::Http(500)];
-            traffic::fail(dice, asks, &numbers, &modes, PAUSES_MS)
+            let modes = match (hangs, dice.below(3)) {
+                (true, _) => vec![Mode::Refuse, Mode::Hang],
+                (false, 0) => vec![Mode::Refuse],
+                (false, 1) => vec![Mode::Refuse, Mode::Http(503), Mode::Http(500)],
+                (false, _) => vec![Mode::Refuse, Mode::Close, Mode::Http(502), Mode::Http(404)],
+            };
+            // A server that hangs comes with a short time-out, which would end requests that are held.
+            let steps = if !hangs && dice.percent(30) {
+                let open_max = dice.within(2, 8) as usize;
+                traffic::overlap(dice, asks, 60, open_max, false)
+            } else {
+                asks.into_iter().map(Step::Ask).collect()
+            };
+            traffic::fail(dice, steps, &numbers, &modes, PAUSES_MS)
         }
         Theme::Stick => asks
             .into_iter()
@@ -101,9 +128,15 @@ pub(crate) fn generate(dice: &mut Dice, network: Network) -> Script<Setup> {
             .collect(),
         Theme::Plain | Theme::Cookie => asks.into_iter().map(Step::Ask).collect(),
     };
-    if dice.percent(if theme == Theme::Queues { 0 } else { 60 }) {
+    if dice.percent(60) {
         for _ in 0..dice.within(1, 8) {
-            let step = admin(dice, &setup);
+            let step = match admin(dice, &setup) {
+                // A queue that nobody serves would hold its requests for ever.
+                Step::Admin(number, _) if theme == Theme::Queues => {
+                    Step::Admin(number, format!("weight {}", dice.within(1, 50)))
+                }
+                step => step,
+            };
             traffic::insert(dice, &mut steps, step);
         }
     }
@@ -121,11 +154,11 @@ fn balance(dice: &mut Dice, theme: Theme) -> String {
     ];
     let turns = [(4, "roundrobin"), (3, "static-rr"), (4, "leastconn"), (1, "first"), (2, "random")];
     let choices = match theme {
-        Theme::Plain => [&turns[..], &hashes, &[(1, "rdp-cookie(mstshash)")]].concat(),
+        Theme::Plain => [&turns[..], &hashes, &[(2, "rdp-cookie(mstshash)")]].concat(),
         // The key column of these recordings has no room for what is hashed.
         Theme::Cookie | Theme::Stick => [&turns[..], &hashes[..1]].concat(),
         Theme::Failures => [&turns[..], &hashes[..1], &hashes[..1]].concat(),
-        Theme::Overlap => [&turns[..], &turns[..], &hashes].concat(),
+        Theme::Overlap => [&turns[..], &hashes].concat(),
         Theme::Queues => turns.to_vec(),
     };
     match dice.weighted(&choices) {
@@ -226,7 +259,11 @@ fn servers(dice: &mut Dice, theme: Theme, cookies: bool) -> Vec<Server> {
         .map(|number| Server {
             number,
             port: port + number,
-            weight: dice.within(1, weight_max) as u32,
+            weight: if weight_max > 3 && number > 1 && dice.percent(5) {
+                0
+            } else {
+                dice.within(1, weight_max) as u32
+            },
             maxconn: if theme == Theme::Queues { dice.within(1, 3) as u32 } else { 0 },
             id: ids.then(|| first_id + 17 * u32::from(number)),
             cookie: cookies,
@@ -361,4 +398,79 @@ fn sample(dice: &mut Dice, stick: StickOn, keys: u64, ask: &mut Ask) {
     }
     ask.key = format!("sent:{sent} set:{set}");
     ask.samples = [sent, set];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETWORK: Network = Network { second: 9, third: 0 };
+
+    fn script(number: u64) -> Script<Setup> {
+        generate(&mut Dice::new(1, 1, number), NETWORK)
+    }
+
+    #[test]
+    fn the_same_number_makes_the_same_case() {
+        let (one, other) = (script(5), script(5));
+        assert_eq!((&one.steps, one.setup.configuration()), (&other.steps, other.setup.configuration()));
+        assert_ne!(one.steps, script(6).steps);
+    }
+
+    #[test]
+    fn every_algorithm_and_every_kind_of_line_comes_up() {
+        let scripts: Vec<_> = (0..600).map(script).collect();
+        for line in [
+            "balance roundrobin",
+            "balance static-rr",
+            "balance leastconn",
+            "balance first",
+            "balance source",
+            "balance uri",
+            "balance url_param",
+            "balance hdr(",
+            "balance hash",
+            "balance random",
+            "balance rdp-cookie",
+            "hash-type map-based",
+            "hash-type consistent",
+            "avalanche",
+            "hash-balance-factor",
+            "option allbackups",
+            "option redispatch",
+            "retry-on",
+            "cookie SRV insert",
+            "cookie JSESSIONID prefix",
+            "cookie SRV rewrite",
+            "stick on src",
+            "stick match",
+            "maxconn 2",
+            "backup",
+            "disabled",
+        ] {
+            let count = scripts.iter().filter(|script| script.setup.configuration().contains(line)).count();
+            assert!(count >= 3, "{line}: {count} of 600 cases");
+        }
+    }
+
+    #[test]
+    fn what_is_made_up_fits_into_a_row_and_names_each_request_by_a_port() {
+        for number in 0..200 {
+            for step in script(number).steps {
+                let Step::Ask(ask) = step else { continue };
+                assert!(!ask.key.contains([',', '"', '\n']), "{}", ask.key);
+                assert!((1..=65_535).contains(&ask.id));
+            }
+        }
+    }
+
+    #[test]
+    fn a_case_with_queues_always_has_somebody_to_serve_them() {
+        let queues = (0..400).map(script).filter(|script| script.setup.queues());
+        for script in queues {
+            assert!(script.setup.servers.iter().all(|server| !server.disabled));
+            let stops = |step: &Step| matches!(step, Step::Admin(_, words) if words.starts_with("state"));
+            assert!(!script.steps.iter().any(stops), "{:?}", script.setup.servers);
+        }
+    }
 }

@@ -266,8 +266,10 @@ impl Run<'_> {
         };
         let row = &mut self.rows[row];
         // The first letter says what ended the request before its time: without one a server has answered.
-        row.server = if flags.starts_with('-') { server.clone() } else { String::new() };
-        row.status = status.clone();
+        let answered = flags.starts_with('-');
+        row.server = if answered { server.clone() } else { String::new() };
+        // There is none in TCP: there 200 stands for an answer.
+        row.status = if answered || !self.setup.tcp { status.clone() } else { "503".into() };
         row.tried = tried.to_owned();
         let space = if row.key.is_empty() { "" } else { " " };
         row.key += &format!("{space}rc={retries} tsc={flags}");

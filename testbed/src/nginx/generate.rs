@@ -69,7 +69,14 @@ pub(crate) fn generate(dice: &mut Dice, network: Network) -> Script<Setup> {
         }
         Theme::Failures => {
             let numbers: Vec<u16> = setup.servers.iter().map(|server| server.number).collect();
-            traffic::fail(dice, asks, &numbers, &modes, PAUSES_MS)
+            // A server that hangs comes with a short time-out, which would end requests that are held.
+            let steps = if !hangs && dice.percent(35) {
+                let open_max = dice.within(2, 8) as usize;
+                traffic::overlap(dice, asks, 50, open_max, true)
+            } else {
+                asks.into_iter().map(Step::Ask).collect()
+            };
+            traffic::fail(dice, steps, &numbers, &modes, PAUSES_MS)
         }
         Theme::Reloads => {
             let mut steps: Vec<Step> = if dice.percent(50) {

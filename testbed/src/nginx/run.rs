@@ -1,7 +1,8 @@
 //! Carries out a script with the real nginx.
 //!
 //! Times are nginx's own: `$msec` and `$request_time`. Its failures are dated in whole seconds, so in cases with failures
-//! no request begins near the end of a second, or, with servers that hang, of a read timeout.
+//! no request begins near the end of a second, or, with servers that hang, of a read timeout; and steps keep apart by more
+//! than the milliseconds to which the end of a try is known.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -24,6 +25,8 @@ const CONFIGURATION: &str = "nginx.conf";
 const LOG_PREFIX: &str = "nginx: ";
 /// How far requests keep from the end of a second, in milliseconds: before it, and after it.
 const MARGINS_MS: [u64; 2] = [60, 15];
+/// How far steps keep from each other in cases with failures.
+const APART: Duration = Duration::from_millis(3);
 
 /// Milliseconds since 1970.
 fn epoch_ms() -> u64 {
@@ -86,6 +89,9 @@ impl Setup {
 
 impl Run<'_> {
     fn step(&mut self, step: &Step) -> Result<(), Fault> {
+        if self.period.is_some() {
+            std::thread::sleep(APART);
+        }
         match step {
             Step::Wait(millis) => {
                 std::thread::sleep(Duration::from_millis((*millis).into()));

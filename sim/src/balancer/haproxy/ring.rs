@@ -29,6 +29,8 @@ pub(super) struct Ring {
     last: Option<(usize, usize)>,
     /// Nodes of each server.
     seen: Vec<u32>,
+    /// Nodes of each server for which there is room: those of its configured weight, or of the greatest that it has had.
+    room: Vec<u32>,
 }
 
 /// A server found on the ring.
@@ -42,10 +44,19 @@ impl Ring {
     /// Adds and removes the nodes of servers whose standing changed.
     pub(super) fn update(&mut self, servers: &Servers) {
         self.seen.resize(servers.len(), 0);
+        for server in self.room.len()..servers.len() {
+            self.room.push(servers.initial_effective_weight(server));
+        }
         for server in 0..servers.len() {
-            let (before, now) = (self.seen[server], servers.standing(server));
+            let (mut before, now) = (self.seen[server], servers.standing(server));
             self.seen[server] = now;
             let group = usize::from(servers.is_backup(server));
+            if now > self.room[server] {
+                // The program makes room by taking all of the server's nodes out and putting them in again.
+                self.room[server] = now;
+                self.remove(group, server as u16, 0);
+                before = 0;
+            }
             if now < before {
                 self.remove(group, server as u16, now);
             } else if now > before {
@@ -252,6 +263,28 @@ mod tests {
         let mut left = order.iter().filter(|&&server| server != gone.0);
         left.next();
         assert_eq!(ring.next(&servers, None), left.next().map(|&server| ServerId(server)));
+    }
+
+    #[test]
+    fn more_weight_than_ever_takes_a_servers_nodes_out_for_a_moment() {
+        let mut servers = Servers::new(&weighted(&[1, 1]), false, false);
+        let mut ring = ring(&servers);
+        let heavy = ring.next(&servers, None).expect("a server");
+        let last =
+            |ring: &Ring| ring.last.map(|(group, place)| ring.nodes[group][place]).expect("one was given");
+        servers.set_weight(heavy, 3);
+        ring.update(&servers);
+        assert_ne!(last(&ring).server, heavy.0, "the node given last was taken out");
+        // From now on there is room, and a node that stays is not moved.
+        while last(&ring).server != heavy.0 || u32::from(last(&ring).number) >= 16 {
+            ring.next(&servers, None);
+        }
+        let node = last(&ring);
+        for weight in [2, 3] {
+            servers.set_weight(heavy, weight);
+            ring.update(&servers);
+            assert_eq!(last(&ring), node, "weight {weight}");
+        }
     }
 
     #[test]

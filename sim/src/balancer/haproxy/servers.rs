@@ -305,6 +305,11 @@ impl Servers {
         self.records[server].id
     }
 
+    /// The effective weight of a configured weight that changes at run time as one likes.
+    pub(super) fn initial_effective_weight(&self, server: usize) -> u32 {
+        self.records[server].initial_weight * WEIGHT_SCALE
+    }
+
     pub(super) fn weight_before(&self, server: usize) -> u32 {
         self.records[server].weight_before
     }

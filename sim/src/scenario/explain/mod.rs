@@ -3,6 +3,7 @@
 
 mod programs;
 mod session;
+mod traffic;
 
 use std::fmt::{self, Write};
 
@@ -11,8 +12,10 @@ use crate::balancer;
 use crate::engine::SimDuration;
 use crate::population::{AddressPlan, SitePages};
 use crate::session::OnUnknownId;
+use crate::tier::nginx::NginxVersion;
 use crate::tier::{RequestFields, Value};
 
+use self::traffic::{arrivals, show_visit};
 use super::address_lines::address_lines;
 pub use session::{StoreOption, store_options};
 
@@ -20,7 +23,7 @@ use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
     ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Program, Scenario,
-    ScriptedClient, Strategy, Traffic, Vary, VisitPlan,
+    ScriptedClient, Strategy, Vary,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -189,14 +192,15 @@ fn show_population(d: &mut Document, population: &Population, visit_preset: Opti
     d.header("[[population]]");
     d.line("name", text(&population.name));
     d.line("clients", population.clients);
+    d.line("activity", show_distribution(&population.activity, Quantity::Count));
+    if let Some(plan) = population.traffic.arrivals() {
+        d.line("arrivals", arrivals(plan));
+    }
     let SitePages { count, zipf } = population.pages;
     d.line("pages", format!("{{ count = {count}, popularity = {{ zipf = {zipf:?} }} }}"));
-    if let Traffic::Poisson { rate } = population.traffic {
-        d.line("arrivals", format!("{{ poisson = {{ rate = {rate:?} }} }}"));
-    }
     d.header("[population.address]");
     show_address(d, &population.address, visit_preset.is_some());
-    if let Traffic::ClosedLoop(visit) = &population.traffic {
+    if let Some(visit) = population.traffic.visit() {
         d.header("[population.visit]");
         if let Some(preset) = visit_preset.flatten() {
             d.comment(preset);
@@ -215,18 +219,6 @@ fn show_address(d: &mut Document, address: &AddressPlan, comments: bool) {
     for (key, value) in address_lines(address) {
         d.line(key, value);
     }
-}
-
-fn show_visit(d: &mut Document, visit: &VisitPlan) {
-    d.line("clicks", show_distribution(&visit.clicks, Quantity::Count));
-    d.line("think", show_distribution(&visit.think, Quantity::Time));
-    d.line("away", show_distribution(&visit.away, Quantity::Time));
-    d.line("login", visit.login);
-    d.line("form_token", visit.form_token);
-    d.line("logins_again", visit.logins_again);
-    d.line("leave_on_loss", format!("{:?}", visit.leave_on_loss));
-    d.line("session_idle_timeout", duration(visit.session_idle_timeout));
-    d.line("on_unknown_id", on_unknown_id(visit.on_unknown_id));
 }
 
 fn on_unknown_id(behaviour: OnUnknownId) -> String {
@@ -323,6 +315,11 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, com
         d.header(&format!("[strategy.balancer.{}]", strategy.balancer));
         if let (true, Some(entry)) = (comments, balancer::entry(&strategy.balancer)) {
             d.remark(entry.evidence.name());
+            if let Program::Nginx(config) = &tier.program
+                && (config.version != NginxVersion::default() || config.sticky.is_some())
+            {
+                d.remark("not recorded: what later versions than 1.22 do otherwise");
+            }
         }
         match &tier.program {
             Program::Nginx(config) => programs::show_nginx(d, config, &tier.keys, scenario),

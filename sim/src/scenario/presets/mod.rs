@@ -8,7 +8,7 @@ use super::{ClosedBy, ConnectionRules};
 use crate::engine::SimDuration;
 
 pub(super) use address::{FRONT, IPV6, LEASES, POOL, address};
-pub(super) use visit::{SESSION_IDLE_TIMEOUT, visit};
+pub(super) use visit::{HOLD, PAGE, PATIENCE, SESSION_IDLE_TIMEOUT, visit};
 
 /// What a preset fills in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

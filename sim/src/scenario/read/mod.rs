@@ -3,7 +3,9 @@
 //! A reader returns `None` when it has reported a mistake and goes on with the rest, so that one run shows all.
 
 mod address;
+mod arrivals;
 mod balancer;
+mod browser;
 mod cluster;
 mod fault;
 mod haproxy;

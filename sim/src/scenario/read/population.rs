@@ -2,10 +2,13 @@
 
 use super::Names;
 use super::address::address;
+use super::arrivals::arrivals;
 use super::request::pages;
-use super::visit::{arrivals, visit};
+use super::visit::visit;
+use crate::engine::Distribution;
 use crate::population::{AddressPlan, SitePages};
 use crate::scenario::presets::{self, PresetEntry, PresetKind};
+use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
 use crate::scenario::{ClosedBy, ConnectionRules, Population, Traffic};
 
@@ -54,21 +57,27 @@ pub(super) fn population(
             preset = name;
             Traffic::ClosedLoop(plan)
         }),
-        (None, Some(item)) => arrivals(&item),
-        (Some(_), Some(arrivals)) => {
-            let help = "users who click (`visit`) and single requests (`arrivals`) are two populations";
-            s.report().error_with_help(
-                arrivals.key_span,
-                "a population has `visit` or `arrivals`, got both".into(),
-                help,
-            );
-            None
+        (None, Some(item)) => arrivals(&item).map(Traffic::Requests),
+        (Some(visit_item), Some(arrivals_item)) => {
+            let (visit, arrivals) = (visit(&visit_item), arrivals(&arrivals_item));
+            visit.zip(arrivals).map(|((plan, name), arrivals)| {
+                preset = name;
+                Traffic::Visits { plan, arrivals }
+            })
         }
         (None, None) => {
             s.missing("visit", Some("add `visit = { preset = \"login-site\" }`, or `arrivals`"));
             None
         }
     };
+    let activity = s.optional("activity", Distribution::Constant(1.0), |item| {
+        let law = item.distribution(Quantity::Count)?;
+        if law.mean() == 0.0 {
+            item.error("`activity` must be above 0: users without any would never come".into());
+            return None;
+        }
+        Some(law)
+    });
     // Where each request comes from another address, each has a connection of its own.
     let rotates = address.as_ref().is_some_and(AddressPlan::rotates_by_request);
     let default_connection = match rotates {
@@ -93,10 +102,25 @@ pub(super) fn population(
         clients: clients?,
         address: address?,
         traffic: traffic?,
+        activity: activity?,
         connection: connection?,
         pages: pages?,
     };
     Some((population, preset))
+}
+
+/// A table that may be left out, over what a preset says of it: `None` if it was wrong, `Some(None)` for "none".
+pub(super) fn optional_table<T>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    default: Option<T>,
+    read: impl FnOnce(&Item<'_>, Option<T>) -> Option<T>,
+) -> Option<Option<T>> {
+    match section.take(key) {
+        Some(item) if item.text() == Some("none") => Some(None),
+        Some(item) => read(&item, default).map(Some),
+        None => Some(default),
+    }
 }
 
 /// The name under `preset`, if there is one and it is known.

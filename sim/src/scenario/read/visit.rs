@@ -1,10 +1,12 @@
-//! What a population's clients do: visits, or arrivals that wait for nobody.
+//! What a population's clients do on a visit.
 
-use super::population::preset_name;
+use super::arrivals::day;
+use super::browser::browser;
+use super::population::{optional_table, preset_name};
+use crate::scenario::VisitPlan;
 use crate::scenario::presets::{self, PresetEntry, PresetKind};
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
-use crate::scenario::{Traffic, VisitPlan};
 use crate::session::OnUnknownId;
 
 /// The `visit` of a population, and the preset it started from.
@@ -50,14 +52,29 @@ pub(super) fn visit(item: &Item<'_>) -> Option<(VisitPlan, Option<&'static Prese
     let logins_again = s.optional("logins_again", defaults.logins_again, |item| {
         item.integer(0, u8::MAX.into()).map(|number| number as u8)
     });
-    let leave_on_loss = s.optional("leave_on_loss", defaults.leave_on_loss, |item| {
-        let probability = item.number()?;
-        if !(0.0..=1.0).contains(&probability) {
-            item.error(format!("`leave_on_loss` is a probability from 0 to 1, got {}", item.got()));
+    let leave_on_loss = s.optional("leave_on_loss", defaults.leave_on_loss, |item| item.probability());
+    let of_sessions = |key: &str, probability: f64, item: &Item<'_>| {
+        if probability > 0.0 && login == Some(false) {
+            let message = format!("`{key}` has no meaning without a login");
+            item.error_with_help(message, "set `login = true`");
             return None;
         }
         Some(probability)
+    };
+    let [logout, returns] =
+        [("logout", defaults.logout), ("returns", defaults.returns)].map(|(key, default)| {
+            let default = if login == Some(true) { default } else { 0.0 };
+            s.optional(key, default, |item| of_sessions(key, item.probability()?, &item))
+        });
+    let cookies = s.optional("cookies", defaults.cookies, |item| item.boolean());
+    let diurnal = optional_table(s, "diurnal", defaults.diurnal, |item, _| {
+        let mut section =
+            item.section("a table such as { peak_to_trough = 3.0, peak_at = \"20h\" }, or \"none\"")?;
+        let day = day(&mut section);
+        section.finish();
+        day
     });
+    let browser = browser(s, if has_preset { defaults.browser } else { None });
     let session_idle_timeout =
         s.optional("session_idle_timeout", defaults.session_idle_timeout, |item| item.duration_above_zero());
     let on_unknown_id = on_unknown_id(s, defaults.on_unknown_id);
@@ -67,12 +84,17 @@ pub(super) fn visit(item: &Item<'_>) -> Option<(VisitPlan, Option<&'static Prese
         clicks: clicks?,
         think: think?,
         away: away?,
+        diurnal: diurnal?,
         login: login?,
         form_token: form_token?,
         logins_again: logins_again?,
         leave_on_loss: leave_on_loss?,
+        logout: logout?,
+        returns: returns?,
+        cookies: cookies?,
         session_idle_timeout: session_idle_timeout?,
         on_unknown_id: on_unknown_id?,
+        browser: browser?,
     };
     Some((plan, preset))
 }
@@ -82,22 +104,4 @@ pub(super) fn on_unknown_id(section: &mut Section<'_>, default: OnUnknownId) -> 
     section.optional("on_unknown_id", default, |item| {
         item.one_of(&[("new_id", OnUnknownId::NewId), ("adopt_id", OnUnknownId::AdoptId)])
     })
-}
-
-/// The `arrivals` of a population.
-pub(super) fn arrivals(item: &Item<'_>) -> Option<Traffic> {
-    const RATE_MAX: f64 = 1e9;
-    let law =
-        item.section("a table such as { poisson = { rate = 70.0 } }")?.single("process", &["poisson"])?;
-    let mut section = law.section("a table with `rate`")?;
-    let rate = section.required("rate", |item| {
-        let rate = item.number_above_zero()?;
-        if rate > RATE_MAX {
-            item.error(format!("`rate` must be at most {RATE_MAX} a second, got {}", item.got()));
-            return None;
-        }
-        Some(rate)
-    });
-    section.finish();
-    Some(Traffic::Poisson { rate: rate? })
 }

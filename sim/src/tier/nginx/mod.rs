@@ -11,8 +11,6 @@ mod config;
 mod epoch;
 mod flows;
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod sticky_tests;
 mod version;
 

@@ -328,10 +328,10 @@ fn contradictions_are_named() {
     check("min = 0.9", "min = 0.9\nmax = 0.5", "0.5", "`max` must be at least `min`, got 0.9 and 0.5", "");
     check(
         "arrivals = {",
-        "visit = { preset = \"browse\" }\narrivals = {",
-        "arrivals",
-        "a population has `visit` or `arrivals`, got both",
-        "two populations",
+        "visit = { preset = \"websocket\", page = { objects = 3 } }\narrivals = {",
+        "{ preset",
+        "a visit has `page` or `hold`, got both",
+        "another hold connections",
     );
     check(
         "file = \"a.log\"",
@@ -460,13 +460,13 @@ fn addresses_that_exclude_each_other_or_cannot_be_had_are_refused() {
         (
             "\"cgnat\", pooling = \"arbitrary\", mapping_timeout = \"1h\"",
             "\"1h\"",
-            "`mapping_timeout` has no meaning unless users are paired",
+            "`mapping_timeout` has no meaning unless users are paired with addresses",
             "as long as it is open",
         ),
         (
             "\"mega-proxy\", hand_over = \"1h\"",
             "\"1h\"",
-            "`hand_over` has no meaning where each request",
+            "`hand_over` has no meaning where each request has another address",
             "leave it out",
         ),
         ("\"cgnat\", leases = {}", "{}", "`leases` have no meaning for the users of a pool", "hand_over"),
@@ -479,7 +479,7 @@ fn addresses_that_exclude_each_other_or_cannot_be_had_are_refused() {
         (
             "\"direct\", leases = { new_prefix = 0.9 }",
             "{ new_prefix = 0.9 }",
-            "`new_24` = 0.9 and `new_prefix` = 0.9",
+            "`new_24` = 0.9 and `new_prefix` = 0.9 cannot be had",
             "0.85",
         ),
         (
@@ -494,18 +494,24 @@ fn addresses_that_exclude_each_other_or_cannot_be_had_are_refused() {
             "`share` must be from 0 to 1, got 1.5",
             "",
         ),
-        (
-            "\"campus\", leases = {}",
-            "{}",
-            "homes with leases can have at most 4 addresses in a /24",
-            "addresses_per_24",
-        ),
         ("\"direct\", front = { addresses = 0 }", "0", "`addresses` must be at least 1, got 0", ""),
-        ("\"direct\", ipv6 = { temporary = \"0s\" }", "\"0s\"", "`temporary` must be at least 1s", ""),
+        (
+            "\"direct\", ipv6 = { temporary = \"0s\" }",
+            "\"0s\"",
+            "`temporary` must be at least 1s, got \"0s\"",
+            "",
+        ),
         ("\"direct\", users_per_address = { zipf = 1 }", "zipf", "unknown law `zipf`", ""),
     ] {
         check("\"home-nat\"", with, at, message, help);
     }
+    check(
+        "{ preset = \"home-nat\", addresses_per_24 = 2.5 }",
+        "{ preset = \"campus\", leases = {} }",
+        "{} ",
+        "homes with leases can have at most 4 addresses in a /24 on average, got 120",
+        "addresses_per_24",
+    );
     check(
         "address = { preset = \"home-nat\", addresses_per_24 = 2.5 }",
         "address = { preset = \"mega-proxy\" }\nconnection = { keepalive_requests = 5 }",

@@ -1,0 +1,182 @@
+//! Exchanges that stay open: WebSocket connections with messages on them, and answers of a long poll that are held back.
+//!
+//! Through a layer 7 instance the flow stays open, so the instance counts it for its server all the while; through a director
+//! the connection stays established. A held exchange takes no worker of the server, only its messages do. When its server dies
+//! the exchange breaks, and its client comes back through the balancer.
+
+use super::Cluster;
+use super::browser::{Held, pause};
+use super::request::{Draw, FlowEnd, Origin, Purpose, Request};
+use crate::backend::servers::Accepted;
+use crate::engine::queue::PendingEvents;
+use crate::engine::{Scheduler, SimDuration, SimTime};
+use crate::ids::{ClientId, RequestId, ServerId};
+use crate::metrics::recorder::Failure;
+use crate::scenario::HoldPlan;
+use crate::session::sessions::Cut;
+use crate::tier::{Layer, Method, Outcome, Reason, Segment};
+
+impl Cluster<'_> {
+    /// A click that is to be held has had its first answer.
+    pub(super) fn begin_hold<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        hold: &HoldPlan,
+        request: &Request,
+        pending: &mut Scheduler<Q>,
+    ) {
+        if self.layer() == Layer::Request {
+            self.take_cookie(now, request);
+        }
+        let slot = self.open_tab(id);
+        if self.tabs.get(slot).held_until == SimTime::NEVER {
+            let name = self.part_name(id, 0);
+            let law = &self.browser_samplers(id).hold;
+            let time = law.as_ref().map(|law| law.duration(&self.streams.hold, u64::from(id.0), name));
+            let tab = self.tabs.get_mut(slot);
+            tab.held_until = now + time.unwrap_or(SimDuration::ZERO);
+            tab.messages = 0;
+        }
+        let tab = self.tabs.get_mut(slot);
+        tab.tries = 0;
+        tab.held = Some(Held {
+            server: request.server(),
+            instance: request.route.instance,
+            flow: request.flow,
+            connection: request.connection,
+        });
+        self.recorder.held(now, request.server(), 1);
+        self.next_message(now, id, slot, hold, pending);
+    }
+
+    /// Announces the next message of a held exchange, or its end.
+    fn next_message<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        slot: u32,
+        hold: &HoldPlan,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let tab = *self.tabs.get(slot);
+        let left = tab.held_until.max(now).since(now);
+        let name = self.part_name(id, u64::from(tab.messages));
+        let law = self.browser_samplers(id).messages.as_ref().filter(|_| hold.messages.is_some());
+        let gap = law.map(|law| law.duration(&self.streams.message_gap, u64::from(id.0), name));
+        self.announce(now, id, gap.map_or(left, |gap| gap.min(left)), pending);
+    }
+
+    /// Sends a message on a held exchange; nobody waits for the answer.
+    pub(super) fn send_message<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        slot: u32,
+        hold: &HoldPlan,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let Some(held) = self.tabs.get(slot).held else { return };
+        let name = self.part_name(id, u64::from(self.tabs.get(slot).messages) + 1);
+        // The user's address may have changed, or a director have forgotten the connection, and then it is reset.
+        let standing = self.standing_connection(now, id, Some(held.connection), name);
+        if standing.is_none() || self.reuse_connection(now, standing, Method::Post).is_err() {
+            self.forget_in_browser(id, held.connection);
+            self.break_hold(now, slot, hold, pending);
+            return;
+        }
+        self.tabs.get_mut(slot).messages += 1;
+        let demand = Draw { entity: u64::from(id.0), index: name, purpose: Purpose::Message };
+        let (origin, none) = (Origin::Message(id), SimDuration::ZERO);
+        let mut request = Request::new(now, origin, held.connection, Method::Post, None, demand, none);
+        request.flow_end = FlowEnd::Detached;
+        let from = self.connections.get(held.connection.0).address;
+        request.route = Cut {
+            from,
+            to: held.server,
+            instance: held.instance,
+            reason: Reason::LiveEntry,
+            ..request.route
+        };
+        self.recorder.ledger.requests_issued += 1;
+        let sent = RequestId(self.requests.insert(request));
+        if let Some(refusal) = self.enter_server(now, sent, held.server, pending) {
+            let full = refusal == Accepted::Full;
+            self.release(sent);
+            let failure = if full { Failure::QueueFull } else { Failure::Refused };
+            self.request_failed(now, origin, failure, pending);
+        }
+        self.next_message(now, id, slot, hold, pending);
+    }
+
+    /// A held exchange has lasted as long as it was to, or its client has not come back in time.
+    pub(super) fn end_hold(&mut self, now: SimTime, id: ClientId, slot: u32, hold: &HoldPlan) {
+        let tab = self.tabs.get_mut(slot);
+        tab.held_until = SimTime::NEVER;
+        tab.tries = 0;
+        let Some(held) = tab.held.take() else { return };
+        self.leave_hold(now, held);
+        if self.layer() == Layer::Connection {
+            // The answer that was held back, or the last message.
+            let flow = self.connections.get(held.connection.0).flow;
+            let instance = self.instance(held.instance);
+            instance.segment(now, flow, Segment::FromServer);
+            instance.segment(now, flow, Segment::FromClient);
+        }
+        // A connection that was given over to messages cannot go back to requests.
+        if hold.messages.is_some() {
+            self.close_if_open(now, held.connection);
+            self.forget_in_browser(id, held.connection);
+        }
+    }
+
+    /// The end of a held exchange for the instance that it went through.
+    fn leave_hold(&mut self, now: SimTime, held: Held) {
+        self.recorder.held(now, held.server, -1);
+        if self.layer() == Layer::Request {
+            // Whatever ends it, its answer had begun: no instance counts that as a failure or tries again.
+            self.instance(held.instance).attempt_ended(now, held.flow, Outcome::Status(200));
+        }
+    }
+
+    /// A held exchange breaks: its client will be back.
+    fn break_hold<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        slot: u32,
+        hold: &HoldPlan,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let tab = self.tabs.get_mut(slot);
+        let Some(held) = tab.held.take() else { return };
+        tab.tries = 1;
+        let (id, messages) = (tab.client, tab.messages);
+        self.leave_hold(now, held);
+        if self.layer() == Layer::Request {
+            self.close_if_open(now, held.connection);
+        }
+        self.forget_in_browser(id, held.connection);
+        let name = self.part_name(id, u64::from(messages) | 1 << 19);
+        let law = &self.browser_samplers(id).reconnect;
+        let first = law.as_ref().map_or(0.0, |law| law.sample(&self.streams.backoff, u64::from(id.0), name));
+        self.browser_waits(now, id, pause(&hold.reconnect, first, 1), pending);
+    }
+
+    /// A server has died: what it held breaks.
+    pub(super) fn break_holds<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        server: ServerId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        for slot in 0..self.tabs.slots() {
+            let tab = self.tabs.get(slot);
+            if tab.held.is_some_and(|held| held.server == server) {
+                let (_, plan) = self.plan_of(self.clients.row(tab.client));
+                if let Some(hold) = plan.browser.as_ref().and_then(|browser| browser.hold.as_ref()) {
+                    self.break_hold(now, slot, hold, pending);
+                }
+            }
+        }
+    }
+}
