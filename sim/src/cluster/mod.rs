@@ -89,6 +89,8 @@ pub struct Cluster<'a> {
     outages: Vec<Outage>,
     /// What each fault of the scenario did.
     faults: Vec<FaultCounts>,
+    /// When open connections are counted next, at the earliest.
+    next_sample: SimTime,
     /// Faults (indices) that last now.
     active_faults: Vec<u32>,
 }

@@ -88,6 +88,9 @@ impl Cluster<'_> {
         request.route.instance = connection.instance;
         request.route.from = connection.address;
         let id = RequestId(self.requests.insert(request));
+        if now >= self.next_sample {
+            self.sample_connections(now);
+        }
         match self.layer() {
             Layer::Connection => {
                 let decision =

@@ -240,6 +240,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stories: Stories { wanted: setup.stories, told: Vec::new() },
         outages: Vec::new(),
         faults: vec![FaultCounts::default(); scenario.faults.len()],
+        next_sample: SimTime::ZERO,
         active_faults: Vec::new(),
     };
     let mut simulation = Simulation::new(cluster, Ladder::default());

@@ -155,6 +155,8 @@ metrics! {
     "latency.max", Milliseconds, LowerIsBetter, Quantile, "longest response time", "no answer";
     "session.stale", Ratio, LowerIsBetter, Ratio, "share of the requests that need a session and found it as it had been some writes before", "no request needed a session";
     "session.lost_writes", Count, LowerIsBetter, Mean, "times that a session fell back to an earlier state, or that a request wrote over what it had not seen", "never";
+    "connections.active", Count, Neutral, Mean, "connections that clients have open, as nginx's status page counts them: with and without a request", "no request";
+    "connections.waiting", Count, Neutral, Mean, "of these, those without a request: what the keep-alive time makes", "no request";
     "store.operations", PerSecond, LowerIsBetter, Mean, "operations of the shared session store a second", "never";
     "store.wait", Milliseconds, LowerIsBetter, Mean, "time that a worker waits for the session store, per answered request", "no answer";
     "store.utilisation", Ratio, LowerIsBetter, Mean, "busy share of the workers of the session store's busiest node", "a store without nodes that queue";

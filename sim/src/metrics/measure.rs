@@ -182,6 +182,8 @@ impl Sheet<'_> {
             "store.messages" => (self.seconds > 0.0).then(|| c.store_messages as f64 / self.seconds),
             "store.bytes" => (self.seconds > 0.0).then(|| c.store_bytes as f64 / self.seconds),
             "store.memory_max" => Some(c.store_memory_max as f64),
+            "connections.active" => ratio(c.connections_open, c.connection_samples),
+            "connections.waiting" => ratio(c.connections_waiting, c.connection_samples),
             "store.operations" => (self.seconds > 0.0).then(|| c.store_operations as f64 / self.seconds),
             _ => None,
         }
@@ -322,6 +324,7 @@ mod tests {
             counts.created += 1;
             counts.logins += 1;
             counts.store_busy_ns = vec![1];
+            counts.connection_samples += 1;
             counts.finished += 1;
             counts.logged_in += 1;
         }

@@ -151,6 +151,12 @@ pub struct PhaseCounts {
     pub reconnects_peak: u64,
     /// Time for which each server held exchanges open \[ns\].
     pub held_ns: Vec<u64>,
+    /// Times at which open connections were counted.
+    pub connection_samples: u64,
+    /// Connections that were open then.
+    pub connections_open: u64,
+    /// Of these, those without a request in flight.
+    pub connections_waiting: u64,
     /// Messages by which the store kept copies.
     pub store_messages: u64,
     /// Their bytes, or those of sessions in cookies.
@@ -218,6 +224,9 @@ impl PhaseCounts {
             (&mut self.static_objects, other.static_objects),
             (&mut self.crowded_out, other.crowded_out),
             (&mut self.reconnects, other.reconnects),
+            (&mut self.connection_samples, other.connection_samples),
+            (&mut self.connections_open, other.connections_open),
+            (&mut self.connections_waiting, other.connections_waiting),
             (&mut self.store_messages, other.store_messages),
             (&mut self.store_bytes, other.store_bytes),
             (&mut self.store_wait_ns, other.store_wait_ns),

@@ -200,7 +200,7 @@ impl MysqlPlan {
         let meaning = "writes that a replica applies at a time";
         v.whole("replica_parallel_workers", meaning, &mut self.replica_parallel_workers, (1, 1_024));
         if self.read_from == ReadFrom::Replicas {
-            let meaning = "lag on top of the queue of writes to apply";
+            let meaning = "lag on top of the queue of writes to apply, drawn anew each second";
             v.law("replica_lag", meaning, &mut self.replica_lag);
         }
         let meaning = "whether a commit waits until a replica has it";
@@ -316,8 +316,7 @@ impl RedisPlan {
                 &[ReadFrom::Primary, ReadFrom::Replicas],
                 &["master", "replicas"],
             );
-            let meaning =
-                "delay of replication on top of the network's; what is on the way dies with the master";
+            let meaning = "delay of replication on top of the network's, drawn anew each second; what is on the way dies with the master";
             v.law("replica_lag", meaning, &mut self.replica_lag);
         }
     }
@@ -408,7 +407,11 @@ impl WriteBehindPlan {
     fn options(&mut self, v: &mut dyn StoreOptionVisitor) {
         v.law("operation", "time that an operation of the cache takes (assumed)", &mut self.operation);
         v.whole("workers", "operations that the cache carries out at a time", &mut self.workers, (1, 10_000));
-        v.law("delay", "time that a write spends in the queue: the loss window (assumed)", &mut self.delay);
+        v.law(
+            "delay",
+            "time that writes spend in the queue, drawn anew each second: the loss window (assumed)",
+            &mut self.delay,
+        );
         v.law("database", "time that an operation of the database takes (assumed)", &mut self.database);
         let meaning = "operations that the database carries out at a time (assumed)";
         v.whole("database_workers", meaning, &mut self.database_workers, (1, 10_000));

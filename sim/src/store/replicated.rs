@@ -335,13 +335,16 @@ impl Replicated {
         for place in (0..nodes).filter(|&place| place != primary) {
             let replica = &mut self.shards[shard].nodes[place];
             let mark = if replica.up {
-                let entity = access.entity | (place as u64) << 48;
-                let lag = self.lag.duration(&self.streams.copy, entity, access.index << 1);
+                // How far a replica is behind is its state, not the write's; it is drawn anew each second.
+                let second = commit.0 / SimDuration::from_secs(1).0;
+                let station = (shard * nodes + place) as u64;
+                let lag = self.lag.duration(&self.streams.copy, 1 << 63 | station, second);
                 let on_the_way = if self.lags_on_the_way { lag } else { SimDuration::ZERO };
                 let received = replica.received.max(commit + self.network + on_the_way);
                 let applied = match &mut replica.applier {
                     Some(applier) => {
-                        let work = self.apply.duration(&self.streams.copy, entity, access.index << 1 | 1);
+                        let entity = access.entity | (place as u64) << 48;
+                        let work = self.apply.duration(&self.streams.copy, entity, access.index);
                         self.costs.busy_ns[shard * nodes + place] += work.0;
                         applier.serve(received, work).unwrap_or(received)
                     }
