@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::log_args::LogArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   evenkeel run scenarios/article/topologies.toml
   evenkeel run scenarios/article/topologies.toml --set population.homes.clients=2000 --explain-losses 5
   evenkeel check scenarios/gate
   evenkeel explain scenarios/logs/blog2016.toml
+  evenkeel fit access.log.1.gz access.log --out site.toml
+  evenkeel replay access.log --scenario scenarios/article/topologies.toml
   evenkeel list metrics
   evenkeel conformance sim/tests/golden
   evenkeel conformance --live --program nginx --cases 20 --seed 7";
@@ -68,6 +72,12 @@ impl Color {
 pub enum Command {
     /// Run a scenario: print a table, write a result folder with charts and a report.
     Run(Run),
+    /// Run a scenario's strategies under access logs in place of its own traffic.
+    Replay(Replay),
+    /// Fit a population to access logs: a file that scenarios name, with charts of fit against data.
+    Fit(Fit),
+    /// Write access logs with pseudonyms that share prefixes in place of addresses.
+    Pseudonymise(Pseudonymise),
     /// Run scenarios and fail if an expectation in them is not met.
     Check(Check),
     /// Print a scenario with every default filled in.
@@ -105,6 +115,70 @@ pub struct Run {
     /// The scenario file.
     pub scenario: PathBuf,
 
+    /// What to do with it.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+
+    /// The scenario whose cluster, faults and strategies are tried.
+    #[arg(long, value_name = "FILE")]
+    pub scenario: PathBuf,
+
+    /// How many seconds of the log pass in one.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub speed: f64,
+
+    /// Stop after the scenario's `duration` instead of at the end of the log.
+    #[arg(long)]
+    pub keep_duration: bool,
+
+    /// What to do with it.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// Arguments of `fit`.
+#[derive(Debug, Args)]
+pub struct Fit {
+    /// The logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+
+    /// The population file to write; users and charts go beside it.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `pseudonymise`.
+#[derive(Debug, Args)]
+pub struct Pseudonymise {
+    /// The logs; `-` is standard input.
+    #[arg(required = true, value_name = "LOG")]
+    pub logs: Vec<PathBuf>,
+
+    /// The file that holds the key: 64 hexadecimal digits.
+    #[arg(long, value_name = "KEYFILE")]
+    pub key: PathBuf,
+
+    /// Format of the lines, as for `fit`; by default it is judged by the first lines.
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// The log to write; by default standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// What to do with a scenario that is run.
+#[derive(Debug, Args)]
+pub struct RunOptions {
     /// The result folder; an older result there is replaced. By default `results/` and the scenario's name.
     #[arg(short, long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
@@ -172,7 +246,7 @@ pub struct List {
     #[arg(long)]
     pub json: bool,
 
-    /// Print the reference page of the balancers or the stores, with options and defaults, as Markdown.
+    /// Print the reference page of balancers, presets or stores, with options and parameters, as Markdown.
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
 }

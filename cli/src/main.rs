@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod failure;
+mod log_args;
 mod output;
 mod progress;
 mod provenance;
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
 fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::Run(run) => commands::run::run(run, arguments),
+        Command::Replay(replay) => commands::replay::replay(replay, arguments),
+        Command::Fit(fit) => commands::fit::fit(fit, arguments),
+        Command::Pseudonymise(pseudonymise) => commands::pseudonymise::pseudonymise(pseudonymise, arguments),
         Command::Check(check) => commands::check::check(check, arguments),
         Command::Explain(explain) => commands::explain::explain(explain),
         Command::List(list) => commands::list::list(list),

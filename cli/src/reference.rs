@@ -1,13 +1,38 @@
-//! The reference page of the balancers, `docs/balancers.md`: all of it comes from the catalogue, and the options from what
-//! `evenkeel explain` says of a scenario that sets none.
+//! The reference pages. `docs/balancers.md`: all of it comes from the catalogue, and the options from what
+//! `evenkeel explain` says of a scenario that sets none. `docs/populations.md`: the presets, written out.
 
 use std::fmt::Write;
 
 use evenkeel_sim::balancer::properties::{Cost, Moves, Refuses, Ties};
 use evenkeel_sim::balancer::{CatalogueEntry, entries};
-use evenkeel_sim::scenario::{Overrides, canonical, parse};
+use evenkeel_sim::scenario::{Overrides, canonical, parameters, parse, presets};
 
 use crate::failure::Failure;
+
+const POPULATIONS: &str = "\
+# Populations
+
+This page is printed by `evenkeel list presets --markdown`; a test holds it to that. A preset fills in one part of a
+`[[population]]`; every key below it can be written to differ from the preset. What is an assumption is called so; what was
+recalled, without the publication's text at hand, too. What the keys mean and what is left out stands in
+[model.md](model.md#populations-and-addresses).
+";
+
+/// The page of the presets.
+pub fn populations() -> String {
+    let mut page = String::from(POPULATIONS);
+    let mut kind = None;
+    for preset in presets() {
+        if kind.replace(preset.kind) != Some(preset.kind) {
+            write!(page, "\n## `{}`\n", preset.kind.name()).expect("writing to a string");
+        }
+        let (name, summary, source) = (preset.name, preset.summary, preset.source);
+        let parameters = parameters(preset);
+        write!(page, "\n### {name}\n\n{summary}.\n\n```toml\n{parameters}```\n\nSource: {source}.\n")
+            .expect("writing to a string");
+    }
+    page
+}
 
 const OPENING: &str = "\
 # Balancers
@@ -25,11 +50,11 @@ what it claims is tested for all balancers by one body, `sim/tests/it/catalogue.
   and all but a `scan` at most 200 ns among 1,000 (`picks` in [benches](../benches/README.md)).
 ";
 
-/// The page.
+/// The page of the balancers.
 ///
 /// # Errors
 /// If the scenario that shows the options is no longer one: a fault in the simulator.
-pub fn page() -> Result<String, Failure> {
+pub fn balancers() -> Result<String, Failure> {
     let mut page = String::from(OPENING);
     let mut programs: Vec<&str> = entries().map(|entry| entry.program).collect();
     programs.dedup();

@@ -6,6 +6,7 @@
 
 pub mod causes;
 pub mod charts;
+pub mod fit;
 pub mod folder;
 pub mod format;
 pub mod html;

@@ -29,7 +29,7 @@
 //! "#;
 //! let folder = std::path::Path::new(".");
 //! let loaded = scenario::parse("two.toml", text, &scenario::Overrides::default()).expect("no mistakes");
-//! let logs = experiment::prepare_logs(&loaded.scenario, folder).expect("no logs are named");
+//! let logs = experiment::prepare_logs(&loaded.scenario, folder, &|_share| {}).expect("no logs are named");
 //! let found = experiment::carry_out(&loaded, &logs, 0, &|_share| {}).expect("the accounts balance");
 //! let skew = found.summary.strategies[0].metrics.iter().find(|it| it.metric == "load.requests.peak_to_mean");
 //! assert!(skew.and_then(|it| it.value).expect("there were requests").mean < 1.01);

@@ -105,11 +105,14 @@ enum Live {
 impl Live {
     /// Case `number` of `program`.
     fn generate(program: Program, seed: u64, number: u64) -> Self {
-        /// Cases near each other in number have networks of their own.
-        const NETWORKS: u64 = 250;
+        /// Last bytes of the networks of the cases, each with one of its own.
+        const THIRDS: u64 = 250;
+        /// Second bytes for each program: the seed says where cases begin, lest runs with different seeds meet.
+        const SECONDS: u64 = 100;
         let mut dice = Dice::new(seed, program as u64, number);
-        let second = 10 + 100 * program as u64 + Dice::new(seed, 0, u64::MAX).below(100);
-        let network = Network { second: second as u8, third: (number % NETWORKS) as u8 };
+        let first = Dice::new(seed, 0, u64::MAX).below(SECONDS);
+        let second = 10 + SECONDS * program as u64 + (first + number / THIRDS) % SECONDS;
+        let network = Network { second: second as u8, third: (number % THIRDS) as u8 };
         match program {
             Program::Nginx => Self::Nginx(nginx::generate(&mut dice, network)),
             Program::Haproxy => Self::Haproxy(haproxy::generate(&mut dice, network)),

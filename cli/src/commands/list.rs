@@ -3,7 +3,7 @@
 use comfy_table::Table;
 use evenkeel_sim::balancer::{self, CatalogueEntry};
 use evenkeel_sim::metrics::catalogue::METRICS;
-use evenkeel_sim::scenario::presets;
+use evenkeel_sim::scenario::{parameters, presets};
 use evenkeel_sim::store::catalogue::STORES;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -17,10 +17,12 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
     let wanted = |what| list.what.is_none() || list.what == Some(what);
     if list.markdown {
         let page = match list.what {
-            Some(Listing::Balancers) => reference::page()?,
+            Some(Listing::Balancers) => reference::balancers()?,
+            Some(Listing::Presets) => reference::populations(),
             Some(Listing::Stores) => store_reference::page(),
-            None | Some(Listing::Presets | Listing::Metrics) => {
-                let remedy = "only balancers and stores have a reference page\n  write `evenkeel list balancers --markdown`";
+            Some(Listing::Metrics) | None => {
+                let remedy = "balancers, presets and stores have a reference page each\n  \
+                              write `evenkeel list balancers --markdown`, and so on";
                 return Err(Failure::usage(remedy));
             }
         };
@@ -52,9 +54,11 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
         print(table);
     }
     if wanted(Listing::Presets) {
-        let mut table = tables::plain(["preset", "of", "what it is", "source"]);
+        let mut table = tables::plain(["preset", "of", "what it is", "parameters", "source"]);
         for preset in presets() {
-            table.add_row([preset.name, preset.kind.name(), preset.summary, preset.source]);
+            let (name, kind) = (preset.name.to_owned(), preset.kind.name().to_owned());
+            let written_out = parameters(preset).trim_end().to_owned();
+            table.add_row([name, kind, preset.summary.to_owned(), written_out, preset.source.to_owned()]);
         }
         print(table);
     }
@@ -128,6 +132,9 @@ fn stores_json() -> Value {
 
 fn presets_json() -> Value {
     presets()
-        .map(|p| json!({"name": p.name, "kind": p.kind.name(), "summary": p.summary, "source": p.source}))
+        .map(|p| {
+            let (kind, parameters) = (p.kind.name(), parameters(p));
+            json!({"name": p.name, "kind": kind, "summary": p.summary, "parameters": parameters, "source": p.source})
+        })
         .collect()
 }

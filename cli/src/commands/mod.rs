@@ -3,8 +3,11 @@
 pub mod check;
 pub mod conformance;
 pub mod explain;
+pub mod fit;
 pub mod list;
 pub mod live;
+pub mod pseudonymise;
+pub mod replay;
 pub mod run;
 
 use std::path::Path;
@@ -46,8 +49,10 @@ fn carry_out(
     stories: usize,
     quiet: bool,
 ) -> Result<(Findings, Duration), Failure> {
-    let logs = experiment::prepare_logs(&loaded.scenario, &loaded.folder)
-        .map_err(|error| Failure::usage(error.to_string()))?;
+    let progress = Progress::start("reading the log", quiet || loaded.scenario.logs.is_empty());
+    let logs = experiment::prepare_logs(&loaded.scenario, &loaded.folder, &|share| progress.at(share));
+    progress.finish();
+    let logs = logs.map_err(fit::read_failure)?;
     let progress = Progress::start(&loaded.scenario.title, quiet);
     let start = Instant::now();
     let findings =

@@ -1,22 +1,33 @@
 //! `evenkeel run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use evenkeel_reports::{ReportInputs, decisive_table, fault_lines, findings, trace_table};
 use evenkeel_sim::experiment::summary::Summary;
+use evenkeel_sim::scenario::Overrides;
 
-use crate::args::{Arguments, Run};
+use crate::args::{Arguments, Run, RunOptions};
 use crate::failure::{Exit, Failure};
 use crate::{output, provenance, stats, tables};
 
 /// Runs a scenario, prints what it found and writes the result folder.
 pub fn run(run: &Run, arguments: &Arguments) -> Result<Exit, Failure> {
-    let loaded = super::load(&run.scenario, &run.overrides.collect())?;
+    run_scenario(&run.scenario, &run.options.overrides.collect(), &run.options, arguments)
+}
+
+/// Runs the scenario in `file`, changed by `overrides`.
+pub fn run_scenario(
+    file: &Path,
+    overrides: &Overrides,
+    run: &RunOptions,
+    arguments: &Arguments,
+) -> Result<Exit, Failure> {
+    let loaded = super::load(file, overrides)?;
     let pool = super::pool(run.threads)?;
     let (found, wall) = super::carry_out(&loaded, &pool, run.explain_losses, arguments.quiet)?;
     let summary = &found.summary;
 
-    let folder = run.out.clone().unwrap_or_else(|| default_folder(run));
+    let folder = run.out.clone().unwrap_or_else(|| default_folder(file));
     let written = evenkeel_reports::write(
         &folder,
         &ReportInputs {
@@ -52,8 +63,8 @@ pub fn run(run: &Run, arguments: &Arguments) -> Result<Exit, Failure> {
 }
 
 /// `results/` and the scenario's name.
-fn default_folder(run: &Run) -> PathBuf {
-    PathBuf::from("results").join(run.scenario.file_stem().unwrap_or("scenario".as_ref()))
+fn default_folder(file: &Path) -> PathBuf {
+    PathBuf::from("results").join(file.file_stem().unwrap_or("scenario".as_ref()))
 }
 
 /// What a terminal shows of a summary.

@@ -265,6 +265,14 @@ fn the_balancers_reference_page_is_what_the_catalogue_says() {
 }
 
 #[test]
+fn the_populations_reference_page_is_what_the_presets_say() {
+    let page = Place::new().run(&["list", "presets", "--markdown"]).ends_with(0).stdout;
+    let committed = include_str!("../../../docs/populations.md");
+    assert!(page == committed, "run `evenkeel list presets --markdown >docs/populations.md`");
+    assert!(page.contains("### mega-proxy") && page.contains("pooling = \"per_request\""), "{page}");
+}
+
+#[test]
 fn list_names_what_scenarios_may_say() {
     let place = Place::new();
     let listed = place.run(&["list"]).ends_with(0).stdout;

@@ -5,6 +5,7 @@
 
 mod axis;
 mod canvas;
+mod fit;
 mod latency;
 mod legend;
 mod load;
@@ -17,6 +18,7 @@ use evenkeel_sim::experiment::summary::Summary;
 
 use canvas::{Anchor, Canvas, Paint, Weight};
 
+pub use fit::fitted;
 pub use png::ChartError;
 
 /// Width of every chart \[px\].

@@ -30,7 +30,21 @@ pub enum Accepted {
     Full,
     /// Nothing listens.
     Refused,
+    /// The kernel has taken as many connections as it may for a server that hangs, and does not answer.
+    Silent,
 }
+
+/// Requests that go on when a server that hung does.
+#[derive(Clone, Debug, Default)]
+pub struct Resumed {
+    /// Requests in service, with the times at which they will be done.
+    pub started: Vec<(RequestId, SimTime)>,
+    /// When the next one of a processor-sharing server will be done.
+    pub shared_due: Option<SimTime>,
+}
+
+/// Connections that the kernel takes for a server that hangs: the default of nginx, Apache httpd and PHP-FPM.
+pub const BACKLOG: usize = 511;
 
 /// All servers.
 #[derive(Debug)]
@@ -49,6 +63,8 @@ struct Server {
     /// Requests waiting, with their demands.
     queue: VecDeque<(RequestId, SimDuration)>,
     shared: SharedProcessor,
+    /// While it hangs: the requests that it was serving, with what is left of them.
+    hung: Option<Vec<(RequestId, SimDuration)>>,
 }
 
 /// The state of a processor-sharing server, in attained service: every request present gains it at the same rate, so a
@@ -98,6 +114,7 @@ impl Servers {
                 busy: 0,
                 queue: VecDeque::new(),
                 shared: SharedProcessor::default(),
+                hung: None,
             })
             .collect();
         Self { rows: Column::from_vec(rows) }
@@ -125,6 +142,12 @@ impl Servers {
         matches!(self.rows[server].discipline, Discipline::ProcessorSharing { .. })
     }
 
+    /// Whether a connection to a server is answered, even if nothing more comes of it.
+    pub fn accepts_connections(&self, server: ServerId) -> bool {
+        let row = &self.rows[server];
+        row.up && (row.hung.is_none() || row.queue.len() < BACKLOG)
+    }
+
     /// How often a server has lost its memory.
     #[inline]
     pub fn epoch(&self, server: ServerId) -> u32 {
@@ -144,7 +167,7 @@ impl Servers {
             Discipline::Fcfs { .. } => (row.busy + row.queue.len() as u32, row.busy),
             Discipline::ProcessorSharing { cores, .. } => {
                 let present = row.shared.present.len() as u32;
-                (present, present.min(cores))
+                (present + row.queue.len() as u32, present.min(cores))
             }
         }
     }
@@ -161,6 +184,13 @@ impl Servers {
         let row = &mut self.rows[server];
         if !row.up {
             return Accepted::Refused;
+        }
+        if row.hung.is_some() {
+            if row.queue.len() >= BACKLOG {
+                return Accepted::Silent;
+            }
+            row.queue.push_back((request, demand));
+            return Accepted::Queued;
         }
         match row.discipline {
             Discipline::Fcfs { workers, queue_limit } => {
@@ -221,8 +251,51 @@ impl Servers {
         row.crashed_at.push(now);
         row.busy = 0;
         row.queue.clear();
+        row.hung = None;
         row.shared = SharedProcessor::default();
         row.shared.due = SimTime::NEVER;
+    }
+
+    /// A server's processes stand still; `frozen` are the requests in service of a first-come-first-served one, with what is left
+    /// of them.
+    pub fn hang(&mut self, now: SimTime, server: ServerId, frozen: Vec<(RequestId, SimDuration)>) {
+        let row = &mut self.rows[server];
+        if !row.up {
+            return;
+        }
+        if let Discipline::ProcessorSharing { cores, .. } = row.discipline {
+            row.shared.advance(now, cores);
+            row.shared.due = SimTime::NEVER;
+        }
+        row.hung = Some(frozen);
+    }
+
+    /// A server that hung goes on, and takes what came meanwhile.
+    pub fn resume(&mut self, now: SimTime, server: ServerId) -> Resumed {
+        let row = &mut self.rows[server];
+        let mut resumed = Resumed::default();
+        let Some(frozen) = row.hung.take() else { return resumed };
+        match row.discipline {
+            Discipline::Fcfs { workers, .. } => {
+                resumed.started.extend(frozen.into_iter().map(|(request, left)| (request, now + left)));
+                while row.busy < workers
+                    && let Some((request, demand)) = row.queue.pop_front()
+                {
+                    row.busy += 1;
+                    resumed.started.push((request, now + demand));
+                }
+            }
+            Discipline::ProcessorSharing { cores, .. } => {
+                row.shared.updated = now;
+                for (request, demand) in row.queue.drain(..) {
+                    let done_at = row.shared.attained + (u128::from(demand.0) << FRACTION_BITS);
+                    row.shared.present.push(Reverse((done_at, request)));
+                }
+                let due = row.shared.next_due(cores);
+                resumed.shared_due = (due != SimTime::NEVER).then_some(due);
+            }
+        }
+        resumed
     }
 
     /// A server that had crashed accepts connections again.

@@ -36,7 +36,10 @@ impl AddressTie {
                     None => hashes.then_some(Self::WHOLE),
                 }
             }
-            Program::HaProxy(config) if config.stick.is_some() => Some(Self::WHOLE),
+            Program::HaProxy(config) if config.stick.is_some() => {
+                // A table of cookies or headers does not look at addresses.
+                plan.keys.stick.is_none().then_some(Self::WHOLE)
+            }
             Program::HaProxy(_) => by_hash,
         }
     }

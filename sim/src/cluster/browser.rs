@@ -93,7 +93,9 @@ impl Tab {
     /// Whether nothing is open and nothing remembered, so that the tab can be done without.
     fn is_empty(&self) -> bool {
         self.connections().next().is_none()
-            && self.objects_left + self.objects_in_flight + self.tries == 0
+            && self.objects_left == 0
+            && self.objects_in_flight == 0
+            && self.tries == 0
             && self.held_until == SimTime::NEVER
             && self.outdated == 0
     }
@@ -156,10 +158,11 @@ impl Pace {
 pub(super) fn pause(plan: &Backoff, first: f64, number: u16) -> SimDuration {
     let mut pause = first;
     for _ in 1..number {
-        pause = (pause * plan.factor).max(PAUSE_MIN);
-        if pause >= plan.max.as_secs_f64() {
+        let longer = (pause * plan.factor).max(PAUSE_MIN).min(plan.max.as_secs_f64());
+        if longer == pause {
             break;
         }
+        pause = longer;
     }
     let floor = if number > 1 { PAUSE_MIN } else { 0.0 };
     SimDuration::from_secs_f64(pause.min(plan.max.as_secs_f64()).max(floor))

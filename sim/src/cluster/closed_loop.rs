@@ -3,9 +3,9 @@
 //! A click's draws are named (client; visit, click, step), so that the same click has the same think time and service demand
 //! under every strategy. Logins that repeat a lost one have a stream of their own, named (client; visit, how often, step).
 
-use super::Cluster;
 use super::event::Event;
 use super::request::{Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
+use super::{Cluster, VisitSamplers};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::ClientId;
@@ -71,11 +71,12 @@ impl<'a> Cluster<'a> {
     #[inline]
     fn think_time(&self, id: ClientId) -> SimDuration {
         let draw = self.step_name(id);
-        let law = &self.samplers.visits[self.clients.row(id).population()].think;
-        match draw.purpose {
-            Purpose::Relogin => law.duration(&self.streams.relogin, draw.entity, draw.index << 2),
-            _ => law.duration(&self.streams.think, draw.entity, draw.index),
-        }
+        let VisitSamplers { think, users, .. } = &self.samplers.visits[self.clients.row(id).population()];
+        let drawn = match draw.purpose {
+            Purpose::Relogin => think.duration(&self.streams.relogin, draw.entity, draw.index << 2),
+            _ => think.duration(&self.streams.think, draw.entity, draw.index),
+        };
+        users.as_ref().map_or(drawn, |users| users.think(id, drawn))
     }
 
     /// A client makes its next step.
@@ -175,9 +176,15 @@ impl<'a> Cluster<'a> {
 
     fn begin_visit(&mut self, now: SimTime, id: ClientId, plan: &VisitPlan) {
         let visit = self.clients.row(id).visit + 1;
-        let law = &self.samplers.visits[self.clients.row(id).population()].clicks;
-        let clicks = law.sample(&self.streams.clicks, u64::from(id.0), u64::from(visit));
-        let clicks = libm::ceil(clicks).clamp(1.0, f64::from(u16::MAX)) as u16;
+        let VisitSamplers { clicks: law, users, .. } =
+            &self.samplers.visits[self.clients.row(id).population()];
+        let clicks = match users {
+            Some(users) => users.clicks(id, visit, &self.streams.clicks),
+            None => {
+                let clicks = law.sample(&self.streams.clicks, u64::from(id.0), u64::from(visit));
+                libm::ceil(clicks).clamp(1.0, f64::from(u16::MAX)) as u16
+            }
+        };
         self.recorder.ledger.visits_begun += 1;
         let measured = now >= self.recorder.calendar().measured_from;
         let row = self.clients.row_mut(id);
@@ -434,11 +441,12 @@ impl<'a> Cluster<'a> {
         self.clients.row_mut(id).step = Step::Begin;
         let laws = &self.samplers.visits[row.population()];
         let (client, visit) = (u64::from(id.0), u64::from(row.visit));
-        let away = match &laws.pace {
+        let away = match (&laws.users, &laws.pace) {
             // Whoever comes with others' arrivals has no plans of coming back.
             _ if laws.arrives => SimDuration::MAX,
-            None => laws.away.duration(&self.streams.away, client, visit),
-            Some(pace) => {
+            (Some(users), _) => users.away(id),
+            (None, None) => laws.away.duration(&self.streams.away, client, visit),
+            (None, Some(pace)) => {
                 let away = laws.away.sample(&self.streams.away, client, visit);
                 pace.absence(now, away, id, &self.streams.activity)
             }

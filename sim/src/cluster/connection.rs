@@ -84,13 +84,14 @@ impl Cluster<'_> {
         }
         match layer {
             Layer::Connection => {
+                let (service, called) = self.tiers[0].service_of(rules.port);
                 let open = Open {
                     address: row.address,
                     port: row.port,
-                    key: &[],
+                    key: called.as_ref().map_or(&[], |port| port),
                     method: Method::Get,
                     worker: 0,
-                    service: 0,
+                    service,
                     ties: Ties::NONE,
                 };
                 let opened = self.instance(row.instance).open(now, &open);
@@ -218,7 +219,7 @@ impl Cluster<'_> {
                     row.set_connection(None);
                 }
             }
-            Origin::Log { source, client } => self.forget_log_connection(source, client, id),
+            Origin::Log { source, user } => self.forget_log_connection(source, user, id),
             Origin::Object(_) | Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => {}
         }
     }

@@ -24,7 +24,7 @@ pub struct CookieJars {
 }
 
 impl CookieJars {
-    /// Jars without a cookie, for so many clients, and for those of each source.
+    /// Jars without a cookie, for so many clients, and for the users of each source.
     pub fn new(life: CookieLife, clients: usize, logs: impl Iterator<Item = usize>) -> Self {
         let mut starts = vec![clients];
         starts.extend(logs.scan(clients, |end, clients| {
@@ -47,9 +47,9 @@ impl CookieJars {
     fn place(&self, origin: Origin) -> Option<usize> {
         let (place, end) = match origin {
             Origin::Client(client) | Origin::Object(client) => (client.index(), self.clients),
-            Origin::Log { source, client } => {
+            Origin::Log { source, user } => {
                 let source = usize::from(source);
-                (self.logs.get(source)? + client as usize, *self.logs.get(source + 1)?)
+                (self.logs.get(source)? + user as usize, *self.logs.get(source + 1)?)
             }
             Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => return None,
         };
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn every_browser_has_a_jar_of_its_own_and_sources_without_one_keep_nothing() {
         let mut jars = CookieJars::new(CookieLife::UNLIMITED, 1, [0, 2, 1].into_iter());
-        let log = |source, client| Origin::Log { source, client };
+        let log = |source, user| Origin::Log { source, user };
         jars.set(at(0), log(1, 1), ServerId(3));
         jars.set(at(0), Origin::Arrival, ServerId(4));
         assert_eq!(jars.server(at(1_000_000), log(1, 1)), Some(ServerId(3)));

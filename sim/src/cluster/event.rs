@@ -40,6 +40,8 @@ pub enum Event {
     Retry(RequestId),
     /// A client has waited for the answer to a request as long as it will.
     GivesUp(RequestId),
+    /// A balancer may have waited for some answers as long as it will.
+    Overdue,
     /// A client makes its next step.
     ClientActs(ClientId),
     /// An open-loop source (Poisson arrivals, a log) has its next arrival: its place among the sources.
@@ -63,6 +65,7 @@ impl Event {
             Self::ConnectionIdle(connection) => (TIMER, connection.0),
             Self::Check(server) => (TIMER, u32::from(server.0) | SECOND_KIND),
             Self::GivesUp(request) => (PATIENCE, request.0),
+            Self::Overdue => (PATIENCE, SECOND_KIND),
             Self::Retry(request) => (ARRIVAL, request.0 | SECOND_KIND),
             Self::ClientActs(client) => (ARRIVAL, client.0),
             Self::SourceArrival(source) => (OPEN_ARRIVAL, source),
@@ -82,7 +85,8 @@ impl Event {
             (DEPARTURE, true) => Self::SharedServiceDone(ServerId(slot as u16)),
             (TIMER, false) => Self::ConnectionIdle(ConnectionId(slot)),
             (TIMER, true) => Self::Check(ServerId(slot as u16)),
-            (PATIENCE, _) => Self::GivesUp(RequestId(slot)),
+            (PATIENCE, false) => Self::GivesUp(RequestId(slot)),
+            (PATIENCE, true) => Self::Overdue,
             (ARRIVAL, false) => Self::ClientActs(ClientId(slot)),
             (ARRIVAL, true) => Self::Retry(RequestId(slot)),
             (_, false) => Self::SourceArrival(slot),
@@ -105,6 +109,7 @@ mod tests {
             Event::ConnectionIdle(ConnectionId(77)),
             Event::Check(ServerId(1)),
             Event::GivesUp(RequestId(4)),
+            Event::Overdue,
             Event::ClientActs(ClientId(MAX_SLOTS)),
             Event::Retry(RequestId(8)),
             Event::SourceArrival(0),

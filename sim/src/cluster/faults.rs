@@ -3,7 +3,7 @@
 use super::Cluster;
 use super::event::Event;
 use crate::engine::queue::PendingEvents;
-use crate::engine::{Scheduler, SimTime};
+use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::health::active::Verdict;
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::scenario::FaultKind;
@@ -36,44 +36,96 @@ impl Cluster<'_> {
         fault: u32,
         pending: &mut Scheduler<Q>,
     ) {
+        let kind = &self.scenario.faults[fault as usize].kind;
+        if *kind == FaultKind::Reload {
+            return self.reload(now);
+        }
+        let (Some(server), lasts) = (kind.server(), kind.lasts()) else { return };
+        let was_out = self.is_out(server);
         self.active_faults.push(fault);
-        match self.scenario.faults[fault as usize].kind {
-            FaultKind::Crash { server, lasts } => {
-                pending.at(now + lasts, Event::FaultEnds(fault).word());
-                if self.servers.is_up(server) {
-                    self.outages.push(Outage { server, from: now, until: SimTime::NEVER });
-                    self.crash(now, server, pending);
-                }
+        pending.at(now + lasts, Event::FaultEnds(fault).word());
+        if !was_out && self.is_out(server) {
+            self.outages.push(Outage { server, from: now, until: SimTime::NEVER });
+        }
+        match kind {
+            FaultKind::Crash { .. } if self.servers.is_up(server) => self.crash(now, server, pending),
+            FaultKind::Hang { .. } => self.hang(now, server),
+            FaultKind::Drain { .. } | FaultKind::Down { .. } | FaultKind::Weight { .. } => {
+                self.operate(now, server);
             }
-            kind @ FaultKind::StoreCrash { lasts, .. } => {
-                pending.at(now + lasts, Event::FaultEnds(fault).word());
-                self.store_node_changes(now, &kind, true);
-            }
+            FaultKind::StoreCrash { .. } => self.store_node_changes(now, &kind, true),
+            FaultKind::Crash { .. } | FaultKind::Reload => {}
         }
     }
 
-    pub(super) fn fault_ends(&mut self, now: SimTime, fault: u32) {
+    pub(super) fn fault_ends<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        fault: u32,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let kind = &self.scenario.faults[fault as usize].kind;
         self.active_faults.retain(|&active| active != fault);
-        match self.scenario.faults[fault as usize].kind {
-            FaultKind::Crash { server, .. } => {
-                let kind = self.scenario.faults[fault as usize].kind;
-                let strikes = |&other: &u32| self.scenario.faults[other as usize].kind.is_of_same_part(&kind);
-                if !self.active_faults.iter().any(strikes) {
+        if matches!(kind, FaultKind::StoreCrash { .. }) {
+            return self.store_node_changes(now, &kind, false);
+        }
+        let Some(server) = kind.server() else { return };
+        match kind {
+            FaultKind::Crash { .. } => {
+                if !self.active_kinds(server).any(|kind| matches!(kind, FaultKind::Crash { .. })) {
                     self.servers.recover(server);
                     self.store_server_changes(now, server, false);
-                    if let Some(outage) = self.outages.iter_mut().rev().find(|outage| outage.server == server)
-                    {
-                        outage.until = now;
-                    }
                 }
             }
-            kind @ FaultKind::StoreCrash { .. } => {
-                let strikes = |&other: &u32| self.scenario.faults[other as usize].kind.is_of_same_part(&kind);
-                if !self.active_faults.iter().any(strikes) {
-                    self.store_node_changes(now, &kind, false);
-                }
+            FaultKind::Hang { .. } => self.goes_on(now, server, pending),
+            FaultKind::Drain { .. } | FaultKind::Down { .. } | FaultKind::Weight { .. } => {
+                self.operate(now, server);
+            }
+            FaultKind::Reload | FaultKind::StoreCrash { .. } => {}
+        }
+        if !self.is_out(server)
+            && let Some(outage) = self.outages.iter_mut().rev().find(|outage| outage.server == server)
+            && outage.until == SimTime::NEVER
+        {
+            outage.until = now;
+        }
+    }
+
+    /// The faults of a server that last now.
+    pub(super) fn active_kinds(&self, server: ServerId) -> impl Iterator<Item = &FaultKind> {
+        let kinds = self.active_faults.iter().map(|&fault| &self.scenario.faults[fault as usize].kind);
+        kinds.filter(move |kind| kind.server() == Some(server))
+    }
+
+    /// Whether a server cannot take new clients, or is not to.
+    fn is_out(&self, server: ServerId) -> bool {
+        self.active_kinds(server).any(FaultKind::keeps_clients_away)
+    }
+
+    /// A server's processes stand still.
+    fn hang(&mut self, now: SimTime, server: ServerId) {
+        let mut frozen = Vec::new();
+        for slot in 0..self.requests.slots() {
+            let request = self.requests.get_mut(slot);
+            if request.in_server && request.server() == server && request.due != SimTime::NEVER {
+                frozen.push((RequestId(slot), request.due.since(now)));
+                request.due = SimTime::NEVER;
             }
         }
+        self.servers.hang(now, server, frozen);
+    }
+
+    /// A server's processes go on where they stood still.
+    fn goes_on<Q: PendingEvents>(&mut self, now: SimTime, server: ServerId, pending: &mut Scheduler<Q>) {
+        let resumed = self.servers.resume(now, server);
+        for (request, due) in resumed.started {
+            self.requests.get_mut(request.0).due = self.begin_service(now, request, due, pending);
+        }
+        if let Some(due) = resumed.shared_due {
+            pending.at(due, Event::SharedServiceDone(server).word());
+        }
+        let (present, busy) = self.servers.level(server);
+        self.recorder.level(now, server, present, busy);
     }
 
     /// A server's processes die. Its kernel lives: it ends the connections and refuses new ones.
@@ -110,23 +162,27 @@ impl Cluster<'_> {
         server: ServerId,
         pending: &mut Scheduler<Q>,
     ) {
-        let accepts = self.servers.is_up(server);
+        let accepts = self.servers.accepts_connections(server);
         if let Instance::HaProxy(haproxy) = self.instance(0) {
             if let Some(next) = haproxy.check_ended(now, server, accepts) {
                 pending.at(now + next, Event::Check(server).word());
             }
             return;
         }
+        let out = self.active_kinds(server).any(|kind| matches!(kind, FaultKind::Down { .. }));
         let tier = &mut self.tiers[0];
         let (verdict, next) = tier.checkers[server.index()].probe(accepts);
         for instance in &mut tier.instances {
             match verdict {
                 Verdict::Unchanged => {}
                 Verdict::Remove => instance.remove_server(now, server),
-                Verdict::Add if !instance.uses(server) => {}
+                Verdict::Add if out || !instance.uses(server) => {}
                 Verdict::Add => instance.add_server(now, server, tier.weights[server.index()]),
             }
         }
-        pending.at(now + next, Event::Check(server).word());
+        let silent = !accepts && self.servers.is_up(server);
+        let try_lasts =
+            self.strategy.tiers[0].tcp_check.filter(|_| silent).map(|check| check.connect_timeout);
+        pending.at(now + next + try_lasts.unwrap_or(SimDuration::ZERO), Event::Check(server).word());
     }
 }

@@ -9,12 +9,15 @@ mod browser;
 mod closed_loop;
 mod connection;
 mod cookies;
+mod dealt;
 pub mod event;
 mod evidence;
 mod faults;
 mod hold;
 mod observe;
 mod open_loop;
+mod operations;
+mod overdue;
 mod page;
 mod patience;
 mod queue;
@@ -52,6 +55,7 @@ use crate::tier::Instance;
 use address::AddressTie;
 use browser::{BrowserSamplers, Pace, Tab};
 use cookies::CookieJars;
+use dealt::DealtUsers;
 use event::Event;
 use open_loop::Source;
 use queue::Waiting;
@@ -91,6 +95,8 @@ pub struct Cluster<'a> {
     faults: Vec<FaultCounts>,
     /// When open connections are counted next, at the earliest.
     next_sample: SimTime,
+    /// When an operator last changed something.
+    operated_at: Option<SimTime>,
     /// Faults (indices) that last now.
     active_faults: Vec<u32>,
 }
@@ -113,10 +119,26 @@ struct Tier<'a> {
     key_text: KeyText,
     /// The cookies that it gave to browsers, if it gives any.
     cookies: Option<CookieJars>,
+    /// The ports that clients call.
+    ports: Vec<u16>,
+    /// Whether one virtual service answers at all of them.
+    one_service: bool,
     /// Weights with which servers are added to the table.
     weights: Vec<u32>,
     /// One check per server; empty without active checks.
     checkers: Vec<TcpChecker>,
+}
+
+impl Tier<'_> {
+    /// The virtual service of a director that answers at a port, and the port where the service does not say it.
+    #[inline]
+    fn service_of(&self, port: u16) -> (u16, Option<[u8; 2]>) {
+        if self.ports.len() == 1 {
+            return (0, None);
+        }
+        let place = self.ports.iter().position(|&known| known == port).unwrap_or(0) as u16;
+        if self.one_service { (0, Some(port.to_be_bytes())) } else { (place, None) }
+    }
 }
 
 /// The laws that are drawn from at every click, made ready for drawing.
@@ -141,6 +163,8 @@ struct VisitSamplers {
     arrives: bool,
     browser: Option<BrowserSamplers>,
     pages: PageSampler,
+    /// Who each client is, if the population's users are those of a log.
+    users: Option<DealtUsers>,
 }
 
 impl Samplers {
@@ -161,6 +185,7 @@ impl Samplers {
                     arrives: population.traffic.arrivals().is_some(),
                     browser: plan.and_then(|plan| plan.browser.as_ref()).map(BrowserSamplers::new),
                     pages: population.pages.sampler(),
+                    users: None,
                 }
             })
             .collect();
@@ -263,11 +288,12 @@ impl Model for Cluster<'_> {
             Event::SharedServiceDone(server) => self.shared_service_done(now, server, pending),
             Event::ConnectionIdle(connection) => self.connection_idle(now, connection),
             Event::SourceArrival(source) => self.source_arrival(now, source, pending),
+            Event::Overdue => self.overdue(now, pending),
             Event::Retry(request) => self.retry(now, request, pending),
             Event::Check(server) => self.check(now, server, pending),
             Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
-            Event::FaultEnds(fault) => self.fault_ends(now, fault),
+            Event::FaultEnds(fault) => self.fault_ends(now, fault, pending),
             Event::ScriptStep(step) => self.script_step(now, step, pending),
         }
         self.start_waiting(now, pending);

@@ -87,6 +87,7 @@ impl<O: Observer> Model for Observed<'_, '_, O> {
             | Event::ConnectionIdle(_)
             | Event::GivesUp(_)
             | Event::Retry(_)
+            | Event::Overdue
             | Event::SourceArrival(_)
             | Event::Check(_)
             | Event::FaultBegins(_)

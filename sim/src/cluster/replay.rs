@@ -25,7 +25,7 @@ pub(super) struct LogReplay<'a> {
     log: &'a PreparedLog,
     reader: RecordReader,
     visits: VisitTracker,
-    rows: Vec<LogClientRow>,
+    rows: Vec<LogUserRow>,
     /// The next request.
     next: Option<ReplayedRequest>,
     /// Requests so far.
@@ -36,10 +36,12 @@ pub(super) struct LogReplay<'a> {
 
 const NONE: u32 = u32::MAX;
 
-/// The state of one client of a log.
+/// The state of one user of a log.
 #[derive(Clone, Copy, Debug)]
-struct LogClientRow {
+struct LogUserRow {
     connection: u32,
+    /// The client that the latest request was of.
+    client: u32,
     session: u32,
     latest: SimTime,
     port_counter: u16,
@@ -57,8 +59,9 @@ struct LogClientRow {
 impl<'a> LogReplay<'a> {
     /// A log at its first request.
     pub(super) fn new(plan: &'a LogSource, log: &'a PreparedLog) -> Self {
-        let row = LogClientRow {
+        let row = LogUserRow {
             connection: NONE,
+            client: NONE,
             session: NONE,
             latest: SimTime::ZERO,
             port_counter: 0,
@@ -73,8 +76,8 @@ impl<'a> LogReplay<'a> {
             plan,
             log,
             reader: log.records(),
-            visits: VisitTracker::new(log.clients().len(), gap),
-            rows: vec![row; log.clients().len()],
+            visits: VisitTracker::new(log.users(), gap),
+            rows: vec![row; log.users()],
             next: None,
             number: 0,
             error: None,
@@ -85,7 +88,9 @@ impl<'a> LogReplay<'a> {
 
     fn advance(&mut self) {
         self.next = match self.reader.next() {
-            Some(Ok(request)) => Some(request),
+            Some(Ok(request)) => {
+                Some(ReplayedRequest { at: at_speed(request.at, self.plan.speed), ..request })
+            }
             Some(Err(error)) => {
                 self.error = Some(error.to_string());
                 None
@@ -114,15 +119,21 @@ impl<'a> LogReplay<'a> {
         self.rows.iter().filter(|row| row.visiting && row.measured).count() as u64
     }
 
-    /// Clients of the log.
-    pub(super) fn clients(&self) -> usize {
+    /// Users of the log.
+    pub(super) fn users(&self) -> usize {
         self.rows.len()
     }
 
-    /// Bytes of the clients' rows.
+    /// Bytes of the users' rows.
     pub(super) fn bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<LogClientRow>()
+        self.rows.capacity() * size_of::<LogUserRow>()
     }
+}
+
+/// When a request comes if `speed` seconds of the log pass in one.
+fn at_speed(at: SimTime, speed: f64) -> SimTime {
+    // The usual speed keeps every nanosecond, which floats would not.
+    if speed == 1.0 { at } else { SimTime((at.0 as f64 / speed) as u64) }
 }
 
 impl<'a> Cluster<'a> {
@@ -147,14 +158,15 @@ impl<'a> Cluster<'a> {
         let number = replay.number;
         let plan = replay.plan;
         let log_client = replay.log.clients()[record.client as usize];
-        let click = replay.visits.observe(record.client, record.second);
+        let user = log_client.user;
+        let click = replay.visits.observe(user, record.second);
         if let Some(next) = replay.next_at() {
             pending.at(measured_from + next.since(SimTime::ZERO), Event::SourceArrival(source).word());
         }
         if click.click == 0 {
-            self.log_visit_ended(source, record.client);
+            self.log_visit_ended(source, user);
             self.recorder.ledger.visits_begun += 1;
-            let row = &mut self.log(source).rows[record.client as usize];
+            let row = &mut self.log(source).rows[user as usize];
             row.visiting = true;
             row.measured = now >= measured_from;
         }
@@ -162,8 +174,9 @@ impl<'a> Cluster<'a> {
             && !log_client.is_bot()
             && !record.flags.static_object()
             && !record.flags.bot_path();
-        let row = &mut self.log(source).rows[record.client as usize];
+        let row = &mut self.log(source).rows[user as usize];
         row.latest = now;
+        let moved = std::mem::replace(&mut row.client, record.client) != record.client;
         row.port_counter = row.port_counter.wrapping_add(1);
         let (connection, port_counter) = (row.connection, row.port_counter);
         let known = std::mem::replace(&mut row.known, true);
@@ -172,22 +185,21 @@ impl<'a> Cluster<'a> {
         row.logged_in |= with_session;
 
         let method = if record.method == LogMethod::Post { Method::Post } else { Method::Get };
-        let origin = Origin::Log { source: source as u16, client: record.client };
+        let origin = Origin::Log { source: source as u16, user };
         self.recorder.ledger.requests_issued += 1;
-        let kept = self.idle_log_connection(now, origin, connection);
+        let kept = self.idle_log_connection(now, origin, connection, moved);
         let reused = self.reuse_connection(now, kept, method);
         if let (Some(gone), Ok(None) | Err(_)) = (kept, &reused) {
             // Its slot will be another client's.
-            self.forget_log_connection(source as u16, record.client, gone);
+            self.forget_log_connection(source as u16, user, gone);
         }
         let connection = match reused {
             Ok(Some(connection)) => Ok(connection),
             Ok(None) => {
-                // A port of the client's own; clients behind one address draw theirs apart.
+                // A port of the user's own; users behind one address draw theirs apart.
                 let port = 1024
-                    + self.streams.connection.below(64_512, u64::from(record.client), u64::from(port_counter))
-                        as u16;
-                let worker = (u64::from(record.client), 1 << 32 | u64::from(port_counter));
+                    + self.streams.connection.below(64_512, u64::from(user), u64::from(port_counter)) as u16;
+                let worker = (u64::from(user), 1 << 32 | u64::from(port_counter));
                 let source = Source::of(log_client.address, port);
                 self.open_connection(now, origin, source, worker, &plan.connection)
             }
@@ -196,8 +208,8 @@ impl<'a> Cluster<'a> {
         match connection {
             Ok(connection) => {
                 let rows = &mut self.log(source).rows;
-                if rows[record.client as usize].connection == NONE {
-                    rows[record.client as usize].connection = connection.0;
+                if rows[user as usize].connection == NONE {
+                    rows[user as usize].connection = connection.0;
                 }
                 let demand = Draw { entity: u64::from(source), index: number, purpose: Purpose::LogLine };
                 let operations = u64::from(begins_session) + 2 * u64::from(session.is_some());
@@ -211,7 +223,7 @@ impl<'a> Cluster<'a> {
                 };
                 // Robots keep no cookies; others have one after their first line of the log.
                 let has_cookie = known && !log_client.is_bot();
-                let visitor = 1 << 63 | u64::from(source) << 32 | u64::from(record.client);
+                let visitor = 1 << 63 | u64::from(source) << 32 | u64::from(user);
                 let cookie = has_cookie.then_some(visitor);
                 self.send(now, request, cookie, pending);
             }
@@ -219,17 +231,28 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// The client's connection if it is open and idle; one that has idled too long is closed.
-    fn idle_log_connection(&mut self, now: SimTime, owner: Origin, slot: u32) -> Option<ConnectionId> {
+    /// The user's connection if it is open and idle; one that has idled too long, or is of another address or browser than
+    /// the user has now (`moved`), is closed.
+    fn idle_log_connection(
+        &mut self,
+        now: SimTime,
+        owner: Origin,
+        slot: u32,
+        moved: bool,
+    ) -> Option<ConnectionId> {
         if slot == NONE {
             return None;
         }
         let row = *self.connections.get(slot);
         debug_assert!(row.open && row.owner == owner, "a client's connection is open and its own");
         if row.in_flight > 0 {
+            if moved {
+                // It closes after its answer, like any other than the user's first.
+                self.forget_owner(owner, ConnectionId(slot));
+            }
             return None;
         }
-        if row.idle_until <= now {
+        if moved || row.idle_until <= now {
             self.close_connection(now, ConnectionId(slot));
             self.forget_owner(row.owner, ConnectionId(slot));
             return None;
@@ -245,8 +268,8 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    pub(super) fn forget_log_connection(&mut self, source: u16, client: u32, id: ConnectionId) {
-        let row = &mut self.log(u32::from(source)).rows[client as usize];
+    pub(super) fn forget_log_connection(&mut self, source: u16, user: u32, id: ConnectionId) {
+        let row = &mut self.log(u32::from(source)).rows[user as usize];
         if row.connection == id.0 {
             row.connection = NONE;
         }
@@ -257,14 +280,14 @@ impl<'a> Cluster<'a> {
         &mut self,
         now: SimTime,
         source: u16,
-        client: u32,
+        user: u32,
         request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
-        self.rest_log_connection(now, source, client, request.connection, pending);
+        self.rest_log_connection(now, source, user, request.connection, pending);
         let replay = self.log(u32::from(source));
         let plan = replay.plan;
-        let row = replay.rows[client as usize];
+        let row = replay.rows[user as usize];
         // A session that ended while the request was under way (the visit went over to the next) is not looked for.
         if let Some(slot) = request.session
             && row.session == slot
@@ -281,8 +304,8 @@ impl<'a> Cluster<'a> {
                 Lookup::Hit => return,
                 Lookup::Expired => self.end_session(slot),
                 Lookup::Lost { .. } => {
-                    self.log(u32::from(source)).rows[client as usize].had_loss = true;
-                    self.tell_log_story(now, client, slot, request, &found);
+                    self.log(u32::from(source)).rows[user as usize].had_loss = true;
+                    self.tell_log_story(now, user, slot, request, &found);
                     if let Some(slot) = self.settle_lost_session(slot, plan.on_unknown_id) {
                         self.store_session_again(now, slot, request);
                         let forked = self.sessions.take_over(
@@ -301,46 +324,46 @@ impl<'a> Cluster<'a> {
                     }
                 }
             }
-            self.log(u32::from(source)).rows[client as usize].session = NONE;
-            self.begin_log_session(now, source, client, request);
+            self.log(u32::from(source)).rows[user as usize].session = NONE;
+            self.begin_log_session(now, source, user, request);
         } else if request.begins_session && row.visiting && row.session == NONE {
-            self.begin_log_session(now, source, client, request);
+            self.begin_log_session(now, source, user, request);
         }
     }
 
-    /// A connection has brought an answer: it idles if it is the client's first, else it has done what it was opened for.
+    /// A connection has brought an answer: it idles if it is the user's first, else it has done what it was opened for.
     pub(super) fn rest_log_connection<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         source: u16,
-        client: u32,
+        user: u32,
         id: ConnectionId,
         pending: &mut Scheduler<Q>,
     ) {
         let replay = self.log(u32::from(source));
         let plan = replay.plan;
-        if replay.rows[client as usize].connection == id.0 {
+        if replay.rows[user as usize].connection == id.0 {
             if !self.keep_alive(now, id, &plan.connection, None, pending) {
-                self.forget_log_connection(source, client, id);
+                self.forget_log_connection(source, user, id);
             }
         } else if self.connections.get(id.0).open {
             self.close_connection(now, id);
         }
     }
 
-    fn begin_log_session(&mut self, now: SimTime, source: u16, client: u32, request: &Request) {
+    fn begin_log_session(&mut self, now: SimTime, source: u16, user: u32, request: &Request) {
         let slot = self.sessions.create(now, request.server(), request.route.from, &self.servers);
         self.sessions.chosen_by(slot, request.route.instance);
         self.store_session(now, slot, request);
-        self.log(u32::from(source)).rows[client as usize].session = slot;
+        self.log(u32::from(source)).rows[user as usize].session = slot;
         if let Some(counts) = self.recorder.at(now) {
             counts.created += 1;
         }
     }
 
-    /// The visit of a client of a log is over, if there is one.
-    fn log_visit_ended(&mut self, source: u32, client: u32) {
-        let row = self.log(source).rows[client as usize];
+    /// The visit of a user of a log is over, if there is one.
+    fn log_visit_ended(&mut self, source: u32, user: u32) {
+        let row = self.log(source).rows[user as usize];
         if !row.visiting {
             return;
         }
@@ -348,7 +371,7 @@ impl<'a> Cluster<'a> {
             self.end_session(row.session);
         }
         self.visit_ended(row.latest, row.measured, true, row.logged_in, row.had_loss);
-        let row = &mut self.log(source).rows[client as usize];
+        let row = &mut self.log(source).rows[user as usize];
         row.session = NONE;
         row.visiting = false;
         row.logged_in = false;
@@ -359,16 +382,16 @@ impl<'a> Cluster<'a> {
     pub(super) fn end_idle_log_visits(&mut self, end: SimTime) {
         for source in 0..self.sources.len() as u32 {
             let open_loop::Source::Log(replay) = &self.sources[source as usize] else { continue };
-            let gap: SimDuration = replay.plan.visit_gap;
+            let gap = SimDuration(at_speed(SimTime(replay.plan.visit_gap.0), replay.plan.speed).0);
             let over: Vec<u32> = replay
                 .rows
                 .iter()
                 .enumerate()
                 .filter(|(_, row)| row.visiting && row.latest + gap < end)
-                .map(|(client, _)| client as u32)
+                .map(|(user, _)| user as u32)
                 .collect();
-            for client in over {
-                self.log_visit_ended(source, client);
+            for user in over {
+                self.log_visit_ended(source, user);
             }
         }
     }

@@ -20,12 +20,12 @@ pub enum Origin {
     Gone,
     /// A source of single requests; nobody waits for the answer.
     Arrival,
-    /// A client of a replayed log: the log's place among the sources, the client's place in the log.
+    /// A user of a replayed log: the log's place among the sources, the user's place in the log.
     Log {
         /// The source.
         source: u16,
-        /// The client.
-        client: u32,
+        /// The user.
+        user: u32,
     },
     /// A scripted connection: its place among them.
     Script(u32),
@@ -64,6 +64,10 @@ pub struct Request {
     pub flow_end: FlowEnd,
     /// What it wants of the session store.
     pub work: SessionWork,
+    /// Whether it brings the cookie that the site gives to every visitor.
+    pub has_cookie: bool,
+    /// Whether its balancer waits for a server that does not accept the connection.
+    pub connecting: bool,
     /// Whether its answer creates the session of its visit (log replay).
     pub begins_session: bool,
     /// Whether a server has it.

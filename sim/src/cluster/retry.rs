@@ -6,7 +6,7 @@ use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::RequestId;
 use crate::metrics::recorder::Failure;
-use crate::tier::{Instance, Then};
+use crate::tier::{Instance, Outcome, Then};
 
 impl Cluster<'_> {
     /// The instance lets some time pass before it tries again.
@@ -34,6 +34,12 @@ impl Cluster<'_> {
             return;
         }
         self.requests.get_mut(id.0).due = SimTime::NEVER;
+        if request.connecting {
+            self.requests.get_mut(id.0).connecting = false;
+            let instance = self.instance(request.route.instance);
+            let then = instance.attempt_ended(now, request.flow, Outcome::ConnectTimeout);
+            return self.go_on(now, id, then, Failure::ProxyTimeout, pending);
+        }
         let instance = self.instance(request.route.instance);
         let queued = match instance {
             Instance::HaProxy(haproxy) => haproxy.is_queued(request.flow),

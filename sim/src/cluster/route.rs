@@ -15,6 +15,9 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
 use crate::tier::{Decision, FlowId, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then, Ties};
 
+/// Stands where there is no connection: nobody waits for the request any more.
+pub(super) const NO_CONNECTION: ConnectionId = ConnectionId(u32::MAX);
+
 /// Stands where there is no flow.
 pub(super) const NO_FLOW: FlowId = FlowId { slot: u32::MAX, generation: 0 };
 
@@ -53,6 +56,8 @@ impl Request {
                 instance: 0,
             },
             work: SessionWork::None,
+            has_cookie: false,
+            connecting: false,
             begins_session: false,
             in_server: false,
             method,
@@ -86,6 +91,7 @@ impl Cluster<'_> {
         let method = request.method;
         let connection = *self.connections.get(request.connection.0);
         request.route.instance = connection.instance;
+        request.has_cookie = cookie.is_some();
         request.route.from = connection.address;
         let id = RequestId(self.requests.insert(request));
         if now >= self.next_sample {
@@ -148,6 +154,7 @@ impl Cluster<'_> {
             let cause = evidence::departure_cause(reason, self.tiers[0].remembers, split);
             let mut route = Cut { at: now, from, to: server, reason, cause, instance };
             if let Some(slot) = session {
+                route.cause = self.planned_cause(self.sessions.get(slot), reason, route.cause);
                 if self.sessions.get(slot).home != server && self.address_made_leave(now, slot, &route) {
                     route.cause = LossCause::AddressChanged;
                 }
@@ -161,6 +168,10 @@ impl Cluster<'_> {
             let (outcome, failure) = match self.enter_server(now, id, server, pending) {
                 None => return,
                 Some(Accepted::Full) => (Outcome::Status(503), Failure::QueueFull),
+                Some(Accepted::Silent) if layer == Layer::Request => {
+                    return self.wait_for_connection(now, id, pending);
+                }
+                Some(Accepted::Silent) => (Outcome::ConnectTimeout, Failure::Dropped),
                 Some(_) => (Outcome::ConnectRefused, Failure::Refused),
             };
             if layer == Layer::Connection {
@@ -201,7 +212,7 @@ impl Cluster<'_> {
         let demand = demand + self.store_both(now, id, server);
         let accepted = self.servers.accept(now, server, id, demand);
         let due = match accepted {
-            Accepted::Full | Accepted::Refused => return Some(accepted),
+            Accepted::Full | Accepted::Refused | Accepted::Silent => return Some(accepted),
             Accepted::Queued => SimTime::NEVER,
             Accepted::Started { due } => self.begin_service(now, id, due, pending),
             Accepted::Shared { next_due } => {
@@ -303,6 +314,7 @@ impl Cluster<'_> {
         match self.layer() {
             Layer::Request if request.flow_end == FlowEnd::WithAnswer => {
                 self.take_cookie(now, &request);
+                self.show_answer(now, &request);
                 let instance = request.route.instance;
                 self.instance(instance).attempt_ended(now, request.flow, Outcome::Status(200));
             }
@@ -332,7 +344,7 @@ impl Cluster<'_> {
             Origin::Object(client) => self.object_answered(now, client, request.connection, pending),
             Origin::Message(_) | Origin::Gone => {}
             Origin::Arrival => self.close_connection(now, request.connection),
-            Origin::Log { source, client } => self.log_answered(now, source, client, &request, pending),
+            Origin::Log { source, user } => self.log_answered(now, source, user, &request, pending),
             Origin::Script(connection) => self.script_answered(now, connection),
         }
         self.store_tidies(id);
@@ -380,8 +392,8 @@ impl Cluster<'_> {
             Origin::Arrival => self.close_if_open(now, request.connection),
             Origin::Gone => return self.gone -= 1,
             // An error page is an answer, too, where the connection has survived.
-            Origin::Log { source, client } if self.connections.get(request.connection.0).open => {
-                self.rest_log_connection(now, source, client, request.connection, pending);
+            Origin::Log { source, user } if self.connections.get(request.connection.0).open => {
+                self.rest_log_connection(now, source, user, request.connection, pending);
             }
             Origin::Script(connection) => self.script_answered(now, connection),
             Origin::Client(_) | Origin::Object(_) | Origin::Message(_) | Origin::Log { .. } => {}
@@ -397,6 +409,9 @@ impl Cluster<'_> {
         request.gives_up_at = SimTime::NEVER;
         let connection = request.connection;
         self.requests.remove(id.0);
+        if connection == NO_CONNECTION {
+            return;
+        }
         let row = self.connections.get_mut(connection.0);
         row.in_flight -= 1;
         if !row.open && row.in_flight == 0 {

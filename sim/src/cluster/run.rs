@@ -6,6 +6,7 @@ use super::accounting::{self, AccountingError, UnderWay};
 use super::address::AddressTie;
 use super::browser::Pace;
 use super::cookies::CookieJars;
+use super::dealt::DealtUsers;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::open_loop::{ArrivalSource, Crowd, Source};
@@ -24,11 +25,12 @@ use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::population::{AddressSpace, AddressesExhausted};
-use crate::scenario::{Population, Program, Scenario, TierPlan, Traffic};
+use crate::scenario::{Population, Program, Scenario, TierPlan, Traffic, UserFile};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::store::StoreStreams;
+use crate::tier::lvs::TemplateScope;
 use crate::tier::proxy::ProxyDraws;
 use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy, TableSizes};
 
@@ -130,9 +132,14 @@ pub enum RunError {
 /// the longest log.
 pub fn calendar(scenario: &Scenario, logs: &[PreparedLog]) -> Calendar {
     let measured_from = SimTime::ZERO + scenario.warmup;
-    let of_logs = logs
+    let of_logs = scenario
+        .logs
         .iter()
-        .map(|log| u64::from(log.statistics().last_second - log.statistics().first_second) + 61)
+        .zip(logs)
+        .map(|(plan, log)| {
+            let seconds = u64::from(log.statistics().last_second - log.statistics().first_second) + 1;
+            (seconds as f64 / plan.speed).ceil() as u64 + 60
+        })
         .max()
         .unwrap_or(0);
     let duration = scenario.duration.unwrap_or(SimDuration::from_secs(of_logs));
@@ -183,8 +190,20 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     let mut clients = Clients::new();
     clients.reserve_exact(total as usize);
     let mut firsts = Vec::new();
-    for Population { address, clients: count, .. } in &scenario.populations {
-        firsts.push(clients.add_population(address, *count, &streams.addresses, &mut space)?);
+    let mut samplers = Samplers::new(scenario, strategy);
+    for (number, population) in scenario.populations.iter().enumerate() {
+        let Population { address, clients: count, users, traffic, .. } = population;
+        firsts.push(match users {
+            None => clients.add_population(address, *count, &streams.addresses, &mut space)?,
+            Some(UserFile { table, .. }) => {
+                let (first, users) =
+                    clients.add_users(table, address, *count, &streams.addresses, &mut space)?;
+                let think_mean = traffic.visit().map_or(0.0, |plan| plan.think.mean());
+                samplers.visits[PopulationId(number as u16)].users =
+                    Some(DealtUsers::new(table, first, users, think_mean));
+                first
+            }
+        });
     }
     let mut sources = Vec::new();
     for (population, &first_client) in scenario.populations.iter().zip(&firsts) {
@@ -209,16 +228,17 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         scenario,
         strategy,
         streams,
-        samplers: Samplers::new(scenario, strategy),
+        samplers,
         tiers: strategy
             .tiers
             .iter()
             .enumerate()
             .map(|(number, plan)| {
-                let mut tier = build_tier(plan, number as u64, scenario.servers.len(), &streams);
+                let mut tier =
+                    build_tier(plan, number as u64, scenario.servers.len(), scenario.ports(), &streams);
                 if let Some(life) = cookies(plan) {
                     let of_log = |source: &Source<'_>| match source {
-                        Source::Log(replay) => replay.clients(),
+                        Source::Log(replay) => replay.users(),
                         Source::Arrivals(_) => 0,
                     };
                     tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
@@ -241,6 +261,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         outages: Vec::new(),
         faults: vec![FaultCounts::default(); scenario.faults.len()],
         next_sample: SimTime::ZERO,
+        operated_at: None,
         active_faults: Vec::new(),
     };
     let mut simulation = Simulation::new(cluster, Ladder::default());
@@ -252,7 +273,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
 fn cookies(plan: &TierPlan) -> Option<CookieLife> {
     match &plan.program {
         Program::Nginx(config) => config.cookies(),
-        Program::HaProxy(config) => config.cookie.map(|_| CookieLife::UNLIMITED),
+        Program::HaProxy(config) => config.cookie.map(|_| config.cookie_life),
         Program::Proxy(config) => config.cookie,
         Program::Lvs(_) => None,
     }
@@ -273,8 +294,15 @@ fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
     Some(Box::new(Stored::new(setup.scenario, session, streams, own)))
 }
 
-fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Streams) -> Tier<'a> {
-    let instances = (0..plan.instances).map(|instance| build_instance(plan, number, instance, streams));
+fn build_tier<'a>(
+    plan: &'a TierPlan,
+    number: u64,
+    servers: usize,
+    ports: Vec<u16>,
+    streams: &Streams,
+) -> Tier<'a> {
+    let instances =
+        (0..plan.instances).map(|instance| build_instance(plan, number, instance, ports.len(), streams));
     let instances: Vec<_> = instances.collect();
     let (remembers, workers, weights) = match &plan.program {
         Program::Nginx(config) => (config.cookies().is_some(), config.workers, Vec::new()),
@@ -297,6 +325,11 @@ fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Str
         workers,
         keys: &plan.keys,
         key_text: KeyText::default(),
+        ports,
+        one_service: matches!(
+            &plan.program,
+            Program::Lvs(config) if config.services[0].template_scope != TemplateScope::Port
+        ),
         cookies: None,
         weights,
         checkers: plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]),
@@ -304,7 +337,7 @@ fn build_tier<'a>(plan: &'a TierPlan, number: u64, servers: usize, streams: &Str
 }
 
 /// One of the instances of the tier whose place is `tier`.
-fn build_instance(plan: &TierPlan, tier: u64, number: u16, streams: &Streams) -> Instance {
+fn build_instance(plan: &TierPlan, tier: u64, number: u16, ports: usize, streams: &Streams) -> Instance {
     let clock = &streams.clock;
     let name = tier << 32 | u64::from(number);
     match &plan.program {
@@ -323,6 +356,10 @@ fn build_instance(plan: &TierPlan, tier: u64, number: u16, streams: &Streams) ->
                 jiffies_at_zero: clock.below(1 << 32, tier, 0),
                 tick_phase: SimDuration(clock.below(tick, tier, 1)),
             };
+            // A service for each port, unless one answers at all of them.
+            if config.services[0].template_scope == TemplateScope::Port {
+                config.services = vec![config.services[0].clone(); ports];
+            }
             for service in &mut config.services {
                 service.scheduler.set_draws(streams.balancer, name);
             }
@@ -350,14 +387,19 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
         if let Traffic::ClosedLoop(plan) = &population.traffic {
             for client in first.0..first.0 + population.clients {
                 // Users are away when the run begins, for the rest of an absence that began before it.
-                let rest = plan.away.residual(&model.streams.initial, u64::from(client), 0);
-                let rest = match &model.samplers.visits[PopulationId(number as u16)].pace {
-                    None => SimDuration::from_secs_f64(rest),
-                    Some(pace) => {
-                        pace.absence(SimTime::ZERO, rest, ClientId(client), &model.streams.activity)
+                let laws = &model.samplers.visits[PopulationId(number as u16)];
+                let id = ClientId(client);
+                let begins = match &laws.users {
+                    Some(users) => users.begins(id, &model.streams.initial),
+                    None => {
+                        let rest = plan.away.residual(&model.streams.initial, u64::from(client), 0);
+                        SimTime::ZERO
+                            + match &laws.pace {
+                                None => SimDuration::from_secs_f64(rest),
+                                Some(pace) => pace.absence(SimTime::ZERO, rest, id, &model.streams.activity),
+                            }
                     }
                 };
-                let begins = SimTime::ZERO + rest;
                 pending.at(begins, Event::ClientActs(ClientId(client)).word());
             }
         }
@@ -378,6 +420,9 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     }
     for (index, fault) in scenario.faults.iter().enumerate() {
         pending.at(from + fault.at, Event::FaultBegins(index as u32).word());
+    }
+    if let Some(timeout) = model.read_timeout() {
+        pending.at(SimTime::ZERO + timeout, Event::Overdue.word());
     }
     schedule_haproxy_checks(simulation);
     let Simulation { model, pending, .. } = simulation;
@@ -459,7 +504,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         .sources
         .iter()
         .map(|source| match source {
-            Source::Log(replay) => (replay.clients(), replay.bytes()),
+            Source::Log(replay) => (replay.users(), replay.bytes()),
             Source::Arrivals(arrivals) => (0, arrivals.crowd.bytes()),
         })
         .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));

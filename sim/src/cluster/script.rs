@@ -12,7 +12,7 @@ use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::population::Source;
-use crate::scenario::{ClosedBy, ConnectionRules, ScriptedClient};
+use crate::scenario::{ClosedBy, ConnectionRules, HTTP, ScriptedClient};
 use crate::tier::{Instance, Method, Reason};
 
 /// A step of a scripted client.
@@ -94,6 +94,7 @@ const HELD: ConnectionRules = ConnectionRules {
     keepalive_timeout: SimDuration::MAX,
     keepalive_requests: u32::MAX,
     closed_by: ClosedBy::Client,
+    port: HTTP,
 };
 
 impl<'a> Cluster<'a> {

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use super::Cluster;
-use super::request::{Draw, Origin};
+use super::request::{Draw, Origin, Request};
+use crate::engine::SimTime;
 use crate::ids::ClientId;
 use crate::population::clients::Step;
-use crate::tier::{Page, Shown};
+use crate::tier::{Instance, Page, Shown, push_client_number};
 
 /// The text of a tier's keys for the request that arrives now.
 #[derive(Debug, Default)]
@@ -48,6 +49,20 @@ impl Cluster<'_> {
         }
     }
 
+    /// Shows the instance what an answer holds for its stick rules: the site's cookie, if it sets that.
+    #[inline]
+    pub(super) fn show_answer(&mut self, now: SimTime, request: &Request) {
+        if request.has_cookie || self.tiers[0].keys.stick.is_none() {
+            return;
+        }
+        let tier = &mut self.tiers[0];
+        if let Instance::HaProxy(haproxy) = &mut tier.instances[usize::from(request.route.instance)] {
+            tier.key_text.stick.clear();
+            push_client_number(visitor(request.origin, None), &mut tier.key_text.stick);
+            haproxy.answer_sample(now, request.flow, &tier.key_text.stick);
+        }
+    }
+
     /// The page that a request asks for. A click's is named as its demand is, so it is the same under every strategy.
     fn page(&self, origin: Origin, draw: Draw, cookie: Option<u64>) -> Page<'static> {
         let client = match origin {
@@ -70,7 +85,7 @@ fn visitor(origin: Origin, cookie: Option<u64>) -> u64 {
     match origin {
         Origin::Client(client) | Origin::Object(client) | Origin::Message(client) => client.0.into(),
         Origin::Arrival | Origin::Gone => cookie.unwrap_or_default(),
-        Origin::Log { source, client } => 1 << 63 | u64::from(source) << 32 | u64::from(client),
+        Origin::Log { source, user } => 1 << 63 | u64::from(source) << 32 | u64::from(user),
         Origin::Script(connection) => 1 << 62 | u64::from(connection),
     }
 }

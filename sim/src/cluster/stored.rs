@@ -194,10 +194,11 @@ impl Cluster<'_> {
         let session = self.session_of(&request);
         let active = self.connections.len() as u32;
         let Some(stored) = self.stored.as_deref_mut() else { return due };
-        stored.follow_rule(now, active);
-        if let Some(record) = stored.step(id).made.take() {
-            stored.store.release(record);
+        // A server that hung goes on with what it had begun.
+        if stored.step(id).stage != Stage::Fresh {
+            return due;
         }
+        stored.follow_rule(now, active);
         *stored.step(id) = Step { stage: Stage::Begun, ..FRESH };
         let start = now + stored.store.work_of(request.server());
         let mut due = due + start.since(now);
@@ -276,10 +277,15 @@ impl Cluster<'_> {
         (reply.at > now).then_some(reply.at)
     }
 
-    /// Both at once, for a server that shares its processor; returns the time that they take.
+    /// A request comes to a server, perhaps after another. One that shares its processor reads and writes at once; returns the
+    /// time that this takes.
     #[inline]
     pub(super) fn store_both(&mut self, now: SimTime, id: RequestId, server: ServerId) -> SimDuration {
-        if self.stored.is_none() || !self.servers.shares_processor(server) {
+        if self.stored.is_none() {
+            return SimDuration::ZERO;
+        }
+        self.forget_step(id);
+        if !self.servers.shares_processor(server) {
             return SimDuration::ZERO;
         }
         let read = self.read_session(now, id, now);
@@ -316,8 +322,15 @@ impl Cluster<'_> {
     /// A request is over: what a login made and nobody took goes.
     #[inline]
     pub(super) fn store_tidies(&mut self, id: RequestId) {
+        if self.stored.is_some() {
+            self.forget_step(id);
+        }
+    }
+
+    fn forget_step(&mut self, id: RequestId) {
         let Some(stored) = self.stored.as_deref_mut() else { return };
-        let unused = [stored.answered.made.take(), stored.step(id).made.take()];
+        let step = std::mem::replace(stored.step(id), FRESH);
+        let unused = [stored.answered.made.take(), step.made];
         unused.into_iter().flatten().for_each(|record| stored.store.release(record));
     }
 

@@ -55,26 +55,37 @@ impl Cluster<'_> {
                 counts.session_missed += 1;
                 counts.lost[cause as usize] += 1;
             }
-            if matches!(cause, LossCause::ServerLost | LossCause::StoreLost)
-                && let Some(destroyed) = destroyed_at
-            {
-                self.blame_fault(slot, destroyed);
-            }
+            self.blame_fault(slot, cause, destroyed_at, route);
         }
         found
     }
 
-    /// Counts a loss against the fault that destroyed the session's memory at a time.
-    fn blame_fault(&mut self, slot: u32, destroyed: SimTime) {
+    /// Counts a loss against the crash that destroyed the session's memory, or the operation that sent it elsewhere.
+    fn blame_fault(&mut self, slot: u32, cause: LossCause, destroyed_at: Option<SimTime>, route: &Cut) {
         let measured_from = self.recorder.calendar().measured_from;
-        let home = self.sessions.get(slot).home;
-        let fault = self.scenario.faults.iter().position(|fault| {
-            let is_to_blame = match fault.kind {
-                FaultKind::Crash { server, .. } => server == home,
-                FaultKind::StoreCrash { node, .. } => (node as usize) < self.strategy.session.store_nodes(),
-            };
-            is_to_blame && measured_from + fault.at == destroyed
-        });
+        let session = self.sessions.get(slot);
+        let left_at = session.first_cut.as_ref().unwrap_or(route).at;
+        let faults = self.scenario.faults.iter();
+        let fault = match cause {
+            LossCause::ServerLost => faults.into_iter().position(|fault| {
+                let crash = matches!(fault.kind, FaultKind::Crash { .. });
+                crash
+                    && fault.kind.server() == Some(session.home)
+                    && Some(measured_from + fault.at) == destroyed_at
+            }),
+            LossCause::Drained | LossCause::Remapped => {
+                let of_home = |kind: &FaultKind| kind.server() == Some(session.home);
+                faults.into_iter().rposition(|fault| {
+                    let about_it = cause == LossCause::Remapped || of_home(&fault.kind);
+                    fault.kind.is_planned() && about_it && measured_from + fault.at <= left_at
+                })
+            }
+            LossCause::StoreLost => faults.into_iter().position(|fault| {
+                matches!(fault.kind, FaultKind::StoreCrash { node, .. } if (node as usize) < self.strategy.session.store_nodes())
+                    && Some(measured_from + fault.at) == destroyed_at
+            }),
+            _ => None,
+        };
         if let Some(fault) = fault {
             self.faults[fault].users_logged_out += 1;
         }
@@ -117,14 +128,14 @@ impl Cluster<'_> {
     pub(super) fn tell_log_story(
         &mut self,
         now: SimTime,
-        client: u32,
+        user: u32,
         slot: u32,
         request: &Request,
         found: &Lookup,
     ) {
         if self.stories.told.len() < self.stories.wanted {
             let address = request.route.from;
-            self.tell(now, &format!("log client {client} ({address})"), slot, request, found);
+            self.tell(now, &format!("log user {user} ({address})"), slot, request, found);
         }
     }
 

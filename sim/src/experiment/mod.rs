@@ -8,7 +8,8 @@ mod impact;
 mod intervals;
 pub mod summary;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
@@ -18,14 +19,14 @@ use thiserror::Error;
 use crate::backend::Discipline;
 use crate::balancer::{self, Evidence};
 use crate::cluster::{self, Outage, RunError, RunOutcome, RunSetup, RunSizes};
-use crate::engine::{Distribution, SimTime, Stream};
+use crate::engine::{Distribution, SimDuration, SimTime, Stream};
 use crate::ids::StreamId;
 use crate::metrics::catalogue::METRICS;
 use crate::metrics::measure::{self, Fleet, NoiseCounts};
 use crate::metrics::recorder::{Calendar, Counts};
 use crate::metrics::{Histogram, LossCause, Phase};
-use crate::population::replay::{LogError, LogOptions, PreparedLog};
-use crate::scenario::{FaultKind, Loaded, Scenario, Vary, canonical};
+use crate::population::replay::{LogError, LogOptions, PreparedLog, Pseudonyms};
+use crate::scenario::{FaultKind, Loaded, LogSource, Scenario, Vary, canonical};
 
 use impact::Impact;
 use summary::{
@@ -70,25 +71,46 @@ pub struct Findings {
     pub sizes: Vec<RunSizes>,
 }
 
-/// Reads the logs of a scenario once, for all its runs.
+/// Reads the logs of a scenario once, for all its runs. `progress` is called now and then with the share that has been read.
 ///
 /// # Errors
 /// A file cannot be read or holds no valid line.
-pub fn prepare_logs(scenario: &Scenario, folder: &Path) -> Result<Vec<PreparedLog>, LogError> {
-    let seconds =
-        |duration: crate::engine::SimDuration| u32::try_from(duration.0 / 1_000_000_000).unwrap_or(u32::MAX);
+pub fn prepare_logs(
+    scenario: &Scenario,
+    folder: &Path,
+    progress: &dyn Fn(f64),
+) -> Result<Vec<PreparedLog>, LogError> {
+    let logs = scenario.logs.len() as f64;
     scenario
         .logs
         .iter()
-        .map(|log| {
-            let options = LogOptions {
-                reorder_window_seconds: seconds(log.reorder_window),
-                visit_gap_seconds: seconds(log.visit_gap),
-                ..LogOptions::default()
-            };
-            PreparedLog::from_files(log.files.iter().map(|file| folder.join(file)), &options)
+        .enumerate()
+        .map(|(number, log)| {
+            let options = log_options(log, folder)?;
+            // Standard input has no folder.
+            let place =
+                |file: &PathBuf| if file == Path::new("-") { file.clone() } else { folder.join(file) };
+            let files = log.files.iter().map(place);
+            PreparedLog::from_files(files, &options, &|share| progress((number as f64 + share) / logs))
         })
         .collect()
+}
+
+/// How a log of a scenario is read.
+fn log_options(log: &LogSource, folder: &Path) -> Result<LogOptions, LogError> {
+    let seconds = |duration: SimDuration| u32::try_from(duration.0 / 1_000_000_000).unwrap_or(u32::MAX);
+    let pseudonyms = log.pseudonymise.as_ref().map(|file| Pseudonyms::from_file(&folder.join(file)));
+    Ok(LogOptions {
+        format: log.format.clone(),
+        sessions_by: log.sessions_by.clone(),
+        forwarded: log.forwarded,
+        pseudonyms: pseudonyms.transpose()?.map(Arc::new),
+        from: log.from.unwrap_or(0),
+        until: log.until,
+        reorder_window_seconds: seconds(log.reorder_window),
+        visit_gap_seconds: seconds(log.visit_gap),
+        ..LogOptions::default()
+    })
 }
 
 /// Carries out a scenario's experiment on the current rayon pool. `stories` losses of the first replication of each strategy
@@ -328,11 +350,15 @@ fn vary(scenario: &Scenario) -> &'static str {
 }
 
 fn fault_line(scenario: &Scenario, fault: &crate::scenario::Fault) -> FaultLine {
-    let what = match fault.kind {
-        FaultKind::Crash { server, .. } => format!("crash of {}", scenario.servers[server.index()].name),
-        FaultKind::StoreCrash { node, .. } => format!("crash of node {node} of the session store"),
-    };
-    FaultLine { what, at_s: fault.at.as_secs_f64(), until_s: (fault.at + fault.kind.lasts()).as_secs_f64() }
+    let kind = &fault.kind;
+    let what = kind.server().map_or_else(
+        || match kind {
+            FaultKind::StoreCrash { node, .. } => format!("crash of node {node} of the session store"),
+            _ => kind.name().to_owned(),
+        },
+        |server| format!("{} of {}", kind.name(), scenario.servers[server.index()].name),
+    );
+    FaultLine { what, at_s: fault.at.as_secs_f64(), until_s: (fault.at + kind.lasts()).as_secs_f64() }
 }
 
 fn summarise_strategy(

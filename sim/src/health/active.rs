@@ -1,7 +1,8 @@
 //! keepalived 2.2.7 `TCP_CHECK`: connects to a server every `delay_loop`; after a failure it tries `retry` more times,
 //! `delay_before_retry` apart, before it takes the server out of the table; one success puts it back.
 //!
-//! A refused connection fails at once. Servers that stay silent (each try then lasts `connect_timeout`) do not occur yet.
+//! A refused connection fails at once. A try that a silent server leaves unanswered lasts `connect_timeout`, which whoever drives
+//! the check adds to the time to the next one.
 
 use crate::engine::SimDuration;
 
@@ -43,6 +44,11 @@ impl TcpChecker {
     /// A check of a server that is in the table.
     pub fn new(check: TcpCheck) -> Self {
         Self { check, in_table: true, failures: 0 }
+    }
+
+    /// Whether the check leaves the server in the table.
+    pub fn is_up(&self) -> bool {
+        self.in_table
     }
 
     /// A check takes place: `accepts` says whether the server accepted the connection. Returns the verdict and the time to

@@ -139,12 +139,12 @@ metrics! {
     "requests.wasted", Ratio, LowerIsBetter, Ratio, "share of the servers' answers for which nobody waited any more", "no answer";
     "requests.static", Count, Neutral, Mean, "objects that a static tier served, so that no server saw them", "never";
     "requests.retried", Ratio, LowerIsBetter, Ratio, "tries beyond the first per request", "no request";
+    "requests.queued", Ratio, LowerIsBetter, Ratio, "times that a request waited in the balancer's queue, per request", "no request";
+    "queue.wait", Milliseconds, LowerIsBetter, Mean, "mean wait in the balancer's queue, of requests that waited there", "no request waited";
     "connections.reconnects", Count, LowerIsBetter, Mean, "held exchanges that were opened again after a break", "never";
     "connections.reconnects.peak", PerSecond, LowerIsBetter, Quantile, "most of these in one second", "never";
     "load.held.peak_to_mean", Ratio, LowerIsBetter, Ratio, "exchanges held by the server that held most over the mean, by weight and time", "nothing was held";
     "load.held.max_share", Ratio, LowerIsBetter, Ratio, "share of all held exchanges that one server held", "nothing was held";
-    "requests.queued", Ratio, LowerIsBetter, Ratio, "times that a request waited in the balancer's queue, per request", "no request";
-    "queue.wait", Milliseconds, LowerIsBetter, Mean, "mean wait in the balancer's queue, of requests that waited there", "no request waited";
     "logins.failed", Ratio, LowerIsBetter, Ratio, "share of posted logins that did not succeed", "no login posted";
     "throughput", PerSecond, Neutral, Mean, "requests answered a second", "no time";
     "latency.mean", Milliseconds, LowerIsBetter, Mean, "mean response time of answered requests", "no answer";

@@ -19,24 +19,27 @@ pub enum Failure {
     NoServer,
     /// The server's queue was full: 503.
     QueueFull,
-    /// The client gave up waiting.
-    TimedOut,
     /// The request waited in the balancer's queue for as long as it may: 503.
     QueueTimeout,
+    /// The client gave up waiting.
+    TimedOut,
+    /// The balancer gave up waiting for the connection or the answer: 504.
+    ProxyTimeout,
     /// The application could not ask its session store: 500.
     Store,
 }
 
 impl Failure {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Refused,
         Self::Reset,
         Self::Dropped,
         Self::NoServer,
         Self::QueueFull,
-        Self::TimedOut,
         Self::QueueTimeout,
+        Self::TimedOut,
+        Self::ProxyTimeout,
         Self::Store,
     ];
 }

@@ -4,7 +4,7 @@ use super::leases::LeasedHomes;
 use super::origin::Origin;
 use super::renewal::Renewal;
 use super::space::{AddressSpace, AddressesExhausted};
-use super::{AddressPlan, AddressStreams};
+use super::{AddressPlan, AddressStreams, UserTable};
 use crate::engine::SimTime;
 
 /// Where one user's connections come from.
@@ -70,6 +70,48 @@ pub(super) fn place_clients(
     Ok(origin)
 }
 
+/// Puts `clients` users who are each like one of `table` on addresses: whole networks of the table, each on a /24 of its own.
+/// `put` is told as by [`place_clients`]. Returns who of the table each is.
+///
+/// # Errors
+/// [`AddressesExhausted`] when there are no networks left.
+pub(super) fn place_users(
+    table: &UserTable,
+    clients: u32,
+    number: u64,
+    streams: &AddressStreams,
+    space: &mut AddressSpace,
+    mut put: impl FnMut(Place, u32),
+) -> Result<Vec<u32>, AddressesExhausted> {
+    let mut users = Vec::with_capacity(clients as usize);
+    let mut networks = Vec::new();
+    let (mut before, mut rank) = (None, 0);
+    table.deal(clients, number, &streams.addresses, |dealt, host, user| {
+        if networks.len() as u32 == dealt {
+            space.deal(number << 40, u64::from(dealt), 1, &mut networks)?;
+        }
+        let start = first_host(number, u64::from(dealt), streams);
+        let address = host_address(networks[dealt as usize], start, host);
+        rank = if before == Some(address) { rank + 1 } else { 0 };
+        before = Some(address);
+        put(Place::V4(address), rank);
+        users.push(user);
+        Ok(())
+    })?;
+    Ok(users)
+}
+
+/// Where the hosts of a population's network start.
+fn first_host(population: u64, network: u64, streams: &AddressStreams) -> u64 {
+    streams.addresses.below(u64::from(HOSTS), population << 40 | 1 << 39 | network, 0)
+}
+
+/// The address of a network's host: a random start and a step that is coprime to 254 visit all hosts without meeting one twice.
+fn host_address(network: u32, start: u64, host: u32) -> u32 {
+    let last_octet = 1 + (start + u64::from(host) * 93) % u64::from(HOSTS);
+    network << 8 | last_octet as u32
+}
+
 /// The address of a home that keeps it.
 fn home_for_ever(leased: &LeasedHomes, home: u32) -> Option<u32> {
     matches!(leased.renewal(home), Renewal::Never).then(|| leased.lease(home, SimTime::ZERO).v4)
@@ -105,14 +147,10 @@ impl Homes<'_> {
                 self.next += 1;
                 let hosts =
                     self.plan.addresses_per_24.sample(&self.streams.addresses, population | self.next);
-                // A random start and a step that is coprime to 254 visit all hosts without meeting one twice.
-                let start =
-                    self.streams.addresses.below(u64::from(HOSTS), population | 1 << 39 | self.next, 0);
-                (network, start, 0, hosts.min(HOSTS))
+                (network, first_host(self.number, self.next, self.streams), 0, hosts.min(HOSTS))
             }
         };
         self.in_network = Some((network, start, host + 1, hosts));
-        let last_octet = 1 + (start + u64::from(host) * 93) % u64::from(HOSTS);
-        Ok(network << 8 | last_octet as u32)
+        Ok(host_address(network, start, host))
     }
 }

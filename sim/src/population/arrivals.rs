@@ -67,6 +67,27 @@ pub enum ArrivalPlan {
 }
 
 impl ArrivalPlan {
+    /// The same with `share` times the arrivals.
+    pub fn scaled(&self, share: f64) -> Self {
+        let mut plan = self.clone();
+        match &mut plan {
+            Self::Poisson { rate } | Self::Diurnal { rate, .. } => *rate *= share,
+            Self::Bursts { rate, rest_rate, .. } => {
+                *rate *= share;
+                *rest_rate *= share;
+            }
+            Self::FlashCrowd { rate, peak, .. } => {
+                *rate *= share;
+                *peak *= share;
+            }
+            Self::Ramp { from, to, .. } => {
+                *from *= share;
+                *to *= share;
+            }
+        }
+        plan
+    }
+
     /// The process, where the warm-up lasts `warmup`; `phases` and `source` name the lengths of bursts.
     pub fn process(&self, warmup: SimDuration, phases: Stream, source: u64) -> ArrivalProcess {
         let start = warmup.as_secs_f64();

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::addresses::{Place, place_clients};
+use super::addresses::{Place, place_clients, place_users};
 use super::origin::Origin;
-use super::{AddressPlan, AddressSpace, AddressStreams, AddressesExhausted, Since, Source};
+use super::{AddressPlan, AddressSpace, AddressStreams, AddressesExhausted, Since, Source, UserTable};
 use crate::engine::SimTime;
 use crate::ids::{ClientId, ConnectionId, PopulationId, ServerId};
 use crate::table::Column;
@@ -204,11 +204,46 @@ impl Clients {
         streams: &AddressStreams,
         space: &mut AddressSpace,
     ) -> Result<ClientId, AddressesExhausted> {
+        self.add(plan, count, streams, |number, put| place_clients(plan, count, number, streams, space, put))
+    }
+
+    /// Adds a population of `count` users who are each like one of `table`, and returns the id of the first, and who of the
+    /// table each is.
+    ///
+    /// # Errors
+    /// [`AddressesExhausted`] when there are no networks left.
+    ///
+    /// # Panics
+    /// As [`Clients::add_population`].
+    pub fn add_users(
+        &mut self,
+        table: &UserTable,
+        plan: &AddressPlan,
+        count: u32,
+        streams: &AddressStreams,
+        space: &mut AddressSpace,
+    ) -> Result<(ClientId, Vec<u32>), AddressesExhausted> {
+        let mut users = Vec::new();
+        let first = self.add(plan, count, streams, |number, put| {
+            users = place_users(table, count, number, streams, space, put)?;
+            Origin::new(plan, number, streams, space)
+        })?;
+        Ok((first, users))
+    }
+
+    /// Adds the clients of a population, whose number `place` is told, where `place` puts them.
+    fn add(
+        &mut self,
+        plan: &AddressPlan,
+        count: u32,
+        streams: &AddressStreams,
+        place: impl FnOnce(u64, &mut dyn FnMut(Place, u32)) -> Result<Origin, AddressesExhausted>,
+    ) -> Result<ClientId, AddressesExhausted> {
         let first = ClientId::from_index(self.rows.len());
         let population = u8::try_from(self.populations.len()).expect("at most 255 populations");
         let rows = &mut self.rows;
         let mut most_on_address = 1;
-        let origin = place_clients(plan, count, u64::from(population), streams, space, |place, rank| {
+        let origin = place(u64::from(population), &mut |place, rank| {
             let (address, flags) = match place {
                 Place::V4(address) => (address, 0),
                 Place::Fixed(place) => (place, FIXED),
@@ -240,7 +275,8 @@ impl Clients {
         }
         if origin.mixes_users() {
             for (place, row) in self.rows.as_mut_slice()[first.index()..].iter_mut().enumerate() {
-                row.port_counter = streams.connections.bits(first.0 as u64 + place as u64, u64::MAX) as u16;
+                row.port_counter =
+                    streams.connections.bits(u64::from(first.0) + place as u64, u64::MAX) as u16;
             }
         }
         self.populations.push(OfPopulation {

@@ -5,14 +5,17 @@ pub mod arrivals;
 pub mod clients;
 mod count_law;
 pub mod curve;
+pub mod fit;
 mod leases;
 mod origin;
 mod pages;
 mod renewal;
 pub mod replay;
 mod space;
+pub mod users;
 
 pub use pages::{PageSampler, SitePages};
+pub use users::UserTable;
 
 use std::net::IpAddr;
 

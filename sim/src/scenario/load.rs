@@ -40,7 +40,7 @@ pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded, Dia
     };
     let (loaded, log_files) = resolve(&file_name, text, overrides)?;
     let report = Report::new(&file_name, text, &overrides.text());
-    for (file, span) in &log_files {
+    for (file, span) in log_files.iter().filter(|(file, _)| file != Path::new("-")) {
         let place = loaded.folder.join(file);
         if let Err(error) = fs::metadata(&place) {
             let help = format!("looked for {}", place.display());

@@ -22,16 +22,18 @@ use crate::backend::Capacity;
 use crate::engine::{Distribution, SimDuration};
 use crate::ids::ServerId;
 use crate::metrics::{MetricId, Phase};
-use crate::population::{AddressPlan, SitePages};
+use crate::population::replay::{LogFormat, SessionsBy};
+use crate::population::{AddressPlan, SitePages, UserTable};
 use crate::session::{OnUnknownId, SessionPlan};
 use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, RequestFields};
 
 pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
-pub use explain::{Resolved, StoreOption, canonical, store_options};
+pub use explain::{Resolved, StoreOption, canonical, parameters, store_options};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
+pub use quantity::parse_duration as duration;
 pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
 };
@@ -73,6 +75,28 @@ pub struct Scenario {
     pub expectations: Vec<Expectation>,
 }
 
+impl Scenario {
+    /// The ports that clients call, in order of appearance; at least one.
+    pub fn ports(&self) -> Vec<u16> {
+        let of_populations = self.populations.iter().map(|population| population.connection.port);
+        let of_logs = self.logs.iter().map(|log| log.connection.port);
+        let of_scripts = self.scripted_clients.iter().map(|_| HTTP);
+        let mut ports = Vec::new();
+        for port in of_populations.chain(of_logs).chain(of_scripts) {
+            if !ports.contains(&port) {
+                ports.push(port);
+            }
+        }
+        if ports.is_empty() {
+            ports.push(HTTP);
+        }
+        ports
+    }
+}
+
+/// The port of the web.
+pub(crate) const HTTP: u16 = 80;
+
 /// What changes between replications (DESIGN, Experiments).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Vary {
@@ -91,6 +115,9 @@ pub struct Population {
     pub clients: u32,
     /// The addresses that they come from.
     pub address: AddressPlan,
+    /// The users of a log, whom the population's are like; their networks, visits and absences then come from there, and the
+    /// plans' do not count.
+    pub users: Option<UserFile>,
     /// How their requests come about.
     pub traffic: Traffic,
     /// How active a user is beside others, above 0: absences are divided by it, and open arrivals are drawn in proportion
@@ -102,6 +129,15 @@ pub struct Population {
     pub pages: SitePages,
 }
 
+/// Users of a log.
+#[derive(Clone, Debug)]
+pub struct UserFile {
+    /// The file; as written when absolute, else relative to the scenario's folder.
+    pub file: PathBuf,
+    /// What is in it.
+    pub table: Arc<UserTable>,
+}
+
 /// How a client's connections are used. A client has one, unless its pages have objects ([`PagePlan`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionRules {
@@ -111,6 +147,8 @@ pub struct ConnectionRules {
     pub keepalive_requests: u32,
     /// Who closes an idle connection.
     pub closed_by: ClosedBy,
+    /// The port that clients call. Only LVS makes a difference of it.
+    pub port: u16,
 }
 
 /// Who closes an idle connection first.
@@ -129,7 +167,21 @@ pub struct LogSource {
     pub name: String,
     /// The files, in order; as written when absolute, else relative to the scenario's folder.
     pub files: Vec<PathBuf>,
-    /// Longest idle time within one visit of a client.
+    /// The format of its lines; `None`: judged by the first lines of each file.
+    pub format: Option<LogFormat>,
+    /// What tells its users apart.
+    pub sessions_by: SessionsBy,
+    /// Whether the client is whom `X-Forwarded-For` names.
+    pub forwarded: bool,
+    /// The file of the key by which addresses are replaced by pseudonyms.
+    pub pseudonymise: Option<PathBuf>,
+    /// The first second that is replayed, since the Unix epoch in UTC.
+    pub from: Option<u32>,
+    /// The second before which replaying ends.
+    pub until: Option<u32>,
+    /// How many seconds of the log pass in one, above 0.
+    pub speed: f64,
+    /// Longest idle time within one visit of a user, in the log's time.
     pub visit_gap: SimDuration,
     /// How far out of order a line may come before the log is sorted externally.
     pub reorder_window: SimDuration,
@@ -207,22 +259,92 @@ pub enum FaultKind {
         /// Whether its machine loses power, and with it what was not flushed to the disk; else only its process dies.
         power_loss: bool,
     },
+    /// The server's processes stand still: its kernel accepts connections until its backlog is full, and nobody answers.
+    Hang {
+        /// Which server.
+        server: ServerId,
+        /// How long it hangs.
+        lasts: SimDuration,
+    },
+    /// An operator keeps new clients from a server (`set server … state drain`, `ipvsadm -e -w 0`). nginx cannot do that, and is
+    /// reloaded with `down`.
+    Drain {
+        /// Which server.
+        server: ServerId,
+        /// How long.
+        lasts: SimDuration,
+    },
+    /// An operator takes a server out (`set server … state maint`, `ipvsadm -d`, a reload of nginx with `down`).
+    Down {
+        /// Which server.
+        server: ServerId,
+        /// How long.
+        lasts: SimDuration,
+    },
+    /// An operator changes a server's weight (`set server … weight`, `ipvsadm -e -w`, a reload of nginx).
+    Weight {
+        /// Which server.
+        server: ServerId,
+        /// The weight; 0 keeps new clients away.
+        to: u32,
+        /// How long, until the weight is as before.
+        lasts: SimDuration,
+    },
+    /// nginx is reloaded with the configuration that it has: all it knows of its servers is forgotten. The other programs change at
+    /// run time and have no use for it.
+    Reload,
 }
 
 impl FaultKind {
-    /// How long it lasts.
-    pub fn lasts(&self) -> SimDuration {
+    /// The server that it is about.
+    pub fn server(&self) -> Option<ServerId> {
         match *self {
-            Self::Crash { lasts, .. } | Self::StoreCrash { lasts, .. } => lasts,
+            Self::Crash { server, .. }
+            | Self::Hang { server, .. }
+            | Self::Drain { server, .. }
+            | Self::Down { server, .. }
+            | Self::Weight { server, .. } => Some(server),
+            Self::Reload | Self::StoreCrash { .. } => None,
         }
     }
 
-    /// Whether another fault strikes the same server or node.
-    pub fn is_of_same_part(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Crash { server, .. }, Self::Crash { server: other, .. }) => server == other,
-            (Self::StoreCrash { node, .. }, Self::StoreCrash { node: other, .. }) => node == other,
-            (Self::Crash { .. } | Self::StoreCrash { .. }, _) => false,
+    /// How long it lasts.
+    pub fn lasts(&self) -> SimDuration {
+        match *self {
+            Self::Crash { lasts, .. }
+            | Self::Hang { lasts, .. }
+            | Self::Drain { lasts, .. }
+            | Self::Down { lasts, .. }
+            | Self::Weight { lasts, .. }
+            | Self::StoreCrash { lasts, .. } => lasts,
+            Self::Reload => SimDuration::ZERO,
+        }
+    }
+
+    /// Its name in scenarios.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Crash { .. } => "crash",
+            Self::Hang { .. } => "hang",
+            Self::Drain { .. } => "drain",
+            Self::Down { .. } => "down",
+            Self::Weight { .. } => "weight",
+            Self::Reload => "reload",
+            Self::StoreCrash { .. } => "store_crash",
+        }
+    }
+
+    /// Whether somebody does it on purpose.
+    pub fn is_planned(&self) -> bool {
+        !matches!(self, Self::Crash { .. } | Self::Hang { .. } | Self::StoreCrash { .. })
+    }
+
+    /// Whether it keeps new clients from its server.
+    pub fn keeps_clients_away(&self) -> bool {
+        match self {
+            Self::Weight { to, .. } => *to == 0,
+            Self::Crash { .. } | Self::Hang { .. } | Self::Drain { .. } | Self::Down { .. } => true,
+            Self::Reload | Self::StoreCrash { .. } => false,
         }
     }
 }

@@ -27,6 +27,12 @@ impl Overrides {
         Self { assignments }
     }
 
+    /// These and then `others`, which win.
+    pub fn then(mut self, others: Self) -> Self {
+        self.assignments.extend(others.assignments);
+        self
+    }
+
     /// Adds an override, which wins over those before it.
     pub fn push(&mut self, assignment: &str) {
         self.assignments.push(assignment.replace(['\n', '\r'], " "));

@@ -34,7 +34,7 @@ const DURATION_HELP: &str =
 ///
 /// # Errors
 /// What is wrong with it, to be read after "`x` is no duration: ".
-pub(super) fn parse_duration(text: &str) -> Result<SimDuration, String> {
+pub fn parse_duration(text: &str) -> Result<SimDuration, String> {
     let mut rest = text;
     let mut total: u128 = 0;
     let mut previous_unit = u64::MAX;

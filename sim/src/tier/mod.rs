@@ -24,7 +24,7 @@ pub use key::{Key, KeyError};
 pub use lvs::{KernelClock, Lvs, LvsConfig};
 pub use nginx::{Nginx, NginxConfig};
 pub use proxy::{Proxy, ProxyConfig};
-pub use shown::{Page, RequestFields, Shown, Value};
+pub use shown::{Page, RequestFields, Shown, Value, push_client_number};
 
 /// What the opening of a flow (a connection for LVS, a request for nginx and HAProxy) shows to an instance.
 #[derive(Clone, Copy, Debug)]

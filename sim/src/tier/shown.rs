@@ -95,8 +95,7 @@ impl Shown<'_> {
 
     /// Appends the client's number.
     pub(super) fn push_client(&self, out: &mut Vec<u8>) {
-        let digit = |i: usize| b"0123456789abcdef"[(self.client >> (60 - 4 * i)) as usize & 15];
-        out.extend_from_slice(&std::array::from_fn::<u8, 16, _>(digit));
+        push_client_number(self.client, out);
     }
 
     /// Appends the client's address as text.
@@ -131,6 +130,12 @@ impl Shown<'_> {
         out.extend_from_slice(prefix);
         push_number(out, which as u32 + 1);
     }
+}
+
+/// Appends a client's number, in 16 hexadecimal digits, as the site's cookie holds it.
+pub fn push_client_number(client: u64, out: &mut Vec<u8>) {
+    let digit = |i: usize| b"0123456789abcdef"[(client >> (60 - 4 * i)) as usize & 15];
+    out.extend_from_slice(&std::array::from_fn::<u8, 16, _>(digit));
 }
 
 /// Path and query of a URI.

@@ -455,8 +455,8 @@ fn the_books_of_every_random_site_balance() {
             let mut loaded = parse("random.toml", &text, &Overrides::NONE)
                 .unwrap_or_else(|mistakes| panic!("case {case}: {mistakes}\n{text}"));
             loaded.scenario.faults = faults(&mut dice, loaded.scenario.servers.len());
-            let logs =
-                prepare_logs(&loaded.scenario, &loaded.folder).unwrap_or_else(|error| panic!("{error}"));
+            let logs = prepare_logs(&loaded.scenario, &loaded.folder, &|_| ())
+                .unwrap_or_else(|error| panic!("{error}"));
             let mut seen = [0; 9];
             for strategy in 0..2 {
                 let setup = RunSetup {

@@ -1,12 +1,15 @@
 //! Tests of the library as its users see it.
 
 mod accounting;
+mod addresses;
 mod catalogue;
 mod common_random_numbers;
 mod conformance;
 mod exercise;
+mod fitted;
 mod instances;
 mod modern;
+mod operations;
 mod queues;
 mod replay;
 mod scenario;
@@ -14,3 +17,4 @@ mod stores;
 mod support;
 mod theory;
 mod tidy;
+mod traffic;

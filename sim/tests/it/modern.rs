@@ -70,7 +70,7 @@ fn mean_and_error(sample: &[f64]) -> (f64, f64) {
 /// Asserts that the mean of a sample is within five standard errors of a table's value, and that this is no wider than
 /// `widest`.
 #[track_caller]
-fn assert_agrees(what: &str, sample: &[f64], value: f64, error: f64, widest: f64) {
+pub fn assert_agrees(what: &str, sample: &[f64], value: f64, error: f64, widest: f64) {
     let (mean, own) = mean_and_error(sample);
     let width = 5.0 * own.hypot(error);
     assert!(width <= widest, "{what}: the comparison is only good to {width}");
@@ -167,7 +167,7 @@ fn shares_of_the_ring_are_spread_as_random_points_are() {
 }
 
 /// The traffic shares of a table's population.
-fn traffic(population: &str, sources: u32) -> Vec<f64> {
+pub fn traffic(population: &str, sources: u32) -> Vec<f64> {
     let exponent = match population {
         "equal" => 0.0,
         name => name.strip_prefix("zipf_").expect("a Zipf law").parse().expect("its exponent"),

@@ -19,7 +19,8 @@ const LINES: u64 = 206_860;
 static BLOG: LazyLock<(Loaded, Vec<PreparedLog>)> = LazyLock::new(|| {
     let loaded = load(repository("scenarios/logs/blog2016.toml"), &Overrides::NONE)
         .unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let logs = prepare_logs(&loaded.scenario, &loaded.folder).unwrap_or_else(|error| panic!("{error}"));
+    let logs =
+        prepare_logs(&loaded.scenario, &loaded.folder, &|_| ()).unwrap_or_else(|error| panic!("{error}"));
     (loaded, logs)
 });
 

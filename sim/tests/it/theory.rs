@@ -332,7 +332,7 @@ fn the_noise_floor_is_the_expected_maximum_of_balls_in_bins() {
 }
 
 /// The nginx of a scenario with `servers` equal servers, the first of them marked `down` if so wanted.
-fn ip_hash(servers: usize, first_down: bool) -> NginxConfig {
+pub fn ip_hash(servers: usize, first_down: bool) -> NginxConfig {
     let lines: Vec<String> =
         (0..servers).map(|n| format!(r#"{{ name = "s{n}", address = "10.0.0.{}:80" }}"#, n + 1)).collect();
     let options = if first_down { "servers = { s0 = { down = true } }" } else { "" };

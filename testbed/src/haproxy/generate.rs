@@ -28,7 +28,7 @@ enum Theme {
 /// Longest that a case with failures pauses in all, in milliseconds; without checks, time matters little.
 const PAUSES_MS: u64 = 300;
 /// `timeout server` in cases with servers that hang, in milliseconds.
-const SHORT_SERVER_TIMEOUT_MS: u32 = 40;
+const SHORT_SERVER_TIMEOUT_MS: u32 = 200;
 /// Conditions of `retry-on`.
 const RETRY_ON: [&str; 6] = [
     "none",
@@ -300,6 +300,7 @@ fn asks(dice: &mut Dice, setup: &Setup, theme: Theme, cookies: bool, stick: Stic
     let count = match theme {
         Theme::Plain | Theme::Cookie if setup.tcp => 60,
         Theme::Plain | Theme::Cookie | Theme::Overlap => 250,
+        Theme::Failures if setup.server_timeout_ms > 0 => 40,
         Theme::Stick | Theme::Failures => 120,
         Theme::Queues => 100,
     };

@@ -26,7 +26,12 @@ pub struct LvsTwos {
 
 impl Default for LvsTwos {
     fn default() -> Self {
-        Self { draws: Stream::new(0, 0, StreamId::Balancer), director: 0, decisions: 0, sums: Sums::default() }
+        Self {
+            draws: Stream::new(0, 0, StreamId::Balancer),
+            director: 0,
+            decisions: 0,
+            sums: Sums::default(),
+        }
     }
 }
 

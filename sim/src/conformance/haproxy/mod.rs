@@ -235,7 +235,10 @@ impl<'a> Replay<'a> {
         in_flight.tried.push(server);
         let (outcome, lasts) = self.modes[server.index()].outcome(&self.configuration.haproxy);
         in_flight.outcome = outcome;
-        if in_flight.recorded.closes && matches!(outcome, Outcome::Status(_)) {
+        // A request is held by the server whose answer it gets, not by one whose answer makes HAProxy try again.
+        let retry_on = &self.configuration.haproxy.retry_on;
+        if in_flight.recorded.closes && matches!(outcome, Outcome::Status(status) if !retry_on.lists(status))
+        {
             return;
         }
         if self.overlap && !lasts.is_zero() {

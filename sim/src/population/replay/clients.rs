@@ -1,5 +1,5 @@
 //! The clients of a log: one for each distinct pair of address and user agent, numbered in the order in which the
-//! log names them first.
+//! log names them first; and its users, which are the clients unless something else tells users apart ([`SessionsBy`]).
 //!
 //! The table of clients is the one part of a prepared log that grows with what the log holds and not with a budget:
 //! about 100 bytes a client and as much an address, and each distinct agent once.
@@ -7,11 +7,14 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hash};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::bots::{BotReason, is_robots_txt, judge_agent, names_robot};
+use super::format::SessionsBy;
 use super::parse::{LogAddress, LogLine};
+use super::pseudonym::Pseudonyms;
 
-/// A distinct pair of address and user agent.
+/// A distinct pair of address and user agent, and of one user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogClient {
     /// The address. A host name, for which a log has no address, stands as one of 240.0.0.0/4, which nobody has:
@@ -19,6 +22,8 @@ pub struct LogClient {
     pub address: IpAddr,
     /// Index into [`super::PreparedLog::agents`].
     pub agent: u32,
+    /// The number of its user, whose requests make visits, below [`super::PreparedLog::users`].
+    pub user: u32,
     /// Why the client is taken for a program, if it is.
     pub bot: Option<BotReason>,
 }
@@ -49,8 +54,17 @@ pub(super) struct ClientRegistry {
     agents: Numbering<Box<[u8]>>,
     addresses: Numbering<IpAddr>,
     names: Numbering<Box<[u8]>>,
-    /// Pairs of address and agent number.
-    clients: Numbering<(u32, u32)>,
+    /// What tells users apart.
+    by: SessionsBy,
+    pseudonyms: Option<Arc<Pseudonyms>>,
+    /// By address number: its pseudonym, if there are any.
+    replaced: Vec<IpAddr>,
+    /// Names or cookies of users.
+    own_names: Numbering<Box<[u8]>>,
+    /// By [`NAMED`] and the number of the own name, or by address and agent.
+    users: Numbering<(u32, u32)>,
+    /// Numbers of address, agent and user.
+    clients: Numbering<(u32, u32, u32)>,
     /// By client.
     rows: Vec<ClientRow>,
     /// By agent.
@@ -64,8 +78,12 @@ struct ClientRow {
     address: u32,
     agent: u32,
     requests: u64,
+    user: u32,
     robots_txt: bool,
 }
+
+/// Stands in the place of an address for users who have a name of their own.
+const NAMED: u32 = u32::MAX;
 
 /// The finished tables.
 #[derive(Debug)]
@@ -74,6 +92,10 @@ pub(super) struct ClientTables {
     pub clients: Vec<LogClient>,
     /// By client: requests in the log.
     pub requests: Vec<u64>,
+    /// Number of users.
+    pub users: usize,
+    /// Users with a name or cookie of their own.
+    pub named_users: usize,
     /// By client: the number of its address.
     pub address_numbers: Vec<u32>,
     /// By address number.
@@ -87,6 +109,22 @@ pub(super) struct ClientTables {
 }
 
 impl ClientRegistry {
+    /// Nobody seen yet; users are told apart by `by`, and addresses are replaced by `pseudonyms`.
+    pub fn new(by: SessionsBy, pseudonyms: Option<Arc<Pseudonyms>>) -> Self {
+        Self { by, pseudonyms, ..Self::default() }
+    }
+
+    /// The number of the line's user; 0 if each client is one.
+    fn user(&mut self, line: &LogLine<'_>, address: u32, agent: u32) -> Result<u32, TooManyClients> {
+        let key = match (&self.by, line.user) {
+            (SessionsBy::AddressAgent, _) => return Ok(0),
+            (SessionsBy::Address, _) => (address, 0),
+            (_, Some(name)) => (NAMED, self.own_names.number(name, |name| name.into())?),
+            (_, None) => (address, agent),
+        };
+        self.users.number(&key, |&key| key)
+    }
+
     /// Numbers the client of `line`.
     ///
     /// # Errors
@@ -101,10 +139,20 @@ impl ClientRegistry {
             LogAddress::Ip(address) => address,
             LogAddress::Name(name) => stand_in(self.names.number(name, |name| name.into())?),
         };
-        let address = self.addresses.number(&address, |&address| address)?;
-        let client = self.clients.number(&(address, agent), |&pair| pair)?;
+        let number = self.addresses.number(&address, |&address| address)?;
+        if let Some(pseudonyms) = &self.pseudonyms
+            && number as usize == self.replaced.len()
+        {
+            // A name's stand-in tells nothing that must be hidden.
+            let named = matches!(line.address, LogAddress::Name(_));
+            self.replaced.push(if named { address } else { pseudonyms.address(address) });
+        }
+        let address = number;
+        let user = self.user(line, address, agent)?;
+        let client = self.clients.number(&(address, agent, user), |&key| key)?;
         if client as usize == self.rows.len() {
-            self.rows.push(ClientRow { address, agent, requests: 0, robots_txt: false });
+            let user = if self.by == SessionsBy::AddressAgent { client } else { user };
+            self.rows.push(ClientRow { address, agent, requests: 0, user, robots_txt: false });
         }
         let row = &mut self.rows[client as usize];
         row.requests += 1;
@@ -117,13 +165,17 @@ impl ClientRegistry {
     }
 
     pub fn finish(self) -> ClientTables {
-        let addresses = self.addresses.into_values();
+        let addresses = match self.pseudonyms {
+            Some(_) => self.replaced,
+            None => self.addresses.into_values(),
+        };
         let clients = self
             .rows
             .iter()
             .map(|row| LogClient {
                 address: addresses[row.address as usize],
                 agent: row.agent,
+                user: row.user,
                 bot: self.agent_reasons[row.agent as usize]
                     .or(row.robots_txt.then_some(BotReason::RobotsTxt)),
             })
@@ -131,10 +183,12 @@ impl ClientRegistry {
         ClientTables {
             clients,
             requests: self.rows.iter().map(|row| row.requests).collect(),
+            users: self.rows.iter().map(|row| row.user as usize + 1).max().unwrap_or(0),
+            named_users: self.own_names.len(),
             address_numbers: self.rows.iter().map(|row| row.address).collect(),
             addresses,
             agents: self.agents.into_values(),
-            names: self.names.numbers.len(),
+            names: self.names.len(),
             robot_lines: self.robot_lines,
         }
     }
@@ -177,6 +231,10 @@ impl<T: Eq + Hash> Numbering<T> {
         Ok(next)
     }
 
+    fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
     fn into_values(self) -> Vec<T> {
         let mut numbered: Vec<_> = self.numbers.into_iter().collect();
         numbered.sort_unstable_by_key(|&(_, number)| number);
@@ -186,18 +244,27 @@ impl<T: Eq + Hash> Numbering<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parse::tests::combined;
     use super::*;
 
     fn registry(lines: &[(&str, &str, &str)]) -> (Vec<u32>, ClientTables) {
-        let mut registry = ClientRegistry::default();
+        registry_by(SessionsBy::AddressAgent, lines)
+    }
+
+    /// `lines` are address, path and agent; a user's name is the path's first segment.
+    fn registry_by(by: SessionsBy, lines: &[(&str, &str, &str)]) -> (Vec<u32>, ClientTables) {
+        let mut registry = ClientRegistry::new(by, None);
         let numbers = lines
             .iter()
             .map(|(address, path, agent)| {
                 let text = format!(
                     "{address} - - [20/Feb/2016:00:00:45 -0500] \"GET {path} HTTP/1.1\" 200 1 \"-\" \"{agent}\""
                 );
-                let line = LogLine::parse(text.as_bytes()).expect("a valid line");
-                registry.see(&line).expect("few clients").client
+                combined(text.as_bytes(), |line| {
+                    let mut line = line.expect("a valid line");
+                    line.user = path.split('/').nth(1).filter(|name| !name.is_empty()).map(str::as_bytes);
+                    registry.see(&line).expect("few clients").client
+                })
             })
             .collect();
         (numbers, registry.finish())
@@ -217,6 +284,26 @@ mod tests {
         assert_eq!(tables.address_numbers, [0, 1, 0, 1]);
         assert_eq!(tables.agents, [b"B", b"A", b"-"].map(|agent| Box::from(&agent[..])));
         assert_eq!(tables.clients[2].address, IpAddr::from([192, 0, 2, 2]));
+    }
+
+    #[test]
+    fn users_are_told_apart_as_asked() {
+        let lines = [
+            ("192.0.2.1", "/ann", "A"),
+            ("192.0.2.1", "/bob", "A"),
+            ("192.0.2.2", "/ann", "A"),
+            ("192.0.2.2", "/", "A"),
+            ("192.0.2.2", "/", "B"),
+        ];
+        let users = |by| {
+            let (clients, tables) = registry_by(by, &lines);
+            let of: Vec<_> = clients.iter().map(|&client| tables.clients[client as usize].user).collect();
+            assert_eq!(tables.users as u32, of.iter().max().expect("users") + 1);
+            of
+        };
+        assert_eq!(users(SessionsBy::AddressAgent), [0, 0, 1, 1, 2]);
+        assert_eq!(users(SessionsBy::Address), [0, 0, 1, 1, 1]);
+        assert_eq!(users(SessionsBy::User), [0, 1, 0, 2, 3]);
     }
 
     #[test]

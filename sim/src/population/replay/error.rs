@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::format::{FormatError, NothingFits};
+use super::pseudonym::KeyError;
 use super::statistics::MalformedLine;
 
 /// Why a log could not be prepared, or not be read back. None of these leaves anything to replay.
@@ -21,7 +23,7 @@ pub enum LogError {
     /// Reading failed on the way; a damaged or truncated gzip member is such a failure.
     #[error(
         "{file}:{line}: cannot read the log: {source}\n  \
-         logs may be plain or gzip, whatever their names; nothing of a log that breaks off is replayed"
+         logs may be plain, gzip or zstd, whatever their names; nothing of a log that breaks off is replayed"
     )]
     Read {
         /// The file's name, as given.
@@ -33,8 +35,9 @@ pub enum LogError {
     },
     /// There were lines, or none at all, but none that could be replayed.
     #[error(
-        "{files}: no valid line among {lines}{}\n  \
-         lines must be in the `combined` or `common` format of Apache and nginx",
+        "{files}: no valid line among {lines}{}{}\n  \
+         if the format was guessed wrong, say it: `--log-format`, or `format` in the scenario",
+        if *outside > 0 { format!("; {outside} outside the time asked for") } else { String::new() },
         first.as_ref().map(|line| format!("; the first malformed one is {line}")).unwrap_or_default()
     )]
     NothingValid {
@@ -42,9 +45,33 @@ pub enum LogError {
         files: String,
         /// Lines read, empty ones included.
         lines: u64,
+        /// Valid lines before or after the time that was asked for.
+        outside: u64,
         /// The first malformed line, if samples were asked for and there was one.
         first: Option<Box<MalformedLine>>,
     },
+    /// No known format fits the first lines of a file.
+    #[error(
+        "{file}: no known format fits the first lines; {nothing}\n  \
+         say the format: `--log-format`, or `format` in the scenario, as nginx's or Apache's configuration spells it"
+    )]
+    UnknownFormat {
+        /// The file's name, as given.
+        file: String,
+        /// The format that came nearest.
+        nothing: NothingFits,
+    },
+    /// The format lacks what is asked of it.
+    #[error("{file}: {source}")]
+    Format {
+        /// The file's name, as given.
+        file: String,
+        /// What it lacks.
+        source: FormatError,
+    },
+    /// There is no key for pseudonyms.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The log has more distinct clients than a record can name.
     #[error(
         "{file}:{line}: more than 4294967295 distinct clients (address and user agent)\n  \

@@ -1,4 +1,4 @@
-//! Lines of a file that may be compressed, in bounded memory.
+//! Lines of a file that may be compressed by gzip or zstd, in bounded memory.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
@@ -14,8 +14,16 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// The first bytes of a gzip member (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
 
+/// The first bytes of a zstd frame (RFC 8878, section 3.1.1).
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+
+/// The beginning of the text from which its format is judged.
+const HEAD_BYTES: u64 = 64 * 1024;
+
 /// The lines of one file.
 pub(super) struct Lines<'a> {
+    /// The first bytes of the text, once more.
+    head: Vec<u8>,
     input: Box<dyn BufRead + 'a>,
     line: Vec<u8>,
     /// Lines begun so far; the number, from 1, of the one that was returned last.
@@ -32,22 +40,35 @@ pub(super) enum Line<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// Reads `input`, decompressing it if it begins like gzip, whatever its name. Rotated logs are often joined by
-    /// plain concatenation, so there may be several gzip members.
+    /// Reads `input`, decompressing it if it begins like gzip or zstd, whatever its name. Rotated logs are often joined by
+    /// plain concatenation, so there may be several gzip members or zstd frames.
     ///
     /// # Errors
     /// If the first bytes cannot be read.
     pub fn new(mut input: impl Read + 'a) -> io::Result<Self> {
-        let mut head = Vec::with_capacity(GZIP_MAGIC.len());
-        input.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut head)?;
-        let compressed = head == GZIP_MAGIC;
-        let whole = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(input));
-        let input: Box<dyn BufRead + 'a> = if compressed {
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(whole)))
+        let mut magic = Vec::with_capacity(ZSTD_MAGIC.len());
+        input.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut magic)?;
+        let (gzip, zstd) = (magic.starts_with(&GZIP_MAGIC), magic == ZSTD_MAGIC);
+        let whole = Cursor::new(magic).chain(input);
+        let buffered = |input| BufReader::with_capacity(BUFFER_BYTES, input);
+        let mut text: Box<dyn Read + 'a> = if gzip {
+            Box::new(MultiGzDecoder::new(buffered(Box::new(whole) as Box<dyn Read>)))
+        } else if zstd {
+            Box::new(zstd::Decoder::new(whole)?)
         } else {
             Box::new(whole)
         };
-        Ok(Self { input, line: Vec::new(), number: 0 })
+        let mut head = Vec::new();
+        let read = text.by_ref().take(HEAD_BYTES).read_to_end(&mut head);
+        // What is broken further on is told by the line that cannot be read.
+        let failed = read.err().map(|error| io::Error::new(error.kind(), error));
+        let input = buffered(Box::new(Cursor::new(head.clone()).chain(Failed(failed)).chain(text)));
+        Ok(Self { head, input: Box::new(input), line: Vec::new(), number: 0 })
+    }
+
+    /// The first bytes of the text, decompressed, from which its format may be judged; they are not consumed.
+    pub fn head(&self) -> &[u8] {
+        &self.head
     }
 
     /// The next line, or `None` at the end.
@@ -67,6 +88,15 @@ impl<'a> Lines<'a> {
             return Ok(Some(Line::TooLong(&self.line)));
         }
         Ok(Some(Line::Whole(&self.line)))
+    }
+}
+
+/// Nothing to read, or an error once.
+struct Failed(Option<io::Error>);
+
+impl Read for Failed {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
     }
 }
 
@@ -103,6 +133,9 @@ mod tests {
         let expected = ["one\r\n", "\n", "two\n", "last"];
         assert_eq!(lines(&text[..]).expect("plain"), expected);
         assert_eq!(lines(&gzip(text)[..]).expect("gzip"), expected);
+        let zstd = zstd::encode_all(&text[..], 1).expect("writing to memory");
+        assert_eq!(lines(&[&zstd[..], &zstd].concat()[..]).expect("zstd")[3..5], ["lastone\r\n", "\n"]);
+        assert!(lines(&zstd[..zstd.len() - 3]).is_err(), "a truncated frame");
         assert_eq!(lines(&b""[..]).expect("empty"), [""; 0]);
         assert_eq!(lines(&b"\x1f"[..]).expect("one byte"), ["\u{1f}"]);
     }

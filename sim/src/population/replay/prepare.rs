@@ -7,20 +7,34 @@ use std::sync::Arc;
 
 use super::clients::ClientRegistry;
 use super::error::LogError;
+use super::format::{Detected, FormatError, LineParser, LogFormat, SessionsBy, detect};
 use super::lines::{LINE_BYTES_MAX, Line, Lines};
 use super::parse::{LineError, LineFault, LogLine};
 use super::prepared::PreparedLog;
+use super::pseudonym::Pseudonyms;
 use super::record::LogRecord;
 use super::sort::{SortLimits, Sorted, TimeSorter};
 use super::statistics::{ClientStatistics, LineCounts, LogStatistics, MalformedLine};
-use super::visits::count_visits;
+use super::visits::{Passed, pass};
 
 /// Characters of a malformed line that are kept.
 const SAMPLE_CHARACTERS: usize = 120;
 
 /// How logs are read.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct LogOptions {
+    /// The format of the lines; `None`, the default, has it judged by the first lines of each file.
+    pub format: Option<LogFormat>,
+    /// What tells users apart; by default the address with the agent.
+    pub sessions_by: SessionsBy,
+    /// Whether the client is whom `X-Forwarded-For` names, as behind a content network; default false.
+    pub forwarded: bool,
+    /// What addresses are replaced by; `None`, the default, leaves them.
+    pub pseudonyms: Option<Arc<Pseudonyms>>,
+    /// The first second that is replayed, since the Unix epoch in UTC; default 0. Lines before it are counted.
+    pub from: u32,
+    /// The second before which replaying ends; `None`, the default, is the log's end. Later lines are counted.
+    pub until: Option<u32>,
     /// How late a line may be for the log to be sorted on the way, in seconds; default 60. It changes speed, never
     /// results.
     pub reorder_window_seconds: u32,
@@ -41,6 +55,12 @@ pub struct LogOptions {
 impl Default for LogOptions {
     fn default() -> Self {
         Self {
+            format: None,
+            sessions_by: SessionsBy::default(),
+            forwarded: false,
+            pseudonyms: None,
+            from: 0,
+            until: None,
             reorder_window_seconds: 60,
             reorder_lines: 65_536,
             memory_bytes: 64 << 20,
@@ -61,8 +81,39 @@ pub struct LogPreparation {
     sorter: TimeSorter,
     /// Second of the valid line before.
     previous: u32,
-    first: u32,
-    last: u32,
+    first: Option<Place>,
+    last: Option<Place>,
+    detected: Vec<Detected>,
+}
+
+/// Tells how much was read of an input.
+struct Counted<'a> {
+    input: File,
+    read: u64,
+    told: u64,
+    progress: &'a dyn Fn(u64),
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        const TELL_EVERY_BYTES: u64 = 4 << 20;
+        let length = self.input.read(buffer)?;
+        self.read += length as u64;
+        if self.read - self.told >= TELL_EVERY_BYTES {
+            self.told = self.read;
+            (self.progress)(self.read);
+        }
+        Ok(length)
+    }
+}
+
+/// A second and the line that names it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    second: u32,
+    /// Index into the sources.
+    source: usize,
+    line: u64,
 }
 
 impl LogPreparation {
@@ -74,36 +125,42 @@ impl LogPreparation {
             memory_bytes: options.memory_bytes,
             directory: options.temporary_directory.clone().unwrap_or_else(std::env::temp_dir),
         });
+        let registry = ClientRegistry::new(options.sessions_by.clone(), options.pseudonyms.clone());
         Self {
             options,
             sources: Vec::new(),
             counts: LineCounts::default(),
-            registry: ClientRegistry::default(),
+            registry,
             sorter,
             previous: 0,
-            first: u32::MAX,
-            last: 0,
+            first: None,
+            last: None,
+            detected: Vec::new(),
         }
     }
 
-    /// Reads the lines of `file`.
+    /// Reads the lines of `file`; `-` is standard input. `progress` is called now and then with the bytes read so far.
     ///
     /// # Errors
     /// As [`LogPreparation::read`].
-    pub fn read_file(&mut self, file: &Path) -> Result<(), LogError> {
+    pub fn read_file(&mut self, file: &Path, progress: &dyn Fn(u64)) -> Result<(), LogError> {
+        if file == Path::new("-") {
+            return self.read("standard input", std::io::stdin().lock());
+        }
         let name = file.display().to_string();
         let input = File::open(file).map_err(|source| LogError::Open { file: name.clone(), source })?;
-        self.read(&name, input)
+        self.read(&name, Counted { input, read: 0, told: 0, progress })
     }
 
-    /// Reads the lines of `input`, plain or gzip, which is called `name` in messages.
+    /// Reads the lines of `input`, plain, gzip or zstd, which is called `name` in messages.
     ///
     /// # Errors
-    /// If reading fails, if there are too many clients, or if the temporary file fails.
+    /// If reading fails, if no format fits or the format lacks what users are told apart by, if there are too many clients, or if the temporary file fails.
     pub fn read(&mut self, name: &str, input: impl Read) -> Result<(), LogError> {
         self.sources.push(name.to_owned());
         let failed = |line, source| LogError::Read { file: name.to_owned(), line, source };
         let mut lines = Lines::new(input).map_err(|source| failed(1, source))?;
+        let mut parser = self.parser(name, lines.head())?;
         loop {
             let number = lines.number + 1;
             let line = match lines.next_line() {
@@ -117,11 +174,8 @@ impl LogPreparation {
                     self.counts.empty += 1;
                     continue;
                 }
-                Line::Whole(text) => LogLine::parse(text).map_err(|error| (error, text)),
-                Line::TooLong(text) => {
-                    let column = LINE_BYTES_MAX as u32 + 1;
-                    Err((LineError { column, fault: LineFault::TooLong }, text))
-                }
+                Line::Whole(text) => parser.parse(text).map_err(|error| (error, text)),
+                Line::TooLong(text) => Err((LineFault::TooLong.at(LINE_BYTES_MAX), text)),
             };
             match parsed {
                 Ok(line) => self.take(&line, name, number)?,
@@ -130,7 +184,27 @@ impl LogPreparation {
         }
     }
 
+    /// A parser of the lines that begin with `head`.
+    fn parser(&mut self, file: &str, head: &[u8]) -> Result<LineParser, LogError> {
+        let LogOptions { sessions_by, forwarded, .. } = &self.options;
+        let format_error = |source: FormatError| LogError::Format { file: file.to_owned(), source };
+        if let Some(format) = &self.options.format {
+            return format.parser(sessions_by, *forwarded).map_err(format_error);
+        }
+        match detect(head, sessions_by, *forwarded).map_err(format_error)? {
+            Ok((detected, parser)) => {
+                self.detected.push(detected);
+                Ok(parser)
+            }
+            Err(nothing) => Err(LogError::UnknownFormat { file: file.to_owned(), nothing }),
+        }
+    }
+
     fn take(&mut self, line: &LogLine<'_>, file: &str, number: u64) -> Result<(), LogError> {
+        if line.time < self.options.from || self.options.until.is_some_and(|until| line.time >= until) {
+            self.counts.outside += 1;
+            return Ok(());
+        }
         let seen = self
             .registry
             .see(line)
@@ -141,8 +215,13 @@ impl LogPreparation {
             self.counts.backward_step_seconds_max = self.counts.backward_step_seconds_max.max(step);
         }
         self.previous = line.time;
-        self.first = self.first.min(line.time);
-        self.last = self.last.max(line.time);
+        let place = Place { second: line.time, source: self.sources.len() - 1, line: number };
+        if self.first.is_none_or(|first| place.second < first.second) {
+            self.first = Some(place);
+        }
+        if self.last.is_none_or(|last| place.second > last.second) {
+            self.last = Some(place);
+        }
         self.counts.valid += 1;
         self.counts.agents_cut += u64::from(line.agent_cut);
         self.sorter.push(LogRecord::new(line, seen.client, seen.bot_path))
@@ -150,6 +229,7 @@ impl LogPreparation {
 
     fn reject(&mut self, error: LineError, text: &[u8], file: &str, number: u64) {
         self.counts.malformed += 1;
+        *self.counts.malformed_by_reason.entry(error.fault).or_default() += 1;
         if self.counts.malformed_samples.len() < self.options.malformed_samples {
             // A character has at most four bytes, and so has what becomes of a byte that is none.
             let text = text.trim_ascii_end();
@@ -168,23 +248,34 @@ impl LogPreparation {
     /// # Errors
     /// If no line was valid, or if the temporary file fails.
     pub fn finish(self) -> Result<PreparedLog, LogError> {
-        if self.counts.valid == 0 {
+        let (Some(first), Some(last)) = (self.first, self.last) else {
             return Err(LogError::NothingValid {
                 files: if self.sources.is_empty() { "no file".into() } else { self.sources.join(", ") },
                 lines: self.counts.lines,
+                outside: self.counts.outside,
                 first: self.counts.malformed_samples.into_iter().next().map(Box::new),
             });
-        }
+        };
         let Sorted { spool, late, runs } = self.sorter.finish()?;
         let spool = Arc::new(spool);
         let tables = self.registry.finish();
-        let (visits, visits_by_address) =
-            count_visits(&tables, &spool, self.first, self.options.visit_gap_seconds)?;
+        let Passed { visits, visits_by_address, gap } =
+            pass(&tables, &spool, first.second, self.options.visit_gap_seconds)?;
         let by_client = ClientStatistics::of(&tables);
         let statistics = LogStatistics {
             counts: self.counts,
-            first_second: self.first,
-            last_second: self.last,
+            formats: self
+                .options
+                .format
+                .map_or_else(|| judged(&self.sources, &self.detected), |format| format.name().to_owned()),
+            sessions_by: self.options.sessions_by.to_string(),
+            named_users: tables.named_users as u64,
+            users: tables.users as u64,
+            first_second: first.second,
+            last_second: last.second,
+            first_line: format!("{}:{}", self.sources[first.source], first.line),
+            last_line: format!("{}:{}", self.sources[last.source], last.line),
+            longest_gap: gap,
             external_sort: late,
             sort_runs: runs,
             addresses: tables.addresses.len() as u64,
@@ -201,7 +292,29 @@ impl LogPreparation {
             bot_lines: by_client.bot_lines,
             robot_word_lines: tables.robot_lines,
         };
-        Ok(PreparedLog { clients: tables.clients, agents: tables.agents, spool, statistics })
+        Ok(PreparedLog {
+            clients: tables.clients,
+            users: tables.users,
+            agents: tables.agents,
+            spool,
+            statistics,
+        })
+    }
+}
+
+/// The formats that files were judged to be in, in words.
+fn judged(sources: &[String], detected: &[Detected]) -> String {
+    let same = detected.windows(2).all(|pair| pair[0].format == pair[1].format);
+    let (seen, fit) =
+        detected.iter().fold((0, 0), |(seen, fit), found| (seen + found.fit.0, fit + found.fit.1));
+    let judged = format!("judged by the first lines, of which {fit} of {seen} fit");
+    match detected {
+        [first, ..] if same => format!("{}, {judged}", first.format.name()),
+        _ => {
+            let each =
+                sources.iter().zip(detected).map(|(file, found)| format!("{file}: {}", found.format.name()));
+            format!("{}; {judged}", each.collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -213,6 +326,9 @@ pub(super) mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+
+    /// The second in which the day of [`line`] begins.
+    pub(in super::super) const DAY: u32 = 1_455_926_400;
 
     pub(in super::super) fn line(second: u32, address: &str, agent: &str) -> String {
         let (hour, minute) = (second / 3_600, second / 60 % 60);
@@ -237,10 +353,11 @@ pub(super) mod tests {
             prepare(&text, LogOptions { malformed_samples: 2, ..LogOptions::default() }).expect("two lines");
         let counts = &log.statistics().counts;
         assert_eq!((counts.lines, counts.valid, counts.empty, counts.malformed), (6, 2, 1, 3));
+        assert_eq!(counts.malformed_by_reason.values().sum::<u64>(), 3);
         let samples: Vec<_> = counts.malformed_samples.iter().map(ToString::to_string).collect();
         assert_eq!(
             samples,
-            ["access.log:3:9: expected ident, user and `[`", "access.log:5:1: not an address or a host name"]
+            ["access.log:3:10: not what the format has here", "access.log:5:1: not what the format has here"]
         );
         assert_eq!(counts.malformed_samples[0].text, format!("nonsense {}\u{e9}", "x".repeat(110)));
     }
@@ -248,13 +365,21 @@ pub(super) mod tests {
     #[test]
     fn a_log_without_a_valid_line_is_an_error_that_shows_the_first_one() {
         let message = |text| prepare(text, LogOptions::default()).expect_err("nothing is valid").to_string();
-        assert_eq!(
-            message("no log\n\n"),
-            "access.log: no valid line among 2; the first malformed one is access.log:1:3: expected ident, user and \
-             `[`\n  lines must be in the `combined` or `common` format of Apache and nginx"
+        assert!(
+            message("no log\n\n").starts_with(
+                "access.log: no known format fits the first lines; the nearest format is `combined`: column 4: not "
+            ),
+            "{}",
+            message("no log\n\n")
         );
         assert!(message("").starts_with("access.log: no valid line among 0\n"));
-        let nothing = PreparedLog::from_files([""; 0], &LogOptions::default());
+        let options = LogOptions { format: Some(LogFormat::combined()), ..LogOptions::default() };
+        let error = prepare("no log\n", options).expect_err("nothing is valid").to_string();
+        assert!(error.contains("among 1; the first malformed one is access.log:1:4: not "), "{error}");
+        let options = LogOptions { from: DAY + 60, ..LogOptions::default() };
+        let error = prepare(&line(5, "192.0.2.1", "A"), options).expect_err("before the time").to_string();
+        assert!(error.contains("1 outside the time asked for"), "{error}");
+        let nothing = PreparedLog::from_files([""; 0], &LogOptions::default(), &|_| ());
         assert!(nothing.expect_err("no file was named").to_string().starts_with("no file: "));
     }
 
@@ -262,13 +387,13 @@ pub(super) mod tests {
     fn an_unreadable_file_is_an_error_that_names_it() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let missing = directory.path().join("missing.log");
-        let error =
-            PreparedLog::from_files([&missing], &LogOptions::default()).expect_err("there is no such file");
+        let error = PreparedLog::from_files([&missing], &LogOptions::default(), &|_| ())
+            .expect_err("there is no such file");
         assert!(
             error.to_string().starts_with(&format!("{}: cannot open the log: ", missing.display())),
             "{error}"
         );
-        let error = PreparedLog::from_files([directory.path()], &LogOptions::default());
+        let error = PreparedLog::from_files([directory.path()], &LogOptions::default(), &|_| ());
         assert!(matches!(error, Err(LogError::Read { .. })), "a directory is no log");
     }
 

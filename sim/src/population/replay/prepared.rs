@@ -14,6 +14,7 @@ use super::statistics::LogStatistics;
 #[derive(Debug)]
 pub struct PreparedLog {
     pub(super) clients: Vec<LogClient>,
+    pub(super) users: usize,
     pub(super) agents: Vec<Box<[u8]>>,
     pub(super) spool: Arc<Spool>,
     pub(super) statistics: LogStatistics,
@@ -21,24 +22,37 @@ pub struct PreparedLog {
 
 impl PreparedLog {
     /// Reads `files` as if they were one log, in this order, and sorts it by time. Plain and gzip files are told
-    /// apart by their content.
+    /// apart by their content; `-` is standard input. `progress` is called now and then with the share of their bytes that has
+    /// been read.
     ///
     /// # Errors
     /// If a file cannot be read to its end, if no line of any is valid, or if the temporary file fails.
     pub fn from_files<P: AsRef<Path>>(
         files: impl IntoIterator<Item = P>,
         options: &LogOptions,
+        progress: &dyn Fn(f64),
     ) -> Result<Self, LogError> {
+        let files: Vec<P> = files.into_iter().collect();
+        let bytes = |file: &P| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+        let total = files.iter().map(bytes).sum::<u64>().max(1) as f64;
+        let mut before = 0;
         let mut preparation = LogPreparation::new(options.clone());
-        for file in files {
-            preparation.read_file(file.as_ref())?;
+        for file in &files {
+            preparation
+                .read_file(file.as_ref(), &|read| progress(((before + read) as f64 / total).min(1.0)))?;
+            before += bytes(file);
         }
         preparation.finish()
     }
 
-    /// The clients: distinct pairs of address and user agent, in the order in which the log names them first.
+    /// The clients: distinct pairs of address and user agent, of one user each, in the order in which the log names them first.
     pub fn clients(&self) -> &[LogClient] {
         &self.clients
+    }
+
+    /// How many users there are; the number of one's user is in [`LogClient::user`].
+    pub const fn users(&self) -> usize {
+        self.users
     }
 
     /// The user agents as logged, in the order in which the log names them first; `-` stands for none.
@@ -90,7 +104,7 @@ mod tests {
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
 
-    use super::super::prepare::tests::{line, prepare};
+    use super::super::prepare::tests::{DAY, line, prepare};
     use super::super::{BotReason, ReplayedRequest};
     use super::*;
 
@@ -114,7 +128,7 @@ mod tests {
     #[test]
     fn the_blog_log_has_the_statistics_of_its_readme() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/logs/data/blog2016_access.log.gz");
-        let log = PreparedLog::from_files([file], &LogOptions::default()).expect("a readable log");
+        let log = PreparedLog::from_files([file], &LogOptions::default(), &|_| ()).expect("a readable log");
         let statistics = log.statistics();
 
         assert_eq!(statistics.counts.lines, 206_860);
@@ -163,6 +177,54 @@ mod tests {
         }
     }
 
+    /// The same for the small log.
+    #[test]
+    fn the_small_log_has_the_statistics_of_its_readme() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/logs/data/elastic10k_access.log.gz");
+        let log = PreparedLog::from_files([file], &LogOptions::default(), &|_| ()).expect("a readable log");
+        let statistics = log.statistics();
+        assert_eq!((statistics.counts.lines, statistics.counts.malformed), (10_000, 0));
+        assert_eq!((statistics.addresses, statistics.networks), (1_753, 1_474));
+        let requests = statistics.requests_per_address;
+        assert_eq!((requests.p50, requests.p90, requests.p99, requests.max), (2, 8, 50, 482));
+        assert_near(requests.mean, 5.7, 0.05, "requests per address");
+        assert_near(statistics.gini, 0.640, 0.000_5, "Gini");
+        for (shares, expected) in [
+            (statistics.address_shares, [0.048, 0.204, 0.471]),
+            (statistics.network_shares, [0.054, 0.220, 0.514]),
+        ] {
+            for (got, expected) in [shares.top_1, shares.top_10, shares.top_100].into_iter().zip(expected) {
+                assert_near(got, expected, 0.000_5, "share of the busiest");
+            }
+        }
+        let visits = statistics.visits_by_address;
+        assert_eq!((visits.number, visits.p90, visits.p99), (3_052, 6, 33));
+        for expected in
+            [&[0.6147, 0.3853][..], &[0.3312, 0.2734, 0.3954], &[0.2347, 0.2308, 0.1446, 0.1970, 0.1929]]
+        {
+            let servers = expected.len();
+            let shares = log.shares(servers, |address| ip_hash(address, servers)).expect("readable records");
+            for (got, expected) in shares.into_iter().zip(expected) {
+                assert_near(got, *expected, 0.000_05, "ip_hash");
+            }
+        }
+    }
+
+    /// Goal: a clock that was not set is not mistaken for half a century of traffic in silence.
+    #[test]
+    fn a_line_that_stands_years_apart_is_told_with_its_place() {
+        let lone = line(5, "192.0.2.1", "A").replace("20/Feb/2016", "01/Jan/1970");
+        let log = prepare(&(line(9, "192.0.2.1", "A") + &lone), LogOptions::default()).expect("two lines");
+        let warnings = log.statistics().warnings();
+        assert!(warnings[0].contains("nothing for 16851 days"), "{warnings:?}");
+        assert!(
+            warnings[0].contains("the earliest line is access.log:2, the latest access.log:1"),
+            "{warnings:?}"
+        );
+        let log = prepare(&line(9, "192.0.2.1", "A").repeat(2), LogOptions::default()).expect("two lines");
+        assert!(log.statistics().warnings().is_empty());
+    }
+
     #[test]
     fn several_files_are_one_log_whatever_their_form_and_order() {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -175,7 +237,8 @@ mod tests {
         let new_text = [line(3_000, "192.0.2.3", "A"), line(3_001, "192.0.2.1", "A")].concat();
         std::fs::write(&new, new_text).expect("a writable directory");
 
-        let log = PreparedLog::from_files([&new, &old], &LogOptions::default()).expect("two readable files");
+        let log = PreparedLog::from_files([&new, &old], &LogOptions::default(), &|_| ())
+            .expect("two readable files");
         let order: Vec<_> = replayed(&log)
             .into_iter()
             .map(|request| (request.at.0 / 1_000_000, log.clients()[request.record.client as usize].address))
@@ -242,8 +305,7 @@ mod tests {
 
             let mut sorted: Vec<u32> = lines.iter().map(|(second, ..)| *second).collect();
             sorted.sort();
-            // The bytes of a line are its second.
-            prop_assert_eq!(replayed.iter().map(|request| request.record.bytes).collect::<Vec<_>>(), sorted);
+            prop_assert_eq!(replayed.iter().map(|request| request.record.second - DAY).collect::<Vec<_>>(), sorted);
         }
     }
 }

@@ -12,8 +12,8 @@ pub struct LogRecord {
     pub second: u32,
     /// Index into [`super::PreparedLog::clients`].
     pub client: u32,
-    /// Bytes of the answer's body; 4294967295 stands for that or more.
-    pub bytes: u32,
+    /// Nanoseconds after the second; 4294967295 if the log writes whole seconds.
+    pub nanos: u32,
     /// The logged status; 0 if there was none.
     pub status: u16,
     /// The method, as far as balancers tell methods apart.
@@ -25,6 +25,9 @@ pub struct LogRecord {
 /// Bytes of a record in memory and in a file.
 pub(super) const RECORD_BYTES: usize = 16;
 const _: () = assert!(size_of::<LogRecord>() == RECORD_BYTES);
+
+/// Stands for a time without a fraction of its second.
+const NO_NANOS: u32 = u32::MAX;
 
 /// Methods, as far as balancers tell them apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -69,8 +72,8 @@ impl RecordFlags {
 /// A record with its place in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReplayedRequest {
-    /// Time since the log's first second began. The k-th of the m requests of one second, from 0, is placed at
-    /// (k + 0.5) / m of it: log order is kept, and the density of a busy second is.
+    /// Time since the log's first second began. A log of whole seconds has the k-th of the m requests of one second, from
+    /// 0, placed at (k + 0.5) / m of it: log order is kept, and the density of a busy second is.
     pub at: SimTime,
     /// The request.
     pub record: LogRecord,
@@ -87,18 +90,29 @@ impl LogRecord {
         Self {
             second: line.time,
             client,
-            bytes: u32::try_from(line.bytes.unwrap_or(0)).unwrap_or(u32::MAX),
+            nanos: line.nanos.unwrap_or(NO_NANOS),
             status: line.status,
             method,
             flags: RecordFlags::new(line.path.is_some_and(is_static_path), bot_path),
         }
     }
 
+    /// What follows the second, if the log says it.
+    pub fn nanos(&self) -> Option<u32> {
+        (self.nanos != NO_NANOS).then_some(self.nanos)
+    }
+
+    /// When, in the order in which records are sorted; a whole second comes before its fractions.
+    #[inline]
+    pub(super) fn time(&self) -> u64 {
+        u64::from(self.second) << 32 | u64::from(self.nanos().unwrap_or(0))
+    }
+
     pub(super) fn encode(&self) -> [u8; RECORD_BYTES] {
         let mut bytes = [0; RECORD_BYTES];
         bytes[0..4].copy_from_slice(&self.second.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.client.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.bytes.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.nanos.to_le_bytes());
         bytes[12..14].copy_from_slice(&self.status.to_le_bytes());
         bytes[14] = self.method as u8;
         bytes[15] = self.flags.0;
@@ -111,7 +125,7 @@ impl LogRecord {
         Self {
             second: word(0),
             client: word(4),
-            bytes: word(8),
+            nanos: word(8),
             status: u16::from_le_bytes([bytes[12], bytes[13]]),
             method: match bytes[14] {
                 0 => LogMethod::Get,
@@ -142,6 +156,7 @@ fn is_static_path(path: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parse::tests::combined;
     use super::*;
 
     #[test]
@@ -150,7 +165,7 @@ mod tests {
             let record = LogRecord {
                 second: 0x0102_0304,
                 client: u32::MAX,
-                bytes: 0x0A0B_0C0D,
+                nanos: 0x0A0B_0C0D,
                 status: 499,
                 method,
                 flags: RecordFlags::new(false, true),
@@ -170,17 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn bytes_saturate_and_methods_are_classed() {
-        let line = |request: &str, bytes: &str| {
-            let text = format!("192.0.2.7 - - [20/Feb/2016:00:00:45 -0500] \"{request}\" 200 {bytes}");
-            LogRecord::new(&LogLine::parse(text.as_bytes()).expect("a valid line"), 0, false)
+    fn methods_are_classed_and_a_whole_second_has_no_fraction() {
+        let line = |request: &str| {
+            let text = format!("192.0.2.7 - - [20/Feb/2016:00:00:45 -0500] \"{request}\" 200 1");
+            combined(text.as_bytes(), |line| LogRecord::new(&line.expect("a valid line"), 0, false))
         };
-        assert_eq!(line("GET / HTTP/1.1", "4294967296").bytes, u32::MAX);
-        assert_eq!(line("GET / HTTP/1.1", "-").bytes, 0);
-        assert_eq!(line("HEAD / HTTP/1.1", "0").method, LogMethod::Get);
-        assert_eq!(line("PATCH / HTTP/1.1", "0").method, LogMethod::Post);
-        assert_eq!(line("PUT / HTTP/1.1", "0").method, LogMethod::Other);
-        assert_eq!(line("-", "0").method, LogMethod::Other);
-        assert!(line("GET /a.png HTTP/1.1", "0").flags.static_object());
+        assert_eq!(line("GET / HTTP/1.1").nanos(), None);
+        assert_eq!(line("HEAD / HTTP/1.1").method, LogMethod::Get);
+        assert_eq!(line("PATCH / HTTP/1.1").method, LogMethod::Post);
+        assert_eq!(line("PUT / HTTP/1.1").method, LogMethod::Other);
+        assert_eq!(line("-").method, LogMethod::Other);
+        assert!(line("GET /a.png HTTP/1.1").flags.static_object());
     }
 }

@@ -1,4 +1,4 @@
-//! Records into time order in bounded memory. Equal seconds keep the order of the log, so the result is that of a
+//! Records into time order in bounded memory. Equal times keep the order of the log, so the result is that of a
 //! stable sort, whichever way it is reached.
 //!
 //! Servers log a request when it ends, so lines are a little out of order. As long as each line fits a window that
@@ -43,8 +43,8 @@ pub(super) struct TimeSorter {
     window: BinaryHeap<Reverse<Waiting>>,
     pushed: u64,
     latest: u32,
-    /// Second of the record that left the window last.
-    put_out: u32,
+    /// Time of the record that left the window last.
+    put_out: u64,
     /// Whether a record came too late for the window.
     late: bool,
     /// The end of the current run, in memory.
@@ -55,10 +55,10 @@ pub(super) struct TimeSorter {
     file: Option<RecordWriter>,
 }
 
-/// A record in the window; ordered by second, then by arrival.
+/// A record in the window; ordered by time, then by arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Waiting {
-    second: u32,
+    time: u64,
     arrival: u64,
     record: LogRecord,
 }
@@ -100,23 +100,23 @@ impl TimeSorter {
 
     /// Adds the next record of the log.
     pub fn push(&mut self, record: LogRecord) -> Result<(), LogError> {
-        if !self.late && record.second < self.put_out {
+        if !self.late && record.time() < self.put_out {
             self.drain_window()?;
             self.late = true;
         }
         if self.late {
             return self.put(record);
         }
-        self.window.push(Reverse(Waiting { second: record.second, arrival: self.pushed, record }));
+        self.window.push(Reverse(Waiting { time: record.time(), arrival: self.pushed, record }));
         self.pushed += 1;
         self.latest = self.latest.max(record.second);
         let horizon = self.latest.saturating_sub(self.limits.window_seconds);
         while let Some(Reverse(first)) = self.window.peek()
-            && (first.second < horizon || self.window.len() > self.limits.window_records)
+            && (first.record.second < horizon || self.window.len() > self.limits.window_records)
         {
             let record = first.record;
             self.window.pop();
-            self.put_out = record.second;
+            self.put_out = record.time();
             self.put(record)?;
         }
         Ok(())
@@ -130,7 +130,7 @@ impl TimeSorter {
         }
         let late = self.late;
         let Some(writer) = self.file else {
-            self.buffer.sort_by_key(|record| record.second);
+            self.buffer.sort_by_key(LogRecord::time);
             return Ok(Sorted { spool: Spool::Memory(self.buffer), late, runs: 0 });
         };
         drop(self.buffer);
@@ -162,7 +162,7 @@ impl TimeSorter {
         };
         let begin = file.records();
         if self.late {
-            self.buffer.sort_by_key(|record| record.second);
+            self.buffer.sort_by_key(LogRecord::time);
         }
         for record in &self.buffer {
             file.push(record)?;
@@ -202,26 +202,26 @@ fn merge(
 ) -> Result<(), LogError> {
     let records_max = (memory_bytes / runs.len()).min(RUN_BUFFER_BYTES_MAX) / RECORD_BYTES;
     let mut cursors: Vec<_> = runs.iter().map(|&run| RunCursor::new(run, records_max.max(1))).collect();
-    // (second, run): the order of the log among equal seconds.
+    // (time, run): the order of the log among equal times.
     let mut heads = BinaryHeap::with_capacity(cursors.len());
     for (run, cursor) in cursors.iter_mut().enumerate() {
         if let Some(record) = cursor.head(file)? {
-            heads.push(Reverse((record.second, run)));
+            heads.push(Reverse((record.time(), run)));
         }
     }
     while let Some(mut first) = heads.peek_mut() {
-        let Reverse((second, run)) = *first;
+        let Reverse((time, run)) = *first;
         let cursor = &mut cursors[run];
-        // The head was read when the run was put into the heap; records of its second follow without a look there.
+        // The head was read when the run was put into the heap; records of its time follow without a look there.
         let next = loop {
             match cursor.head(file)? {
-                Some(record) if record.second == second => out.push(&record)?,
+                Some(record) if record.time() == time => out.push(&record)?,
                 next => break next,
             }
             cursor.at += 1;
         };
         match next {
-            Some(record) => *first = Reverse((record.second, run)),
+            Some(record) => *first = Reverse((record.time(), run)),
             None => {
                 std::collections::binary_heap::PeekMut::pop(first);
             }
@@ -277,7 +277,7 @@ mod tests {
         let record = |(client, &second)| LogRecord {
             second,
             client,
-            bytes: 0,
+            nanos: u32::MAX,
             status: 200,
             method: LogMethod::Get,
             flags: RecordFlags::default(),
@@ -298,7 +298,7 @@ mod tests {
 
     fn stably_sorted(seconds: &[u32]) -> Vec<LogRecord> {
         let mut records = records(seconds);
-        records.sort_by_key(|record| record.second);
+        records.sort_by_key(LogRecord::time);
         records
     }
 

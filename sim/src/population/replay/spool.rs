@@ -209,7 +209,8 @@ impl RecordReader {
         let (rank, size) = (self.next - self.second_begin, self.second_end - self.second_begin);
         self.next += 1;
         let whole = u64::from(record.second - self.start) * NANOS_PER_SECOND;
-        Ok(ReplayedRequest { at: SimTime(whole + nanos_within(rank, size)), record })
+        let within = record.nanos().map_or_else(|| nanos_within(rank, size), u64::from);
+        Ok(ReplayedRequest { at: SimTime(whole + within), record })
     }
 }
 
@@ -262,7 +263,7 @@ mod tests {
             .map(|(second, client)| LogRecord {
                 second,
                 client,
-                bytes: 0,
+                nanos: u32::MAX,
                 status: 200,
                 method: LogMethod::Get,
                 flags: RecordFlags::default(),
@@ -287,6 +288,14 @@ mod tests {
         let replayed = read(Spool::Memory(records([70, 71, 71, 73, 73, 73, 73])), 70);
         let times: Vec<_> = replayed.iter().map(|request| request.at.0 / 1_000_000).collect();
         assert_eq!(times, [500, 1_250, 1_750, 3_125, 3_375, 3_625, 3_875]);
+    }
+
+    #[test]
+    fn a_log_with_fractions_keeps_them() {
+        let mut records = records([70, 71, 71]);
+        records.iter_mut().zip([900_000_000, 0, 5]).for_each(|(record, nanos)| record.nanos = nanos);
+        let times: Vec<_> = read(Spool::Memory(records), 70).iter().map(|request| request.at.0).collect();
+        assert_eq!(times, [900_000_000, 1_000_000_000, 1_000_000_005]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::clients::ClientTables;
-use super::parse::LineError;
+use super::parse::{LineError, LineFault};
 use super::timestamp::format_time;
 use super::{BotReason, LogClient};
 
@@ -92,6 +92,10 @@ pub struct LineCounts {
     pub empty: u64,
     /// Lines that could not be read.
     pub malformed: u64,
+    /// How many of them there are of each kind.
+    pub malformed_by_reason: BTreeMap<LineFault, u64>,
+    /// Valid lines before or after the time that was asked for.
+    pub outside: u64,
     /// The first of the malformed lines.
     pub malformed_samples: Vec<MalformedLine>,
     /// Valid lines with an earlier time than the valid line before them.
@@ -106,10 +110,24 @@ pub struct LogStatistics {
     /// What was counted while lines were read.
     #[serde(flatten)]
     pub counts: LineCounts,
+    /// The format of the lines, and how it was found.
+    pub formats: String,
+    /// What tells users apart, as scenarios write it.
+    pub sessions_by: String,
+    /// Users.
+    pub users: u64,
+    /// Those with a name or cookie of their own.
+    pub named_users: u64,
     /// Time of the earliest line, in seconds since the Unix epoch (UTC).
     pub first_second: u32,
     /// Time of the latest line, in seconds since the Unix epoch (UTC).
     pub last_second: u32,
+    /// File and number of the earliest line.
+    pub first_line: String,
+    /// File and number of the latest line.
+    pub last_line: String,
+    /// The longest time without a request: the second of the last before it, and of the first after it.
+    pub longest_gap: (u32, u32),
     /// Whether a line was earlier than one that had left the reorder window, so that the window did not suffice and
     /// what followed was sorted as a whole.
     pub external_sort: bool,
@@ -146,14 +164,11 @@ pub struct LogStatistics {
 impl LogStatistics {
     /// What the replay takes from a log that does not say it, one sentence each, for the report.
     pub fn inferred(&self) -> Vec<String> {
-        let mut sentences = vec![
+        let mut sentences = self.warnings();
+        sentences.extend([
+            self.users_sentence(),
             format!(
-                "Users: an address with one user agent is one client ({} clients on {} addresses); users of one \
-                 address with the same browser count as one.",
-                self.clients, self.addresses
-            ),
-            format!(
-                "Visits: requests of one client with gaps of at most {} s are one visit ({} visits); logins and \
+                "Visits: requests of one user with gaps of at most {} s are one visit ({} visits); logins and \
                  session ends are not in the log.",
                 self.visit_gap_seconds, self.visits.number
             ),
@@ -163,7 +178,8 @@ impl LogStatistics {
             "Service times: drawn from the scenario's law; the log has no durations, and its times are those at \
              which requests were received or answered, depending on the server."
                 .into(),
-            "Times within a second: the k-th of the m requests of one second is placed at (k + 0.5) / m of it."
+            "Times within a second: as logged; where the log has whole seconds, the k-th of the m requests of one \
+             second is placed at (k + 0.5) / m of it."
                 .into(),
             format!(
                 "Bots: {} of {} lines are of clients whose agent names a robot ({}) or a tool ({}), or that asked \
@@ -174,7 +190,7 @@ impl LogStatistics {
                 self.bot_lines.tool,
                 self.bot_lines.robots_txt
             ),
-        ];
+        ]);
         if self.host_names > 0 {
             sentences.push(format!(
                 "Addresses: {} host names stand as made-up addresses of 240.0.0.0/4, which share no prefixes.",
@@ -195,12 +211,59 @@ impl LogStatistics {
             ));
         }
         if self.counts.malformed > 0 {
+            let reasons: Vec<_> = self
+                .counts
+                .malformed_by_reason
+                .iter()
+                .map(|(fault, lines)| format!("{fault} ({lines})"))
+                .collect();
             sentences.push(format!(
-                "Left out: {} of {} lines could not be read.",
-                self.counts.malformed, self.counts.lines
+                "Left out: {} of {} lines could not be read: {}.",
+                self.counts.malformed,
+                self.counts.lines,
+                reasons.join(", ")
             ));
         }
+        if self.counts.outside > 0 {
+            sentences
+                .push(format!("Left out: {} lines before or after the time asked for.", self.counts.outside));
+        }
         sentences
+    }
+
+    fn users_sentence(&self) -> String {
+        let Self { users, named_users, clients, addresses, sessions_by, .. } = self;
+        match &**sessions_by {
+            "address_agent" => format!(
+                "Users: an address with one user agent is one client ({clients} clients on {addresses} addresses); \
+                 users of one address with the same browser count as one."
+            ),
+            "address" => format!("Users: an address is one user ({users}), whatever its agents ({clients})."),
+            by => format!(
+                "Users: told apart by {by} ({named_users}); where a line has none, by address and agent ({}).",
+                users - named_users
+            ),
+        }
+    }
+
+    /// What looks wrong with the log's times, one sentence each: what lies far from everything else is mostly a clock that
+    /// was not set, and makes a long run of nothing.
+    pub fn warnings(&self) -> Vec<String> {
+        const GAP_MIN: u32 = 7 * 86_400;
+        let (before, after) = self.longest_gap;
+        let (gap, span) = (after - before, self.last_second - self.first_second);
+        // A gap that is longer than all the rest.
+        if gap < GAP_MIN || gap <= span / 2 {
+            return Vec::new();
+        }
+        let [begin, end] = [before, after].map(format_time);
+        vec![format!(
+            "Times: nothing for {} days, from {begin} to {end}; the earliest line is {}, the latest {}. If a clock was wrong, \
+             leave that part out with `from` or `until`.",
+            gap / 86_400,
+            self.first_line,
+            self.last_line
+        )]
     }
 
     /// The statistics as pairs of name and value, ready for printing; `log` is what the scenario calls the log.
@@ -216,6 +279,7 @@ impl LogStatistics {
         };
         let LineCounts { lines, valid, malformed, empty, backward_steps, .. } = self.counts;
         let mut pairs = vec![
+            ("format".to_owned(), self.formats.clone()),
             ("period".to_owned(), self.period()),
             ("lines".to_owned(), format!("{lines} ({valid} replayed, {malformed} malformed, {empty} empty)")),
             (
@@ -373,7 +437,7 @@ impl ClientStatistics {
         }
         let mut by_network: BTreeMap<IpAddr, u64> = BTreeMap::new();
         for (address, requests) in tables.addresses.iter().zip(&by_address) {
-            *by_network.entry(network(*address)).or_default() += requests;
+            *by_network.entry(network_of(*address)).or_default() += requests;
         }
         Self {
             networks: by_network.len() as u64,
@@ -394,7 +458,7 @@ fn count_bot_lines(lines: &mut BotLines, client: &LogClient, requests: u64) {
 }
 
 /// The first address of the /24 (IPv4) or /64 (IPv6) of `address`.
-fn network(address: IpAddr) -> IpAddr {
+pub(in super::super) fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) => IpAddr::V4((address.to_bits() & !0xFF).into()),
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
@@ -432,7 +496,7 @@ mod tests {
 
     #[test]
     fn networks_are_24_bits_of_ipv4_and_64_of_ipv6() {
-        let of = |text: &str| network(text.parse().expect("an address")).to_string();
+        let of = |text: &str| network_of(text.parse().expect("an address")).to_string();
         assert_eq!(of("192.0.2.77"), "192.0.2.0");
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }

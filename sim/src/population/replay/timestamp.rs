@@ -1,49 +1,142 @@
-//! The time of a log line: `20/Feb/2016:00:00:45 -0500`, as Apache's `%t` and nginx's `$time_local` write it
-//! (Apache httpd 2.4 `mod_log_config`, "%t"; nginx 1.22.1 `ngx_times.c`, `ngx_time_update`).
+//! The time of a log line, in the forms that servers write:
+//!
+//! - `20/Feb/2016:00:00:45 -0500`: Apache's `%t`, nginx's `$time_local` (Apache httpd 2.4 `mod_log_config`, "%t"; nginx 1.22.1
+//!   `ngx_times.c`, `ngx_time_update`), HAProxy's with a fraction and no offset;
+//! - `2016-02-20T00:00:45-05:00`: ISO 8601 (RFC 3339), with a space or slashes as well;
+//! - `1455944445.123`: seconds since the epoch, or milli-, micro- or nanoseconds, told apart by their size.
+//!
+//! A time without an offset is taken for UTC.
 
 use super::parse::LineFault;
 
-/// Bytes of a time without its brackets.
-pub(super) const TIME_BYTES: usize = 26;
-
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// Seconds since the Unix epoch, in UTC, of a time in log spelling.
+/// A second since the Unix epoch, in UTC, and the nanoseconds after it if the text has a fraction.
+pub(super) type Instant = (u32, Option<u32>);
+
+/// Reads a time in any of the forms.
 ///
 /// # Errors
 /// [`LineFault::Time`] if it is not a time (the 30th of February is none), [`LineFault::TimeRange`] if it lies
 /// outside the 32-bit seconds of a record.
-pub(super) fn parse_time(text: &[u8; TIME_BYTES]) -> Result<u32, LineFault> {
-    let separators = [(2, b'/'), (6, b'/'), (11, b':'), (14, b':'), (17, b':'), (20, b' ')];
-    if separators.iter().any(|&(at, byte)| text[at] != byte) {
+#[inline]
+pub(super) fn parse_time(text: &[u8]) -> Result<Instant, LineFault> {
+    match text {
+        [_, _, b'/', ..] => calendar(text, Order::DayFirst),
+        [_, _, _, _, b'-' | b'/', ..] => calendar(text, Order::YearFirst),
+        _ => epoch(text),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// `20/Feb/2016:`
+    DayFirst,
+    /// `2016-02-20T`
+    YearFirst,
+}
+
+fn calendar(text: &[u8], order: Order) -> Result<Instant, LineFault> {
+    let number =
+        |from: usize, length: usize| text.get(from..from + length).and_then(digits).ok_or(LineFault::Time);
+    let is = |at: usize, bytes: &[u8]| text.get(at).is_some_and(|byte| bytes.contains(byte));
+    let (year, month, day, clock) = match order {
+        Order::DayFirst => {
+            let month = text.get(3..6).and_then(month_number).ok_or(LineFault::Time)?;
+            if !(is(6, b"/") && is(11, b":")) {
+                return Err(LineFault::Time);
+            }
+            (number(7, 4)?, month, number(0, 2)?, 12)
+        }
+        Order::YearFirst => {
+            if !(is(7, &text[4..5]) && is(10, b"T t")) {
+                return Err(LineFault::Time);
+            }
+            (number(0, 4)?, number(5, 2)?, number(8, 2)?, 11)
+        }
+    };
+    if !(is(clock + 2, b":") && is(clock + 5, b":")) {
         return Err(LineFault::Time);
     }
-    let two = |at: usize| digits(&text[at..at + 2]);
-    let number = |value: Option<i64>| value.ok_or(LineFault::Time);
-
-    let day = number(two(0))?;
-    let month = number(month_number([text[3], text[4], text[5]]))?;
-    let year = number(digits(&text[7..11]))?;
-    let (hour, minute, second) = (number(two(12))?, number(two(15))?, number(two(18))?);
-    let (offset_hours, offset_minutes) = (number(two(22))?, number(two(24))?);
-    let sign = match text[21] {
-        b'+' => 1,
-        b'-' => -1,
-        _ => return Err(LineFault::Time),
-    };
+    let (hour, minute, second) = (number(clock, 2)?, number(clock + 3, 2)?, number(clock + 6, 2)?);
+    let rest = &text[clock + 8..];
+    let (nanos, rest) = fraction(rest)?;
+    let offset = offset_seconds(rest).ok_or(LineFault::Time)?;
     // A leap second is written as 60 by `strftime` and counts as the first second of the next minute.
-    let plausible = (1..=days_in_month(year, month)).contains(&day)
+    let plausible = (1..=12).contains(&month)
+        && (1..=days_in_month(year, month)).contains(&day)
         && hour < 24
         && minute < 60
-        && second <= 60
-        && offset_hours < 24
-        && offset_minutes < 60;
+        && second <= 60;
     if !plausible {
         return Err(LineFault::Time);
     }
     let local = days_since_epoch(year, month, day) * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second;
-    let offset = sign * (offset_hours * 3_600 + offset_minutes * 60);
-    u32::try_from(local - offset).map_err(|_| LineFault::TimeRange)
+    Ok((u32::try_from(local - offset).map_err(|_| LineFault::TimeRange)?, nanos))
+}
+
+/// A point or comma and digits, as nanoseconds, and what follows.
+fn fraction(text: &[u8]) -> Result<(Option<u32>, &[u8]), LineFault> {
+    let [b'.' | b',', after @ ..] = text else { return Ok((None, text)) };
+    let length = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if length == 0 {
+        return Err(LineFault::Time);
+    }
+    let nanos = after[..length]
+        .iter()
+        .chain([b'0'; 9].iter())
+        .take(9)
+        .fold(0, |value, byte| value * 10 + u32::from(byte - b'0'));
+    Ok((Some(nanos), &after[length..]))
+}
+
+/// Seconds east of Greenwich: nothing, `Z`, `UTC`, `-0500`, `-05:00` or `-05`, perhaps after a space.
+fn offset_seconds(text: &[u8]) -> Option<i64> {
+    let (sign, after) = match text.strip_prefix(b" ").unwrap_or(text) {
+        b"" | b"Z" | b"z" | b"UTC" | b"GMT" => return Some(0),
+        [b'+', after @ ..] => (1, after),
+        [b'-', after @ ..] => (-1, after),
+        _ => return None,
+    };
+    let (hours, minutes) = match after.len() {
+        2 => (after, &b"00"[..]),
+        4 => after.split_at(2),
+        5 if after[2] == b':' => (&after[..2], &after[3..]),
+        _ => return None,
+    };
+    let (hours, minutes) = (digits(hours)?, digits(minutes)?);
+    (hours < 24 && minutes < 60).then_some(sign * (hours * 3_600 + minutes * 60))
+}
+
+/// A number of seconds; from 10^11 on it counts milliseconds, from 10^14 microseconds, from 10^17 nanoseconds (10^11 seconds
+/// are the year 5138).
+fn epoch(text: &[u8]) -> Result<Instant, LineFault> {
+    let whole = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (nanos, rest) = fraction(&text[whole..])?;
+    if !(1..=19).contains(&whole) || !rest.is_empty() {
+        return Err(LineFault::Time);
+    }
+    let number = digits(&text[..whole]).ok_or(LineFault::Time)?;
+    let per_second = match number {
+        0..100_000_000_000 => {
+            return Ok((u32::try_from(number).map_err(|_| LineFault::TimeRange)?, nanos));
+        }
+        100_000_000_000..100_000_000_000_000 => 1_000,
+        100_000_000_000_000..100_000_000_000_000_000 => 1_000_000,
+        _ => 1_000_000_000,
+    };
+    let second = u32::try_from(number / per_second).map_err(|_| LineFault::TimeRange)?;
+    Ok((second, Some((number % per_second * (1_000_000_000 / per_second)) as u32)))
+}
+
+/// The second since the Unix epoch that `text` names in any of the forms of log lines, as scenarios write it.
+pub fn parse_second(text: &str) -> Option<u32> {
+    parse_time(text.as_bytes()).ok().map(|(second, _)| second)
+}
+
+/// `2016-02-20T05:00:45Z`, which [`parse_second`] reads.
+pub fn show_second(second: u32) -> String {
+    format_time(second).replacen(' ', "T", 1).replace(" UTC", "Z")
 }
 
 /// `2016-02-20 05:00:45 UTC`, for reports.
@@ -59,9 +152,9 @@ fn digits(text: &[u8]) -> Option<i64> {
     text.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0')))
 }
 
-/// 1 for `Jan`. Both programs write English names whatever the locale.
-fn month_number(name: [u8; 3]) -> Option<i64> {
-    Some(match &name {
+/// 1 for `Jan`. Servers write English names whatever the locale.
+fn month_number(name: &[u8]) -> Option<i64> {
+    Some(match name {
         b"Jan" => 1,
         b"Feb" => 2,
         b"Mar" => 3,
@@ -115,7 +208,25 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<u32, LineFault> {
-        parse_time(text.as_bytes().try_into().expect("a time has 26 bytes"))
+        parse_time(text.as_bytes()).map(|(second, _)| second)
+    }
+
+    #[test]
+    fn every_form_gives_its_second_and_its_fraction() {
+        for (text, nanos) in [
+            ("20/Feb/2016:05:00:45.250", Some(250_000_000)),
+            ("2016-02-20T00:00:45-05:00", None),
+            ("2016-02-20T05:00:45.1Z", Some(100_000_000)),
+            ("2016-02-20 05:00:45,123456789123 +00", Some(123_456_789)),
+            ("2016/02/20 05:00:45", None),
+            ("1455944445", None),
+            ("1455944445.000000", Some(0)),
+            ("1455944445007", Some(7_000_000)),
+            ("1455944445000007", Some(7_000)),
+            ("1455944445000000007", Some(7)),
+        ] {
+            assert_eq!(parse_time(text.as_bytes()), Ok((1_455_944_445, nanos)), "{text}");
+        }
     }
 
     #[test]
@@ -146,6 +257,16 @@ mod tests {
             "20/Feb/2016:00:00:45 00500",
             "20/Feb/2016 00:00:45 -0500",
             "2x/Feb/2016:00:00:45 -0500",
+            "2016-02-20",
+            "2016-02-20T05:00:45X",
+            "2016-02-20T05:00:45.Z",
+            "2016-02/20T05:00:45Z",
+            "2016-13-20T05:00:45Z",
+            "20/Feb/2016:00:00",
+            "1455944445.",
+            "14559444450000000070",
+            "12:00",
+            "",
         ] {
             assert_eq!(parse(text), Err(LineFault::Time), "{text}");
         }
@@ -153,8 +274,12 @@ mod tests {
 
     #[test]
     fn times_beyond_32_bits_are_out_of_range() {
-        for text in ["01/Jan/1970:00:00:00 +0100", "07/Feb/2106:06:28:16 +0000", "01/Jan/0000:00:00:00 +0000"]
-        {
+        for text in [
+            "01/Jan/1970:00:00:00 +0100",
+            "07/Feb/2106:06:28:16 +0000",
+            "01/Jan/0000:00:00:00 +0000",
+            "4294967296",
+        ] {
             assert_eq!(parse(text), Err(LineFault::TimeRange), "{text}");
         }
     }
@@ -175,6 +300,7 @@ mod tests {
                 &printed[11..19]
             );
             assert_eq!(parse(&log), Ok(second), "{printed}");
+            assert_eq!(parse_second(&show_second(second)), Some(second), "{printed}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Visits, inferred: a log does not say where one ends.
 //!
-//! A visit is a run of requests of one client in which no gap is longer than `gap` seconds; 30 minutes is the
+//! A visit is a run of requests of one user in which no gap is longer than `gap` seconds; 30 minutes is the
 //! customary cut (Catledge and Pitkow 1995 proposed 25.5 minutes; log analysers round it up). A gap of exactly
 //! `gap` does not end a visit, as a session that is idle for exactly its timeout is not yet expired.
 
@@ -12,11 +12,11 @@ use super::record::LogRecord;
 use super::spool::{RecordReader, Spool};
 use super::statistics::Counts;
 
-/// Numbers visits and clicks while records go by in time order. 12 bytes a client.
+/// Numbers visits and clicks while records go by in time order. 12 bytes a user.
 #[derive(Clone, Debug)]
 pub struct VisitTracker {
     gap_seconds: u32,
-    /// By client.
+    /// By user.
     states: Vec<VisitState>,
 }
 
@@ -31,28 +31,28 @@ struct VisitState {
 }
 const _: () = assert!(size_of::<VisitState>() <= 16);
 
-/// Where a request stands among its client's.
+/// Where a request stands among its user's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Click {
-    /// Number of the visit among the client's visits, from 0.
+    /// Number of the visit among the user's visits, from 0.
     pub visit: u32,
     /// Number of the request within the visit, from 0; saturates.
     pub click: u32,
 }
 
 impl VisitTracker {
-    /// A tracker of `clients` clients, none of which was seen yet.
-    pub fn new(clients: usize, gap_seconds: u32) -> Self {
-        Self { gap_seconds, states: vec![VisitState::default(); clients] }
+    /// A tracker of `users` users, none of whom was seen yet.
+    pub fn new(users: usize, gap_seconds: u32) -> Self {
+        Self { gap_seconds, states: vec![VisitState::default(); users] }
     }
 
-    /// Counts a request of `client` at `second`, which is not before that of its last request.
+    /// Counts a request of `user` at `second`, which is not before that of its last request.
     ///
     /// # Panics
-    /// Panics if there is no such client.
+    /// Panics if there is no such user.
     #[inline]
-    pub fn observe(&mut self, client: u32, second: u32) -> Click {
-        let state = &mut self.states[client as usize];
+    pub fn observe(&mut self, user: u32, second: u32) -> Click {
+        let state = &mut self.states[user as usize];
         if state.clicks > 0 && second.saturating_sub(state.latest) > self.gap_seconds {
             state.visit += 1;
             state.clicks = 0;
@@ -63,36 +63,52 @@ impl VisitTracker {
         click
     }
 
-    /// Requests so far of the current visit of `client`; 0 if it was not seen yet.
+    /// Requests so far of the current visit of `user`; 0 if there was none yet.
     ///
     /// # Panics
-    /// Panics if there is no such client.
+    /// Panics if there is no such user.
     #[inline]
-    pub fn clicks(&self, client: u32) -> u32 {
-        self.states[client as usize].clicks
+    pub fn clicks(&self, user: u32) -> u32 {
+        self.states[user as usize].clicks
     }
 
-    /// Requests so far of every client's current visit, in client order; 0 for clients not seen yet.
+    /// Requests so far of every user's current visit, in their order; 0 for users not seen yet.
     pub fn open_visits(&self) -> impl Iterator<Item = u32> + '_ {
         self.states.iter().map(|state| state.clicks)
     }
 }
 
-/// Requests per visit of all records, by client and by address.
-pub(super) fn count_visits(
+/// What one pass over all records finds.
+pub(super) struct Passed {
+    /// Requests per visit, by user.
+    pub visits: Counts,
+    /// Requests per visit, all users of an address being one.
+    pub visits_by_address: Counts,
+    /// The longest time without a request: its first second and the next request's.
+    pub gap: (u32, u32),
+}
+
+/// Goes through all records in their order.
+pub(super) fn pass(
     tables: &ClientTables,
     spool: &Arc<Spool>,
     start: u32,
     gap_seconds: u32,
-) -> Result<(Counts, Counts), LogError> {
-    let mut by_client = VisitLengths::new(tables.clients.len(), gap_seconds);
+) -> Result<Passed, LogError> {
+    let mut by_user = VisitLengths::new(tables.users, gap_seconds);
     let mut by_address = VisitLengths::new(tables.addresses.len(), gap_seconds);
+    let mut gap = (start, start);
+    let mut previous = start;
     for request in RecordReader::new(Arc::clone(spool), start) {
         let LogRecord { second, client, .. } = request?.record;
-        by_client.observe(client, second);
+        by_user.observe(tables.clients[client as usize].user, second);
         by_address.observe(tables.address_numbers[client as usize], second);
+        if second - previous > gap.1 - gap.0 {
+            gap = (previous, second);
+        }
+        previous = second;
     }
-    Ok((by_client.finish(), by_address.finish()))
+    Ok(Passed { visits: by_user.finish(), visits_by_address: by_address.finish(), gap })
 }
 
 /// Collects the lengths of visits when they end.
@@ -102,13 +118,13 @@ struct VisitLengths {
 }
 
 impl VisitLengths {
-    fn new(clients: usize, gap_seconds: u32) -> Self {
-        Self { tracker: VisitTracker::new(clients, gap_seconds), lengths: Counts::default() }
+    fn new(users: usize, gap_seconds: u32) -> Self {
+        Self { tracker: VisitTracker::new(users, gap_seconds), lengths: Counts::default() }
     }
 
-    fn observe(&mut self, client: u32, second: u32) {
-        let before = self.tracker.clicks(client);
-        if self.tracker.observe(client, second).click == 0 && before > 0 {
+    fn observe(&mut self, user: u32, second: u32) {
+        let before = self.tracker.clicks(user);
+        if self.tracker.observe(user, second).click == 0 && before > 0 {
             self.lengths.add(before.into());
         }
     }

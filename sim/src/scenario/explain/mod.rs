@@ -10,6 +10,7 @@ use std::fmt::{self, Write};
 use crate::backend::{Capacity, Discipline};
 use crate::balancer;
 use crate::engine::SimDuration;
+use crate::population::replay::show_second;
 use crate::population::{AddressPlan, SitePages};
 use crate::session::OnUnknownId;
 use crate::tier::nginx::NginxVersion;
@@ -23,7 +24,7 @@ use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
     ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Program, Scenario,
-    ScriptedClient, Strategy, Vary,
+    ScriptedClient, Strategy, UserFile, Vary,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -145,17 +146,22 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     for fault in &scenario.faults {
         d.header("[[fault]]");
         d.line("at", duration(fault.at));
-        match fault.kind {
-            FaultKind::Crash { server, lasts } => {
-                let server = text(&scenario.servers[server.index()].name);
-                d.line("crash", format!("{{ server = {server}, lasts = {} }}", duration(lasts)));
-            }
-            FaultKind::StoreCrash { node, lasts, power_loss } => {
-                let lasts = duration(lasts);
-                let crash = format!("{{ node = {node}, lasts = {lasts}, power_loss = {power_loss} }}");
-                d.line("store_crash", crash);
-            }
+        let kind = &fault.kind;
+        let to = match kind {
+            FaultKind::Weight { to, .. } => format!("to = {to}, "),
+            _ => String::new(),
+        };
+        if let FaultKind::StoreCrash { node, lasts, power_loss } = kind {
+            let lasts = duration(*lasts);
+            let crash = format!("{{ node = {node}, lasts = {lasts}, power_loss = {power_loss} }}");
+            d.line(kind.name(), crash);
+            continue;
         }
+        let value = kind.server().map_or_else(String::new, |server| {
+            let server = text(&scenario.servers[server.index()].name);
+            format!(" server = {server}, {to}lasts = {} ", duration(kind.lasts()))
+        });
+        d.line(kind.name(), format!("{{{value}}}"));
     }
     for strategy in &scenario.strategies {
         show_strategy(d, strategy, scenario, visit_presets.is_some());
@@ -192,21 +198,28 @@ fn show_population(d: &mut Document, population: &Population, visit_preset: Opti
     d.header("[[population]]");
     d.line("name", text(&population.name));
     d.line("clients", population.clients);
-    d.line("activity", show_distribution(&population.activity, Quantity::Count));
+    if population.users.is_none() {
+        d.line("activity", show_distribution(&population.activity, Quantity::Count));
+    }
     if let Some(plan) = population.traffic.arrivals() {
         d.line("arrivals", arrivals(plan));
     }
     let SitePages { count, zipf } = population.pages;
     d.line("pages", format!("{{ count = {count}, popularity = {{ zipf = {zipf:?} }} }}"));
-    d.header("[population.address]");
-    show_address(d, &population.address, visit_preset.is_some());
+    if let Some(UserFile { file, table }) = &population.users {
+        let (file, sha256) = (text(&file.to_string_lossy()), text(table.sha256()));
+        d.line("users", format!("{{ file = {file}, sha256 = {sha256} }}"));
+    } else {
+        d.header("[population.address]");
+        show_address(d, &population.address, visit_preset.is_some());
+    }
     if let Some(visit) = population.traffic.visit() {
         d.header("[population.visit]");
         if let Some(preset) = visit_preset.flatten() {
             d.comment(preset);
             d.line("preset", text(preset.name));
         }
-        show_visit(d, visit);
+        show_visit(d, visit, population.users.is_none());
     }
     d.header("[population.connection]");
     show_connection(d, population.connection);
@@ -218,6 +231,27 @@ fn show_address(d: &mut Document, address: &AddressPlan, comments: bool) {
     }
     for (key, value) in address_lines(address) {
         d.line(key, value);
+    }
+}
+
+/// What a preset stands for, as a scenario would write it out: one key a line.
+pub fn parameters(preset: &PresetEntry) -> String {
+    let mut document = Document { text: String::new() };
+    match preset.kind {
+        PresetKind::Address => show_address(&mut document, &presets::address(preset.name), false),
+        PresetKind::Visit => show_visit(&mut document, &presets::visit(preset.name), true),
+        PresetKind::Population => show_audience(&mut document),
+    }
+    document.text
+}
+
+/// The parts of an audience, each by the preset of its addresses or its visits.
+fn show_audience(d: &mut Document) {
+    d.line("activity", show_distribution(&presets::ACTIVITY, Quantity::Count));
+    for part in presets::PARTS {
+        let what = if part.name == presets::CRAWLERS { "visit" } else { "address" };
+        d.text.push_str(&format!("# {} % of the clients: ", part.percent));
+        d.line(what, format!("{{ preset = {} }}", text(part.name)));
     }
 }
 
@@ -236,12 +270,27 @@ fn show_connection(d: &mut Document, rules: ConnectionRules) {
         ClosedBy::Server => "server",
     };
     d.line("closed_by", text(closed_by));
+    d.line("port", rules.port);
 }
 
 fn show_log(d: &mut Document, log: &LogSource) {
     d.header("[[log]]");
     d.line("name", text(&log.name));
     d.line("files", list(log.files.iter().map(|file| text(&file.to_string_lossy()))));
+    if let Some(format) = &log.format {
+        d.line("format", text(format.name()));
+    }
+    d.line("sessions_by", text(&log.sessions_by.to_string()));
+    d.line("client_address", text(if log.forwarded { "forwarded" } else { "connection" }));
+    if let Some(file) = &log.pseudonymise {
+        d.line("pseudonymise", text(&file.to_string_lossy()));
+    }
+    for (key, second) in [("from", log.from), ("until", log.until)] {
+        if let Some(second) = second {
+            d.line(key, text(&show_second(second)));
+        }
+    }
+    d.line("speed", format!("{:?}", log.speed));
     d.line("visit_gap", duration(log.visit_gap));
     d.line("reorder_window", duration(log.reorder_window));
     d.line("sessions", log.sessions);

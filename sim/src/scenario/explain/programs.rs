@@ -1,13 +1,13 @@
 //! The options of a strategy's program.
 
-use super::{Document, duration, key, or_none, seconds, text};
+use super::{Document, duration, key, list, or_none, seconds, text};
 use crate::balancer::haproxy::{HaproxyMethod, HashFunction, HashType};
 use crate::balancer::lvs::SchedulerFlags;
 use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::SimDuration;
 use crate::scenario::{Keys, Scenario};
-use crate::tier::haproxy::{HaproxyConfig, StickKey};
-use crate::tier::lvs::{Forwarding, LvsConfig};
+use crate::tier::haproxy::{CookieMode, HaproxyConfig, RetryOn, StickKey, StickRule, StickSource, StoreAt};
+use crate::tier::lvs::{Forwarding, LvsConfig, TemplateScope};
 use crate::tier::nginx::{NextUpstream, NginxConfig, StickyCookie};
 use crate::tier::proxy::{ProxyConfig, Subset};
 
@@ -77,6 +77,13 @@ pub(super) fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario
         Forwarding::Tun => "tun",
     };
     d.line("forwarding", text(forwarding));
+    let scope = config.services.first().map_or(TemplateScope::Port, |service| service.template_scope);
+    let scope = match scope {
+        TemplateScope::Port => "port",
+        TemplateScope::AllPorts => "all_ports",
+        TemplateScope::FirewallMark(_) => "firewall_mark",
+    };
+    d.line("virtual_service", text(scope));
     d.line("expire_nodest_conn", config.sysctl.expire_nodest_conn);
     d.line("expire_quiescent_template", config.sysctl.expire_quiescent_template);
     d.line("conn_reuse_mode", config.sysctl.conn_reuse_mode);
@@ -110,7 +117,7 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
         redispatch => d.line("redispatch", redispatch.is_some()),
     }
     d.line("timeout_connect", duration(config.connect_timeout));
-    for (key, time) in [("timeout_queue", config.queue_timeout)] {
+    for (key, time) in [("timeout_queue", config.queue_timeout), ("timeout_server", config.server_timeout)] {
         if !time.is_zero() {
             d.line(key, duration(time));
         }
@@ -118,15 +125,23 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
     if config.fullconn != 0 {
         d.line("fullconn", config.fullconn);
     }
-    d.line("cookie", text(if config.cookie.is_some() { "insert" } else { "none" }));
+    d.line("retry-on", text(&retry_on(&config.retry_on)));
+    d.line("cookie", text(&cookie(config)));
     d.line("persist", config.persist);
     if let Some(stick) = &config.stick {
         let table = stick.table;
-        let kind = if table.key == StickKey::Ip { "ip" } else { "ipv6" };
+        let kind = match table.key {
+            StickKey::Ip => "\"ip\"".to_owned(),
+            StickKey::Ipv6 => "\"ipv6\"".to_owned(),
+            StickKey::Bytes { len } => format!("\"string\", len = {len}"),
+        };
         let (size, expire) = (table.size, duration(table.expire));
         let value =
-            format!("{{ type = \"{kind}\", size = {size}, expire = {expire}, nopurge = {} }}", table.nopurge);
+            format!("{{ type = {kind}, size = {size}, expire = {expire}, nopurge = {} }}", table.nopurge);
         d.line("stick-table", value);
+        let sample = keys.stick.as_ref().map_or("", |key| key.text());
+        let rules = stick.rules.iter().map(|rule| text(&stick_rule(rule, sample)));
+        d.line("stick", list(rules));
     }
     if let Some(check) = config.servers.first().and_then(|line| line.check) {
         let mut value = format!("{{ inter = {}", duration(check.inter));
@@ -150,6 +165,46 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
         );
         d.line(&format!("servers.{}", key(&server.name)), value);
     }
+}
+
+fn retry_on(retry_on: &RetryOn) -> String {
+    let words = [
+        (retry_on.conn_failure, "conn-failure"),
+        (retry_on.empty_response, "empty-response"),
+        (retry_on.response_timeout, "response-timeout"),
+    ];
+    let words = words.into_iter().filter(|(listed, _)| *listed).map(|(_, word)| word.to_owned());
+    let statuses = RetryOn::STATUSES.iter().filter(|status| retry_on.lists(**status)).map(u16::to_string);
+    let all: Vec<_> = words.chain(statuses).collect();
+    if all.is_empty() { "none".into() } else { all.join(" ") }
+}
+
+fn cookie(config: &HaproxyConfig) -> String {
+    let mut words = match config.cookie {
+        None => "none",
+        Some(CookieMode::Insert { .. }) => "insert",
+        Some(CookieMode::Prefix) => "prefix",
+        Some(CookieMode::Rewrite) => "rewrite",
+    }
+    .to_owned();
+    if config.cookie_postonly {
+        words += " postonly";
+    }
+    for (word, time) in [("maxidle", config.cookie_life.idle), ("maxlife", config.cookie_life.total)] {
+        words += &time.map_or_else(String::new, |time| format!(" {word} {time}"));
+    }
+    words
+}
+
+fn stick_rule(rule: &StickRule, sample: &str) -> String {
+    let word = match (rule.matches, rule.stores) {
+        (_, Some(StoreAt::Response)) => return "store-response res.cook(sid)".into(),
+        (true, Some(StoreAt::Request)) => "on",
+        (false, Some(StoreAt::Request)) => "store-request",
+        (_, None) => "match",
+    };
+    let of = if rule.key == StickSource::Address { "src" } else { sample };
+    format!("{word} {of}")
 }
 
 /// The arguments of `balance`.

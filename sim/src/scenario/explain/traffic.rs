@@ -46,12 +46,16 @@ fn day(plan: &DayPlan) -> String {
     format!("starts_at = {}, {shape}", duration(plan.starts_at))
 }
 
-/// The keys of `visit`.
-pub(super) fn show_visit(d: &mut Document, visit: &VisitPlan) {
-    d.line("clicks", show_distribution(&visit.clicks, Quantity::Count));
+/// The keys of `visit`; `by_law` says that clicks and absences are drawn from its laws.
+pub(super) fn show_visit(d: &mut Document, visit: &VisitPlan, by_law: bool) {
+    if by_law {
+        d.line("clicks", show_distribution(&visit.clicks, Quantity::Count));
+    }
     d.line("think", show_distribution(&visit.think, Quantity::Time));
-    d.line("away", show_distribution(&visit.away, Quantity::Time));
-    d.line("diurnal", or_none(visit.diurnal.as_ref(), |plan| format!("{{ {} }}", day(plan))));
+    if by_law {
+        d.line("away", show_distribution(&visit.away, Quantity::Time));
+        d.line("diurnal", or_none(visit.diurnal.as_ref(), |plan| format!("{{ {} }}", day(plan))));
+    }
     d.line("login", visit.login);
     d.line("form_token", visit.form_token);
     d.line("logins_again", visit.logins_again);

@@ -2,12 +2,14 @@
 //! Assumptions are called so.
 
 mod address;
+mod mix;
 mod visit;
 
 use super::{ClosedBy, ConnectionRules};
 use crate::engine::SimDuration;
 
 pub(super) use address::{FRONT, IPV6, LEASES, POOL, address};
+pub(super) use mix::{ACTIVITY, CRAWLERS, PARTS};
 pub(super) use visit::{HOLD, PAGE, PATIENCE, SESSION_IDLE_TIMEOUT, visit};
 
 /// What a preset fills in.
@@ -17,6 +19,8 @@ pub enum PresetKind {
     Address,
     /// The `visit` of a population.
     Visit,
+    /// A whole `[[population]]`, which becomes several.
+    Population,
 }
 
 impl PresetKind {
@@ -25,6 +29,7 @@ impl PresetKind {
         match self {
             Self::Address => "address",
             Self::Visit => "visit",
+            Self::Population => "population",
         }
     }
 }
@@ -44,7 +49,7 @@ pub struct PresetEntry {
 
 /// Every preset, by kind.
 pub fn presets() -> impl Iterator<Item = &'static PresetEntry> {
-    address::PRESETS.iter().chain(visit::PRESETS)
+    address::PRESETS.iter().chain(visit::PRESETS).chain(mix::PRESETS)
 }
 
 /// The preset of a kind called `name`.
@@ -63,6 +68,7 @@ pub(super) const CONNECTION: ConnectionRules = ConnectionRules {
     keepalive_timeout: SimDuration::from_secs(15),
     keepalive_requests: 100,
     closed_by: ClosedBy::Server,
+    port: super::HTTP,
 };
 
 #[cfg(test)]
@@ -79,5 +85,18 @@ mod tests {
             assert_eq!(addresses.iter().position(same), Some(i), "{}", plan.preset);
         }
         assert!(visit("login-site").login && !visit("browse").login);
+        let visits: Vec<_> = preset_names(PresetKind::Visit).map(visit).collect();
+        for (i, plan) in visits.iter().enumerate() {
+            assert_eq!(visits.iter().position(|other| other == plan), Some(i), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn an_audience_is_whole_and_of_known_addresses() {
+        assert_eq!(PARTS.iter().map(|part| part.percent).sum::<u32>(), 100);
+        for part in PARTS.iter().filter(|part| part.name != CRAWLERS) {
+            assert!(preset(PresetKind::Address, part.name).is_some(), "{}", part.name);
+        }
+        assert!((ACTIVITY.mean() - 1.0).abs() < 0.05, "{}", ACTIVITY.mean());
     }
 }

@@ -34,8 +34,9 @@ pub(super) const PRESETS: &[PresetEntry] = &[
     entry(
         "flash-crowd",
         "one or two pages at the same moment as everybody else, reloading when nothing comes; to be given `arrivals`",
-        "reload after about 8 s: Nah, A study on tolerable waiting time, AMCIS 2003, finds less for those who see no \
-         progress; clicks, objects, the spread, three reloads and leaving after them are assumptions",
+        "Nah, A study on tolerable waiting time, Behaviour & Information Technology 23(3), 2004, finds about 2 s for those who \
+         seek something; 8 s (lognormal) for those who want just this page, clicks, three reloads and leaving after them are \
+         assumptions",
     ),
     entry(
         "bots",
@@ -46,19 +47,19 @@ pub(super) const PRESETS: &[PresetEntry] = &[
     entry(
         "api",
         "programs that poll an interface and try again with growing pauses",
-        "full jitter as in Brooker, Exponential backoff and jitter, AWS architecture blog 2015; three tries and at most 20 s \
-         as in the AWS SDKs' standard retry mode; time-out, rate and length are assumptions",
+        "three tries and pauses that start below 1 s and double, as in the standard retry mode of the AWS SDKs; their cap of 20 s and \
+         full jitter (Brooker, AWS architecture blog, 2015) are recalled; time-out, rate and length are assumptions",
     ),
     entry(
         "websocket",
         "one connection held for hours, a heartbeat every 25 s, back after 0.5 to 1.5 s when it breaks",
-        "heartbeat, first pause, doubling and the cap of 5 s are the defaults of Socket.IO 4; a lognormal time of 2 h and the \
-         cost of a message are assumptions",
+        "first pause of 1 s by half, doubling and the cap of 5 s are the defaults of socket.io-client 4.8; the heartbeat of Socket.IO's \
+         server is recalled; a lognormal time of 2 h and the cost of a message are assumptions",
     ),
     entry(
         "long-poll",
         "answers held back for 30 s, each followed by the next question",
-        "30 s of RFC 6202, section 5.5; the pauses after errors, the number of polls and times away are assumptions",
+        "30 s of RFC 6202, section 5.5 (recalled); the pauses after errors, the number of polls and times away are assumptions",
     ),
 ];
 

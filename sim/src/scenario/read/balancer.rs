@@ -42,6 +42,7 @@ const LVS_ONLY: &[&str] = &[
     "expire_quiescent_template",
     "conn_reuse_mode",
     "sloppy_tcp",
+    "virtual_service",
     "u_threshold",
     "l_threshold",
 ];

@@ -1,6 +1,7 @@
 //! What breaks.
 
 use super::Names;
+use super::cluster::WEIGHT_MAX;
 use crate::engine::SimDuration;
 use crate::ids::ServerId;
 use crate::scenario::section::{Item, Section};
@@ -29,28 +30,30 @@ pub(super) fn fault(item: &Item<'_>, servers: &Names, end: Option<SimDuration>) 
         }
         Some(at)
     });
-    let kind = match s.take("store_crash") {
-        Some(item) => {
-            s.refuse(
-                &["crash"],
-                |key| format!("one fault, got `store_crash` and `{key}`"),
-                "write two faults",
+    let kinds: Vec<_> = KINDS.iter().filter_map(|kind| s.take(kind)).collect();
+    let kind = match kinds.as_slice() {
+        [item] => kind(item, servers),
+        [] => {
+            s.missing(
+                "crash",
+                Some(
+                    "add `crash = { server = …, lasts = … }`, or `hang`, `drain`, `down`, `weight`, `reload`, `store_crash`",
+                ),
             );
-            store_crash(&item)
+            None
         }
-        None => s.required("crash", |item| crash(&item, servers)),
+        [first, second, ..] => {
+            let message = format!("a fault is one of its kinds, got `{}` and `{}`", first.key, second.key);
+            s.report().error_with_help(second.key_span, message, "write a `[[fault]]` for each");
+            None
+        }
     };
     section.finish();
     Some(Fault { at: at?, kind: kind? })
 }
 
-fn crash(item: &Item<'_>, servers: &Names) -> Option<FaultKind> {
-    let mut section = item.section("a table with `server` and `lasts`")?;
-    let server = section.required("server", |item| servers.find(&item));
-    let lasts = section.required("lasts", |item| item.duration_above_zero());
-    section.finish();
-    Some(FaultKind::Crash { server: ServerId::from_index(server?), lasts: lasts? })
-}
+/// What a fault may be.
+const KINDS: [&str; 7] = ["crash", "hang", "drain", "down", "weight", "reload", "store_crash"];
 
 fn store_crash(item: &Item<'_>) -> Option<FaultKind> {
     let mut section = item.section("a table with `node` and `lasts`")?;
@@ -61,21 +64,70 @@ fn store_crash(item: &Item<'_>) -> Option<FaultKind> {
     Some(FaultKind::StoreCrash { node: node?, lasts: lasts?, power_loss: power_loss? })
 }
 
-/// Reports a crash of a server, or of a store's node, that is down already.
-pub(super) fn check_crashes(section: &mut Section<'_>, faults: Option<&[Fault]>, servers: &Names) {
+fn kind(item: &Item<'_>, servers: &Names) -> Option<FaultKind> {
+    if item.key == "store_crash" {
+        return store_crash(item);
+    }
+    let mut section = item.section("a table with `server` and `lasts`")?;
+    let s = &mut section;
+    if item.key == "reload" {
+        section.finish();
+        return Some(FaultKind::Reload);
+    }
+    let server = s.required("server", |item| servers.find(&item).map(ServerId::from_index));
+    let lasts = s.required("lasts", |item| item.duration_above_zero());
+    let to = match item.key {
+        "weight" => s.required("to", |item| item.integer(0, WEIGHT_MAX).map(|weight| weight as u32)),
+        _ => Some(0),
+    };
+    section.finish();
+    let (server, lasts, to) = (server?, lasts?, to?);
+    Some(match item.key {
+        "crash" => FaultKind::Crash { server, lasts },
+        "hang" => FaultKind::Hang { server, lasts },
+        "drain" => FaultKind::Drain { server, lasts },
+        "down" => FaultKind::Down { server, lasts },
+        _ => FaultKind::Weight { server, to, lasts },
+    })
+}
+
+/// Reports a fault of a server that has such a fault already, and a hang of one that has crashed.
+pub(super) fn check_faults(section: &mut Section<'_>, faults: Option<&[Fault]>, servers: &Names) {
     let (Some(faults), Some(item)) = (faults, section.take("fault")) else { return };
     for (i, fault) in faults.iter().enumerate() {
+        if let FaultKind::StoreCrash { node, .. } = fault.kind {
+            let earlier = faults[..i].iter().find(|other| {
+                matches!(other.kind, FaultKind::StoreCrash { node: other, .. } if other == node)
+                    && other.at <= fault.at
+                    && fault.at <= other.at + other.kind.lasts()
+            });
+            if let (Some(other), Some(elements)) = (earlier, item.elements("an array")) {
+                let (at, since) = (fault.at, other.at);
+                elements[i].error(format!("node {node} cannot crash at {at}: it is down since {since}"));
+            }
+        }
+        let Some(server) = fault.kind.server() else { continue };
+        let broken = |kind: &FaultKind| matches!(kind, FaultKind::Crash { .. } | FaultKind::Hang { .. });
         let earlier = faults.iter().enumerate().find(|&(j, other)| {
-            other.kind.is_of_same_part(&fault.kind)
+            let same = other.kind.name() == fault.kind.name() || broken(&other.kind) && broken(&fault.kind);
+            other.kind.server() == Some(server)
+                && same
                 && (other.at, j) < (fault.at, i)
                 && fault.at <= other.at + other.kind.lasts()
         });
         if let (Some((_, other)), Some(elements)) = (earlier, item.elements("an array")) {
-            let part = match fault.kind {
-                FaultKind::Crash { server, .. } => servers.names[server.index()].clone(),
-                FaultKind::StoreCrash { node, .. } => format!("node {node} of the store"),
+            let (name, at) = (&servers.names[server.index()], fault.at);
+            let message = match (&fault.kind, &other.kind) {
+                (FaultKind::Crash { .. }, FaultKind::Crash { .. }) => {
+                    format!("`{name}` cannot crash at {at}: it is down since {}", other.at)
+                }
+                (kind, other_kind) => format!(
+                    "`{name}` cannot have a `{}` at {at}: its `{}` goes on since {}",
+                    kind.name(),
+                    other_kind.name(),
+                    other.at
+                ),
             };
-            let message = format!("`{part}` cannot crash at {}: it is down since {}", fault.at, other.at);
             elements[i].error(message);
         }
     }

@@ -8,11 +8,13 @@ use crate::balancer::haproxy::{HaproxyMethod, HaproxyServer, HashOptions, HashTy
 use crate::engine::SimDuration;
 use crate::health::HaproxyCheck;
 use crate::scenario::Keys;
+use crate::scenario::quantity::parse_duration;
 use crate::scenario::section::{Item, Section};
 use crate::tier::haproxy::{
-    CookieMode, HaproxyLine, StickConfig, StickKey, StickRule, StickSource, StickTableConfig, StoreAt,
+    CookieMode, HaproxyLine, RetryOn, StickConfig, StickKey, StickRule, StickSource, StickTableConfig,
+    StoreAt, UnknownCondition,
 };
-use crate::tier::{HaproxyConfig, Key};
+use crate::tier::{CookieLife, HaproxyConfig, Key};
 
 /// Longest time that HAProxy takes: its timers have 31 bits of milliseconds.
 const TIME_MAX: SimDuration = SimDuration::from_millis(i32::MAX as u64);
@@ -54,20 +56,21 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
     let queue_timeout = s.optional("timeout_queue", SimDuration::ZERO, |item| time(&item));
     let fullconn = s.optional("fullconn", 0, |item| item.u32_at_least(1));
     let limits = limits(s, HaproxyLine::new(1).server);
-    let cookie = s.optional("cookie", None, |item| {
-        item.one_of(&[("none", None), ("insert", Some(CookieMode::Insert { preserve: false }))])
-    });
+    let server_timeout = s.optional("timeout_server", SimDuration::ZERO, |item| time(&item));
+    let retry_on = s.optional("retry-on", RetryOn::default(), |item| retry_on(&item));
+    let cookie = s.optional("cookie", NO_COOKIE, |item| cookie(&item));
     let persist = s.optional("persist", false, |item| item.boolean());
-    let stick = s.optional("stick-table", None, |item| stick_table(&item).map(Some));
+    let stick = stick(s, site);
     let check = s.optional("check", None, |item| check(&item).map(Some));
     let own = per_server(s, site.names)?;
     let (check, cookie, limits) = (check?, cookie?, limits?);
+    let (stick, stick_key) = stick?;
     let read = site.servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
         let mut line = line(s, item, place, server, limits)?;
         line.check = check;
         // What names a server in its cookie makes no difference, as long as no other has the same.
-        line.cookie = cookie.map(|_| line.server.id.to_string().into_bytes().into());
+        line.cookie = cookie.mode.map(|_| line.server.id.to_string().into_bytes().into());
         Some(line)
     });
     let read: Vec<_> = read.collect();
@@ -82,9 +85,13 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
         connect_timeout: connect_timeout?,
         queue_timeout: queue_timeout?,
         fullconn: fullconn?,
-        cookie,
+        server_timeout: server_timeout?,
+        retry_on: retry_on?,
+        cookie: cookie.mode,
+        cookie_life: cookie.life,
+        cookie_postonly: cookie.postonly,
         persist: persist?,
-        stick: stick?,
+        stick,
         ..HaproxyConfig::new(method, servers)
     };
     let grows = |line: &HaproxyLine| line.server.minconn != 0 && line.server.minconn < line.server.maxconn;
@@ -98,7 +105,7 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
         s.report().error(s.span(), error.to_string());
         return None;
     }
-    Some((config, Keys { hash, stick: None }))
+    Some((config, Keys { hash, stick: stick_key }))
 }
 
 /// The arguments of `balance`, and what of a request it hashes beside the address.
@@ -183,19 +190,148 @@ fn time(item: &Item<'_>) -> Option<SimDuration> {
     Some(time)
 }
 
-/// `stick-table`, with `stick on src`.
-fn stick_table(item: &Item<'_>) -> Option<StickConfig> {
+/// `cookie` and its options.
+struct Cookie {
+    mode: Option<CookieMode>,
+    life: CookieLife,
+    postonly: bool,
+}
+
+const NO_COOKIE: Cookie = Cookie { mode: None, life: CookieLife::UNLIMITED, postonly: false };
+
+/// The words behind the name of `cookie`: `insert postonly maxidle 30m`. Words that change nothing of where requests go (`indirect`,
+/// `nocache`, `httponly`, `secure`, `preserve`) are taken and left at that.
+fn cookie(item: &Item<'_>) -> Option<Cookie> {
+    const WORDS: [&str; 10] = [
+        "none", "insert", "prefix", "rewrite", "indirect", "nocache", "httponly", "secure", "preserve",
+        "postonly",
+    ];
+    let mut words = item.string()?.split_whitespace();
+    let mut cookie = NO_COOKIE;
+    while let Some(word) = words.next() {
+        match word {
+            "none" => cookie.mode = None,
+            "insert" => cookie.mode = Some(CookieMode::Insert { preserve: false }),
+            "prefix" => cookie.mode = Some(CookieMode::Prefix),
+            "rewrite" => cookie.mode = Some(CookieMode::Rewrite),
+            "postonly" => cookie.postonly = true,
+            "indirect" | "nocache" | "httponly" | "secure" | "preserve" => {}
+            "maxidle" | "maxlife" => {
+                let Some(time) = words.next().and_then(|time| parse_duration(time).ok()) else {
+                    let help = format!("write a time behind it, such as `{word} 30min`");
+                    item.error_with_help(format!("`{word}` needs a time, got {}", item.got()), help);
+                    return None;
+                };
+                let of = if word == "maxidle" { &mut cookie.life.idle } else { &mut cookie.life.total };
+                *of = Some(time);
+            }
+            _ => {
+                item.unknown("word", word, WORDS.iter().chain(&["maxidle", "maxlife"]));
+                return None;
+            }
+        }
+    }
+    let inserts = matches!(cookie.mode, Some(CookieMode::Insert { .. }));
+    if !inserts && (cookie.postonly || cookie.life != CookieLife::UNLIMITED) {
+        let help = "write `insert` before them";
+        item.error_with_help("`postonly`, `maxidle` and `maxlife` belong to an inserted cookie".into(), help);
+        return None;
+    }
+    Some(cookie)
+}
+
+fn retry_on(item: &Item<'_>) -> Option<RetryOn> {
+    match item.string()?.parse() {
+        Ok(retry_on) => Some(retry_on),
+        Err(error) => {
+            let error: UnknownCondition = error;
+            let help = "known are none, conn-failure, empty-response, response-timeout, all-retryable-errors and statuses such \
+                        as 503";
+            item.error_with_help(error.to_string(), help);
+            None
+        }
+    }
+}
+
+/// `stick-table` and the `stick` rules on it, `on src` unless others are written.
+fn stick(s: &mut Section<'_>, site: &Site<'_>) -> Option<(Option<StickConfig>, Option<Key>)> {
+    let table = s.optional("stick-table", None, |item| stick_table(&item).map(Some));
+    let rules = s.take("stick");
+    let Some(table) = table? else {
+        if let Some(rules) = rules {
+            let help = "add `stick-table = { size = 100_000, expire = \"30min\" }`";
+            rules.report().error_with_help(rules.key_span, "`stick` needs a table".into(), help);
+            return None;
+        }
+        return Some((None, None));
+    };
+    let Some(rules) = rules else {
+        if matches!(table.key, StickKey::Bytes { .. }) {
+            let help = "add `stick = [\"on req.cook(sid)\"]`, or another sample of the request";
+            s.report().error_with_help(s.span(), "a table of type `string` needs `stick`".into(), help);
+            return None;
+        }
+        let rule = StickRule { matches: true, stores: Some(StoreAt::Request), key: StickSource::Address };
+        return Some((Some(StickConfig { table, rules: vec![rule] }), None));
+    };
+    let mut key: Option<Key> = None;
+    let read =
+        rules.elements("an array such as [\"match req.cook(sid)\", \"store-response res.cook(sid)\"]")?;
+    let read = read.iter().map(|item| stick_rule(item, site, &mut key));
+    let read: Vec<_> = read.collect();
+    Some((Some(StickConfig { table, rules: read.into_iter().collect::<Option<Vec<_>>>()? }), key))
+}
+
+fn stick_rule(item: &Item<'_>, site: &Site<'_>, key: &mut Option<Key>) -> Option<StickRule> {
+    let text = item.string()?;
+    let (word, of) = text.split_once(' ').unwrap_or((text, ""));
+    let (matches, stores) = match word {
+        "on" => (true, Some(StoreAt::Request)),
+        "match" => (true, None),
+        "store-request" => (false, Some(StoreAt::Request)),
+        "store-response" => (false, Some(StoreAt::Response)),
+        _ => {
+            item.unknown("rule", word, ["on", "match", "store-request", "store-response"]);
+            return None;
+        }
+    };
+    if stores == Some(StoreAt::Response) {
+        if !of.trim().starts_with("res.cook(") {
+            let help = "answers show the site's cookie: `store-response res.cook(sid)`";
+            item.error_with_help(format!("`{word}` does not know {}", item.got()), help);
+            return None;
+        }
+        // Answers hold what requests do later.
+        let cookie = sample(item, "req.cook(sid)", site)?;
+        key.get_or_insert(cookie);
+        return Some(StickRule { matches, stores, key: StickSource::Sample });
+    }
+    if of.trim() == "src" {
+        return Some(StickRule { matches, stores, key: StickSource::Address });
+    }
+    let found = sample(item, of, site)?;
+    if key.get_or_insert_with(|| found.clone()) != &found {
+        let help = "all `stick` rules of a backend look at one sample here";
+        item.error_with_help(format!("a second sample, {}", item.got()), help);
+        return None;
+    }
+    Some(StickRule { matches, stores, key: StickSource::Sample })
+}
+
+/// `stick-table`.
+fn stick_table(item: &Item<'_>) -> Option<StickTableConfig> {
     let mut section = item.section("a table such as { size = 100_000, expire = \"30min\" }")?;
+    let len = section.optional("len", 32, |item| item.integer(1, 1_024).map(|len| len as u16));
+    let bytes = StickKey::Bytes { len: len.unwrap_or(32) };
     let key = section.optional("type", StickKey::Ip, |item| {
-        item.one_of(&[("ip", StickKey::Ip), ("ipv6", StickKey::Ipv6)])
+        item.one_of(&[("ip", StickKey::Ip), ("ipv6", StickKey::Ipv6), ("string", bytes), ("binary", bytes)])
     });
     let size = section.required("size", |item| item.u32_at_least(1));
     let expire = section.required("expire", |item| time(&item));
     let nopurge = section.optional("nopurge", false, |item| item.boolean());
     section.finish();
-    let table = StickTableConfig { key: key?, size: size?, expire: expire?, nopurge: nopurge? };
-    let rule = StickRule { matches: true, stores: Some(StoreAt::Request), key: StickSource::Address };
-    Some(StickConfig { table, rules: vec![rule] })
+    len?;
+    Some(StickTableConfig { key: key?, size: size?, expire: expire?, nopurge: nopurge? })
 }
 
 fn check(item: &Item<'_>) -> Option<HaproxyCheck> {
@@ -299,6 +435,9 @@ mod tests {
             "{ haproxy.random = { draws = 3, retries = 5, redispatch = 2, persist = true } }",
             "{ haproxy.static-rr = { cookie = \"insert\", redispatch = true, timeout_connect = \"200ms\" } }",
             "{ haproxy.first = { allbackups = true, servers = { c = { backup = true, weight = 7, id = 9 } } } }",
+            "{ haproxy.static-rr = { cookie = \"insert postonly maxidle 30s maxlife 1h\", retry-on = \"conn-failure 503\" } }",
+            "{ haproxy.first = { cookie = \"prefix\", timeout_server = \"3s\" } }",
+            "{ haproxy.first = { stick-table = { type = \"string\", len = 9, size = 9, expire = \"5s\" }, stick = [\"match req.cook(sid)\", \"store-response res.cook(sid)\"] } }",
             "{ haproxy.leastconn = { stick-table = { size = 9, expire = \"5s\", type = \"ipv6\", nopurge = true } } }",
             "{ haproxy.leastconn = { maxconn = 9, maxqueue = 4, timeout_queue = \"2s\", servers = { c = { maxconn = 3 } } } }",
             "{ haproxy.first = { maxconn = 9, minconn = 2, fullconn = 50 } }",
@@ -329,6 +468,10 @@ mod tests {
             ("first = { servers = { c = { id = 1 } } }", "server 2: `id` 1 is taken by a server before it"),
             ("first = { check = { rise = 0 } }", "`rise` must be at least 1, got 0"),
             ("first = { stick-table = { size = 0, expire = \"1s\" } }", "`size` must be at least 1, got 0"),
+            ("first = { stick-table = { size = 1, expire = \"1s\", type = \"string\" } }", "needs `stick`"),
+            ("first = { cookie = \"insert maxidle\" }", "`maxidle` needs a time"),
+            ("first = { cookie = \"prefix postonly\" }", "belong to an inserted cookie"),
+            ("first = { retry-on = \"418\" }", "`retry-on` has no condition `418`"),
             ("first = { max_fails = 1 }", "unknown key `max_fails`"),
             ("url_param = {}", "missing key `name`"),
             ("url_param = { name = \"id\" }", "no request has a parameter `id`"),

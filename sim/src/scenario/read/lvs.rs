@@ -52,6 +52,19 @@ pub(super) fn lvs(s: &mut Section<'_>, scheduler: LvsScheduler, site: &Site<'_>)
         ("sloppy_tcp", sysctl.sloppy_tcp),
     ]
     .map(|(key, default)| s.optional(key, default, |item| item.boolean()));
+    let scope = s.optional("virtual_service", TemplateScope::Port, |item| {
+        let scope = item.one_of(&[
+            ("port", TemplateScope::Port),
+            ("all_ports", TemplateScope::AllPorts),
+            ("firewall_mark", TemplateScope::FirewallMark(1)),
+        ])?;
+        if scope == TemplateScope::AllPorts && persistence_timeout == Some(None) {
+            let help = "add `persistence_timeout = \"120s\"`";
+            item.error_with_help("a service of all ports must be persistent".into(), help);
+            return None;
+        }
+        Some(scope)
+    });
     let own = per_server(s, site.names)?;
     let read = site.servers?.iter().enumerate().map(|(place, server)| {
         let item = own.iter().find(|(at, _)| *at == place).map(|(_, item)| item);
@@ -66,7 +79,7 @@ pub(super) fn lvs(s: &mut Section<'_>, scheduler: LvsScheduler, site: &Site<'_>)
         persistence_timeout: persistence_timeout?,
         persistence_prefix_v4,
         persistence_prefix_v6,
-        template_scope: TemplateScope::Port,
+        template_scope: scope?,
         servers: read.into_iter().collect::<Option<Vec<_>>>()?,
     };
     Some(LvsConfig {

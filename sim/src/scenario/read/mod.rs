@@ -83,6 +83,14 @@ impl Names {
         read.map(Into::into)
     }
 
+    /// Takes a name that an element `item` brings beside its own.
+    fn add_derived(&mut self, item: &Item<'_>, name: &str) {
+        if self.names.iter().any(|other| other == name) {
+            item.error_with_help(format!("duplicate {} `{name}`", self.kind), "give each a name of its own");
+        }
+        self.names.push(name.to_owned());
+    }
+
     /// The place of the element called as `item` says.
     fn find(&self, item: &Item<'_>) -> Option<usize> {
         self.look_up(item, item.span(), item.string()?)
@@ -156,10 +164,29 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let mut sources = Names::new("population or log");
     let mut visit_presets = Vec::new();
     let populations = each(s, "population", "an array of tables: write `[[population]]`", |item| {
-        let (population, preset) = population::population(&item, default_connection, &mut sources)?;
-        visit_presets.push(preset);
-        Some(population)
+        population::population(&item, default_connection, &mut sources)
     });
+    let populations: Option<Vec<Population>> = populations.map(|populations| {
+        let (populations, presets) = populations.into_iter().flatten().unzip();
+        visit_presets = presets;
+        populations
+    });
+    let populations = match s.take("populations") {
+        Some(item) => {
+            let files = match item.text() {
+                Some(_) => Some(vec![item]),
+                None => item.elements("a file, or an array of files"),
+            };
+            files.into_iter().flatten().fold(populations, |populations, item| {
+                let (more, presets) = population::from_file(&item, default_connection, &mut sources)?;
+                let mut populations = populations?;
+                visit_presets.extend(presets);
+                populations.extend(more);
+                Some(populations)
+            })
+        }
+        None => populations,
+    };
     if let Some(populations) = &populations {
         check_clients(s, populations);
     }
@@ -228,7 +255,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let expectations = each(s, "expect", "an array of tables: write `[[expect]]`", |item| {
         expectation(&item, &strategy_names, has_faults)
     });
-    fault::check_crashes(s, faults.as_deref(), &server_names);
+    fault::check_faults(s, faults.as_deref(), &server_names);
 
     let nobody = [
         populations.as_ref().is_some_and(Vec::is_empty),

@@ -3,14 +3,19 @@
 use super::arrivals::day;
 use super::browser::browser;
 use super::population::{optional_table, preset_name};
+use crate::engine::Distribution;
+use crate::population::UserTable;
 use crate::scenario::VisitPlan;
 use crate::scenario::presets::{self, PresetEntry, PresetKind};
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
 use crate::session::OnUnknownId;
 
-/// The `visit` of a population, and the preset it started from.
-pub(super) fn visit(item: &Item<'_>) -> Option<(VisitPlan, Option<&'static PresetEntry>)> {
+/// The `visit` of a population, and the preset it started from. Clicks and absences of `users` are their own.
+pub(super) fn visit(
+    item: &Item<'_>,
+    users: Option<&UserTable>,
+) -> Option<(VisitPlan, Option<&'static PresetEntry>)> {
     let mut section = item.section("a table such as { preset = \"login-site\" }")?;
     let s = &mut section;
     let name = preset_name(s, PresetKind::Visit);
@@ -18,14 +23,25 @@ pub(super) fn visit(item: &Item<'_>) -> Option<(VisitPlan, Option<&'static Prese
     // With a preset each key is optional; without one the shape of a visit must be said. A preset whose name is
     // wrong is taken for one, so that the mistake is not followed by others.
     let has_preset = name != Some(None);
-    let defaults = base.unwrap_or_else(|| presets::visit("login-site"));
+    let mut defaults = base.unwrap_or_else(|| presets::visit("login-site"));
+    if let Some(users) = users {
+        let why = |key: &str| format!("`{key}` has no effect beside `users`");
+        s.refuse(&["clicks", "away", "diurnal"], why, "the users' visits and absences are those of the file");
+        defaults.clicks = Distribution::Constant(1.0);
+        defaults.away = Distribution::Constant(1.0);
+        defaults.diurnal = None;
+        defaults.think = match users.think_mean() {
+            0.0 => Distribution::Constant(0.0),
+            mean => Distribution::Exponential { mean },
+        };
+    }
     let [clicks, think, away] = [
         ("clicks", &defaults.clicks, Quantity::Count),
         ("think", &defaults.think, Quantity::Time),
         ("away", &defaults.away, Quantity::Time),
     ]
     .map(|(key, default, quantity)| {
-        if has_preset {
+        if has_preset || users.is_some() {
             s.optional(key, default.clone(), |item| item.distribution(quantity))
         } else {
             s.required(key, |item| item.distribution(quantity))

@@ -5,6 +5,7 @@ pub use crate::balancer::haproxy::HaproxyServer;
 use crate::engine::SimDuration;
 use crate::health::HaproxyCheck;
 use crate::ids::ServerId;
+use crate::tier::CookieLife;
 
 /// One backend of an HAProxy process, with the settings that matter to it. [`HaproxyConfig::new`] gives HAProxy's
 /// defaults.
@@ -33,6 +34,10 @@ pub struct HaproxyConfig {
     pub fullconn: u32,
     /// `cookie`.
     pub cookie: Option<CookieMode>,
+    /// `maxidle` and `maxlife` of the cookie. HAProxy writes dates in units of 4 s, here they are exact.
+    pub cookie_life: CookieLife,
+    /// `postonly`: an inserted cookie is set by answers to POSTs alone.
+    pub cookie_postonly: bool,
     /// `option persist`: a cookie or entry counts even if its server is down.
     pub persist: bool,
     /// `stick-table` and the `stick` rules on it.
@@ -57,6 +62,8 @@ impl HaproxyConfig {
             queue_timeout: SimDuration::ZERO,
             fullconn: 0,
             cookie: None,
+            cookie_life: CookieLife::UNLIMITED,
+            cookie_postonly: false,
             persist: false,
             stick: None,
             clock_phase: SimDuration::ZERO,

@@ -38,6 +38,8 @@ pub(super) struct Flow {
     pub(super) forced: bool,
     /// Whether its answer may set a cookie.
     pub(super) cookies: bool,
+    /// Whether the method and what the browser has allow that.
+    pub(super) sets_cookie: bool,
     /// Retries so far.
     pub(super) retries: u32,
     /// Number of the try under way, from 1; stops at 255.

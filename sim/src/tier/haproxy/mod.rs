@@ -27,7 +27,7 @@ use crate::health::HaproxyHealth;
 use crate::ids::ServerId;
 
 use super::flows::Flows;
-use super::{Decision, FlowId, Open, Opened, Outcome, Persistence, TableSizes, Then};
+use super::{Decision, FlowId, Method, Open, Opened, Outcome, Persistence, TableSizes, Then};
 use flows::{Flow, Stage};
 use queues::Queues;
 use stick::{KeyBytes, StickTable};
@@ -116,6 +116,16 @@ impl Haproxy {
             tie_skipped: None,
             forced: open.ties.persistence == Persistence::Forced,
             cookies: self.config.cookie.is_some() && open.ties.persistence != Persistence::Ignored,
+            sets_cookie: match self.config.cookie {
+                Some(CookieMode::Insert { .. }) => {
+                    !self.config.cookie_postonly || open.method == Method::Post
+                }
+                // They change the application's own cookie, which it sets for those who have none, and at a login.
+                Some(CookieMode::Prefix | CookieMode::Rewrite) => {
+                    open.ties.cookie.is_none() || open.method == Method::Post
+                }
+                None => false,
+            },
             retries: 0,
             attempt: 0,
             stores: None,
@@ -216,14 +226,17 @@ impl Haproxy {
         }
     }
 
-    /// The server whose cookie the answer of a try that is under way will set: with `cookie … insert`, when the server was not
-    /// chosen by the cookie. `None` if it sets none. What `prefix` and `rewrite` do to the application's own cookie follows
-    /// from the server.
+    /// The server whose name the answer of a try that is under way will bring the browser: with `cookie … insert`, when the server
+    /// was not chosen by the cookie, or always with `maxidle`; else when the application sets its own cookie. `None` if it
+    /// brings none.
     pub fn cookie_to_set(&self, id: FlowId) -> Option<ServerId> {
         let flow = self.flows.get(id)?;
-        let sets = matches!(self.config.cookie, Some(CookieMode::Insert { .. })) && flow.cookies;
-        flow.target
-            .filter(|server| sets && !flow.by_cookie && self.config.servers[server.index()].cookie.is_some())
+        let news = match self.config.cookie? {
+            CookieMode::Insert { .. } => !flow.by_cookie || self.config.cookie_life.idle.is_some(),
+            CookieMode::Prefix | CookieMode::Rewrite => true,
+        };
+        let sets = flow.cookies && flow.sets_cookie && news;
+        flow.target.filter(|server| sets && self.config.servers[server.index()].cookie.is_some())
     }
 
     /// A try ended.

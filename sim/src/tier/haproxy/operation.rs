@@ -62,7 +62,8 @@ impl Haproxy {
     /// the configured weight are.
     pub fn set_weight(&mut self, _now: SimTime, server: ServerId, weight: u32) -> bool {
         let accepted = self.servers.set_weight(server, weight);
-        self.state_changed(server);
+        // Who waits goes on waiting until a request ends, even if the server has room.
+        self.method.servers_changed(&self.servers);
         accepted
     }
 

@@ -61,6 +61,11 @@ impl Nginx {
         }
     }
 
+    /// Its present configuration.
+    pub fn config(&self) -> &NginxConfig {
+        &self.epochs[self.current as usize].config
+    }
+
     /// `nginx -s reload`: requests from `now` on find new workers, whose state starts from zero; requests in flight finish
     /// with the servers and the state of the old ones.
     ///

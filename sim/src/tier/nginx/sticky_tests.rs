@@ -2,6 +2,7 @@
 
 use super::tests::{GET, OK, config};
 use super::*;
+use crate::balancer::OptionVisitor;
 use crate::engine::SimDuration;
 use crate::tier::{CookieLife, Skipped, Ties};
 
@@ -127,6 +128,70 @@ fn tengine_goes_where_the_cookie_says_even_if_the_server_is_down_and_then_round_
     };
     assert_eq!(decision.server, Some(ServerId(0)));
     assert_eq!(nginx.cookie_to_set(opened.flow), Some(ServerId(0)));
+}
+
+/// A `session_sticky` with one option set.
+fn with_option(servers: usize, name: &'static str, value: &'static str) -> NginxConfig {
+    struct Set(&'static str, &'static str);
+    impl OptionVisitor for Set {
+        fn whole(&mut self, _: &'static str, _: &mut u32, _: u32, _: u32) {}
+        fn prime(&mut self, _: &'static str, _: &mut u32, _: u32) {}
+        fn number(&mut self, _: &'static str, _: &mut f64, _: f64, _: f64) {}
+        fn duration(&mut self, _: &'static str, _: &mut SimDuration, _: SimDuration) {}
+        fn limit(&mut self, name: &'static str, value: &mut Option<SimDuration>, _: SimDuration) {
+            if name == self.0 {
+                *value = self.1.parse().ok().map(SimDuration::from_secs);
+            }
+        }
+        fn word(&mut self, name: &'static str, value: &mut usize, words: &'static [&'static str]) {
+            if name == self.0 {
+                *value = words.iter().position(|word| *word == self.1).expect("a word");
+            }
+        }
+        fn flag(&mut self, name: &'static str, value: &mut bool) {
+            if name == self.0 {
+                *value = self.1 == "on";
+            }
+        }
+    }
+    let mut config = config("session_sticky", equal(servers));
+    config.method.options(&mut Set(name, value));
+    config
+}
+
+#[test]
+fn tengine_without_fallback_tries_the_same_server_until_no_try_is_left() {
+    let mut nginx = Nginx::new(with_option(3, "fallback", "off"));
+    let opened = nginx.open(at(1), &naming(2));
+    let mut tried = vec![opened.decision.server];
+    while let Then::Retry(decision) = nginx.attempt_ended(at(1), opened.flow, Outcome::ConnectRefused) {
+        tried.push(decision.server);
+    }
+    assert_eq!(tried, [Some(ServerId(2)); 3]);
+}
+
+#[test]
+fn tengine_holds_the_times_in_its_own_cookie_only_and_sets_it_anew_with_each_answer() {
+    let seconds = |n| Some(SimDuration::from_secs(n));
+    let mut nginx = Nginx::new(with_option(2, "maxidle", "60"));
+    assert_eq!(serve(&mut nginx, &naming(1)), (Some(1), Reason::Affinity, Some(1)));
+    let idle = with_option(2, "maxidle", "60").cookies();
+    assert_eq!(idle, Some(CookieLife { idle: seconds(60), total: None }));
+    let life = with_option(2, "maxlife", "90").cookies();
+    assert_eq!(life, Some(CookieLife { idle: None, total: seconds(90) }));
+    let age = with_option(2, "maxage", "30").cookies();
+    assert_eq!(age, Some(CookieLife { idle: seconds(30), total: None }));
+}
+
+#[test]
+fn in_tengines_other_modes_the_applications_cookie_keeps_its_first_server() {
+    for mode in ["prefix", "rewrite"] {
+        let mut nginx = Nginx::new(with_option(2, "mode", mode));
+        assert_eq!(serve(&mut nginx, &GET).2, Some(0), "{mode}");
+        let opened = nginx.open(at(1), &naming(0));
+        nginx.attempt_ended(at(1), opened.flow, Outcome::ConnectRefused);
+        assert_eq!(nginx.cookie_to_set(opened.flow), None, "{mode}");
+    }
 }
 
 #[test]

@@ -73,3 +73,54 @@ fn mh_wants_numeric_addresses_of_its_servers() {
     let scenario = read(&bare).unwrap_or_else(|mistakes| panic!("{mistakes}")).scenario;
     assert_eq!(lvs(&scenario).services[0].servers[0].address.to_string(), "10.0.0.1:80");
 }
+
+/// Users of 60 addresses in two populations that share them, one calling port 80 and one 443, behind a director with
+/// `options`.
+fn two_ports(options: &str) -> evenkeel_sim::cluster::RunOutcome {
+    let addresses: Vec<String> = (1..=60).map(|host| format!("\"192.0.2.{host}\"")).collect();
+    let population = |name: &str, port: u16| {
+        format!(
+            "[[population]]\nname = \"{name}\"\nclients = 60\naddress = {{ fixed = [{}] }}\n\
+             visit = {{ preset = \"browse\", away = \"20s\" }}\nconnection = {{ port = {port} }}\n",
+            addresses.join(", ")
+        )
+    };
+    let text = format!(
+        "title = \"two ports\"\nduration = \"5min\"\nreplications = 1\n{}{}[cluster]\n\
+         capacity = {{ workers = 8, service = \"20ms\" }}\n\
+         servers = [{{ name = \"a\", address = \"10.0.0.1:80\" }}, {{ name = \"b\", address = \"10.0.0.2:80\" }}]\n\
+         [[strategy]]\nname = \"s\"\nsession = {{ local = {{}} }}\n\
+         balancer = {{ lvs.rr = {{ persistence_timeout = \"600s\", {options} }} }}\n",
+        population("web", 80),
+        population("tls", 443)
+    );
+    let loaded = read(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert!(read(&loaded.resolved.to_string()).is_ok());
+    let setup = evenkeel_sim::cluster::RunSetup {
+        scenario: &loaded.scenario,
+        strategy: 0,
+        replication: 0,
+        logs: &[],
+        stories: 0,
+    };
+    evenkeel_sim::cluster::run(&setup, &|_| {}).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn ports_have_services_and_templates_of_their_own_unless_one_service_answers_at_all() {
+    let templates = |options| two_ports(options).sizes.templates;
+    assert_eq!(templates("virtual_service = \"port\""), 120);
+    assert_eq!(templates("virtual_service = \"all_ports\""), 60);
+    assert_eq!(templates("virtual_service = \"firewall_mark\""), 60);
+}
+
+#[test]
+fn a_service_of_all_ports_must_be_persistent() {
+    let text = "title = \"t\"\nduration = \"1s\"\n[[scripted_client]]\nname = \"c\"\naddress = \"1.2.3.4\"\n\
+                connections = [{ at = \"0s\", hold = \"0s\" }]\n[cluster]\n\
+                servers = [{ name = \"a\", address = \"10.0.0.1:80\" }]\ncapacity = { workers = 1, service = \"1s\" }\n\
+                [[strategy]]\nname = \"s\"\nsession = { local = {} }\n\
+                balancer = { lvs.rr = { virtual_service = \"all_ports\" } }\n";
+    let mistakes = read(text).expect_err("refused").to_string();
+    assert!(mistakes.contains("a service of all ports must be persistent"), "{mistakes}");
+}

@@ -18,7 +18,7 @@ fn mistakes(from: &str, to: &str) -> Vec<Diagnostic> {
 /// Checks that the replacement is one mistake, at the first `marked` of what is put in, with the message and a help
 /// that contains `help`.
 #[track_caller]
-fn check(from: &str, to: &str, marked: &str, message: &str, help: &str) {
+pub(super) fn check(from: &str, to: &str, marked: &str, message: &str, help: &str) {
     let found = mistakes(from, to);
     let text = WHOLE.replace(from, to);
     let start = WHOLE.find(from).unwrap();
@@ -327,13 +327,6 @@ fn faults_happen_within_the_run_to_servers_that_are_up() {
 fn contradictions_are_named() {
     check("min = 0.9", "min = 0.9\nmax = 0.5", "0.5", "`max` must be at least `min`, got 0.9 and 0.5", "");
     check(
-        "arrivals = {",
-        "visit = { preset = \"websocket\", page = { objects = 3 } }\narrivals = {",
-        "{ preset",
-        "a visit has `page` or `hold`, got both",
-        "another hold connections",
-    );
-    check(
         "file = \"a.log\"",
         "file = \"a.log\"\nfiles = [\"b.log\"]",
         "files",
@@ -439,86 +432,6 @@ fn options_belong_to_their_program() {
     assert_eq!(found[0].message, "the balancing method does not support `backup`");
     assert_eq!((found[0].line, found[0].column), (62, 31));
     assert!(found[0].help.as_ref().unwrap().contains("`down = true`"));
-}
-
-#[test]
-fn addresses_that_exclude_each_other_or_cannot_be_had_are_refused() {
-    for (with, at, message, help) in [
-        (
-            "\"home-nat\", pooling = \"paired\"",
-            "\"paired\"",
-            "`pooling` has no meaning with preset `home-nat`",
-            "cgnat",
-        ),
-        (
-            "\"direct\", hand_over = \"1h\"",
-            "\"1h\"",
-            "`hand_over` has no meaning with preset `direct`",
-            "pool_addresses",
-        ),
-        ("\"cgnat\", pooling = \"by_turns\"", "\"by_turns\"", "unknown `pooling` `by_turns`", ""),
-        (
-            "\"cgnat\", pooling = \"arbitrary\", mapping_timeout = \"1h\"",
-            "\"1h\"",
-            "`mapping_timeout` has no meaning unless users are paired with addresses",
-            "as long as it is open",
-        ),
-        (
-            "\"mega-proxy\", hand_over = \"1h\"",
-            "\"1h\"",
-            "`hand_over` has no meaning where each request has another address",
-            "leave it out",
-        ),
-        ("\"cgnat\", leases = {}", "{}", "`leases` have no meaning for the users of a pool", "hand_over"),
-        (
-            "\"home-nat\", pool_addresses = 4",
-            "4",
-            "preset `home-nat` has leases, which a pool excludes",
-            "\"none\"",
-        ),
-        (
-            "\"direct\", leases = { new_prefix = 0.9 }",
-            "{ new_prefix = 0.9 }",
-            "`new_24` = 0.9 and `new_prefix` = 0.9 cannot be had",
-            "0.85",
-        ),
-        (
-            "\"direct\", leases = { exponential = { share = 0.7 }, periodic = { share = 0.4 } }",
-            "{ exponential = { share = 0.7 }, periodic = { share = 0.4 } }",
-            "the shares of the leases must sum to at most 1, got 1.1",
-            "keeps its address",
-        ),
-        (
-            "\"direct\", leases = { exponential = { share = 1.5 } }",
-            "1.5",
-            "`share` must be from 0 to 1, got 1.5",
-            "",
-        ),
-        ("\"direct\", front = { addresses = 0 }", "0", "`addresses` must be at least 1, got 0", ""),
-        (
-            "\"direct\", ipv6 = { temporary = \"0s\" }",
-            "\"0s\"",
-            "`temporary` must be at least 1s, got \"0s\"",
-            "",
-        ),
-        ("\"direct\", users_per_address = { zipf = 1 }", "zipf", "unknown law `zipf`", ""),
-    ] {
-        check("\"home-nat\"", with, at, message, help);
-    }
-    check(
-        "{ preset = \"home-nat\", addresses_per_24 = 2.5 }",
-        "{ preset = \"campus\", leases = {} }",
-        "{} ",
-        "homes with leases can have at most 4 addresses in a /24 on average, got 120",
-        "addresses_per_24",
-    );
-    check(
-        "address = { preset = \"home-nat\", addresses_per_24 = 2.5 }",
-        "address = { preset = \"mega-proxy\" }\nconnection = { keepalive_requests = 5 }",
-        "{ keepalive_requests = 5 }",
-        "`keepalive_requests` must be 1 here, got 5",
-        "per_request",
-    );
 }
 
 #[test]
