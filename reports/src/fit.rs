@@ -55,7 +55,7 @@ pub fn goodness(fit: &Fit) -> Vec<String> {
             if let (Some(&most @ 1..), Some(&least)) = (most, least) {
                 let ratio =
                     if least > 0 { format!("{:.1}", most as f64 / least as f64) } else { "infinite".into() };
-                lines.push(format!("day of {name}: busiest hour over quietest {ratio} (hours in UTC)"));
+                lines.push(format!("day of {name}: visits begun in the busiest hour over those in the quietest {ratio} (hours in UTC)"));
             }
         }
     }
@@ -127,6 +127,7 @@ fn population_file(stem: &str, fit: &Fit, statistics: &LogStatistics, source: &s
         line(&format!("# {}", sentence.replace('\n', " ")));
     }
     for group in &fit.groups {
+        let hours = fit.hours.as_ref().map(|hours| &hours[usize::from(group.name == "robots")]);
         line("");
         line("[[population]]");
         line(&format!("name = {}", quoted(&format!("{stem} {}", group.name))));
@@ -138,6 +139,10 @@ fn population_file(stem: &str, fit: &Fit, statistics: &LogStatistics, source: &s
         line("");
         line("[population.visit]");
         line("login = false");
+        if let Some(hours) = hours.filter(|hours| hours.iter().any(|visits| *visits > 0)) {
+            line("# Visits by the hour at which they begin, in UTC as the hour at which the log begins.");
+            line(&format!("diurnal = {{ starts_at = \"{}s\", hours = {hours:?} }}", fit.starts_at_s));
+        }
         if let Some(think) = &group.think {
             line("# For a user of mean pace; everyone's own pace scales it.");
             line("[population.visit.think.empirical]");

@@ -69,7 +69,7 @@ mod tests {
         Script { setup: (0..5).collect(), steps: (0..steps).map(Step::Wait).collect() }
     }
 
-    fn simpler(setup: &Vec<u32>) -> Vec<Vec<u32>> {
+    fn simpler(setup: &[u32]) -> Vec<Vec<u32>> {
         (0..setup.len()).map(|at| [&setup[..at], &setup[at + 1..]].concat()).collect()
     }
 
@@ -81,10 +81,14 @@ mod tests {
     #[test]
     fn what_makes_the_difference_is_all_that_is_left() {
         let mut asked = 0;
-        let small = shrink(script(300), simpler, |candidate| {
-            asked += 1;
-            Some(needs(candidate, &[17, 18, 250], &[3]))
-        });
+        let small = shrink(
+            script(300),
+            |setup| simpler(setup),
+            |candidate| {
+                asked += 1;
+                Some(needs(candidate, &[17, 18, 250], &[3]))
+            },
+        );
         assert_eq!(small.steps, [17, 18, 250].map(Step::Wait));
         assert_eq!(small.setup, [3]);
         assert!(asked < 200, "{asked} questions for three steps of 300");
@@ -93,10 +97,14 @@ mod tests {
     #[test]
     fn the_smallest_so_far_is_kept_when_there_is_no_more_time() {
         let mut left = 3;
-        let small = shrink(script(64), simpler, |candidate| {
-            left -= 1;
-            (left >= 0).then(|| needs(candidate, &[0], &[]))
-        });
+        let small = shrink(
+            script(64),
+            |setup| simpler(setup),
+            |candidate| {
+                left -= 1;
+                (left >= 0).then(|| needs(candidate, &[0], &[]))
+            },
+        );
         assert_eq!(small.steps.len(), 16);
         assert_eq!(small.setup.len(), 5);
     }

@@ -85,7 +85,8 @@ fn of_law(law: &FittedLaw, source: &str) -> Chart {
 
 fn of_hours(hours: &[[u64; 24]; 2], source: &str) -> Chart {
     let mut canvas = Canvas::new(WIDTH, 4_000.0);
-    let mut top = head(&mut canvas, "Requests by hour of the day", &format!("hours in UTC · {source}"));
+    let mut top =
+        head(&mut canvas, "Visits by the hour at which they begin", &format!("hours in UTC · {source}"));
     let entries = ["people", "robots"].into_iter().zip(0..);
     let entries: Vec<_> =
         entries.map(|(name, nth)| (Sample::Marked(Stroke::series(nth, 2.2), nth), name.to_owned())).collect();
@@ -104,16 +105,17 @@ fn of_hours(hours: &[[u64; 24]; 2], source: &str) -> Chart {
         }
         canvas.line(points, Stroke::series(nth, 2.2));
     }
-    plot.names(&mut canvas, "hour, UTC", "share of the group's requests", 64.0);
+    plot.names(&mut canvas, "hour, UTC", "share of the group's visits", 64.0);
     canvas.text(
         (plot.left, plot.top - 12.0),
-        "each group's requests add up to 100 %",
+        "each group's visits add up to 100 %",
         13.0,
         Weight::Regular,
         Paint::Muted,
         Anchor::Start,
     );
     let canvas = canvas.cut(plot.top + plot.height + 64.0);
-    let description = "Share of the requests of people and of robots in each hour of the day.".to_owned();
-    Chart { name: "hours", title: "Requests by hour of the day".to_owned(), description, canvas }
+    let description =
+        "Share of the visits of people and of robots that begin in each hour of the day.".to_owned();
+    Chart { name: "hours", title: "Visits by hour of the day".to_owned(), description, canvas }
 }

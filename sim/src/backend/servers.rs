@@ -173,7 +173,7 @@ impl Servers {
     }
 
     /// A request arrives with its demand.
-    #[inline]
+    #[inline(always)]
     pub fn accept(
         &mut self,
         now: SimTime,

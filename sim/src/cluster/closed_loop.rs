@@ -34,7 +34,7 @@ fn session_work(step: Step, plan: &VisitPlan) -> SessionWork {
 
 /// The number by which the site knows a client: none for one without cookies, nor before the site's first answer in the
 /// run, which brings the cookie.
-#[inline]
+#[inline(always)]
 fn visitor(id: ClientId, row: &ClientRow, plan: &VisitPlan) -> Option<u64> {
     let is_first = row.visit == 1
         && match row.step {
@@ -317,6 +317,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A click has had its answer, or the user has given up on it: the next click, or the end of the visit.
+    #[inline(always)]
     pub(super) fn click_over<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -334,6 +335,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A visit has come to its end: some log out, others will go on with their session.
+    #[inline(never)]
     fn visit_complete<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -441,15 +443,15 @@ impl<'a> Cluster<'a> {
         self.clients.row_mut(id).step = Step::Begin;
         let laws = &self.samplers.visits[row.population()];
         let (client, visit) = (u64::from(id.0), u64::from(row.visit));
-        let away = match (&laws.users, &laws.pace) {
+        let away = match &laws.users {
+            Some(users) => users.away_s(id),
+            None => laws.away.sample(&self.streams.away, client, visit),
+        };
+        let away = match &laws.pace {
             // Whoever comes with others' arrivals has no plans of coming back.
             _ if laws.arrives => SimDuration::MAX,
-            (Some(users), _) => users.away(id),
-            (None, None) => laws.away.duration(&self.streams.away, client, visit),
-            (None, Some(pace)) => {
-                let away = laws.away.sample(&self.streams.away, client, visit);
-                pace.absence(now, away, id, &self.streams.activity)
-            }
+            None => SimDuration::from_secs_f64(away),
+            Some(pace) => pace.absence(now, away, id, &self.streams.activity),
         };
         self.client_waits(now, id, away, pending);
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{SimDuration, SimTime, Stream};
+use crate::engine::{SimDuration, Stream};
 use crate::ids::ClientId;
 use crate::population::UserTable;
 
@@ -43,14 +43,13 @@ impl DealtUsers {
         SimDuration::from_secs_f64(drawn.as_secs_f64() * self.table.think_s(self.user(id)) / self.think_mean)
     }
 
-    /// Time from the end of a visit to the start of the next.
-    pub(super) fn away(&self, id: ClientId) -> SimDuration {
-        SimDuration::from_secs_f64(self.table.away_s(self.user(id)))
+    /// Time from the end of a visit to the start of the next, at mean activity \[s\].
+    pub(super) fn away_s(&self, id: ClientId) -> f64 {
+        self.table.away_s(self.user(id))
     }
 
-    /// When the user first comes: anywhere in its period.
-    pub(super) fn begins(&self, id: ClientId, initial: &Stream) -> SimTime {
-        let period = self.table.away_s(self.user(id));
-        SimTime::ZERO + SimDuration::from_secs_f64(period * initial.uniform(u64::from(id.0), 0))
+    /// When the user first comes: anywhere in its period \[s\].
+    pub(super) fn begins_s(&self, id: ClientId, initial: &Stream) -> f64 {
+        self.away_s(id) * initial.uniform(u64::from(id.0), 0)
     }
 }

@@ -10,6 +10,7 @@ use crate::tier::Method;
 
 impl Cluster<'_> {
     /// A click has been answered with its page. What comes next: its objects, an exchange that is held, or the next click.
+    #[inline(always)]
     pub(super) fn page_loaded<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -18,8 +19,22 @@ impl Cluster<'_> {
         request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
+        if plan.browser.is_none() {
+            self.click_over(now, id, pending);
+        } else {
+            self.page_loaded_in_browser(now, id, plan, request, pending);
+        }
+    }
+
+    fn page_loaded_in_browser<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        plan: &VisitPlan,
+        request: &Request,
+        pending: &mut Scheduler<Q>,
+    ) {
         match &plan.browser {
-            None => self.click_over(now, id, pending),
             Some(Browser { page: Some(page), .. }) => {
                 let law = self.browser_samplers(id).objects.as_ref();
                 let name = self.part_name(id, 0);
@@ -40,7 +55,7 @@ impl Cluster<'_> {
                 self.ask_for_objects(now, id, plan, pending);
             }
             Some(Browser { hold: Some(hold), .. }) => self.begin_hold(now, id, hold, request, pending),
-            Some(_) => self.click_over(now, id, pending),
+            _ => self.click_over(now, id, pending),
         }
     }
 
@@ -115,6 +130,7 @@ impl Cluster<'_> {
     }
 
     /// Service demand of an object or a message: a multiple of the server's law.
+    #[inline(never)]
     pub(super) fn part_demand(&self, draw: Draw, server: ServerId) -> SimDuration {
         let (_, plan) = self.plan_of(self.clients.row(ClientId(draw.entity as u32)));
         let browser = plan.browser.as_ref();

@@ -231,7 +231,7 @@ impl Cluster<'_> {
     }
 
     /// Service demand by its name, in the law of the server.
-    #[inline]
+    #[inline(always)]
     fn demand(&self, draw: Draw, server: ServerId) -> SimDuration {
         let stream = match draw.purpose {
             Purpose::Click | Purpose::Arrival => &self.streams.demand,

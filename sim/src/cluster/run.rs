@@ -389,18 +389,15 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
                 // Users are away when the run begins, for the rest of an absence that began before it.
                 let laws = &model.samplers.visits[PopulationId(number as u16)];
                 let id = ClientId(client);
-                let begins = match &laws.users {
-                    Some(users) => users.begins(id, &model.streams.initial),
-                    None => {
-                        let rest = plan.away.residual(&model.streams.initial, u64::from(client), 0);
-                        SimTime::ZERO
-                            + match &laws.pace {
-                                None => SimDuration::from_secs_f64(rest),
-                                Some(pace) => pace.absence(SimTime::ZERO, rest, id, &model.streams.activity),
-                            }
-                    }
+                let rest = match &laws.users {
+                    Some(users) => users.begins_s(id, &model.streams.initial),
+                    None => plan.away.residual(&model.streams.initial, u64::from(client), 0),
                 };
-                pending.at(begins, Event::ClientActs(ClientId(client)).word());
+                let rest = match &laws.pace {
+                    None => SimDuration::from_secs_f64(rest),
+                    Some(pace) => pace.absence(SimTime::ZERO, rest, id, &model.streams.activity),
+                };
+                pending.at(SimTime::ZERO + rest, Event::ClientActs(ClientId(client)).word());
             }
         }
     }

@@ -43,7 +43,8 @@ impl Cluster<'_> {
             counts.expired += u64::from(found == Lookup::Expired);
         }
         if let Lookup::Lost { cause, destroyed_at } = &mut found {
-            if *cause == LossCause::NoAffinity && !cookies && self.tiers[0].cookies.is_some() {
+            let untied = matches!(cause, LossCause::NoAffinity | LossCause::AffinityExpired);
+            if untied && !cookies && self.tiers[0].cookies.is_some() {
                 *cause = LossCause::AffinityRefused;
             }
             let (cause, destroyed_at) = (*cause, *destroyed_at);

@@ -378,7 +378,7 @@ impl Recorder {
     }
 
     /// A server accepted a try.
-    #[inline]
+    #[inline(always)]
     pub fn accepted(&mut self, now: SimTime, server: ServerId) {
         self.ledger.station_arrivals += 1;
         let servers = self.stations.len();

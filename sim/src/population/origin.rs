@@ -87,11 +87,11 @@ pub(super) struct Origin {
     fronts: Vec<u32>,
 }
 
-/// Purposes of draws, beside the entity's number.
-const POOL: u64 = 1 << 40;
-const FRONT: u64 = 2 << 40;
-const FAMILY: u64 = 3 << 40;
-const DEVICE: u64 = 4 << 40;
+/// Purposes of draws, above the numbers of populations, homes and users.
+const POOL: u64 = 1 << 56;
+const FRONT: u64 = 2 << 56;
+const FAMILY: u64 = 3 << 56;
+const DEVICE: u64 = 4 << 56;
 const PREFIX: u64 = 1 << 60;
 const SCRAMBLE: u64 = 1 << 61;
 
@@ -158,7 +158,7 @@ impl Origin {
         }
     }
 
-    /// Users that share one of the front's addresses, if there is a front.
+    /// Addresses of the front, if there is one: users share them in equal parts.
     pub(super) fn front_addresses(&self) -> Option<u32> {
         self.front.map(|front| front.addresses)
     }

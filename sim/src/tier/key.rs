@@ -127,7 +127,7 @@ impl Key {
                 break;
             };
             if at > 0 {
-                parts.push(Part::Text(rest[..at].as_bytes().into()));
+                parts.push(Part::Text(rest.as_bytes()[..at].into()));
             }
             let behind = &rest[at + 1..];
             let (name, after) = match behind.strip_prefix('{').and_then(|inner| inner.split_once('}')) {

@@ -26,8 +26,8 @@ fn site(address: &str, connection: &str, strategies: &[&str]) -> String {
     format!(
         r#"
 title = "addresses"
-duration = "2h"
-warmup = "30min"
+duration = "1h"
+warmup = "10min"
 replications = 1
 seed = 11
 [[population]]
@@ -93,9 +93,9 @@ fn hand_overs_log_out_users_who_are_tied_by_address_and_nobody_who_has_a_cookie(
         assert_eq!(changed, all, "every loss has this cause");
         let counts = outcome.counts.phase(Phase::All);
         let missed = counts.session_missed as f64 / counts.session_needed as f64;
-        // Some 340,000 clicks: five standard errors are 4 %. In pools of 64 /24s, one in 64 moves stays in its own, and the
+        // Some 170,000 clicks: five standard errors are 6 %. In pools of 64 /24s, one in 64 moves stays in its own, and the
         // servers' shares of them are a little uneven.
-        assert!((missed / share - 1.0).abs() < 0.06, "{missed} of {share}");
+        assert!((missed / share - 1.0).abs() < 0.08, "{missed} of {share}");
         assert!(outcome.stories.iter().all(|story| story.contains("no longer")), "{:?}", outcome.stories);
     }
     assert_eq!(runs[2].counts.ledger.losses, 0, "a cookie knows no addresses");
@@ -110,9 +110,9 @@ fn arbitrary_pooling_takes_users_away_from_their_template() {
     let paired = arbitrary.replace("arbitrary", "paired");
     let requests = "keepalive_timeout = \"0s\"";
     let strategies = [IP_HASH, PERSISTENCE, COOKIE];
-    let [ip_hash, persistence, cookie] = &run_all(&site(arbitrary, requests, &strategies))[..] else {
-        panic!("three strategies")
-    };
+    let small =
+        |address: &str| site(address, requests, &strategies).replace("clients = 2000", "clients = 512");
+    let [ip_hash, persistence, cookie] = &run_all(&small(arbitrary))[..] else { panic!("three strategies") };
     for outcome in [ip_hash, persistence] {
         let (changed, all) = losses(outcome, LossCause::AddressChanged);
         // Two of three requests reach another server, so nearly every visit loses its session again and again.
@@ -121,7 +121,7 @@ fn arbitrary_pooling_takes_users_away_from_their_template() {
         assert!(counts.with_loss as f64 > 0.98 * counts.logged_in as f64);
     }
     assert_eq!(cookie.counts.ledger.losses, 0);
-    for outcome in run_all(&site(&paired, requests, &strategies)) {
+    for outcome in run_all(&small(&paired)) {
         assert_eq!(losses(&outcome, LossCause::AddressChanged).0, 0, "paired users keep their address");
     }
 }
@@ -181,9 +181,9 @@ fn a_template_that_outlives_its_period_is_armed_for_a_minute_only_and_breaks_soo
         format!(
             r#"
 title = "persistence"
-duration = "4h"
-warmup = "1h"
-replications = 10
+duration = "2h"
+warmup = "30min"
+replications = 8
 seed = 6
 [[population]]
 name = "users"

@@ -31,6 +31,11 @@ fn scenario(fit: &Fit, folder: &std::path::Path) -> Loaded {
         writeln!(text, "[[population]]\nname = \"{0}\"\nusers = {{ file = \"{0}\" }}", group.name)
             .expect("text");
         writeln!(text, "[population.visit]\nlogin = false").expect("text");
+        if let Some(hours) = &fit.hours {
+            let hours = &hours[usize::from(group.name == "robots")];
+            writeln!(text, "diurnal = {{ starts_at = \"{}s\", hours = {hours:?} }}", fit.starts_at_s)
+                .expect("text");
+        }
         if let Some(think) = &group.think {
             let points: Vec<_> = think.points().map(|(p, x)| format!("[{p:?}, \"{x:.3}s\"]")).collect();
             writeln!(text, "think = {{ empirical = {{ points = [{}] }} }}", points.join(", ")).expect("text");
@@ -61,7 +66,6 @@ impl Observer for ByClient {
 struct Unevenness {
     shares: Vec<f64>,
     requests: u64,
-    addresses: usize,
     gini: f64,
     top_10: f64,
 }
@@ -75,7 +79,6 @@ fn unevenness(shares: Vec<f64>, mut counts: Vec<u64>) -> Unevenness {
     Unevenness {
         shares,
         requests: sum,
-        addresses: counts.len(),
         gini: 2.0 * ranked / (n * sum as f64) - (n + 1.0) / n,
         top_10: top as f64 / sum as f64,
     }

@@ -176,7 +176,9 @@ backend {BACKEND}
         };
         if self.servers.len() > 1 {
             for place in 0..self.servers.len() {
-                add(&|setup| drop(setup.servers.remove(place)));
+                add(&|setup| {
+                    setup.servers.remove(place);
+                });
             }
         }
         for place in 0..self.lines.len() {

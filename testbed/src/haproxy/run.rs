@@ -317,12 +317,19 @@ impl Run<'_> {
 
     /// Ends what is open and gives the files.
     fn finish(mut self, installed: &Installed) -> Result<Files, Fault> {
-        while let Some((&id, _)) = self.open.iter().find(|(_, open)| !open.queued) {
-            self.release(id)?;
-        }
-        // Who waits still will never get a server.
-        if let Some((&id, _)) = self.open.first_key_value() {
-            return Err(Fault::Silent { id });
+        let numbers: Vec<u16> = self.setup.servers.iter().map(|server| server.number).collect();
+        let mut ways = numbers.into_iter();
+        while let Some((&id, _)) = self.open.first_key_value() {
+            if let Some((&id, _)) = self.open.iter().find(|(_, open)| !open.queued) {
+                self.release(id)?;
+            } else if let Some(number) = ways.next() {
+                // Who waits still would wait for ever; a server that comes back from maintenance looks for work.
+                for words in ["weight 1", "state maint", "state ready"] {
+                    self.admin(number, words)?;
+                }
+            } else {
+                return Err(Fault::Silent { id });
+            }
         }
         let mut manifest = self.setup.manifest();
         manifest["version"] = json!(installed.version);

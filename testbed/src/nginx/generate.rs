@@ -224,12 +224,10 @@ fn asks(dice: &mut Dice, setup: &Setup, theme: Theme, posts: bool) -> Vec<Ask> {
                     ask.path = format!("/item/{}?q={}", dice.below(keys), dice.below(2));
                     ask.key = ask.path.clone();
                 }
-                Method::Hash { key: HashKey::Header, .. } => {
-                    // Now and then no key at all: nginx then takes turns.
-                    if dice.percent(90) {
-                        ask.key = format!("user-{}", dice.below(keys));
-                        ask.headers.push(format!("X-Key: {}", ask.key));
-                    }
+                // Now and then no key at all: nginx then takes turns.
+                Method::Hash { key: HashKey::Header, .. } if dice.percent(90) => {
+                    ask.key = format!("user-{}", dice.below(keys));
+                    ask.headers.push(format!("X-Key: {}", ask.key));
                 }
                 _ => {}
             }

@@ -12,7 +12,10 @@ pub type RdpCookie = Keyed<Value>;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Value;
 
-impl Key for Value {}
+impl Key for Value {
+    /// Whether there is a cookie is asked first.
+    const SINGLE_TAKES_ALL: bool = false;
+}
 
 impl RdpCookie {
     /// The algorithm with the backend's `hash-type` and `hash-balance-factor`.

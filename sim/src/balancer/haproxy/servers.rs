@@ -63,6 +63,8 @@ struct Record {
     weight_before: u32,
     /// Requests that hold a place on it.
     served: u32,
+    /// Requests that it took from the queue when it could be used again, and that hold none.
+    welcomed: u32,
     /// Requests in its own queue.
     queued: u32,
 }
@@ -142,6 +144,7 @@ impl Servers {
             standing: 0,
             weight_before: 0,
             served: 0,
+            welcomed: 0,
             queued: 0,
         });
         let mut table = Self {
@@ -358,6 +361,29 @@ impl Servers {
     pub fn has_free_place(&self, server: ServerId) -> bool {
         let record = &self.records[server.index()];
         record.served < self.limit(record)
+    }
+
+    /// Whether the end of a request there makes others start: fewer are there than may be, those without a place among them
+    /// (`may_dequeue_tasks` in `src/queue.c`, which compares sessions where the start itself compares places).
+    pub fn looks_for_work(&self, server: ServerId) -> bool {
+        let record = &self.records[server.index()];
+        record.served + record.welcomed < self.limit(record)
+    }
+
+    /// A request comes that holds no place.
+    pub fn welcome(&mut self, server: ServerId) {
+        self.records[server.index()].welcomed += 1;
+    }
+
+    /// A request without a place leaves.
+    pub fn bid_farewell(&mut self, server: ServerId) {
+        self.records[server.index()].welcomed -= 1;
+    }
+
+    /// Places that nobody holds; of a server without a limit more than there are requests.
+    pub fn free_places(&self, server: ServerId) -> u32 {
+        let record = &self.records[server.index()];
+        if record.maxconn == 0 { u32::MAX } else { self.limit(record).saturating_sub(record.served) }
     }
 
     /// Whether as many wait for it as may.

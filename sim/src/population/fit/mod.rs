@@ -31,8 +31,10 @@ pub struct Fit {
     pub laws: Vec<FittedLaw>,
     /// The tail of requests per address.
     pub tail: Option<Tail>,
-    /// Requests of people and of robots by hour of the day in UTC, if the log lasts a day at least.
+    /// Visits of people and of robots by the hour of the day in UTC at which they begin, if the log lasts two days at least.
     pub hours: Option<[[u64; 24]; 2]>,
+    /// Second of the day in UTC at which the log begins.
+    pub starts_at_s: u32,
     /// Share of requests for static objects, 0 to 1.
     pub static_share: f64,
     /// Seconds from the first request to the last.
@@ -97,7 +99,6 @@ pub fn fit(log: &PreparedLog) -> Result<Fit, LogError> {
         let user = &mut users[log.clients()[record.client as usize].user as usize];
         let tally = &mut tallies[usize::from(user.robot)];
         tally.requests += 1;
-        hours[usize::from(user.robot)][(record.second / 3_600 % 24) as usize] += 1;
         statics += u64::from(record.flags.static_object());
         let gap = record.second - user.latest.min(record.second);
         if user.clicks > 0 && gap <= gap_max {
@@ -111,6 +112,7 @@ pub fn fit(log: &PreparedLog) -> Result<Fit, LogError> {
                 user.end_visit(&mut tally.lengths);
             }
             user.clicks = 1;
+            hours[usize::from(user.robot)][(record.second / 3_600 % 24) as usize] += 1;
         }
         user.latest = record.second;
     }
@@ -171,7 +173,8 @@ pub fn fit(log: &PreparedLog) -> Result<Fit, LogError> {
     Ok(Fit {
         laws,
         tail,
-        hours: (span_s >= 86_400).then_some(hours),
+        hours: (span_s >= 2 * 86_400).then_some(hours),
+        starts_at_s: statistics.first_second % 86_400,
         static_share: statics as f64 / log.requests().max(1) as f64,
         span_s,
         groups,
@@ -413,12 +416,12 @@ mod tests {
 
     #[test]
     fn users_of_a_log_are_written_with_their_networks_visits_and_pace() {
-        // Two people on one address, one neighbour, one robot; two days.
+        // Two people on one address, one neighbour, one robot; three days.
         let text = [
             line(0, "192.0.2.1", "/", "A"),
             line(10, "192.0.2.1", "/a.css", "A"),
             line(40, "192.0.2.1", "/", "A"),
-            line(100_000, "192.0.2.1", "/", "A"),
+            line(200_000, "192.0.2.1", "/", "A"),
             line(5, "192.0.2.1", "/", "B"),
             line(7, "192.0.2.9", "/", "A"),
             line(9, "198.51.100.1", "/", "Googlebot"),
@@ -433,8 +436,8 @@ mod tests {
         );
         assert_eq!(
             fit.groups[0].csv,
-            "network,copies,address,think_s,away_s,visits\n0,1,0,20.000,49980.5,1 3\n0,1,0,0.000,100001.0,1\n\
-             0,1,1,0.000,100001.0,1\n"
+            "network,copies,address,think_s,away_s,visits\n0,1,0,20.000,99980.5,1 3\n0,1,0,0.000,200001.0,1\n\
+             0,1,1,0.000,200001.0,1\n"
         );
         let table = UserTable::from_csv("users", fit.groups[0].csv.as_bytes()).expect("its own format");
         assert_eq!((table.users(), table.think_mean()), (3, 20.0));
@@ -445,8 +448,8 @@ mod tests {
         assert_eq!(law("clicks_per_visit"), [(1, 3), (3, 1)]);
         assert_eq!(law("think"), [(10, 1), (30, 1)]);
         assert_eq!(law("visits_per_user"), [(1, 2), (2, 1)]);
-        let hours = fit.hours.expect("more than a day");
-        assert_eq!((hours[0][0], hours[0][3], hours[1][0]), (5, 1, 2));
+        let hours = fit.hours.expect("more than two days");
+        assert_eq!((hours[0][0], hours[0][7], hours[1][0]), (3, 1, 1));
         let think = fit.groups[0].think.as_ref().expect("clicks");
         assert!((think.mean() - 20.0).abs() < 0.01, "{}", think.mean());
     }

@@ -4,10 +4,11 @@
 //! The table of clients is the one part of a prepared log that grows with what the log holds and not with a budget:
 //! about 100 bytes a client and as much an address, and each distinct agent once.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{BuildHasherDefault, Hash};
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+
+use rustc_hash::FxBuildHasher;
 
 use super::bots::{BotReason, is_robots_txt, judge_agent, names_robot};
 use super::format::SessionsBy;
@@ -207,7 +208,7 @@ struct Numbering<T> {
         clippy::disallowed_types,
         reason = "for look-up at every line; the one iteration is followed by a sort, and the hasher has constant keys"
     )]
-    numbers: std::collections::HashMap<T, u32, BuildHasherDefault<DefaultHasher>>,
+    numbers: std::collections::HashMap<T, u32, FxBuildHasher>,
 }
 
 impl<T> Default for Numbering<T> {

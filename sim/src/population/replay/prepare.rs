@@ -38,7 +38,7 @@ pub struct LogOptions {
     /// How late a line may be for the log to be sorted on the way, in seconds; default 60. It changes speed, never
     /// results.
     pub reorder_window_seconds: u32,
-    /// The most lines in the reorder window, at 32 bytes each; default 65,536. It changes speed, never results.
+    /// The most lines in the reorder window, at 16 bytes each; default 65,536. It changes speed, never results.
     pub reorder_lines: usize,
     /// Memory for records, beyond which they go to a temporary file, in bytes; default 64 MiB, enough for 2 million
     /// lines. The table of clients, about 2 MiB of fixed buffers and the reorder window come on top. It changes

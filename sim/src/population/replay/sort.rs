@@ -2,14 +2,14 @@
 //! stable sort, whichever way it is reached.
 //!
 //! Servers log a request when it ends, so lines are a little out of order. As long as each line fits a window that
-//! slides over the log, records stream through a heap and are written in order at once. The first line that comes
+//! slides over the log, records stream through it and are written in order at once. The first line that comes
 //! too late for the window turns the sorter to an external merge sort (Knuth, *The Art of Computer Programming*,
 //! volume 3, section 5.4): runs that fill the memory budget are sorted and written to a temporary file, then merged.
 //! What the window has written by then is the first run; what it had put out and not yet written, sorted already,
 //! begins the second.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::path::PathBuf;
 
 use super::error::LogError;
@@ -40,8 +40,8 @@ pub(super) struct SortLimits {
 #[derive(Debug)]
 pub(super) struct TimeSorter {
     limits: SortLimits,
-    window: BinaryHeap<Reverse<Waiting>>,
-    pushed: u64,
+    /// Sorted; nearly every record goes to its end.
+    window: VecDeque<LogRecord>,
     latest: u32,
     /// Time of the record that left the window last.
     put_out: u64,
@@ -53,14 +53,6 @@ pub(super) struct TimeSorter {
     /// Runs in the file, in the order of the log; the last one may still grow while no record was late.
     runs: Vec<Run>,
     file: Option<RecordWriter>,
-}
-
-/// A record in the window; ordered by time, then by arrival.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Waiting {
-    time: u64,
-    arrival: u64,
-    record: LogRecord,
 }
 
 /// Indices of a sorted run's first record and of the one after its last.
@@ -86,8 +78,7 @@ impl TimeSorter {
         let buffer_records_max = (limits.memory_bytes / (2 * RECORD_BYTES)).max(1);
         Self {
             limits,
-            window: BinaryHeap::new(),
-            pushed: 0,
+            window: VecDeque::new(),
             latest: 0,
             put_out: 0,
             late: false,
@@ -107,15 +98,20 @@ impl TimeSorter {
         if self.late {
             return self.put(record);
         }
-        self.window.push(Reverse(Waiting { time: record.time(), arrival: self.pushed, record }));
-        self.pushed += 1;
+        let time = record.time();
+        if self.window.back().is_none_or(|last| last.time() <= time) {
+            self.window.push_back(record);
+        } else {
+            let place = self.window.partition_point(|other| other.time() <= time);
+            self.window.insert(place, record);
+        }
         self.latest = self.latest.max(record.second);
         let horizon = self.latest.saturating_sub(self.limits.window_seconds);
-        while let Some(Reverse(first)) = self.window.peek()
-            && (first.record.second < horizon || self.window.len() > self.limits.window_records)
+        while let Some(first) = self.window.front()
+            && (first.second < horizon || self.window.len() > self.limits.window_records)
         {
-            let record = first.record;
-            self.window.pop();
+            let record = *first;
+            self.window.pop_front();
             self.put_out = record.time();
             self.put(record)?;
         }
@@ -140,8 +136,8 @@ impl TimeSorter {
     }
 
     fn drain_window(&mut self) -> Result<(), LogError> {
-        while let Some(Reverse(first)) = self.window.pop() {
-            self.put(first.record)?;
+        while let Some(first) = self.window.pop_front() {
+            self.put(first)?;
         }
         Ok(())
     }

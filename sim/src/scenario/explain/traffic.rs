@@ -54,8 +54,8 @@ pub(super) fn show_visit(d: &mut Document, visit: &VisitPlan, by_law: bool) {
     d.line("think", show_distribution(&visit.think, Quantity::Time));
     if by_law {
         d.line("away", show_distribution(&visit.away, Quantity::Time));
-        d.line("diurnal", or_none(visit.diurnal.as_ref(), |plan| format!("{{ {} }}", day(plan))));
     }
+    d.line("diurnal", or_none(visit.diurnal.as_ref(), |plan| format!("{{ {} }}", day(plan))));
     d.line("login", visit.login);
     d.line("form_token", visit.form_token);
     d.line("logins_again", visit.logins_again);

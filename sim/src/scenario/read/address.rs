@@ -122,7 +122,8 @@ fn at_most(item: &Item<'_>, number: f64, max: f64) -> bool {
 fn count_law(item: &Item<'_>, max: f64) -> Option<CountLaw> {
     const POISSON_MEAN_MAX: f64 = 1e6;
     const LAWS: [&str; 4] = ["constant", "one_plus_poisson", "one_plus_geometric", "lognormal"];
-    const OTHERS: [&str; 6] = ["uniform", "exponential", "erlang", "pareto", "weibull", "inverse_gaussian"];
+    const OTHERS: [&str; 7] =
+        ["uniform", "exponential", "erlang", "pareto", "weibull", "inverse_gaussian", "empirical"];
     let all: Vec<_> = LAWS.into_iter().chain(OTHERS).collect();
     let law = item.section("a whole number, or a table with one law")?.single("law", &all)?;
     match law.key {

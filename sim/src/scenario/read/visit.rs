@@ -26,7 +26,7 @@ pub(super) fn visit(
     let mut defaults = base.unwrap_or_else(|| presets::visit("login-site"));
     if let Some(users) = users {
         let why = |key: &str| format!("`{key}` has no effect beside `users`");
-        s.refuse(&["clicks", "away", "diurnal"], why, "the users' visits and absences are those of the file");
+        s.refuse(&["clicks", "away"], why, "the users' visits and absences are those of the file");
         defaults.clicks = Distribution::Constant(1.0);
         defaults.away = Distribution::Constant(1.0);
         defaults.diurnal = None;

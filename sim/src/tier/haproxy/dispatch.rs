@@ -83,10 +83,20 @@ impl Haproxy {
 
     /// A request gives its place back, and whoever waits for it starts.
     pub(super) fn give_place_back(&mut self, id: FlowId) {
-        let Some(server) = self.flows.live(id).place.take() else { return };
-        self.servers.give_back(server);
-        self.method.load_changed(&self.servers, server);
-        self.fill(server);
+        let flow = self.flows.live(id);
+        let (place, welcomed) = (flow.place.take(), flow.welcomed.take());
+        if let Some(server) = place {
+            self.servers.give_back(server);
+            self.method.load_changed(&self.servers, server);
+        }
+        if let Some(server) = welcomed {
+            self.servers.bid_farewell(server);
+        }
+        if let Some(server) = place.or(welcomed)
+            && self.servers.looks_for_work(server)
+        {
+            self.fill(server);
+        }
     }
 
     /// A request joins the queue of a server, or the backend's.
@@ -117,6 +127,27 @@ impl Haproxy {
             flow.target = Some(server);
             flow.assigned = true;
             self.take_place(id, server);
+            let decision = self.start(id, server);
+            self.started.push_back((id, decision));
+        }
+    }
+
+    /// A server can be used again: it takes from the backend's queue as many as it has places for, or all if it has no limit
+    /// (`pendconn_grab_from_px` in `src/queue.c`). They do not count among those that hold a place, now or later: HAProxy
+    /// reserves one where it balances a request or starts it at the end of another, and this is neither.
+    pub(super) fn welcome(&mut self, server: ServerId) {
+        let mut free = self.servers.free_places(server);
+        while free > 0
+            && self.servers.serves_backend_queue(server)
+            && let Some((_, id)) = self.queues.first(&self.flows, None)
+        {
+            free -= 1;
+            self.servers.dequeue(None);
+            let flow = self.flows.live(id);
+            flow.target = Some(server);
+            flow.assigned = true;
+            flow.welcomed = Some(server);
+            self.servers.welcome(server);
             let decision = self.start(id, server);
             self.started.push_back((id, decision));
         }

@@ -32,6 +32,8 @@ pub(super) struct Flow {
     pub(super) by_cookie: bool,
     /// The server on which it holds a place.
     pub(super) place: Option<ServerId>,
+    /// The server that took it from a queue when it could be used again; there it holds no place.
+    pub(super) welcomed: Option<ServerId>,
     /// Why the server that it was tied to was passed over.
     pub(super) tie_skipped: Option<Skipped>,
     /// `force-persist` holds.

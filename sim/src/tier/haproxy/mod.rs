@@ -113,6 +113,7 @@ impl Haproxy {
             direct: false,
             by_cookie: false,
             place: None,
+            welcomed: None,
             tie_skipped: None,
             forced: open.ties.persistence == Persistence::Forced,
             cookies: self.config.cookie.is_some() && open.ties.persistence != Persistence::Ignored,

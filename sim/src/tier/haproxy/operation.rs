@@ -54,7 +54,7 @@ impl Haproxy {
         let up = self.health[server.index()].as_ref().is_none_or(HaproxyHealth::is_up);
         if up != self.servers.is_up(server) {
             self.servers.set_up(server, up);
-            self.state_changed(server);
+            self.state_changed(server, up);
         }
     }
 
@@ -83,15 +83,18 @@ impl Haproxy {
             health.revived();
             self.servers.set_up(server, true);
         }
-        self.state_changed(server);
+        self.state_changed(server, before != Admin::Ready && admin == Admin::Ready);
     }
 
-    /// What follows from a change of a server: new tables, and other places for those who wait.
-    fn state_changed(&mut self, server: ServerId) {
+    /// What follows from a change of a server, and from its coming back if it does: new tables, and other places for those
+    /// who wait.
+    fn state_changed(&mut self, server: ServerId, comes_back: bool) {
         self.method.servers_changed(&self.servers);
         if !self.servers.is_running(server) {
             self.redistribute(server);
         }
-        self.fill(server);
+        if comes_back {
+            self.welcome(server);
+        }
     }
 }

@@ -334,7 +334,10 @@ proptest! {
             }
             prop_assert_eq!(haproxy.table_sizes().flows, in_flight.len() as u64);
             for (server, &maxconn) in maxconn.iter().enumerate() {
-                let held = in_flight.iter().filter(|(_, at)| at.is_some_and(|at| at.index() == server)).count();
+                // Those that a server takes when it can be used again hold no place.
+                let place = |flow: FlowId| haproxy.flows.get(flow).and_then(|flow| flow.place);
+                let held = in_flight.iter().filter(|&&(flow, _)| place(flow) == Some(ServerId::from_index(server)));
+                let held = held.count();
                 prop_assert!(maxconn == 0 || held <= maxconn as usize);
             }
         }
@@ -394,4 +397,25 @@ fn places_grow_from_minconn_to_maxconn_with_the_requests_in_the_backend() {
     let started: Vec<bool> = (0..6).map(|_| starts(&mut haproxy)).collect();
     // Once somebody waits, nobody passes by.
     assert_eq!(started, [true, false, false, false, false, false]);
+}
+
+#[test]
+fn cookies_are_set_as_their_mode_and_options_say() {
+    let post = |open: Open<'static>| Open { method: Method::Post, ..open };
+    let sets = |change: fn(&mut HaproxyConfig), open: Open<'static>| {
+        let mut config = with_cookies(config("roundrobin", "", 2));
+        change(&mut config);
+        let mut haproxy = Haproxy::new(config);
+        let flow = haproxy.open(at(0), &open).flow;
+        haproxy.cookie_to_set(flow).is_some()
+    };
+    assert!(sets(|_| (), GET) && !sets(|_| (), tied(1)));
+    let postonly: fn(&mut HaproxyConfig) = |config| config.cookie_postonly = true;
+    assert!(!sets(postonly, GET) && sets(postonly, post(GET)));
+    // `maxidle` counts from the last answer.
+    let maxidle: fn(&mut HaproxyConfig) = |config| config.cookie_life.idle = Some(SimDuration::from_secs(60));
+    assert!(sets(maxidle, tied(1)));
+    // The application sets its cookie for newcomers and at a login.
+    let prefix: fn(&mut HaproxyConfig) = |config| config.cookie = Some(CookieMode::Prefix);
+    assert!(sets(prefix, GET) && !sets(prefix, tied(1)) && sets(prefix, post(tied(1))));
 }

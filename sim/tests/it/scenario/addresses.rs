@@ -12,6 +12,7 @@ fn every_way_to_write_addresses_is_explained_as_it_was_read() {
         r#"{ preset = "home-nat", leases = "none", front = { addresses = 1, trusted = true } }"#,
         r#"{ preset = "home-nat", leases = { periodic = { share = 1.0, at = "4h" }, new_24 = 0.5, new_prefix = 0 } }"#,
         r#"{ preset = "office", users_per_address = { pareto = { min = 1, alpha = 1.3, max = 5000 } } }"#,
+        r#"{ preset = "direct", users_per_address = { empirical = { quantiles = [1, 1, 2, 8] } } }"#,
         r#"{ preset = "campus", addresses_per_24 = { constant = 60 }, networks_per_prefix = 3.5 }"#,
         r#"{ preset = "cgnat", pooling = "arbitrary", pool_addresses = 16 }"#,
         r#"{ preset = "cgnat", mapping_timeout = "none" }"#,
