@@ -57,10 +57,25 @@ impl Members {
         std::mem::take(&mut self.work[server.index()])
     }
 
-    /// The members that are up, but for one.
-    fn others(&self, of: usize) -> impl Iterator<Item = usize> + use<> {
-        let up: Vec<usize> = (0..self.up.len()).filter(|&other| other != of && self.up[other]).collect();
-        up.into_iter()
+    /// Whether a member is up and is not `of`.
+    fn is_other(&self, of: usize, member: usize) -> bool {
+        member != of && self.up[member]
+    }
+
+    /// Small messages to all members that are up, but for one and perhaps another.
+    fn tell_others(
+        &mut self,
+        costs: &mut Costs,
+        now: SimTime,
+        from: usize,
+        but: Option<usize>,
+        draw: (u64, u64),
+    ) {
+        for other in 0..self.up.len() {
+            if self.is_other(from, other) && Some(other) != but {
+                self.send(costs, now, (from, other), SMALL, draw);
+            }
+        }
     }
 
     /// A message; returns when the receiver has worked on it, and when the sender knows that.
@@ -155,7 +170,10 @@ impl Delta {
         let own = &mut self.copies_of(id)[home];
         (own.first, own.latest) = (own.first.min(now), now);
         let mut acknowledged = now;
-        for other in self.members.others(home) {
+        for other in 0..self.members.up.len() {
+            if !self.members.is_other(home, other) {
+                continue;
+            }
             let draw = (access.entity, access.index);
             let (done, known) = self.members.send(&mut self.costs, now, (home, other), bytes, draw);
             acknowledged = acknowledged.max(known);
@@ -183,10 +201,8 @@ impl Delta {
 
     pub(super) fn remove(&mut self, access: &Access, id: RecordId) -> Reply {
         let home = access.server.index();
-        for other in self.members.others(home) {
-            let draw = (access.entity, access.index);
-            self.members.send(&mut self.costs, access.now, (home, other), SMALL, draw);
-        }
+        let draw = (access.entity, access.index);
+        self.members.tell_others(&mut self.costs, access.now, home, None, draw);
         self.records.drop_data(id, None);
         Reply { at: access.now, found: Found::Current }
     }
@@ -274,6 +290,9 @@ impl Backup {
     /// `getNextBackupIndex`: round robin, in which the first member's turn comes twice, since the counter is set back to the
     /// turn that was just taken.
     fn next_backup(&mut self, of: usize, members: usize) -> usize {
+        if members == 0 {
+            return 0;
+        }
         let turn = self.next[of];
         self.next[of] = turn + 1;
         if turn < members {
@@ -286,16 +305,20 @@ impl Backup {
     /// A member that has the session gives it a backup and tells all others where it is; returns when all of them have
     /// acknowledged.
     fn publish(&mut self, now: SimTime, id: RecordId, from: usize, draw: (u64, u64)) -> SimTime {
-        let others: Vec<usize> = self.members.others(from).collect();
         let servers = self.members.up.len();
         self.known[id.index() * servers + from] = now;
-        if others.is_empty() {
+        let others = (0..servers).filter(|&member| self.members.is_other(from, member)).count();
+        let turn = self.next_backup(from, others);
+        let backup = (0..servers).filter(|&member| self.members.is_other(from, member)).nth(turn);
+        let Some(backup) = backup else {
             self.places[id.index()] = Place { primary: from, backup: None };
             return now;
-        }
-        let backup = others[self.next_backup(from, others.len())];
+        };
         let mut acknowledged = now;
-        for other in others {
+        for other in 0..servers {
+            if !self.members.is_other(from, other) {
+                continue;
+            }
             let bytes = if other == backup { u64::from(self.records.get(id).bytes) } else { SMALL };
             let (done, heard) = self.members.send(&mut self.costs, now, (from, other), bytes, draw);
             acknowledged = acknowledged.max(heard);
@@ -377,9 +400,7 @@ impl Backup {
                 let bytes = u64::from(record.bytes);
                 asked = self.members.send(&mut self.costs, now, (server, backup), SMALL, draw).0;
                 reply.at = self.members.send(&mut self.costs, asked, (backup, server), bytes, draw).0;
-                for other in self.members.others(server).filter(|&other| other != backup) {
-                    self.members.send(&mut self.costs, now, (server, other), SMALL, draw);
-                }
+                self.members.tell_others(&mut self.costs, now, server, Some(backup), draw);
                 self.places[id.index()].primary = server;
             }
             if copy.first > asked {
@@ -395,10 +416,8 @@ impl Backup {
 
     pub(super) fn remove(&mut self, access: &Access, id: RecordId) -> Reply {
         let server = access.server.index();
-        for other in self.members.others(server) {
-            let draw = (access.entity, access.index);
-            self.members.send(&mut self.costs, access.now, (server, other), SMALL, draw);
-        }
+        let draw = (access.entity, access.index);
+        self.members.tell_others(&mut self.costs, access.now, server, None, draw);
         self.records.drop_data(id, None);
         Reply { at: access.now, found: Found::Current }
     }
