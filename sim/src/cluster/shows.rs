@@ -35,7 +35,6 @@ impl Cluster<'_> {
             client: visitor(origin, cookie),
             has_cookie: cookie.is_some(),
             page: self.page(origin, draw, cookie),
-            agent: None,
             draws: &self.streams.request_values,
         };
         let tier = &mut self.tiers[0];
@@ -64,7 +63,7 @@ impl Cluster<'_> {
     }
 
     /// The page that a request asks for. A click's is named as its demand is, so it is the same under every strategy.
-    fn page(&self, origin: Origin, draw: Draw, cookie: Option<u64>) -> Page<'static> {
+    fn page(&self, origin: Origin, draw: Draw, cookie: Option<u64>) -> Page {
         let client = match origin {
             Origin::Client(client) if self.clients.row(client).step != Step::Click => return Page::Login,
             Origin::Client(client) | Origin::Object(client) => client,

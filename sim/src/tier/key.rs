@@ -74,6 +74,19 @@ impl Key {
         self.parts.iter().any(|part| matches!(part, Part::BinaryAddress | Part::Value(_, Value::Address)))
     }
 
+    /// Whether the page or the agent, which replayed requests do not show, is part of it.
+    pub fn shows_page(&self) -> bool {
+        let of_page = |value: &Value| matches!(value, Value::Page | Value::Agent);
+        let fields = &self.fields.params;
+        self.parts.iter().any(|part| match part {
+            Part::RequestUri => true,
+            Part::Value(_, value) => of_page(value),
+            Part::Args => fields.iter().any(|(_, value)| of_page(value)),
+            Part::Arg(name) => fields.iter().any(|(known, value)| **known == **name && of_page(value)),
+            Part::Text(_) | Part::BinaryAddress | Part::Cookie => false,
+        })
+    }
+
     /// nginx's variables that have a value; `arg_`, `cookie_` and `http_` go on with a name.
     pub const NGINX: [&'static str; 13] = [
         "remote_addr",
@@ -107,11 +120,11 @@ impl Key {
     ];
 
     /// The argument of nginx's `hash`: text with variables, `$name` or `${name}`. A variable alone may be written without its
-    /// `$`. `any_param` says that requests may have parameters of any name, as those of a log.
+    /// `$`.
     ///
     /// # Errors
     /// A variable that has no value, or none at all.
-    pub fn nginx(text: &str, fields: &Arc<RequestFields>, any_param: bool) -> Result<Self, KeyError> {
+    pub fn nginx(text: &str, fields: &Arc<RequestFields>) -> Result<Self, KeyError> {
         let mut parts = Vec::new();
         let mut rest = text;
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -134,7 +147,7 @@ impl Key {
                 Some(split) => split,
                 None => behind.split_at(behind.find(|c| !is_name(c)).unwrap_or(behind.len())),
             };
-            parts.extend(variable(name, fields, any_param)?);
+            parts.extend(variable(name, fields)?);
             rest = after;
         }
         if parts.iter().all(|part| matches!(part, Part::Text(_))) {
@@ -147,7 +160,7 @@ impl Key {
     ///
     /// # Errors
     /// A sample that has no value.
-    pub fn haproxy(text: &str, fields: &Arc<RequestFields>, any_param: bool) -> Result<Self, KeyError> {
+    pub fn haproxy(text: &str, fields: &Arc<RequestFields>) -> Result<Self, KeyError> {
         let (fetch, argument) = match text.trim().strip_suffix(')').and_then(|inner| inner.split_once('(')) {
             Some((fetch, argument)) => (fetch, argument.trim()),
             None => (text.trim(), ""),
@@ -159,7 +172,7 @@ impl Key {
             ("pathq" | "url", "") => vec![Part::RequestUri],
             ("query", "") => vec![Part::Args],
             ("base", "") => vec![header("Host", fields)?, Part::Value("path".into(), Value::Page)],
-            ("url_param" | "urlp", name) if !name.is_empty() => vec![param(name, fields, any_param)?],
+            ("url_param" | "urlp", name) if !name.is_empty() => vec![param(name, fields)?],
             ("req.hdr" | "hdr" | "req.fhdr", name) if !name.is_empty() => vec![header(name, fields)?],
             ("req.cook" | "cook" | "cookie", _) => vec![Part::Cookie],
             _ => return Err(unknown()),
@@ -210,15 +223,9 @@ impl Key {
         self.push_args(shown, b"?", out);
     }
 
-    /// Appends the query, behind `lead` if there is one: that of the log's line, then the parameters that every request has.
+    /// Appends the query, behind `lead` if there is one: the parameters that every request has.
     fn push_args(&self, shown: &Shown<'_>, lead: &[u8], out: &mut Vec<u8>) {
         let mut separator = lead;
-        let logged = shown.logged_query();
-        if !logged.is_empty() {
-            out.extend_from_slice(separator);
-            out.extend_from_slice(logged);
-            separator = b"&";
-        }
         for (name, value) in &self.fields.params {
             out.extend_from_slice(separator);
             out.extend_from_slice(name.as_bytes());
@@ -229,20 +236,14 @@ impl Key {
     }
 
     fn push_arg(&self, name: &str, shown: &Shown<'_>, out: &mut Vec<u8>) {
-        let of_log = shown
-            .logged_query()
-            .split(|&byte| byte == b'&')
-            .find_map(|param| param.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
-        if let Some(value) = of_log {
-            out.extend_from_slice(value);
-        } else if let Some((name, value)) = self.fields.params.iter().find(|(known, _)| known == name) {
+        if let Some((name, value)) = self.fields.params.iter().find(|(known, _)| known == name) {
             shown.push_value(name, value, out);
         }
     }
 }
 
 /// What a variable of nginx's stands for.
-fn variable(name: &str, fields: &Arc<RequestFields>, any_param: bool) -> Result<Vec<Part>, KeyError> {
+fn variable(name: &str, fields: &Arc<RequestFields>) -> Result<Vec<Part>, KeyError> {
     let value = |value| Part::Value(name.into(), value);
     let part = match name {
         "remote_addr" => value(Value::Address),
@@ -254,7 +255,7 @@ fn variable(name: &str, fields: &Arc<RequestFields>, any_param: bool) -> Result<
         "cookie" => Part::Cookie,
         _ => match name.split_once('_') {
             Some(("cookie", _)) => Part::Cookie,
-            Some(("arg", name)) => param(name, fields, any_param)?,
+            Some(("arg", name)) => param(name, fields)?,
             Some(("http", name)) => header(name, fields)?,
             _ => return Err(KeyError::Unknown { name: name.to_owned() }),
         },
@@ -276,8 +277,8 @@ fn header(name: &str, fields: &RequestFields) -> Result<Part, KeyError> {
     }
 }
 
-fn param(name: &str, fields: &RequestFields, any_param: bool) -> Result<Part, KeyError> {
-    if any_param || fields.params.iter().any(|(known, _)| known == name) {
+fn param(name: &str, fields: &RequestFields) -> Result<Part, KeyError> {
+    if fields.params.iter().any(|(known, _)| known == name) {
         return Ok(Part::Arg(name.into()));
     }
     Err(KeyError::NoParam { name: name.to_owned() })
@@ -316,10 +317,10 @@ mod tests {
             ("$http_x_user", CLIENT.into()),
             ("$http_x_forwarded_for", "192.0.2.1".into()),
         ] {
-            assert_eq!(text(Key::nginx(key, &fields(), false), &shown), value, "{key}");
+            assert_eq!(text(Key::nginx(key, &fields()), &shown), value, "{key}");
         }
         let binary = text(
-            Key::nginx("$binary_remote_addr", &fields(), false),
+            Key::nginx("$binary_remote_addr", &fields()),
             &Shown { address: [65, 66, 67, 68].into(), ..shown },
         );
         assert_eq!(binary, "ABCD");
@@ -327,36 +328,35 @@ mod tests {
 
     #[test]
     fn haproxy_samples_are_named_as_it_names_them() {
-        let logged = shown("65.66.67.68", Page::Logged(b"/a/b?id=3&x"));
+        let request = shown("65.66.67.68", Page::Ranked(3));
         for (sample, value) in [
             ("src", "ABCD".to_owned()),
-            ("path", "/a/b".into()),
-            ("url", format!("/a/b?id=3&x&user={CLIENT}&shop=7")),
-            ("url_param(id)", "3".into()),
+            ("path", "/page3".into()),
+            ("url", format!("/page3?user={CLIENT}&shop=7")),
+            ("url_param(shop)", "7".into()),
             ("urlp(user)", CLIENT.into()),
             ("req.hdr(x-user)", CLIENT.into()),
-            ("base", "www.example.com/a/b".into()),
+            ("base", "www.example.com/page3".into()),
         ] {
-            assert_eq!(text(Key::haproxy(sample, &fields(), true), &logged), value, "{sample}");
+            assert_eq!(text(Key::haproxy(sample, &fields()), &request), value, "{sample}");
         }
     }
 
     #[test]
     fn a_client_without_a_cookie_has_an_empty_key() {
         let first = Shown { has_cookie: false, ..shown("192.0.2.1", Page::Home) };
-        assert_eq!(text(Key::nginx("$cookie_sid", &fields(), false), &first), "");
-        assert_eq!(text(Key::haproxy("req.cook(sid)", &fields(), false), &first), "");
+        assert_eq!(text(Key::nginx("$cookie_sid", &fields()), &first), "");
+        assert_eq!(text(Key::haproxy("req.cook(sid)", &fields()), &first), "");
     }
 
     #[test]
     fn what_no_request_has_is_refused() {
-        let nginx = |key| Key::nginx(key, &fields(), false).expect_err(key);
+        let nginx = |key| Key::nginx(key, &fields()).expect_err(key);
         assert_eq!(nginx("$http_x_tenant"), KeyError::NoHeader { name: "x_tenant".into() });
         assert_eq!(nginx("$arg_id"), KeyError::NoParam { name: "id".into() });
-        assert!(Key::nginx("$arg_id", &fields(), true).is_ok(), "a log may have any parameter");
         assert_eq!(nginx("$request_time"), KeyError::Unknown { name: "request_time".into() });
         assert_eq!(nginx("a${b"), KeyError::Unknown { name: String::new() });
-        let haproxy = |key| Key::haproxy(key, &fields(), false).expect_err(key);
+        let haproxy = |key| Key::haproxy(key, &fields()).expect_err(key);
         assert_eq!(haproxy("path,lower"), KeyError::Unknown { name: "path,lower".into() });
         assert_eq!(haproxy("hdr(X)"), KeyError::NoHeader { name: "X".into() });
     }

@@ -25,7 +25,7 @@ pub enum Value {
     Address,
     /// The path.
     Page,
-    /// The user agent: that of the log, or for a simulated client one of [`AGENTS`].
+    /// The user agent: one of [`AGENTS`].
     Agent,
     /// Always the same text.
     Text(String),
@@ -42,15 +42,13 @@ const PAGE: &[u8] = b"/page";
 
 /// The page that a request asks for.
 #[derive(Clone, Copy, Debug)]
-pub enum Page<'a> {
+pub enum Page {
     /// `/`, of a site with one page.
     Home,
     /// `/login`.
     Login,
     /// `/page1` and so on.
     Ranked(u32),
-    /// As a log has it, with its query.
-    Logged(&'a [u8]),
 }
 
 /// What a request shows.
@@ -64,9 +62,7 @@ pub struct Shown<'a> {
     /// number.
     pub has_cookie: bool,
     /// What it asks for.
-    pub page: Page<'a>,
-    /// Its user agent, if a log says it.
-    pub agent: Option<&'a [u8]>,
+    pub page: Page,
     /// What values that are a client's for good are drawn from.
     pub draws: &'a Stream,
 }
@@ -81,15 +77,6 @@ impl Shown<'_> {
                 out.extend_from_slice(PAGE);
                 push_number(out, rank);
             }
-            Page::Logged(uri) => out.extend_from_slice(parts(uri).0),
-        }
-    }
-
-    /// The query of a log's line, without its question mark.
-    pub(super) fn logged_query(&self) -> &[u8] {
-        match self.page {
-            Page::Logged(uri) => parts(uri).1,
-            Page::Home | Page::Login | Page::Ranked(_) => &[],
         }
     }
 
@@ -112,10 +99,7 @@ impl Shown<'_> {
             Value::Client => self.push_client(out),
             Value::Address => self.push_address(out),
             Value::Page => self.push_path(out),
-            Value::Agent => match self.agent {
-                Some(agent) => out.extend_from_slice(agent),
-                None => self.push_one_of("User-Agent", AGENTS, b"browser", out),
-            },
+            Value::Agent => self.push_one_of("User-Agent", AGENTS, b"browser", out),
             Value::Text(text) => out.extend_from_slice(text.as_bytes()),
             Value::OneOf(values) => self.push_one_of(name, *values, b"value", out),
         }
@@ -136,14 +120,6 @@ impl Shown<'_> {
 pub fn push_client_number(client: u64, out: &mut Vec<u8>) {
     let digit = |i: usize| b"0123456789abcdef"[(client >> (60 - 4 * i)) as usize & 15];
     out.extend_from_slice(&std::array::from_fn::<u8, 16, _>(digit));
-}
-
-/// Path and query of a URI.
-fn parts(uri: &[u8]) -> (&[u8], &[u8]) {
-    match uri.iter().position(|&byte| byte == b'?') {
-        Some(at) => (&uri[..at], &uri[at + 1..]),
-        None => (uri, &[]),
-    }
 }
 
 fn push_number(out: &mut Vec<u8>, number: u32) {
@@ -181,14 +157,13 @@ pub(super) mod fixture {
     use crate::ids::StreamId;
 
     /// A request for `page` by client 0xbeef from `address`, who has the cookie.
-    pub(in super::super) fn shown(address: &str, page: Page<'static>) -> Shown<'static> {
+    pub(in super::super) fn shown(address: &str, page: Page) -> Shown<'static> {
         static DRAWS: std::sync::OnceLock<Stream> = std::sync::OnceLock::new();
         Shown {
             address: address.parse().expect("an address"),
             client: 0xbeef,
             has_cookie: true,
             page,
-            agent: None,
             draws: DRAWS.get_or_init(|| Stream::new(1, 0, StreamId::RequestValues)),
         }
     }

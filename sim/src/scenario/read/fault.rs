@@ -5,7 +5,7 @@ use super::cluster::WEIGHT_MAX;
 use crate::engine::SimDuration;
 use crate::ids::ServerId;
 use crate::scenario::section::{Item, Section};
-use crate::scenario::{Fault, FaultKind};
+use crate::scenario::{Fault, FaultKind, Program, Strategy, TierPlan};
 
 /// One `[[fault]]`.
 pub(super) fn fault(item: &Item<'_>, servers: &Names, end: Option<SimDuration>) -> Option<Fault> {
@@ -91,9 +91,18 @@ fn kind(item: &Item<'_>, servers: &Names) -> Option<FaultKind> {
     })
 }
 
-/// Reports a fault of a server that has such a fault already, and a hang of one that has crashed.
-pub(super) fn check_faults(section: &mut Section<'_>, faults: Option<&[Fault]>, servers: &Names) {
+/// Reports a fault of a server that has such a fault already, a hang of one that has crashed, and a fault of a part that no
+/// strategy has.
+pub(super) fn check_faults(
+    section: &mut Section<'_>,
+    faults: Option<&[Fault]>,
+    servers: &Names,
+    strategies: Option<&[Strategy]>,
+) {
     let (Some(faults), Some(item)) = (faults, section.take("fault")) else { return };
+    let is_nginx = |tier: &TierPlan| matches!(tier.program, Program::Nginx(_));
+    let has_nginx = strategies
+        .is_none_or(|strategies| strategies.iter().any(|strategy| strategy.tiers.iter().any(is_nginx)));
     for (i, fault) in faults.iter().enumerate() {
         if let FaultKind::StoreCrash { node, .. } = fault.kind {
             let earlier = faults[..i].iter().find(|other| {
@@ -105,6 +114,13 @@ pub(super) fn check_faults(section: &mut Section<'_>, faults: Option<&[Fault]>, 
                 let (at, since) = (fault.at, other.at);
                 elements[i].error(format!("node {node} cannot crash at {at}: it is down since {since}"));
             }
+        }
+        if fault.kind == FaultKind::Reload
+            && !has_nginx
+            && let Some(elements) = item.elements("an array")
+        {
+            let help = "leave it out, or add a strategy whose `balancer` is an nginx";
+            elements[i].error_with_help("`reload` is of nginx, which no strategy has".into(), help);
         }
         let Some(server) = fault.kind.server() else { continue };
         let broken = |kind: &FaultKind| matches!(kind, FaultKind::Crash { .. } | FaultKind::Hang { .. });

@@ -3,7 +3,7 @@
 use super::Site;
 use super::balancer::per_server;
 use super::cluster::ReadServer;
-use super::request::sample;
+use super::request::{sample, shown_to_all};
 use crate::balancer::haproxy::{HaproxyMethod, HaproxyServer, HashOptions, HashType, WEIGHT_MAX};
 use crate::engine::SimDuration;
 use crate::health::HaproxyCheck;
@@ -110,7 +110,6 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
 
 /// The arguments of `balance`, and what of a request it hashes beside the address.
 fn balance(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Option<(String, Option<Key>)> {
-    let uri = || Some(Key::uri(site.request));
     match name {
         "random" => {
             let draws = s.optional("draws", 2, |item| item.integer(1, DRAWS_MAX))?;
@@ -128,14 +127,14 @@ fn balance(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Option<(String, 
             for (word, number) in [("len", len?), ("depth", depth?)] {
                 words += &number.map_or_else(String::new, |number| format!(" {word} {number}"));
             }
-            Some((words, uri()))
+            Some((words, Some(shown_to_all((s.report(), s.span()), Key::uri(site.request), site)?)))
         }
         "url_param" => {
             let name = s.required("name", |item| {
                 let name = item.name()?;
                 sample(&item, &format!("url_param({name})"), site).map(|_| name)
             })?;
-            Some((format!("url_param {name}"), uri()))
+            Some((format!("url_param {name}"), Some(Key::uri(site.request))))
         }
         "hdr" => {
             let key = s.required("name", |item| sample(&item, &format!("req.hdr({})", item.name()?), site));

@@ -121,7 +121,7 @@ struct Site<'a> {
     servers: Option<&'a [ReadServer]>,
     /// What every request has.
     request: &'a Arc<RequestFields>,
-    /// Whether requests of logs are among them, whose queries may hold anything.
+    /// Whether requests of logs are among them, which show neither page nor agent.
     has_logs: bool,
 }
 
@@ -255,7 +255,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let expectations = each(s, "expect", "an array of tables: write `[[expect]]`", |item| {
         expectation(&item, &strategy_names, has_faults)
     });
-    fault::check_faults(s, faults.as_deref(), &server_names);
+    fault::check_faults(s, faults.as_deref(), &server_names, strategies.as_deref());
 
     let nobody = [
         populations.as_ref().is_some_and(Vec::is_empty),

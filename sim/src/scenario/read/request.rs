@@ -2,6 +2,7 @@
 
 use super::Site;
 use crate::population::SitePages;
+use crate::scenario::diagnostic::{Report, Span};
 use crate::scenario::section::{Item, Section};
 use crate::tier::{Key, KeyError, RequestFields, Value};
 
@@ -64,16 +65,36 @@ pub(super) fn pages(item: &Item<'_>) -> Option<SitePages> {
 
 /// nginx's `hash KEY`. nginx has no default; here it is the client's address.
 pub(super) fn nginx_key(section: &mut Section<'_>, site: &Site<'_>) -> Option<Key> {
-    let read = |text: &str| Key::nginx(text, site.request, site.has_logs);
+    let read = |text: &str| Key::nginx(text, site.request);
     match section.take("key") {
         None => read("$remote_addr").ok(),
-        Some(item) => understood(&item, read(item.string()?), &Key::NGINX),
+        Some(item) => {
+            let key = understood(&item, read(item.string()?), &Key::NGINX)?;
+            shown_to_all((item.report(), item.span()), key, site)
+        }
     }
 }
 
 /// A sample fetch of HAProxy.
 pub(super) fn sample(item: &Item<'_>, text: &str, site: &Site<'_>) -> Option<Key> {
-    understood(item, Key::haproxy(text, site.request, site.has_logs), &Key::HAPROXY)
+    let key = understood(item, Key::haproxy(text, site.request), &Key::HAPROXY)?;
+    shown_to_all((item.report(), item.span()), key, site)
+}
+
+/// Reports a key of the page or the agent where requests of a log are among those that have it.
+pub(super) fn shown_to_all((report, span): (&Report, Span), key: Key, site: &Site<'_>) -> Option<Key> {
+    if !(site.has_logs && key.shows_page()) {
+        return Some(key);
+    }
+    report.error_with_help(
+        span,
+        format!(
+            "`{}` looks at the page or the agent, which the requests of a `[[log]]` do not show",
+            key.text()
+        ),
+        "let it look at the address, a cookie, or a header or parameter of `[request]` that holds the client",
+    );
+    None
 }
 
 fn understood(item: &Item<'_>, key: Result<Key, KeyError>, known: &[&str]) -> Option<Key> {

@@ -93,3 +93,41 @@ fn depth_and_length_cut_the_uri_before_it_is_hashed() {
         assert!(shares.contains(&1.0), "all pages begin alike: {shares:?}");
     }
 }
+
+#[test]
+fn a_key_of_the_page_is_refused_where_a_log_is_replayed() {
+    let mistakes = |balancer: &str| {
+        let text = format!(
+            r#"title = "keys of a log"
+[request]
+params = {{ id = "client", at = "page" }}
+[[log]]
+name = "log"
+file = "a.log"
+[cluster]
+capacity = {{ workers = 8, service = "20ms" }}
+servers = [ {{ name = "web1", address = "10.0.0.1:80" }} ]
+[[strategy]]
+name = "s"
+session = {{ local = {{}} }}
+balancer = {{ {balancer} }}
+"#
+        );
+        read(&text).err().map_or_else(Vec::new, |mistakes| mistakes.0)
+    };
+    for refused in [
+        "nginx.hash = { key = \"$uri\" }",
+        "nginx.hash = { key = \"$arg_at\" }",
+        "nginx.hash_consistent = { key = \"$remote_addr$http_user_agent\" }",
+        "haproxy.uri = {}",
+        "haproxy.hash = { sample = \"path\" }",
+    ] {
+        let found = mistakes(refused);
+        assert_eq!(found.len(), 1, "{refused}: {found:?}");
+        assert!(found[0].message.contains("do not show"), "{refused}: {}", found[0]);
+        assert!(found[0].help.as_ref().is_some_and(|help| help.contains("a cookie")), "{refused}");
+    }
+    for taken in ["nginx.hash = { key = \"$arg_id\" }", "haproxy.hash = { sample = \"req.cook(sid)\" }"] {
+        assert!(mistakes(taken).is_empty(), "{taken}");
+    }
+}

@@ -5,7 +5,7 @@
 //! quotes as `\"` (`server/util.c`, `ap_escape_logitem`), nginx as `\x22` or, with `escape=json`, `\"`. Any other value ends
 //! where the format's next text begins; nginx's lists (`10.0.0.1:80, 10.0.0.2:80`) go on after a comma.
 
-use memchr::{memchr, memchr2, memmem};
+use memchr::{memchr, memchr2};
 
 use super::super::parse::{LineError, LineFault};
 use super::{Field, Fields};
@@ -224,13 +224,7 @@ fn value_end(line: &[u8], start: usize, piece: &Piece, next: &[u8]) -> Option<us
             let mut at = start;
             let mut spaces = piece.spaces;
             loop {
-                let length = if let [byte] = next {
-                    memchr(*byte, line.get(at..)?)
-                } else {
-                    memmem::find(line.get(at..)?, next)
-                };
-                // The last value of a format that ends in a space may end the line.
-                at += length?;
+                at = find(line, at, next)?;
                 if spaces == 0 && (at == start || line[at - 1] != b',') {
                     return Some(at);
                 }
@@ -242,8 +236,20 @@ fn value_end(line: &[u8], start: usize, piece: &Piece, next: &[u8]) -> Option<us
         b":" => memchr2(b':', b' ', line.get(start..)?)
             .map(|length| start + length)
             .filter(|&end| line[end] == b':'),
-        [byte] => memchr(*byte, line.get(start..)?).map(|length| start + length),
-        _ => memmem::find(line.get(start..)?, next).map(|length| start + length),
+        _ => find(line, start, next),
+    }
+}
+
+/// The first place from `at` on where `line` goes on with `text`, which is short: building a searcher would take longer.
+#[inline]
+fn find(line: &[u8], mut at: usize, text: &[u8]) -> Option<usize> {
+    let first = *text.first()?;
+    loop {
+        at += memchr(first, line.get(at..)?)?;
+        if line[at..].starts_with(text) {
+            return Some(at);
+        }
+        at += 1;
     }
 }
 
