@@ -246,7 +246,7 @@ pub struct List {
     #[arg(long)]
     pub json: bool,
 
-    /// Print the reference page of balancers or presets, with options and parameters, as Markdown.
+    /// Print the reference page of balancers, presets or stores, with options and parameters, as Markdown.
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
 }
@@ -258,6 +258,8 @@ pub enum Listing {
     Balancers,
     /// Presets of populations.
     Presets,
+    /// Places where sessions can live.
+    Stores,
     /// Metrics, with unit and direction.
     Metrics,
 }

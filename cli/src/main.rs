@@ -10,6 +10,7 @@ mod progress;
 mod provenance;
 mod reference;
 mod stats;
+mod store_reference;
 mod tables;
 
 use std::process::ExitCode;

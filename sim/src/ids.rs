@@ -126,6 +126,18 @@ pub enum StreamId {
     ConnectionAddress = 50,
     /// Cases of the live arm of the conformance suite.
     LiveCases = 64,
+    /// Service of operations of a session store.
+    StoreOperation = 100,
+    /// Delays and work of copies between nodes of a store.
+    StoreCopy = 101,
+    /// Which keys a store looks at for eviction.
+    StoreEviction = 102,
+    /// How long a store's fail-overs take.
+    StoreFailover = 103,
+    /// Sizes of sessions.
+    SessionSize = 104,
+    /// Which clicks write their session.
+    SessionWrites = 105,
     /// Which instance of a tier a connection reaches.
     Instance = 80,
     /// Which servers an instance of a tier uses, if not all.

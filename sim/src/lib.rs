@@ -43,7 +43,7 @@
 //! |---|---|
 //! | [`engine`], [`ids`], [`table`] | time, pending events, random numbers, distributions; nothing about the web |
 //! | [`metrics`], [`population`], [`backend`] | counters and measures; clients, addresses, access logs; servers |
-//! | [`health`], [`balancer`], [`session`] | who counts as dead; who is chosen; where sessions live |
+//! | [`health`], [`balancer`], [`store`], [`session`] | who counts as dead; who is chosen; where sessions live, and what becomes of them |
 //! | [`tier`] | one nginx or one IPVS director, driven by inputs alone |
 //! | [`conformance`], [`scenario`] | recordings replayed through tiers; scenario files |
 //! | [`cluster`] | the model of one run, where all parts meet |
@@ -65,5 +65,6 @@ pub mod population;
 pub mod scenario;
 pub mod session;
 mod slots;
+pub mod store;
 pub mod table;
 pub mod tier;

@@ -4,23 +4,25 @@ use comfy_table::Table;
 use evenkeel_sim::balancer::{self, CatalogueEntry};
 use evenkeel_sim::metrics::catalogue::METRICS;
 use evenkeel_sim::scenario::{parameters, presets};
+use evenkeel_sim::store::catalogue::STORES;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::{List, Listing};
 use crate::failure::{Exit, Failure};
-use crate::{output, reference, tables};
+use crate::{output, reference, store_reference, tables};
 
-/// Lists balancers, presets, metrics.
+/// Lists balancers, presets, stores, metrics.
 pub fn list(list: &List) -> Result<Exit, Failure> {
     let wanted = |what| list.what.is_none() || list.what == Some(what);
     if list.markdown {
         let page = match list.what {
             Some(Listing::Balancers) => reference::balancers()?,
             Some(Listing::Presets) => reference::populations(),
+            Some(Listing::Stores) => store_reference::page(),
             Some(Listing::Metrics) | None => {
-                let remedy = "balancers and presets have a reference page each\n  \
-                              write `evenkeel list balancers --markdown` or `evenkeel list presets --markdown`";
+                let remedy = "balancers, presets and stores have a reference page each\n  \
+                              write `evenkeel list balancers --markdown`, and so on";
                 return Err(Failure::usage(remedy));
             }
         };
@@ -34,6 +36,9 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
         }
         if wanted(Listing::Presets) {
             all.insert("presets".to_owned(), presets_json());
+        }
+        if wanted(Listing::Stores) {
+            all.insert("stores".to_owned(), stores_json());
         }
         if wanted(Listing::Metrics) {
             all.insert("metrics".to_owned(), json!(METRICS));
@@ -54,6 +59,13 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
             let (name, kind) = (preset.name.to_owned(), preset.kind.name().to_owned());
             let written_out = parameters(preset).trim_end().to_owned();
             table.add_row([name, kind, preset.summary.to_owned(), written_out, preset.source.to_owned()]);
+        }
+        print(table);
+    }
+    if wanted(Listing::Stores) {
+        let mut table = tables::plain(["session store", "what it is", "what takes sessions away"]);
+        for entry in STORES {
+            table.add_row([entry.name, entry.summary, entry.loses]);
         }
         print(table);
     }
@@ -101,6 +113,21 @@ fn balancers_json() -> Value {
         })
     };
     balancer::entries().map(line).collect()
+}
+
+fn stores_json() -> Value {
+    STORES
+        .iter()
+        .map(|entry| {
+            json!({
+                "name": entry.name,
+                "summary": entry.summary,
+                "loses": entry.loses,
+                "costs": entry.costs,
+                "source": entry.source,
+            })
+        })
+        .collect()
 }
 
 fn presets_json() -> Value {

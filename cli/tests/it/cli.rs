@@ -249,6 +249,13 @@ fn what_explain_prints_runs_to_the_same_result() {
 }
 
 #[test]
+fn the_stores_reference_page_is_what_the_catalogue_says() {
+    let page = Place::new().run(&["list", "stores", "--markdown"]).ends_with(0).stdout;
+    let committed = include_str!("../../../docs/sessions.md");
+    assert!(page == committed, "run `evenkeel list stores --markdown >docs/sessions.md`");
+}
+
+#[test]
 fn the_balancers_reference_page_is_what_the_catalogue_says() {
     let page = Place::new().run(&["list", "balancers", "--markdown"]).ends_with(0).stdout;
     let committed = include_str!("../../../docs/balancers.md");
@@ -276,7 +283,7 @@ fn list_names_what_scenarios_may_say() {
     assert!(balancers.contains("nginx.round_robin") && !balancers.contains("login-site"), "{balancers}");
     let all = place.run(&["list", "--json"]).ends_with(0).json();
     let kinds: Vec<&String> = all.as_object().expect("an object").keys().collect();
-    assert_eq!(kinds, ["balancers", "metrics", "presets"]);
+    assert_eq!(kinds, ["balancers", "metrics", "presets", "stores"]);
     assert!(all["metrics"].as_array().is_some_and(|metrics| metrics.len() > 30));
 }
 

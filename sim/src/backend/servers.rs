@@ -136,6 +136,12 @@ impl Servers {
         self.rows[server].up
     }
 
+    /// Whether a server shares its processor among its requests.
+    #[inline]
+    pub fn shares_processor(&self, server: ServerId) -> bool {
+        matches!(self.rows[server].discipline, Discipline::ProcessorSharing { .. })
+    }
+
     /// Whether a connection to a server is answered, even if nothing more comes of it.
     pub fn accepts_connections(&self, server: ServerId) -> bool {
         let row = &self.rows[server];

@@ -4,7 +4,7 @@
 //! under every strategy. Logins that repeat a lost one have a stream of their own, named (client; visit, how often, step).
 
 use super::event::Event;
-use super::request::{Draw, FlowEnd, Origin, Purpose, Request};
+use super::request::{Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
 use super::{Cluster, VisitSamplers};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
@@ -12,13 +12,24 @@ use crate::ids::ClientId;
 use crate::metrics::recorder::Failure;
 use crate::population::clients::{ClientRow, Step};
 use crate::scenario::{ConnectionRules, Population, Traffic, VisitPlan};
-use crate::session::SessionPlan;
 use crate::session::sessions::{Cut, Lookup};
+use crate::session::{SessionPlan, StoreSession};
+use crate::store::plan::StorePlan;
 use crate::tier::Method;
 
 /// The logical index of a draw within a client's life.
 fn name(visit: u32, click: u16, step: Step) -> u64 {
     u64::from(visit) << 20 | u64::from(click) << 4 | step as u64
+}
+
+/// What a step wants of the session store.
+fn session_work(step: Step, plan: &VisitPlan) -> SessionWork {
+    match step {
+        Step::Post => SessionWork::Login,
+        Step::Click if plan.login => SessionWork::Use,
+        Step::Logout => SessionWork::Logout,
+        Step::Begin | Step::Form | Step::Click => SessionWork::None,
+    }
 }
 
 /// The number by which the site knows a client: none for one without cookies, nor before the site's first answer in the
@@ -87,7 +98,11 @@ impl<'a> Cluster<'a> {
         let (method, session, operations) = match row.step {
             Step::Begin => unreachable!("the visit has begun"),
             Step::Form => (Method::Get, None, u64::from(plan.form_token)),
-            Step::Post => (Method::Post, None, 1 + u64::from(plan.form_token)),
+            // A login under the id of a lost session writes that one's record.
+            Step::Post => {
+                let session = row.session().filter(|_| self.stored.is_some());
+                (Method::Post, session, 1 + u64::from(plan.form_token))
+            }
             Step::Click => (Method::Get, row.session(), 2 * u64::from(plan.login)),
             Step::Logout => (Method::Get, row.session(), 1),
         };
@@ -112,7 +127,8 @@ impl<'a> Cluster<'a> {
             Ok(connection) => {
                 self.clients.row_mut(id).set_connection(Some(connection));
                 let store_time = self.store_time(now, operations, demand);
-                let request = Request::new(now, origin, connection, method, session, demand, store_time);
+                let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
+                request.work = session_work(row.step, plan);
                 let cookie = visitor(id, &row, plan);
                 self.send(now, request, cookie, pending);
             }
@@ -142,6 +158,7 @@ impl<'a> Cluster<'a> {
                 let demand = self.step_name(id);
                 let store_time = self.store_time(now, operations, demand);
                 let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
+                request.work = session_work(row.step, plan.0);
                 let tab = self.open_tab(id);
                 let tries = self.tabs.get(tab).tries;
                 request.gives_up_at =
@@ -201,7 +218,7 @@ impl<'a> Cluster<'a> {
                 row.step = Step::Post;
                 self.client_waits(now, id, think, pending);
             }
-            Step::Post => self.login_answered(now, id, plan, &request.route, pending),
+            Step::Post => self.login_answered(now, id, plan, request, pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
             Step::Click => self.page_loaded(now, id, plan, request, pending),
         }
@@ -212,31 +229,35 @@ impl<'a> Cluster<'a> {
         now: SimTime,
         id: ClientId,
         plan: &VisitPlan,
-        route: &Cut,
+        request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
-        let Cut { to: server, from, .. } = *route;
+        let Cut { to: server, from, instance, .. } = request.route;
         let row = *self.clients.row(id);
-        let token_known = match self.strategy.session {
-            SessionPlan::Local => {
+        let token_known = match &self.strategy.session {
+            SessionPlan::Shared { .. } => true,
+            // Copies are faster than those who fill in forms.
+            SessionPlan::Store(StoreSession { store, .. }) if !matches!(store, StorePlan::Local(_)) => true,
+            SessionPlan::Local | SessionPlan::Store(_) => {
                 server == row.form_server && self.servers.epoch(server) as u16 == row.form_epoch
             }
-            SessionPlan::Shared { .. } => true,
         };
         if let Some(counts) = self.recorder.at(now) {
             counts.logins += 1;
         }
-        if plan.form_token && !token_known {
+        if plan.form_token && !token_known || self.login_was_not_stored() {
             return self.login_failed(now, id, plan, pending);
         }
         let forked = match row.session() {
             Some(slot) => {
-                self.sessions.chosen_by(slot, route.instance);
+                self.store_session_again(now, slot, request);
+                self.sessions.chosen_by(slot, instance);
                 self.sessions.take_over(now, slot, server, from, &self.servers, plan.session_idle_timeout)
             }
             None => {
                 let slot = self.sessions.create(now, server, from, &self.servers);
-                self.sessions.chosen_by(slot, route.instance);
+                self.sessions.chosen_by(slot, instance);
+                self.store_session(now, slot, request);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false
             }
@@ -275,7 +296,7 @@ impl<'a> Cluster<'a> {
         match found {
             Lookup::Hit => self.page_loaded(now, id, plan, request, pending),
             Lookup::Expired => {
-                self.sessions.end(slot);
+                self.end_session(slot);
                 self.clients.row_mut(id).set_session(None);
                 self.log_in_again(now, id, plan, pending);
             }
@@ -337,7 +358,7 @@ impl<'a> Cluster<'a> {
     /// The application has ended the session, wherever it looked for it.
     fn logged_out<Q: PendingEvents>(&mut self, now: SimTime, id: ClientId, pending: &mut Scheduler<Q>) {
         if let Some(slot) = self.clients.row(id).session() {
-            self.sessions.end(slot);
+            self.end_session(slot);
             self.clients.row_mut(id).set_session(None);
         }
         self.end_visit(now, id, true, pending);
@@ -415,7 +436,7 @@ impl<'a> Cluster<'a> {
         if let Some(slot) = row.session()
             && !(finished && self.comes_back_to_session(id, &row))
         {
-            self.sessions.end(slot);
+            self.end_session(slot);
             self.clients.row_mut(id).set_session(None);
         }
         self.visit_ended(now, row.measured(), finished, row.logged_in(), row.had_loss());

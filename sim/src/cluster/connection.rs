@@ -223,4 +223,16 @@ impl Cluster<'_> {
             Origin::Object(_) | Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => {}
         }
     }
+
+    /// Counts open connections, at the first request of a second: nearly a sample at even times, and no event for it.
+    #[inline(never)]
+    pub(super) fn sample_connections(&mut self, now: SimTime) {
+        self.next_sample = now + SimDuration::from_secs(1);
+        let (open, in_flight) = (self.connections.len() as u64, self.requests.len() as u64);
+        if let Some(counts) = self.recorder.at(now) {
+            counts.connection_samples += 1;
+            counts.connections_open += open;
+            counts.connections_waiting += open.saturating_sub(in_flight);
+        }
+    }
 }

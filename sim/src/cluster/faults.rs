@@ -40,10 +40,10 @@ impl Cluster<'_> {
         if *kind == FaultKind::Reload {
             return self.reload(now);
         }
-        let (Some(server), lasts) = (kind.server(), kind.lasts()) else { return };
-        let was_out = self.is_out(server);
+        let was_out = kind.server().is_some_and(|server| self.is_out(server));
         self.active_faults.push(fault);
-        pending.at(now + lasts, Event::FaultEnds(fault).word());
+        pending.at(now + kind.lasts(), Event::FaultEnds(fault).word());
+        let Some(server) = kind.server() else { return self.store_node_changes(now, kind, true) };
         if !was_out && self.is_out(server) {
             self.outages.push(Outage { server, from: now, until: SimTime::NEVER });
         }
@@ -53,7 +53,7 @@ impl Cluster<'_> {
             FaultKind::Drain { .. } | FaultKind::Down { .. } | FaultKind::Weight { .. } => {
                 self.operate(now, server);
             }
-            FaultKind::Crash { .. } | FaultKind::Reload => {}
+            FaultKind::Crash { .. } | FaultKind::StoreCrash { .. } | FaultKind::Reload => {}
         }
     }
 
@@ -65,18 +65,19 @@ impl Cluster<'_> {
     ) {
         let kind = &self.scenario.faults[fault as usize].kind;
         self.active_faults.retain(|&active| active != fault);
-        let Some(server) = kind.server() else { return };
+        let Some(server) = kind.server() else { return self.store_node_changes(now, kind, false) };
         match kind {
             FaultKind::Crash { .. } => {
                 if !self.active_kinds(server).any(|kind| matches!(kind, FaultKind::Crash { .. })) {
                     self.servers.recover(server);
+                    self.store_server_changes(now, server, false);
                 }
             }
             FaultKind::Hang { .. } => self.goes_on(now, server, pending),
             FaultKind::Drain { .. } | FaultKind::Down { .. } | FaultKind::Weight { .. } => {
                 self.operate(now, server);
             }
-            FaultKind::Reload => {}
+            FaultKind::Reload | FaultKind::StoreCrash { .. } => {}
         }
         if !self.is_out(server)
             && let Some(outage) = self.outages.iter_mut().rev().find(|outage| outage.server == server)
@@ -114,8 +115,7 @@ impl Cluster<'_> {
     fn goes_on<Q: PendingEvents>(&mut self, now: SimTime, server: ServerId, pending: &mut Scheduler<Q>) {
         let resumed = self.servers.resume(now, server);
         for (request, due) in resumed.started {
-            self.requests.get_mut(request.0).due = due;
-            pending.at(due, Event::ServiceDone(request).word());
+            self.requests.get_mut(request.0).due = self.begin_service(now, request, due, pending);
         }
         if let Some(due) = resumed.shared_due {
             pending.at(due, Event::SharedServiceDone(server).word());
@@ -127,6 +127,7 @@ impl Cluster<'_> {
     /// A server's processes die. Its kernel lives: it ends the connections and refuses new ones.
     fn crash<Q: PendingEvents>(&mut self, now: SimTime, server: ServerId, pending: &mut Scheduler<Q>) {
         self.servers.crash(now, server);
+        self.store_server_changes(now, server, true);
         self.recorder.level(now, server, 0, 0);
         if self.layer() == Layer::Connection {
             for slot in 0..self.connections.slots() {

@@ -28,6 +28,7 @@ mod route;
 mod run;
 mod script;
 mod shows;
+mod stored;
 mod story;
 
 pub use accounting::AccountingError;
@@ -61,6 +62,7 @@ use queue::Waiting;
 use request::{Connection, Request};
 use script::Script;
 use shows::KeyText;
+use stored::Stored;
 use story::Stories;
 
 /// The model of one run.
@@ -75,6 +77,8 @@ pub struct Cluster<'a> {
     servers: Servers,
     clients: Clients,
     sessions: Sessions,
+    /// The store that sessions are in, if it has a behaviour of its own.
+    stored: Option<Box<Stored>>,
     requests: Slots<Request>,
     connections: Slots<Connection>,
     /// What clients with browsers have open.
@@ -89,6 +93,8 @@ pub struct Cluster<'a> {
     outages: Vec<Outage>,
     /// What each fault of the scenario did.
     faults: Vec<FaultCounts>,
+    /// When open connections are counted next, at the earliest.
+    next_sample: SimTime,
     /// When an operator last changed something.
     operated_at: Option<SimTime>,
     /// Faults (indices) that last now.
@@ -185,7 +191,7 @@ impl Samplers {
             .collect();
         let demand = scenario.servers.iter().map(|server| server.capacity.service.sampler()).collect();
         let store = match &strategy.session {
-            SessionPlan::Local => none.sampler(),
+            SessionPlan::Local | SessionPlan::Store(_) => none.sampler(),
             SessionPlan::Shared { latency } => latency.sampler(),
         };
         Self { visits: Column::from_vec(visits), demand: Column::from_vec(demand), store }

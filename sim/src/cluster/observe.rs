@@ -32,7 +32,8 @@ pub struct StepName {
 pub struct Answer {
     /// Who answered.
     pub server: ServerId,
-    /// Time from the request's arrival at the server to the answer: its wait, its service and the store's time.
+    /// Time from the request's arrival at the server to the end of its page: its wait, its service and the store's time, but
+    /// for a write after the page.
     pub in_server: SimDuration,
     /// The store's part of it.
     pub store_time: SimDuration,
@@ -71,6 +72,7 @@ impl<O: Observer> Model for Observed<'_, '_, O> {
                 let request = self.cluster.requests.get(id.0);
                 if request.due == now
                     && request.in_server
+                    && self.cluster.page_is_done(id)
                     && let Origin::Client(client) = request.origin
                 {
                     let answer = Answer {

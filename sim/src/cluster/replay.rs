@@ -8,7 +8,7 @@
 use super::Cluster;
 use super::event::Event;
 use super::open_loop;
-use super::request::{Draw, Origin, Purpose, Request};
+use super::request::{Draw, Origin, Purpose, Request, SessionWork};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::ConnectionId;
@@ -216,6 +216,11 @@ impl<'a> Cluster<'a> {
                 let store_time = self.store_time(now, operations, demand);
                 let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
                 request.begins_session = begins_session;
+                request.work = match session {
+                    Some(_) => SessionWork::Use,
+                    None if begins_session => SessionWork::Login,
+                    None => SessionWork::None,
+                };
                 // Robots keep no cookies; others have one after their first line of the log.
                 let has_cookie = known && !log_client.is_bot();
                 let visitor = 1 << 63 | u64::from(source) << 32 | u64::from(user);
@@ -255,6 +260,14 @@ impl<'a> Cluster<'a> {
         Some(ConnectionId(slot))
     }
 
+    /// Idle time after which the application forgets a session of a log; `None` of another source.
+    pub(super) fn log_idle_timeout(&self, source: u16) -> Option<SimDuration> {
+        match &self.sources[usize::from(source)] {
+            open_loop::Source::Log(replay) => Some(replay.plan.session_idle_timeout),
+            open_loop::Source::Arrivals(_) => None,
+        }
+    }
+
     pub(super) fn forget_log_connection(&mut self, source: u16, user: u32, id: ConnectionId) {
         let row = &mut self.log(u32::from(source)).rows[user as usize];
         if row.connection == id.0 {
@@ -289,11 +302,12 @@ impl<'a> Cluster<'a> {
             );
             match found {
                 Lookup::Hit => return,
-                Lookup::Expired => self.sessions.end(slot),
+                Lookup::Expired => self.end_session(slot),
                 Lookup::Lost { .. } => {
                     self.log(u32::from(source)).rows[user as usize].had_loss = true;
                     self.tell_log_story(now, user, slot, request, &found);
                     if let Some(slot) = self.settle_lost_session(slot, plan.on_unknown_id) {
+                        self.store_session_again(now, slot, request);
                         let forked = self.sessions.take_over(
                             now,
                             slot,
@@ -340,6 +354,7 @@ impl<'a> Cluster<'a> {
     fn begin_log_session(&mut self, now: SimTime, source: u16, user: u32, request: &Request) {
         let slot = self.sessions.create(now, request.server(), request.route.from, &self.servers);
         self.sessions.chosen_by(slot, request.route.instance);
+        self.store_session(now, slot, request);
         self.log(u32::from(source)).rows[user as usize].session = slot;
         if let Some(counts) = self.recorder.at(now) {
             counts.created += 1;
@@ -353,7 +368,7 @@ impl<'a> Cluster<'a> {
             return;
         }
         if row.session != NONE {
-            self.sessions.end(row.session);
+            self.end_session(row.session);
         }
         self.visit_ended(row.latest, row.measured, true, row.logged_in, row.had_loss);
         let row = &mut self.log(source).rows[user as usize];

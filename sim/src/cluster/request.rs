@@ -62,6 +62,8 @@ pub struct Request {
     pub watched: bool,
     /// What its end means to a layer 7 instance.
     pub flow_end: FlowEnd,
+    /// What it wants of the session store.
+    pub work: SessionWork,
     /// Whether it brings the cookie that the site gives to every visitor.
     pub has_cookie: bool,
     /// Whether its balancer waits for a server that does not accept the connection.
@@ -91,6 +93,19 @@ pub enum FlowEnd {
     Held,
     /// Nothing: its flow ended before, or it is a message within one.
     Detached,
+}
+
+/// What a request wants of the session store, where that has a behaviour of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionWork {
+    /// Nothing.
+    None,
+    /// To create a session.
+    Login,
+    /// To read a session, and perhaps to write it.
+    Use,
+    /// To delete it.
+    Logout,
 }
 
 /// The name of a draw of service demand.

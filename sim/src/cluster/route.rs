@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::event::Event;
-use super::request::{Draw, FlowEnd, Origin, Purpose, Request};
+use super::request::{Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
 use super::{Cluster, Tier, evidence};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
@@ -55,6 +55,7 @@ impl Request {
                 cause: LossCause::NoAffinity,
                 instance: 0,
             },
+            work: SessionWork::None,
             has_cookie: false,
             connecting: false,
             begins_session: false,
@@ -93,6 +94,9 @@ impl Cluster<'_> {
         request.has_cookie = cookie.is_some();
         request.route.from = connection.address;
         let id = RequestId(self.requests.insert(request));
+        if now >= self.next_sample {
+            self.sample_connections(now);
+        }
         match self.layer() {
             Layer::Connection => {
                 let decision =
@@ -205,14 +209,12 @@ impl Cluster<'_> {
     ) -> Option<Accepted> {
         let request = self.requests.get(id.0);
         let demand = self.demand(request.demand, server) + request.store_time;
+        let demand = demand + self.store_both(now, id, server);
         let accepted = self.servers.accept(now, server, id, demand);
         let due = match accepted {
             Accepted::Full | Accepted::Refused | Accepted::Silent => return Some(accepted),
             Accepted::Queued => SimTime::NEVER,
-            Accepted::Started { due } => {
-                pending.at(due, Event::ServiceDone(id).word());
-                due
-            }
+            Accepted::Started { due } => self.begin_service(now, id, due, pending),
             Accepted::Shared { next_due } => {
                 pending.at(next_due, Event::SharedServiceDone(server).word());
                 SimTime::NEVER
@@ -244,7 +246,7 @@ impl Cluster<'_> {
     /// Time that a worker will wait for the session store, and counts the operations.
     #[inline]
     pub(super) fn store_time(&mut self, now: SimTime, operations: u64, draw: Draw) -> SimDuration {
-        if self.strategy.session == SessionPlan::Local {
+        if !matches!(self.strategy.session, SessionPlan::Shared { .. }) {
             return SimDuration::ZERO;
         }
         if let Some(counts) = self.recorder.at(now) {
@@ -270,9 +272,12 @@ impl Cluster<'_> {
             return;
         }
         let server = request.server();
+        if let Some(written) = self.store_write(now, id) {
+            self.requests.get_mut(id.0).due = written;
+            return pending.at(written, Event::ServiceDone(id).word());
+        }
         if let Some((next, due)) = self.servers.worker_done(now, server) {
-            self.requests.get_mut(next.0).due = due;
-            pending.at(due, Event::ServiceDone(next).word());
+            self.requests.get_mut(next.0).due = self.begin_service(now, next, due, pending);
         }
         self.request_done(now, id, server, pending);
     }
@@ -303,6 +308,9 @@ impl Cluster<'_> {
         let (present, busy) = self.servers.level(server);
         self.recorder.level(now, server, present, busy);
         self.recorder.left(now, request.entered);
+        if self.store_answers(id) {
+            return self.answered_with_error(now, id, pending);
+        }
         match self.layer() {
             Layer::Request if request.flow_end == FlowEnd::WithAnswer => {
                 self.take_cookie(now, &request);
@@ -323,6 +331,7 @@ impl Cluster<'_> {
         }
         self.release(id);
         if request.origin == Origin::Gone {
+            self.store_tidies(id);
             return self.answered_in_vain(now);
         }
         self.recorder.ledger.requests_served += 1;
@@ -338,6 +347,7 @@ impl Cluster<'_> {
             Origin::Log { source, user } => self.log_answered(now, source, user, &request, pending),
             Origin::Script(connection) => self.script_answered(now, connection),
         }
+        self.store_tidies(id);
     }
 
     /// A request that its server's death cut off: another try, or its end.
@@ -374,7 +384,8 @@ impl Cluster<'_> {
     ) {
         let request = *self.requests.get(id.0);
         self.release(id);
-        if self.layer() == Layer::Connection && failure != Failure::QueueFull {
+        self.store_tidies(id);
+        if self.layer() == Layer::Connection && !matches!(failure, Failure::QueueFull | Failure::Store) {
             self.drop_connection(request.connection);
         }
         match request.origin {

@@ -14,19 +14,22 @@ use super::queue::Waiting;
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
 use super::shows::KeyText;
+use super::stored::Stored;
 use super::story::Stories;
 use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
-use crate::engine::{Ladder, SimDuration, SimTime, Simulation};
+use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
 use crate::health::active::TcpChecker;
-use crate::ids::{ClientId, PopulationId, ServerId};
+use crate::ids::{ClientId, PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::population::{AddressSpace, AddressesExhausted};
 use crate::scenario::{Population, Program, Scenario, TierPlan, Traffic, UserFile};
+use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
+use crate::store::StoreStreams;
 use crate::tier::lvs::TemplateScope;
 use crate::tier::proxy::ProxyDraws;
 use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy, TableSizes};
@@ -246,6 +249,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
         sessions: Sessions::default(),
+        stored: build_store(setup),
         requests: Slots::default(),
         connections: Slots::default(),
         tabs: Slots::default(),
@@ -256,6 +260,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stories: Stories { wanted: setup.stories, told: Vec::new() },
         outages: Vec::new(),
         faults: vec![FaultCounts::default(); scenario.faults.len()],
+        next_sample: SimTime::ZERO,
         operated_at: None,
         active_faults: Vec::new(),
     };
@@ -275,6 +280,20 @@ fn cookies(plan: &TierPlan) -> Option<CookieLife> {
 }
 
 /// A tier, whose place among all is `number`.
+/// The store of a strategy that has one with a behaviour of its own.
+fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
+    let SessionPlan::Store(session) = &setup.scenario.strategies[setup.strategy].session else { return None };
+    let stream = |id| Stream::new(setup.scenario.seed, u64::from(setup.replication), id);
+    let streams = StoreStreams {
+        operation: stream(StreamId::StoreOperation),
+        copy: stream(StreamId::StoreCopy),
+        eviction: stream(StreamId::StoreEviction),
+        failover: stream(StreamId::StoreFailover),
+    };
+    let own = (stream(StreamId::SessionSize), stream(StreamId::SessionWrites));
+    Some(Box::new(Stored::new(setup.scenario, session, streams, own)))
+}
+
 fn build_tier<'a>(
     plan: &'a TierPlan,
     number: u64,

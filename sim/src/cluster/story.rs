@@ -31,10 +31,12 @@ impl Cluster<'_> {
     ) -> Lookup {
         let (idle_timeout, on_unknown_id) = rules;
         let mut found = match self.strategy.session {
-            SessionPlan::Local => {
-                self.sessions.look_up(now, slot, route, &self.servers, idle_timeout, on_unknown_id)
-            }
             SessionPlan::Shared { .. } => self.sessions.look_up_shared(now, slot, route.to, idle_timeout),
+            SessionPlan::Local | SessionPlan::Store(_) => {
+                self.find_stored(now, slot, route, idle_timeout).unwrap_or_else(|| {
+                    self.sessions.look_up(now, slot, route, &self.servers, idle_timeout, on_unknown_id)
+                })
+            }
         };
         if let Some(counts) = self.recorder.at(now) {
             counts.session_needed += 1;
@@ -79,6 +81,10 @@ impl Cluster<'_> {
                     fault.kind.is_planned() && about_it && measured_from + fault.at <= left_at
                 })
             }
+            LossCause::StoreLost => faults.into_iter().position(|fault| {
+                matches!(fault.kind, FaultKind::StoreCrash { node, .. } if (node as usize) < self.strategy.session.store_nodes())
+                    && Some(measured_from + fault.at) == destroyed_at
+            }),
             _ => None,
         };
         if let Some(fault) = fault {
@@ -91,7 +97,7 @@ impl Cluster<'_> {
     pub(super) fn settle_lost_session(&mut self, slot: u32, on_unknown_id: OnUnknownId) -> Option<u32> {
         match on_unknown_id {
             OnUnknownId::NewId => {
-                self.sessions.end(slot);
+                self.end_session(slot);
                 None
             }
             OnUnknownId::AdoptId => Some(slot),
@@ -150,8 +156,29 @@ impl Cluster<'_> {
             clock(session.created),
             clock(session.last_hit)
         );
-        let destroyed = destroyed_at.map(|at| (at, format!("at {} {home} lost its memory", clock(at))));
-        let cut = session.first_cut.map(|cut| {
+        let in_store = matches!(
+            cause,
+            LossCause::StoreLost | LossCause::StoreEvicted | LossCause::StoreStale | LossCause::StoreSwitched
+        );
+        let destroyed = destroyed_at.map(|at| {
+            let what = match cause {
+                LossCause::StoreLost => {
+                    "the session store could not be asked, or lost the session".to_owned()
+                }
+                LossCause::StoreEvicted => "the session made room for others".to_owned(),
+                LossCause::StoreStale => {
+                    "the session was written, and copies of it were on their way".to_owned()
+                }
+                LossCause::StoreSwitched => "the site began to keep sessions in another place".to_owned(),
+                LossCause::Remapped => {
+                    "the store's nodes changed, and the session is looked for on another".to_owned()
+                }
+                _ => format!("{home} lost its memory"),
+            };
+            (at, format!("at {} {what}", clock(at)))
+        });
+        // Where all servers reach the store, going to another one is no departure.
+        let cut = session.first_cut.filter(|_| !in_store).map(|cut| {
             let why = evidence::in_words(cut.reason);
             let from = match cut.cause {
                 LossCause::AddressChanged => {

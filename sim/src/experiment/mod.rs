@@ -26,8 +26,7 @@ use crate::metrics::measure::{self, Fleet, NoiseCounts};
 use crate::metrics::recorder::{Calendar, Counts};
 use crate::metrics::{Histogram, LossCause, Phase};
 use crate::population::replay::{LogError, LogOptions, PreparedLog, Pseudonyms};
-use crate::scenario::{Loaded, LogSource, Scenario, Vary, canonical};
-use crate::session::SessionPlan;
+use crate::scenario::{FaultKind, Loaded, LogSource, Scenario, Vary, canonical};
 
 use impact::Impact;
 use summary::{
@@ -151,7 +150,7 @@ pub fn carry_out(
                 replication,
                 error,
             })?;
-            Ok(RunFindings::new(scenario, outcome, replication == 0))
+            Ok(RunFindings::new(scenario, strategy, outcome, replication == 0))
         })
         .collect();
     let findings = findings.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -191,8 +190,9 @@ struct Bins {
     busy_ns: Vec<Vec<u64>>,
 }
 
-fn fleet(scenario: &Scenario, outages: &[Outage]) -> Fleet {
+fn fleet(scenario: &Scenario, strategy: usize, outages: &[Outage]) -> Fleet {
     Fleet {
+        store_workers: scenario.strategies[strategy].session.store_workers(scenario.servers.len()),
         weights: scenario.servers.iter().map(|server| f64::from(server.weight)).collect(),
         workers: scenario
             .servers
@@ -221,9 +221,9 @@ fn windows_per_bin(calendar: &Calendar) -> usize {
 }
 
 impl RunFindings {
-    fn new(scenario: &Scenario, outcome: RunOutcome, first: bool) -> Self {
+    fn new(scenario: &Scenario, strategy: usize, outcome: RunOutcome, first: bool) -> Self {
         let counts = &outcome.counts;
-        let fleet = fleet(scenario, &outcome.outages);
+        let fleet = fleet(scenario, strategy, &outcome.outages);
         let phases = phases(&counts.calendar);
         let values = phases.iter().map(|&phase| (phase, measure::values(counts, &fleet, phase))).collect();
         let noise = phases
@@ -352,7 +352,10 @@ fn vary(scenario: &Scenario) -> &'static str {
 fn fault_line(scenario: &Scenario, fault: &crate::scenario::Fault) -> FaultLine {
     let kind = &fault.kind;
     let what = kind.server().map_or_else(
-        || kind.name().to_owned(),
+        || match kind {
+            FaultKind::StoreCrash { node, .. } => format!("crash of node {node} of the session store"),
+            _ => kind.name().to_owned(),
+        },
         |server| format!("{} of {}", kind.name(), scenario.servers[server.index()].name),
     );
     FaultLine { what, at_s: fault.at.as_secs_f64(), until_s: (fault.at + kind.lasts()).as_secs_f64() }
@@ -366,7 +369,7 @@ fn summarise_strategy(
     reference: Option<&[RunFindings]>,
 ) -> StrategySummary {
     let strategy = &scenario.strategies[index];
-    let fleet = fleet(scenario, &[]);
+    let fleet = fleet(scenario, index, &[]);
     let seconds = calendar.end.since(calendar.measured_from).as_secs_f64();
     let servers = (0..scenario.servers.len())
         .map(|server| {
@@ -398,10 +401,7 @@ fn summarise_strategy(
         name: strategy.name.clone(),
         balancer: strategy.balancer.clone(),
         evidence: balancer::entry(&strategy.balancer).map_or(Evidence::NotRecorded, |entry| entry.evidence),
-        session: match strategy.session {
-            SessionPlan::Local => "local".to_owned(),
-            SessionPlan::Shared { .. } => "shared".to_owned(),
-        },
+        session: strategy.session.name(),
         metrics: metrics(scenario, index, runs, reference),
         servers,
         losses,

@@ -153,7 +153,17 @@ metrics! {
     "latency.p99", Milliseconds, LowerIsBetter, Quantile, "99th percentile of response time", "no answer";
     "latency.p999", Milliseconds, LowerIsBetter, Quantile, "99.9th percentile of response time", "no answer";
     "latency.max", Milliseconds, LowerIsBetter, Quantile, "longest response time", "no answer";
+    "session.stale", Ratio, LowerIsBetter, Ratio, "share of the requests that need a session and found it as it had been some writes before", "no request needed a session";
+    "session.lost_writes", Count, LowerIsBetter, Mean, "times that a session fell back to an earlier state, or that a request wrote over what it had not seen", "never";
+    "connections.active", Count, Neutral, Mean, "connections that clients have open, as nginx's status page counts them: with and without a request", "no request";
+    "connections.waiting", Count, Neutral, Mean, "of these, those without a request: what the keep-alive time makes", "no request";
     "store.operations", PerSecond, LowerIsBetter, Mean, "operations of the shared session store a second", "never";
+    "store.wait", Milliseconds, LowerIsBetter, Mean, "time that a worker waits for the session store, per answered request", "no answer";
+    "store.utilisation", Ratio, LowerIsBetter, Mean, "busy share of the workers of the session store's busiest node", "a store without nodes that queue";
+    "store.failed", Ratio, LowerIsBetter, Ratio, "answers with an error per request since the session store could not be asked", "no request";
+    "store.messages", PerSecond, LowerIsBetter, Mean, "messages a second by which the session store keeps copies", "never";
+    "store.bytes", PerSecond, LowerIsBetter, Mean, "bytes a second of these messages, or of sessions in cookies", "never";
+    "store.memory_max", Count, LowerIsBetter, Mean, "most bytes of sessions that the store held, with all copies", "never";
 }
 
 impl MetricId {

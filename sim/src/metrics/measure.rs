@@ -16,6 +16,8 @@ pub struct Fleet {
     pub weights: Vec<f64>,
     /// Workers or cores, by server.
     pub workers: Vec<f64>,
+    /// Workers of each node of the session store.
+    pub store_workers: Vec<u32>,
     /// Downtimes: (server, from, until).
     pub outages: Vec<(usize, SimTime, SimTime)>,
 }
@@ -172,6 +174,16 @@ impl Sheet<'_> {
             "latency.p99" => millis(c.latency.quantile(0.99)),
             "latency.p999" => millis(c.latency.quantile(0.999)),
             "latency.max" => millis(c.latency.max()),
+            "session.stale" => ratio(c.stale, c.session_needed),
+            "session.lost_writes" => Some(c.lost_writes as f64),
+            "store.wait" => ratio(c.store_wait_ns, c.served).map(|ns| ns / 1e6),
+            "store.utilisation" => self.store_utilisation(),
+            "store.failed" => ratio(c.store_failed, c.served + c.failures()),
+            "store.messages" => (self.seconds > 0.0).then(|| c.store_messages as f64 / self.seconds),
+            "store.bytes" => (self.seconds > 0.0).then(|| c.store_bytes as f64 / self.seconds),
+            "store.memory_max" => Some(c.store_memory_max as f64),
+            "connections.active" => ratio(c.connections_open, c.connection_samples),
+            "connections.waiting" => ratio(c.connections_waiting, c.connection_samples),
             "store.operations" => (self.seconds > 0.0).then(|| c.store_operations as f64 / self.seconds),
             _ => None,
         }
@@ -184,6 +196,12 @@ impl Sheet<'_> {
         let loads: Vec<f64> = loads.iter().map(|&load| load as f64).collect();
         let shares = if measure == "peak_to_nominal" { &self.fleet.weights } else { &self.shares };
         Fairness::of(&loads, shares).and_then(|fairness| pick(&fairness, measure))
+    }
+
+    fn store_utilisation(&self) -> Option<f64> {
+        let busy = self.counts.store_busy_ns.iter().zip(&self.fleet.store_workers);
+        let shares = busy.map(|(&busy, &workers)| busy as f64 / 1e9 / f64::from(workers) / self.seconds);
+        shares.filter(|_| self.seconds > 0.0).max_by(f64::total_cmp)
     }
 
     fn utilisation(&self) -> Option<f64> {
@@ -273,7 +291,7 @@ mod tests {
     }
 
     fn fleet(outages: Vec<(usize, SimTime, SimTime)>) -> Fleet {
-        Fleet { weights: vec![1.0, 1.0], workers: vec![1.0, 1.0], outages }
+        Fleet { weights: vec![1.0, 1.0], workers: vec![1.0, 1.0], store_workers: vec![1], outages }
     }
 
     fn recorder() -> Recorder {
@@ -305,6 +323,8 @@ mod tests {
             counts.session_needed += 1;
             counts.created += 1;
             counts.logins += 1;
+            counts.store_busy_ns = vec![1];
+            counts.connection_samples += 1;
             counts.finished += 1;
             counts.logged_in += 1;
         }
@@ -316,8 +336,7 @@ mod tests {
 
     #[test]
     fn two_survivors_are_even_but_overloaded() {
-        let fleet =
-            Fleet { weights: vec![1.0; 3], workers: vec![1.0; 3], outages: vec![(1, at(40), at(60))] };
+        let fleet = Fleet { outages: vec![(1, at(40), at(60))], weights: vec![1.0; 3], ..fleet(Vec::new()) };
         let shares = fleet.shares(at(40), at(60));
         assert_eq!(shares, [1.0, 0.0, 1.0]);
         let even = Fairness::of(&[50.0, 0.0, 50.0], &shares).unwrap();

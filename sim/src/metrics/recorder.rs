@@ -25,11 +25,13 @@ pub enum Failure {
     TimedOut,
     /// The balancer gave up waiting for the connection or the answer: 504.
     ProxyTimeout,
+    /// The application could not ask its session store: 500.
+    Store,
 }
 
 impl Failure {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Refused,
         Self::Reset,
         Self::Dropped,
@@ -38,6 +40,7 @@ impl Failure {
         Self::QueueTimeout,
         Self::TimedOut,
         Self::ProxyTimeout,
+        Self::Store,
     ];
 }
 
@@ -151,6 +154,28 @@ pub struct PhaseCounts {
     pub reconnects_peak: u64,
     /// Time for which each server held exchanges open \[ns\].
     pub held_ns: Vec<u64>,
+    /// Times at which open connections were counted.
+    pub connection_samples: u64,
+    /// Connections that were open then.
+    pub connections_open: u64,
+    /// Of these, those without a request in flight.
+    pub connections_waiting: u64,
+    /// Messages by which the store kept copies.
+    pub store_messages: u64,
+    /// Their bytes, or those of sessions in cookies.
+    pub store_bytes: u64,
+    /// Time that workers waited for the store \[ns\].
+    pub store_wait_ns: u64,
+    /// Answers with an error since the store could not be asked.
+    pub store_failed: u64,
+    /// Most bytes that the store held, copies included.
+    pub store_memory_max: u64,
+    /// Service given by each node of the store \[ns\]; empty before its first operation.
+    pub store_busy_ns: Vec<u64>,
+    /// Requests that found their session as it had been some writes before.
+    pub stale: u64,
+    /// Sessions that fell back to an earlier state, or whose last writes were overwritten by such a request.
+    pub lost_writes: u64,
 }
 
 impl PhaseCounts {
@@ -177,6 +202,9 @@ impl PhaseCounts {
         self.failed.iter_mut().zip(other.failed).for_each(|(a, b)| *a += b);
         self.lost.iter_mut().zip(other.lost).for_each(|(a, b)| *a += b);
         self.latency.merge(&other.latency);
+        self.store_memory_max = self.store_memory_max.max(other.store_memory_max);
+        self.store_busy_ns.resize(self.store_busy_ns.len().max(other.store_busy_ns.len()), 0);
+        self.store_busy_ns.iter_mut().zip(&other.store_busy_ns).for_each(|(a, b)| *a += b);
         for (mine, theirs) in [
             (&mut self.served, other.served),
             (&mut self.retried, other.retried),
@@ -199,6 +227,15 @@ impl PhaseCounts {
             (&mut self.static_objects, other.static_objects),
             (&mut self.crowded_out, other.crowded_out),
             (&mut self.reconnects, other.reconnects),
+            (&mut self.connection_samples, other.connection_samples),
+            (&mut self.connections_open, other.connections_open),
+            (&mut self.connections_waiting, other.connections_waiting),
+            (&mut self.store_messages, other.store_messages),
+            (&mut self.store_bytes, other.store_bytes),
+            (&mut self.store_wait_ns, other.store_wait_ns),
+            (&mut self.store_failed, other.store_failed),
+            (&mut self.stale, other.stale),
+            (&mut self.lost_writes, other.lost_writes),
         ] {
             *mine += theirs;
         }

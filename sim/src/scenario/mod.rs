@@ -29,7 +29,7 @@ use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, Reque
 
 pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
-pub use explain::{Resolved, canonical, parameters};
+pub use explain::{Resolved, StoreOption, canonical, parameters, store_options};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
@@ -57,6 +57,8 @@ pub struct Scenario {
     pub window: SimDuration,
     /// Headers and parameters of every request.
     pub request: Arc<RequestFields>,
+    /// What its sessions are like.
+    pub session: SessionLife,
     /// Populations of simulated users.
     pub populations: Vec<Population>,
     /// Replayed logs.
@@ -247,6 +249,16 @@ pub enum FaultKind {
         /// How long it stays away.
         lasts: SimDuration,
     },
+    /// A node of the session store dies. Strategies whose store has no such node notice nothing.
+    StoreCrash {
+        /// Which node: of MySQL and Redis first the primary (of each shard in turn), then its replicas; of a cache with
+        /// write-behind the cache is 0 and the database 1.
+        node: u32,
+        /// How long it stays away.
+        lasts: SimDuration,
+        /// Whether its machine loses power, and with it what was not flushed to the disk; else only its process dies.
+        power_loss: bool,
+    },
     /// The server's processes stand still: its kernel accepts connections until its backlog is full, and nobody answers.
     Hang {
         /// Which server.
@@ -292,7 +304,7 @@ impl FaultKind {
             | Self::Drain { server, .. }
             | Self::Down { server, .. }
             | Self::Weight { server, .. } => Some(server),
-            Self::Reload => None,
+            Self::Reload | Self::StoreCrash { .. } => None,
         }
     }
 
@@ -303,7 +315,8 @@ impl FaultKind {
             | Self::Hang { lasts, .. }
             | Self::Drain { lasts, .. }
             | Self::Down { lasts, .. }
-            | Self::Weight { lasts, .. } => lasts,
+            | Self::Weight { lasts, .. }
+            | Self::StoreCrash { lasts, .. } => lasts,
             Self::Reload => SimDuration::ZERO,
         }
     }
@@ -317,12 +330,13 @@ impl FaultKind {
             Self::Down { .. } => "down",
             Self::Weight { .. } => "weight",
             Self::Reload => "reload",
+            Self::StoreCrash { .. } => "store_crash",
         }
     }
 
     /// Whether somebody does it on purpose.
     pub fn is_planned(&self) -> bool {
-        !matches!(self, Self::Crash { .. } | Self::Hang { .. })
+        !matches!(self, Self::Crash { .. } | Self::Hang { .. } | Self::StoreCrash { .. })
     }
 
     /// Whether it keeps new clients from its server.
@@ -330,8 +344,24 @@ impl FaultKind {
         match self {
             Self::Weight { to, .. } => *to == 0,
             Self::Crash { .. } | Self::Hang { .. } | Self::Drain { .. } | Self::Down { .. } => true,
-            Self::Reload => false,
+            Self::Reload | Self::StoreCrash { .. } => false,
         }
+    }
+}
+
+/// What the site's sessions are like, wherever they live.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionLife {
+    /// The size of a session \[B\].
+    pub bytes: Distribution,
+    /// The share of clicks that write their session; all clicks read it.
+    pub writes: f64,
+}
+
+impl Default for SessionLife {
+    /// 4 kB on average, which is an assumption, and a write at each click, as PHP and Tomcat without care do.
+    fn default() -> Self {
+        Self { bytes: Distribution::Lognormal { mean: 4_096.0, cv: 1.0 }, writes: 1.0 }
     }
 }
 

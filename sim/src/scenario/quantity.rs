@@ -84,6 +84,22 @@ fn scaled(number: &str, size: u64) -> Result<u128, String> {
     Ok(whole.saturating_mul(u128::from(size)).saturating_add(parts * u128::from(size) / scale))
 }
 
+/// Units of sizes, largest first \[B\].
+const SIZES: [(&str, u64); 4] = [("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10), ("B", 1)];
+
+/// Reads a size such as `64MB`: a whole number with a unit \[B\].
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    let (number, size) = SIZES.iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)))?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| number.parse::<u64>().ok()?.checked_mul(*size)).flatten()
+}
+
+/// A size as a scenario writes it: in the largest unit of which it is a multiple.
+pub(super) fn show_size(bytes: u64) -> String {
+    let (unit, size) = SIZES.into_iter().find(|(_, size)| bytes.is_multiple_of(*size)).unwrap_or(("B", 1));
+    format!("{}{unit}", bytes / size)
+}
+
 /// What a distribution is a distribution of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Quantity {
@@ -319,6 +335,17 @@ mod tests {
             ("1.000000001s", 1_000_000_001),
         ] {
             assert_eq!(parse_duration(text), Ok(SimDuration(nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_and_written_in_the_largest_unit() {
+        for (text, bytes) in [("64MB", 64 << 20), ("1GB", 1 << 30), ("1500B", 1_500), ("96KB", 96 << 10)] {
+            assert_eq!(parse_size(text), Some(bytes));
+            assert_eq!(show_size(bytes), text);
+        }
+        for text in ["64", "MB", "1.5MB", "-1MB", "64 MB", "99999999999999999GB"] {
+            assert_eq!(parse_size(text), None, "{text}");
         }
     }
 

@@ -13,6 +13,7 @@ mod operations;
 mod queues;
 mod replay;
 mod scenario;
+mod stores;
 mod support;
 mod theory;
 mod tidy;

@@ -7,6 +7,7 @@ mod lvs;
 mod mistakes;
 mod mutants;
 mod nginx;
+mod stores;
 mod traffic;
 
 use std::fs;
@@ -400,11 +401,7 @@ max      = 1.35
 "#;
     let mistakes = read(example).unwrap_err().0;
     let found: Vec<_> = mistakes.iter().map(|mistake| (mistake.line, mistake.message.as_str())).collect();
-    assert_eq!(found, [(40, "`director` is not modelled yet"), (46, "unknown session store `mysql`")]);
-    let supported =
-        example.replace("director = { vrrp = { advert_int = \"1s\", sync = false } }\n", "").replace(
-            "{ mysql = { replicas = 1, replica_lag = \"200ms\" } }",
-            "{ shared = { latency = \"2ms\" } }",
-        );
+    assert_eq!(found, [(40, "`director` is not modelled yet")]);
+    let supported = example.replace("director = { vrrp = { advert_int = \"1s\", sync = false } }\n", "");
     assert_eq!(read(&supported).unwrap().scenario.strategies.len(), 3);
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 9] = [
     &["engine", "ids", "slots", "table"],
     &["metrics", "population", "backend"],
-    &["health", "balancer", "session"],
+    &["health", "balancer", "store", "session"],
     &["failover", "tier"],
     &["faults", "conformance", "scenario"],
     &["cluster"],
@@ -18,13 +18,15 @@ const LAYERS: [&[&str]; 9] = [
 ];
 
 /// Uses among modules of one rank that are meant: the lowest modules are one piece; a balancer's rules are told of failures
-/// by a health rule, and sessions take their evidence from a balancer's reason.
-const AMONG_EQUALS: [(&str, &str); 5] = [
+/// by a health rule, stores use the rings of balancers, and sessions take their evidence from a balancer's reason and a store.
+const AMONG_EQUALS: [(&str, &str); 7] = [
     ("engine", "ids"),
     ("ids", "table"),
     ("engine", "table"),
     ("balancer", "health"),
     ("session", "balancer"),
+    ("store", "balancer"),
+    ("session", "store"),
 ];
 
 /// Files longer than this are split.

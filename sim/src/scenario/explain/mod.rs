@@ -2,6 +2,7 @@
 //! gives the same scenario again and two files that mean the same come out the same.
 
 mod programs;
+mod session;
 mod traffic;
 
 use std::fmt::{self, Write};
@@ -11,12 +12,14 @@ use crate::balancer;
 use crate::engine::SimDuration;
 use crate::population::replay::show_second;
 use crate::population::{AddressPlan, SitePages};
-use crate::session::{OnUnknownId, SessionPlan};
+use crate::session::OnUnknownId;
 use crate::tier::nginx::NginxVersion;
 use crate::tier::{RequestFields, Value};
 
 use self::traffic::{arrivals, show_visit};
 use super::address_lines::address_lines;
+pub use session::{StoreOption, store_options};
+
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
@@ -129,6 +132,7 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     d.line("vary", text(vary));
     d.line("window", duration(scenario.window));
     show_request(d, &scenario.request);
+    session::show_life(d, &scenario.session);
     for (i, population) in scenario.populations.iter().enumerate() {
         show_population(d, population, visit_presets.map(|presets| presets.get(i).copied().flatten()));
     }
@@ -147,6 +151,12 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
             FaultKind::Weight { to, .. } => format!("to = {to}, "),
             _ => String::new(),
         };
+        if let FaultKind::StoreCrash { node, lasts, power_loss } = kind {
+            let lasts = duration(*lasts);
+            let crash = format!("{{ node = {node}, lasts = {lasts}, power_loss = {power_loss} }}");
+            d.line(kind.name(), crash);
+            continue;
+        }
         let value = kind.server().map_or_else(String::new, |server| {
             let server = text(&scenario.servers[server.index()].name);
             format!(" server = {server}, {to}lasts = {} ", duration(kind.lasts()))
@@ -341,13 +351,7 @@ fn show_capacity(capacity: &Capacity) -> String {
 fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, comments: bool) {
     d.header("[[strategy]]");
     d.line("name", text(&strategy.name));
-    let session = match &strategy.session {
-        SessionPlan::Local => "{ local = {} }".into(),
-        SessionPlan::Shared { latency } => {
-            format!("{{ shared = {{ latency = {} }} }}", show_distribution(latency, Quantity::Time))
-        }
-    };
-    d.line("session", session);
+    session::show_session(d, strategy);
     for tier in &strategy.tiers {
         d.line("instances", tier.instances);
         if let Some(check) = tier.tcp_check {

@@ -37,7 +37,7 @@ pub(super) fn fault(item: &Item<'_>, servers: &Names, end: Option<SimDuration>) 
             s.missing(
                 "crash",
                 Some(
-                    "add `crash = { server = …, lasts = … }`, or `hang`, `drain`, `down`, `weight`, `reload`",
+                    "add `crash = { server = …, lasts = … }`, or `hang`, `drain`, `down`, `weight`, `reload`, `store_crash`",
                 ),
             );
             None
@@ -53,9 +53,21 @@ pub(super) fn fault(item: &Item<'_>, servers: &Names, end: Option<SimDuration>) 
 }
 
 /// What a fault may be.
-const KINDS: [&str; 6] = ["crash", "hang", "drain", "down", "weight", "reload"];
+const KINDS: [&str; 7] = ["crash", "hang", "drain", "down", "weight", "reload", "store_crash"];
+
+fn store_crash(item: &Item<'_>) -> Option<FaultKind> {
+    let mut section = item.section("a table with `node` and `lasts`")?;
+    let node = section.required("node", |item| item.u32_at_least(0));
+    let lasts = section.required("lasts", |item| item.duration_above_zero());
+    let power_loss = section.optional("power_loss", false, |item| item.boolean());
+    section.finish();
+    Some(FaultKind::StoreCrash { node: node?, lasts: lasts?, power_loss: power_loss? })
+}
 
 fn kind(item: &Item<'_>, servers: &Names) -> Option<FaultKind> {
+    if item.key == "store_crash" {
+        return store_crash(item);
+    }
     let mut section = item.section("a table with `server` and `lasts`")?;
     let s = &mut section;
     if item.key == "reload" {
@@ -92,6 +104,17 @@ pub(super) fn check_faults(
     let has_nginx = strategies
         .is_none_or(|strategies| strategies.iter().any(|strategy| strategy.tiers.iter().any(is_nginx)));
     for (i, fault) in faults.iter().enumerate() {
+        if let FaultKind::StoreCrash { node, .. } = fault.kind {
+            let earlier = faults[..i].iter().find(|other| {
+                matches!(other.kind, FaultKind::StoreCrash { node: other, .. } if other == node)
+                    && other.at <= fault.at
+                    && fault.at <= other.at + other.kind.lasts()
+            });
+            if let (Some(other), Some(elements)) = (earlier, item.elements("an array")) {
+                let (at, since) = (fault.at, other.at);
+                elements[i].error(format!("node {node} cannot crash at {at}: it is down since {since}"));
+            }
+        }
         if fault.kind == FaultKind::Reload
             && !has_nginx
             && let Some(elements) = item.elements("an array")

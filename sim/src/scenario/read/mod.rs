@@ -17,6 +17,7 @@ mod population;
 mod proxy;
 mod request;
 mod script;
+mod session;
 mod strategy;
 mod visit;
 
@@ -24,7 +25,7 @@ use super::diagnostic::{Diagnostics, Report, Span, similar};
 use super::presets::PresetEntry;
 use super::section::{Item, Section};
 use super::tree::Table;
-use super::{Expectation, Population, Scenario, Server, Vary};
+use super::{Expectation, Fault, FaultKind, Population, Scenario, Server, SessionLife, Strategy, Vary};
 use crate::engine::SimDuration;
 use crate::metrics::catalogue::METRICS;
 use crate::metrics::{MetricId, Phase};
@@ -156,6 +157,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         None => Some(super::presets::CONNECTION),
     };
     let request = s.optional("request", RequestFields::default(), |item| request::request(&item));
+    let session = s.optional("session", SessionLife::default(), |item| session::life(&item));
     // A broken default must not hide mistakes of those who would use it.
     let default_connection = connection.unwrap_or(super::presets::CONNECTION);
 
@@ -242,6 +244,9 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     if !has_strategies || strategies.as_ref().is_some_and(Vec::is_empty) {
         s.missing("strategy", Some("add a `[[strategy]]` with `name`, `balancer` and `session`"));
     }
+    if let (Some(faults), Some(strategies)) = (&faults, &strategies) {
+        check_store_crashes(s, faults, strategies);
+    }
     let scripted_clients =
         each(s, "scripted_client", "an array of tables: write `[[scripted_client]]`", |item| {
             script::scripted_client(&item, end, &strategy_names)
@@ -278,6 +283,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         vary: vary?,
         window: window?,
         request: fields,
+        session: session?,
         populations: populations?,
         logs: logs?,
         scripted_clients: scripted_clients?,
@@ -307,6 +313,29 @@ fn each<'a, T>(
         }
     }
     all
+}
+
+/// Reports crashes of nodes that no strategy's store has.
+fn check_store_crashes(section: &mut Section<'_>, faults: &[Fault], strategies: &[Strategy]) {
+    let most = strategies.iter().map(|strategy| strategy.session.store_nodes()).max().unwrap_or(0);
+    for (place, fault) in faults.iter().enumerate() {
+        if let FaultKind::StoreCrash { node, .. } = fault.kind
+            && node as usize >= most
+            && let Some(items) = section.take("fault").and_then(|item| item.elements("an array"))
+        {
+            let (message, help) = match most {
+                0 => (
+                    "no strategy has a session store with nodes".to_owned(),
+                    "add a strategy such as `session = { redis = {} }`".to_owned(),
+                ),
+                _ => (
+                    format!("no strategy's session store has a node {node}"),
+                    format!("nodes count from 0, so the last one is {}", most - 1),
+                ),
+            };
+            items[place].error_with_help(message, help);
+        }
+    }
 }
 
 fn check_clients(section: &Section<'_>, populations: &[Population]) {

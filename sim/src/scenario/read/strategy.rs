@@ -1,11 +1,9 @@
 //! Strategies: a balancer with its options, the checks that watch its servers, and where sessions live.
 
-use super::{Names, Site, balancer};
+use super::{Names, Site, balancer, session};
 use crate::engine::SimDuration;
-use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
 use crate::scenario::{Program, Strategy, TcpCheck, TierPlan};
-use crate::session::SessionPlan;
 
 /// What `health` is until it says otherwise: the configuration of the keepalived 2.2.7 recordings
 /// (`keepalived-check-*`). keepalived's own `delay_loop` of 60 s is hardly ever left as it is.
@@ -48,7 +46,7 @@ pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> O
         "leave it out: there is one director, and it does not fail",
     );
     let session = match s.take("session") {
-        Some(item) => session(&item),
+        Some(item) => session::session(&item),
         None => {
             let help = "add `session = { local = {} }`, or `session = { shared = { latency = \"2ms\" } }`";
             s.missing("session", Some(help));
@@ -144,18 +142,4 @@ fn health_check(item: &Item<'_>) -> Option<TcpCheck> {
         retry: retry?,
         delay_before_retry: delay_before_retry?,
     })
-}
-
-fn session(item: &Item<'_>) -> Option<SessionPlan> {
-    let store =
-        item.section("a table such as { local = {} }")?.single("session store", &["local", "shared"])?;
-    let mut section = store.section("a table")?;
-    let plan = if store.key == "local" {
-        Some(SessionPlan::Local)
-    } else {
-        let latency = section.required("latency", |item| item.distribution(Quantity::Time));
-        latency.map(|latency| SessionPlan::Shared { latency })
-    };
-    section.finish();
-    plan
 }

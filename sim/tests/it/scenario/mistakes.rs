@@ -87,10 +87,10 @@ fn unknown_words_name_the_nearest() {
     check("phase = \"during\"", "phase = \"dúring\"", "\"", "unknown `phase` `dúring`", "`during`");
     check(
         "session = { local = {} }",
-        "session = { mysql = {} }",
-        "mysql",
-        "unknown session store `mysql`",
-        "`local`, `shared`",
+        "session = { redsi = {} }",
+        "redsi",
+        "unknown session store `redsi`",
+        "`redis`",
     );
 }
 
