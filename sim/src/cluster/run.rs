@@ -279,7 +279,6 @@ fn cookies(plan: &TierPlan) -> Option<CookieLife> {
     }
 }
 
-/// A tier, whose place among all is `number`.
 /// The store of a strategy that has one with a behaviour of its own.
 fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
     let SessionPlan::Store(session) = &setup.scenario.strategies[setup.strategy].session else { return None };
@@ -294,6 +293,7 @@ fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
     Some(Box::new(Stored::new(setup.scenario, session, streams, own)))
 }
 
+/// A tier, whose place among all is `number`.
 fn build_tier<'a>(
     plan: &'a TierPlan,
     number: u64,
