@@ -66,7 +66,7 @@ impl Cluster<'_> {
     /// the balancer hashes addresses; or it remembers them, and still remembers that one, with home. If it has forgotten
     /// that one as well, the user would have left anyway.
     pub(super) fn address_made_leave(&mut self, now: SimTime, slot: u32, route: &Cut) -> bool {
-        let Some(tie) = self.tiers[0].address_tie else { return false };
+        let Some(tie) = self.tier.address_tie else { return false };
         let session = self.sessions.get(slot);
         let (before, home) = (session.last_address, session.home);
         if tie.is_same(before, route.from) {
@@ -78,7 +78,7 @@ impl Cluster<'_> {
             Instance::Nginx(_) | Instance::Proxy(_) => None,
         };
         let hashed = matches!(route.reason, Reason::Hashed | Reason::Rehashed(_));
-        remembered == Some(home) || hashed && !self.tiers[0].remembers
+        remembered == Some(home) || hashed && !self.tier.remembers
     }
 
     /// The connection of a client, unless the client's address has changed since it was opened: then it is broken, and

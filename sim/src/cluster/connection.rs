@@ -78,13 +78,13 @@ impl Cluster<'_> {
             in_flight: 1,
             closed_by_client: rules.closed_by == ClosedBy::Client,
         };
-        let instances = self.tiers[0].instances.len();
+        let instances = self.tier.instances.len();
         if instances > 1 {
             row.instance = self.streams.instance.below(instances as u64, worker.0, worker.1) as u16;
         }
         match layer {
             Layer::Connection => {
-                let (service, called) = self.tiers[0].service_of(rules.port);
+                let (service, called) = self.tier.service_of(rules.port);
                 let open = Open {
                     address: row.address,
                     port: row.port,
@@ -109,7 +109,7 @@ impl Cluster<'_> {
                 row.reason = opened.decision.reason;
             }
             Layer::Request => {
-                let workers = self.tiers[0].workers;
+                let workers = self.tier.workers;
                 if workers > 1 {
                     row.worker = self.streams.connection.below(u64::from(workers), worker.0, worker.1) as u16;
                 }

@@ -92,7 +92,7 @@ impl Cluster<'_> {
     /// The answer to a request brings the browser a cookie, if the instance sets one.
     #[inline]
     pub(super) fn take_cookie(&mut self, now: SimTime, request: &Request) {
-        let tier = &mut self.tiers[0];
+        let tier = &mut self.tier;
         if let Some(jars) = &mut tier.cookies
             && let Some(server) =
                 tier.instances[usize::from(request.route.instance)].cookie_to_set(request.flow)

@@ -166,7 +166,7 @@ impl Cluster<'_> {
             return;
         }
         let out = self.active_kinds(server).any(|kind| matches!(kind, FaultKind::Down { .. }));
-        let tier = &mut self.tiers[0];
+        let tier = &mut self.tier;
         let (verdict, next) = tier.checkers[server.index()].probe(accepts);
         for instance in &mut tier.instances {
             match verdict {
@@ -177,8 +177,7 @@ impl Cluster<'_> {
             }
         }
         let silent = !accepts && self.servers.is_up(server);
-        let try_lasts =
-            self.strategy.tiers[0].tcp_check.filter(|_| silent).map(|check| check.connect_timeout);
+        let try_lasts = self.strategy.tier.tcp_check.filter(|_| silent).map(|check| check.connect_timeout);
         pending.at(now + next + try_lasts.unwrap_or(SimDuration::ZERO), Event::Check(server).word());
     }
 }

@@ -30,6 +30,7 @@ mod script;
 mod shows;
 mod stored;
 mod story;
+mod tier;
 
 pub use accounting::AccountingError;
 pub use faults::{FaultCounts, Outage};
@@ -40,30 +41,25 @@ pub use script::TraceLine;
 use crate::backend::servers::Servers;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
-use crate::health::active::TcpChecker;
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
 use crate::population::{AddressStreams, PageSampler};
-use crate::scenario::{Keys, Scenario, Strategy, Vary};
+use crate::scenario::{Scenario, Strategy, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::table::Column;
-use crate::tier::Instance;
 
-use address::AddressTie;
 use browser::{BrowserSamplers, Pace, Tab};
-use cookies::CookieJars;
 use dealt::DealtUsers;
 use event::Event;
 use open_loop::Source;
-use queue::Waiting;
 use request::{Connection, Request};
 use script::Script;
-use shows::KeyText;
 use stored::Stored;
 use story::Stories;
+use tier::Tier;
 
 /// The model of one run.
 #[derive(Debug)]
@@ -72,8 +68,8 @@ pub struct Cluster<'a> {
     strategy: &'a Strategy,
     streams: Streams,
     samplers: Samplers,
-    /// Tiers, front to back.
-    tiers: Vec<Tier<'a>>,
+    /// The tier that chooses among the servers.
+    tier: Tier<'a>,
     servers: Servers,
     clients: Clients,
     sessions: Sessions,
@@ -99,46 +95,6 @@ pub struct Cluster<'a> {
     operated_at: Option<SimTime>,
     /// Faults (indices) that last now.
     active_faults: Vec<u32>,
-}
-
-/// One tier of a strategy.
-#[derive(Debug)]
-struct Tier<'a> {
-    instances: Vec<Instance>,
-    /// Requests in the instances' queues.
-    waiting: Waiting,
-    /// Whether its instances remember clients.
-    remembers: bool,
-    /// What of a client's address ties it to a server, if anything does.
-    address_tie: Option<AddressTie>,
-    /// Worker processes of each instance.
-    workers: u16,
-    /// What it is given of a request, beside the address.
-    keys: &'a Keys,
-    /// The text of these keys for the request that arrives now.
-    key_text: KeyText,
-    /// The cookies that it gave to browsers, if it gives any.
-    cookies: Option<CookieJars>,
-    /// The ports that clients call.
-    ports: Vec<u16>,
-    /// Whether one virtual service answers at all of them.
-    one_service: bool,
-    /// Weights with which servers are added to the table.
-    weights: Vec<u32>,
-    /// One check per server; empty without active checks.
-    checkers: Vec<TcpChecker>,
-}
-
-impl Tier<'_> {
-    /// The virtual service of a director that answers at a port, and the port where the service does not say it.
-    #[inline]
-    fn service_of(&self, port: u16) -> (u16, Option<[u8; 2]>) {
-        if self.ports.len() == 1 {
-            return (0, None);
-        }
-        let place = self.ports.iter().position(|&known| known == port).unwrap_or(0) as u16;
-        if self.one_service { (0, Some(port.to_be_bytes())) } else { (place, None) }
-    }
 }
 
 /// The laws that are drawn from at every click, made ready for drawing.

@@ -41,7 +41,7 @@ impl Cluster<'_> {
         let request = self.requests.get_mut(id.0);
         request.entered = now;
         let (flow, instance) = (request.flow, request.route.instance);
-        self.tiers[0].waiting.note(instance, flow, id);
+        self.tier.waiting.note(instance, flow, id);
         if let Some(counts) = self.recorder.at(now) {
             counts.queued += 1;
         }
@@ -55,7 +55,7 @@ impl Cluster<'_> {
     /// Requests that may leave the queues go to their servers. To be called when an event has been handled.
     #[inline]
     pub(super) fn start_waiting<Q: PendingEvents>(&mut self, now: SimTime, pending: &mut Scheduler<Q>) {
-        for instance in 0..self.tiers[0].waiting.requests.len() {
+        for instance in 0..self.tier.waiting.requests.len() {
             self.start_waiting_at(now, instance as u16, pending);
         }
     }
@@ -69,7 +69,7 @@ impl Cluster<'_> {
         while let Instance::HaProxy(haproxy) = self.instance(instance)
             && let Some((flow, decision)) = haproxy.next_started()
         {
-            let id = self.tiers[0].waiting.requests[usize::from(instance)][flow.slot as usize];
+            let id = self.tier.waiting.requests[usize::from(instance)][flow.slot as usize];
             let request = self.requests.get_mut(id.0);
             debug_assert_eq!(request.flow, flow, "a flow that waits is its request's");
             request.due = SimTime::NEVER;

@@ -69,12 +69,12 @@ impl Cluster<'_> {
     /// An instance that clients reach, by its number.
     #[inline(always)]
     pub(super) fn instance(&mut self, number: u16) -> &mut Instance {
-        &mut self.tiers[0].instances[usize::from(number)]
+        &mut self.tier.instances[usize::from(number)]
     }
 
     #[inline(always)]
     pub(super) fn layer(&self) -> Layer {
-        self.tiers[0].instances[0].layer()
+        self.tier.instances[0].layer()
     }
 
     /// Sends a request on its connection. Its row can be read until another request is sent. `cookie` is the visitor's
@@ -105,7 +105,7 @@ impl Cluster<'_> {
             }
             Layer::Request => {
                 self.write_keys(request.origin, request.demand, connection.address, cookie);
-                let Tier { instances, key_text, cookies, .. } = &mut self.tiers[0];
+                let Tier { instances, key_text, cookies, .. } = &mut self.tier;
                 // A browser that keeps no cookies has no number either.
                 let jars = cookies.as_ref().filter(|_| cookie.is_some());
                 let cookie = jars.and_then(|jars| jars.server(now, request.origin));
@@ -151,7 +151,7 @@ impl Cluster<'_> {
             // A session of a log's client may have ended while a retry was under way.
             let session = request.session.filter(|&slot| self.sessions.get(slot).generation == generation);
             let split = session.is_some_and(|slot| self.is_split(slot, instance, reason));
-            let cause = evidence::departure_cause(reason, self.tiers[0].remembers, split);
+            let cause = evidence::departure_cause(reason, self.tier.remembers, split);
             let mut route = Cut { at: now, from, to: server, reason, cause, instance };
             if let Some(slot) = session {
                 route.cause = self.planned_cause(self.sessions.get(slot), reason, route.cause);
@@ -189,7 +189,7 @@ impl Cluster<'_> {
     /// chose home.
     #[inline]
     fn is_split(&self, session: u32, instance: u16, reason: Reason) -> bool {
-        let instances = &self.tiers[0].instances;
+        let instances = &self.tier.instances;
         if instances.len() == 1 {
             return false;
         }

@@ -173,7 +173,7 @@ impl<'a> Cluster<'a> {
 
     /// Whether the director remembers a client; `None` when it has no memory of clients.
     fn remembered(&mut self, now: SimTime, client: &ScriptedClient) -> Option<bool> {
-        let remembers = self.tiers[0].remembers;
+        let remembers = self.tier.remembers;
         match self.instance(0) {
             Instance::Lvs(lvs) if remembers => Some(lvs.template_of(now, 0, client.address).is_some()),
             Instance::Lvs(_) | Instance::Nginx(_) | Instance::HaProxy(_) | Instance::Proxy(_) => None,
@@ -192,7 +192,7 @@ impl<'a> Cluster<'a> {
     /// What the balancer knows now.
     fn balancer_state(&mut self, now: SimTime, client: &ScriptedClient) -> String {
         let servers = &self.scenario.servers;
-        let remembers = self.tiers[0].remembers;
+        let remembers = self.tier.remembers;
         let Instance::Lvs(lvs) = self.instance(0) else { return String::new() };
         let mut text = String::new();
         if remembers {

@@ -23,7 +23,7 @@ impl Cluster<'_> {
     /// site's cookie.
     #[inline]
     pub(super) fn write_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
-        let keys = self.tiers[0].keys;
+        let keys = self.tier.keys;
         if keys.hash.is_some() || keys.stick.is_some() {
             self.write_present_keys(origin, draw, address, cookie);
         }
@@ -37,7 +37,7 @@ impl Cluster<'_> {
             page: self.page(origin, draw, cookie),
             draws: &self.streams.request_values,
         };
-        let tier = &mut self.tiers[0];
+        let tier = &mut self.tier;
         for (key, text) in
             [(&tier.keys.hash, &mut tier.key_text.hash), (&tier.keys.stick, &mut tier.key_text.stick)]
         {
@@ -51,10 +51,10 @@ impl Cluster<'_> {
     /// Shows the instance what an answer holds for its stick rules: the site's cookie, if it sets that.
     #[inline]
     pub(super) fn show_answer(&mut self, now: SimTime, request: &Request) {
-        if request.has_cookie || self.tiers[0].keys.stick.is_none() {
+        if request.has_cookie || self.tier.keys.stick.is_none() {
             return;
         }
-        let tier = &mut self.tiers[0];
+        let tier = &mut self.tier;
         if let Instance::HaProxy(haproxy) = &mut tier.instances[usize::from(request.route.instance)] {
             tier.key_text.stick.clear();
             push_client_number(visitor(request.origin, None), &mut tier.key_text.stick);

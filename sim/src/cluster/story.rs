@@ -44,7 +44,7 @@ impl Cluster<'_> {
         }
         if let Lookup::Lost { cause, destroyed_at } = &mut found {
             let untied = matches!(cause, LossCause::NoAffinity | LossCause::AffinityExpired);
-            if untied && !cookies && self.tiers[0].cookies.is_some() {
+            if untied && !cookies && self.tier.cookies.is_some() {
                 *cause = LossCause::AffinityRefused;
             }
             let (cause, destroyed_at) = (*cause, *destroyed_at);

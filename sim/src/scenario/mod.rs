@@ -372,8 +372,8 @@ pub struct Strategy {
     pub name: String,
     /// The balancer's scenario name, such as `lvs.wlc`.
     pub balancer: String,
-    /// The tiers, front to back.
-    pub tiers: Vec<TierPlan>,
+    /// The tier that chooses among the servers.
+    pub tier: TierPlan,
     /// Where sessions live.
     pub session: SessionPlan,
 }

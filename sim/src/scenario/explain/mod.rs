@@ -352,30 +352,29 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, com
     d.header("[[strategy]]");
     d.line("name", text(&strategy.name));
     session::show_session(d, strategy);
-    for tier in &strategy.tiers {
-        d.line("instances", tier.instances);
-        if let Some(check) = tier.tcp_check {
-            d.header("[strategy.health.tcp_check]");
-            d.line("delay_loop", duration(check.delay_loop));
-            d.line("connect_timeout", duration(check.connect_timeout));
-            d.line("retry", check.retry);
-            d.line("delay_before_retry", duration(check.delay_before_retry));
+    let tier = &strategy.tier;
+    d.line("instances", tier.instances);
+    if let Some(check) = tier.tcp_check {
+        d.header("[strategy.health.tcp_check]");
+        d.line("delay_loop", duration(check.delay_loop));
+        d.line("connect_timeout", duration(check.connect_timeout));
+        d.line("retry", check.retry);
+        d.line("delay_before_retry", duration(check.delay_before_retry));
+    }
+    d.header(&format!("[strategy.balancer.{}]", strategy.balancer));
+    if let (true, Some(entry)) = (comments, balancer::entry(&strategy.balancer)) {
+        d.remark(entry.evidence.name());
+        if let Program::Nginx(config) = &tier.program
+            && (config.version != NginxVersion::default() || config.sticky.is_some())
+        {
+            d.remark("not recorded: what later versions than 1.22 do otherwise");
         }
-        d.header(&format!("[strategy.balancer.{}]", strategy.balancer));
-        if let (true, Some(entry)) = (comments, balancer::entry(&strategy.balancer)) {
-            d.remark(entry.evidence.name());
-            if let Program::Nginx(config) = &tier.program
-                && (config.version != NginxVersion::default() || config.sticky.is_some())
-            {
-                d.remark("not recorded: what later versions than 1.22 do otherwise");
-            }
-        }
-        match &tier.program {
-            Program::Nginx(config) => programs::show_nginx(d, config, &tier.keys, scenario),
-            Program::Lvs(config) => programs::show_lvs(d, config, scenario),
-            Program::HaProxy(config) => programs::show_haproxy(d, config, &tier.keys, scenario),
-            Program::Proxy(config) => programs::show_proxy(d, config, scenario),
-        }
+    }
+    match &tier.program {
+        Program::Nginx(config) => programs::show_nginx(d, config, &tier.keys, scenario),
+        Program::Lvs(config) => programs::show_lvs(d, config, scenario),
+        Program::HaProxy(config) => programs::show_haproxy(d, config, &tier.keys, scenario),
+        Program::Proxy(config) => programs::show_proxy(d, config, scenario),
     }
 }
 

@@ -101,8 +101,8 @@ pub(super) fn check_faults(
 ) {
     let (Some(faults), Some(item)) = (faults, section.take("fault")) else { return };
     let is_nginx = |tier: &TierPlan| matches!(tier.program, Program::Nginx(_));
-    let has_nginx = strategies
-        .is_none_or(|strategies| strategies.iter().any(|strategy| strategy.tiers.iter().any(is_nginx)));
+    let has_nginx =
+        strategies.is_none_or(|strategies| strategies.iter().any(|strategy| is_nginx(&strategy.tier)));
     for (i, fault) in faults.iter().enumerate() {
         if let FaultKind::StoreCrash { node, .. } = fault.kind {
             let earlier = faults[..i].iter().find(|other| {

@@ -55,7 +55,7 @@ pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> O
     };
     section.finish();
     let (balancer, tier) = tier?;
-    Some(Strategy { name: name?, balancer, tiers: vec![tier], session: session? })
+    Some(Strategy { name: name?, balancer, tier, session: session? })
 }
 
 /// `tiers`, of which there can be one.

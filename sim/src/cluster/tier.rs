@@ -1,0 +1,146 @@
+//! One tier of a run: its instances, and what the cluster has to know of them.
+
+use super::Streams;
+use super::address::AddressTie;
+use super::cookies::CookieJars;
+use super::queue::Waiting;
+use super::shows::KeyText;
+use crate::engine::SimDuration;
+use crate::health::active::TcpChecker;
+use crate::scenario::{Keys, Program, Scenario, TierPlan};
+use crate::tier::lvs::TemplateScope;
+use crate::tier::proxy::ProxyDraws;
+use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy};
+
+/// One tier of a strategy.
+#[derive(Debug)]
+pub(super) struct Tier<'a> {
+    pub instances: Vec<Instance>,
+    /// Requests in the instances' queues.
+    pub waiting: Waiting,
+    /// Whether its instances remember clients.
+    pub remembers: bool,
+    /// What of a client's address ties it to a server, if anything does.
+    pub address_tie: Option<AddressTie>,
+    /// Worker processes of each instance.
+    pub workers: u16,
+    /// What it is given of a request, beside the address.
+    pub keys: &'a Keys,
+    /// The text of these keys for the request that arrives now.
+    pub key_text: KeyText,
+    /// The cookies that it gave to browsers, if it gives any.
+    pub cookies: Option<CookieJars>,
+    /// The ports that clients call.
+    ports: Vec<u16>,
+    /// Whether one virtual service answers at all of them.
+    one_service: bool,
+    /// Weights with which servers are added to the table.
+    pub weights: Vec<u32>,
+    /// One check per server; empty without active checks.
+    pub checkers: Vec<TcpChecker>,
+}
+
+impl<'a> Tier<'a> {
+    /// A tier, whose place among all is `number`.
+    pub fn new(plan: &'a TierPlan, number: u64, scenario: &Scenario, streams: &Streams) -> Self {
+        let ports = scenario.ports();
+        let servers = scenario.servers.len();
+        let instances: Vec<_> = (0..plan.instances)
+            .map(|place| build_instance(plan, number, place, ports.len(), streams))
+            .collect();
+        let (remembers, workers, weights) = match &plan.program {
+            Program::Nginx(config) => (config.cookies().is_some(), config.workers, Vec::new()),
+            Program::Lvs(config) => {
+                let service = &config.services[0];
+                let weights = service.servers.iter().map(|server| server.weight).collect();
+                (service.persistence_timeout.is_some(), 1, weights)
+            }
+            Program::HaProxy(config) => (config.cookie.is_some() || config.stick.is_some(), 1, Vec::new()),
+            Program::Proxy(config) => {
+                let weights = config.servers.iter().map(|server| server.weight).collect();
+                (config.cookie.is_some(), 1, weights)
+            }
+        };
+        Self {
+            waiting: Waiting::new(&instances),
+            instances,
+            remembers,
+            address_tie: AddressTie::of(plan),
+            workers,
+            keys: &plan.keys,
+            key_text: KeyText::default(),
+            ports,
+            one_service: matches!(
+                &plan.program,
+                Program::Lvs(config) if config.services[0].template_scope != TemplateScope::Port
+            ),
+            cookies: None,
+            weights,
+            checkers: plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]),
+        }
+    }
+
+    /// The virtual service of a director that answers at a port, and the port where the service does not say it.
+    #[inline]
+    pub fn service_of(&self, port: u16) -> (u16, Option<[u8; 2]>) {
+        if self.ports.len() == 1 {
+            return (0, None);
+        }
+        let place = self.ports.iter().position(|&known| known == port).unwrap_or(0) as u16;
+        if self.one_service { (0, Some(port.to_be_bytes())) } else { (place, None) }
+    }
+}
+
+impl TierPlan {
+    /// How long the cookies that it gives to browsers are good; `None` if it gives none.
+    pub(super) fn cookies(&self) -> Option<CookieLife> {
+        match &self.program {
+            Program::Nginx(config) => config.cookies(),
+            Program::HaProxy(config) => config.cookie.map(|_| config.cookie_life),
+            Program::Proxy(config) => config.cookie,
+            Program::Lvs(_) => None,
+        }
+    }
+}
+
+/// One of the instances of the tier whose place is `tier`.
+fn build_instance(plan: &TierPlan, tier: u64, number: u16, ports: usize, streams: &Streams) -> Instance {
+    let clock = &streams.clock;
+    let name = tier << 32 | u64::from(number);
+    match &plan.program {
+        Program::Nginx(config) => {
+            let mut config = config.clone();
+            config.clock_phase = SimDuration(clock.below(1_000_000_000, tier, 2 * u64::from(number)));
+            config.draws = streams.balancer;
+            config.instance = name;
+            Instance::Nginx(Nginx::new(config))
+        }
+        Program::Lvs(config) => {
+            let mut config = config.clone();
+            let tick = 1_000_000_000 / u64::from(config.clock.hz);
+            config.clock = KernelClock {
+                hz: config.clock.hz,
+                jiffies_at_zero: clock.below(1 << 32, tier, 0),
+                tick_phase: SimDuration(clock.below(tick, tier, 1)),
+            };
+            // A service for each port, unless one answers at all of them.
+            if config.services[0].template_scope == TemplateScope::Port {
+                config.services = vec![config.services[0].clone(); ports];
+            }
+            for service in &mut config.services {
+                service.scheduler.set_draws(streams.balancer, name);
+            }
+            Instance::Lvs(Lvs::new(config))
+        }
+        Program::HaProxy(config) => {
+            let mut config = config.clone();
+            config.clock_phase = SimDuration(clock.below(1_000_000, tier, 0));
+            Instance::HaProxy(Haproxy::new(config))
+        }
+        Program::Proxy(config) => {
+            let mut config = config.clone();
+            config.subset.take(&mut config.servers, tier, number, &streams.subset);
+            Instance::Proxy(Proxy::new(config, ProxyDraws { stream: streams.balancer, entity: name }))
+        }
+    }
+}
