@@ -109,7 +109,7 @@ impl Cluster<'_> {
                 // A browser that keeps no cookies has no number either.
                 let jars = cookies.as_ref().filter(|_| cookie.is_some());
                 let cookie = jars.and_then(|jars| jars.server(now, request.origin));
-                let ties = Ties { cookie, sample: &key_text.stick, ..Ties::NONE };
+                let ties = Ties { cookie, sample: &key_text.stick, persistence: key_text.persistence };
                 let open = Open {
                     address: connection.address,
                     port: connection.port,
