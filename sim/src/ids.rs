@@ -142,4 +142,8 @@ pub enum StreamId {
     Instance = 80,
     /// Which servers an instance of a tier uses, if not all.
     Subset = 81,
+    /// Which resolver a network asks, and whether it minds an answer's time to live.
+    Resolver = 120,
+    /// The hash of routers with several next hops.
+    Ecmp = 121,
 }

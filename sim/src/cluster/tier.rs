@@ -45,7 +45,7 @@ impl<'a> Tier<'a> {
     pub fn new(plan: &'a TierPlan, number: u64, scenario: &Scenario, streams: &Streams) -> Self {
         let ports = scenario.ports();
         let servers = scenario.servers.len();
-        let instances: Vec<_> = (0..plan.instances)
+        let instances: Vec<_> = (0..plan.instances.len() as u16)
             .map(|place| build_instance(plan, number, place, ports.len(), streams))
             .collect();
         let (remembers, workers, weights) = match &plan.program {

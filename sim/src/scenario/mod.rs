@@ -11,6 +11,7 @@ mod presets;
 mod quantity;
 mod read;
 mod section;
+mod tiers;
 mod traffic;
 mod tree;
 
@@ -24,9 +25,9 @@ use crate::ids::ServerId;
 use crate::metrics::{MetricId, Phase};
 use crate::population::replay::{LogFormat, SessionsBy};
 use crate::population::{AddressPlan, SitePages, UserTable};
-use crate::session::{OnUnknownId, SessionPlan};
+use crate::session::OnUnknownId;
 use crate::tier::haproxy::PersistenceRules;
-use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, RequestFields};
+use crate::tier::{Key, RequestFields};
 
 pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
@@ -35,6 +36,9 @@ pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
+pub use tiers::{
+    DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TIERS_MAX, TierPlan,
+};
 pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
 };
@@ -366,32 +370,6 @@ impl Default for SessionLife {
     }
 }
 
-/// One way to run the site.
-#[derive(Clone, Debug)]
-pub struct Strategy {
-    /// Its name.
-    pub name: String,
-    /// The balancer's scenario name, such as `lvs.wlc`.
-    pub balancer: String,
-    /// The tier that chooses among the servers.
-    pub tier: TierPlan,
-    /// Where sessions live.
-    pub session: SessionPlan,
-}
-
-/// One tier: a program's configuration, and the checks that watch its servers.
-#[derive(Clone, Debug)]
-pub struct TierPlan {
-    /// The program.
-    pub program: Program,
-    /// How many of it stand side by side, at least 1. A connection reaches one drawn at random.
-    pub instances: u16,
-    /// What of each request the program is given, beside its address.
-    pub keys: Keys,
-    /// keepalived's `TCP_CHECK`, which removes servers from an LVS table and puts them back.
-    pub tcp_check: Option<TcpCheck>,
-}
-
 /// What of each request a layer 7 program looks at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Keys {
@@ -401,19 +379,6 @@ pub struct Keys {
     pub stick: Option<Key>,
     /// How ties count by the request's path ([`crate::tier::Ties::persistence`]).
     pub persistence: PersistenceRules,
-}
-
-/// The program of a tier. Clock phases in it, and the stream of its own draws, are set per replication.
-#[derive(Clone, Debug)]
-pub enum Program {
-    /// An nginx.
-    Nginx(NginxConfig),
-    /// An IPVS director.
-    Lvs(LvsConfig),
-    /// An HAProxy.
-    HaProxy(HaproxyConfig),
-    /// A layer 7 proxy of no particular program.
-    Proxy(ProxyConfig),
 }
 
 /// A limit on a metric.

@@ -3,17 +3,16 @@
 
 mod programs;
 mod session;
+mod tiers;
 mod traffic;
 
 use std::fmt::{self, Write};
 
 use crate::backend::{Capacity, Discipline};
-use crate::balancer;
 use crate::engine::SimDuration;
 use crate::population::replay::show_second;
 use crate::population::{AddressPlan, SitePages};
 use crate::session::OnUnknownId;
-use crate::tier::nginx::NginxVersion;
 use crate::tier::{RequestFields, Value};
 
 use self::traffic::{arrivals, show_visit};
@@ -23,7 +22,7 @@ pub use session::{StoreOption, store_options};
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
-    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Program, Scenario,
+    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Scenario,
     ScriptedClient, Strategy, UserFile, Vary,
 };
 
@@ -352,30 +351,12 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, com
     d.header("[[strategy]]");
     d.line("name", text(&strategy.name));
     session::show_session(d, strategy);
-    let tier = &strategy.tier;
-    d.line("instances", tier.instances);
-    if let Some(check) = tier.tcp_check {
-        d.header("[strategy.health.tcp_check]");
-        d.line("delay_loop", duration(check.delay_loop));
-        d.line("connect_timeout", duration(check.connect_timeout));
-        d.line("retry", check.retry);
-        d.line("delay_before_retry", duration(check.delay_before_retry));
+    let servers: Vec<&str> = scenario.servers.iter().map(|server| server.name.as_str()).collect();
+    if strategy.fronts.is_empty() {
+        let tier = (strategy.balancer.as_str(), &strategy.tier);
+        return tiers::show_tier(d, "strategy", 0, tier, &servers, comments);
     }
-    d.header(&format!("[strategy.balancer.{}]", strategy.balancer));
-    if let (true, Some(entry)) = (comments, balancer::entry(&strategy.balancer)) {
-        d.remark(entry.evidence.name());
-        if let Program::Nginx(config) = &tier.program
-            && (config.version != NginxVersion::default() || config.sticky.is_some())
-        {
-            d.remark("not recorded: what later versions than 1.22 do otherwise");
-        }
-    }
-    match &tier.program {
-        Program::Nginx(config) => programs::show_nginx(d, config, &tier.keys, scenario),
-        Program::Lvs(config) => programs::show_lvs(d, config, scenario),
-        Program::HaProxy(config) => programs::show_haproxy(d, config, &tier.keys, scenario),
-        Program::Proxy(config) => programs::show_proxy(d, config, scenario),
-    }
+    tiers::show_tiers(d, strategy, &servers, comments);
 }
 
 fn show_expectation(d: &mut Document, expectation: &Expectation, strategies: &[Strategy]) {

@@ -19,6 +19,7 @@ mod request;
 mod script;
 mod session;
 mod strategy;
+mod tiers;
 mod visit;
 
 use super::diagnostic::{Diagnostics, Report, Span, similar};
@@ -273,7 +274,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         None => Some(if log_only { 1 } else { REPLICATIONS }),
     };
     section.finish();
-    let servers = servers?.into_iter().map(|server| server.resolved).collect::<Option<Vec<Server>>>();
+    let servers = servers?.into_iter().map(cluster::ReadServer::resolved).collect::<Option<Vec<Server>>>();
     let scenario = Scenario {
         title: title?,
         duration: duration?,

@@ -1,0 +1,435 @@
+//! The way of a connection through several tiers: the tiers in front of the one that chooses among servers, and pairs of directors.
+//!
+//! A tier in front chooses among the instances of the next, once for each connection: names are resolved, a router hashes, a
+//! director schedules. Every later packet goes the same way again, and each tier may have changed since: a router may hash it to
+//! another next hop, and a virtual address may be another director's. A director that does not know the connection resets it; an
+//! instance that ends TCP and is not the connection's own does so, too.
+//!
+//! A run with one tier of one kind has none of this, and pays a look at an empty box for each connection.
+
+use std::net::IpAddr;
+
+use super::address::AddressTie;
+use super::pair::Pair;
+use super::route::NO_FLOW;
+use super::station::Station;
+use super::tier::Tier;
+use super::{Cluster, Streams};
+use crate::engine::SimTime;
+use crate::health::active::TcpChecker;
+use crate::ids::{ConnectionId, ServerId};
+use crate::metrics::recorder::Failure;
+use crate::population::Source;
+use crate::scenario::{FrontPlan, Scenario, Strategy, TIERS_MAX, TierPlan};
+use crate::tier::{Dns, Ecmp, FlowId, Forwarded, Instance, Layer, Method, Open, Reason, Segment, Ties};
+
+/// Tiers in front at most.
+const FRONTS_MAX: usize = TIERS_MAX - 1;
+
+/// What a run has beside its last tier.
+#[derive(Debug)]
+pub(super) struct Paths<'a> {
+    /// Front to back.
+    pub fronts: Vec<Front<'a>>,
+    /// By tier, the last among them: whether each instance is alive. Empty for tiers without instances.
+    pub up: Vec<Vec<bool>>,
+    /// By tier: its pair, if its instances are one.
+    pub pairs: Vec<Option<Pair>>,
+    /// By slot of a connection.
+    rows: Vec<Path>,
+    /// By slot of a session: which way led to its home.
+    pub homes: Vec<Home>,
+    /// Connections at each tier in front.
+    pub stations: Vec<Station>,
+}
+
+/// A tier in front.
+#[derive(Debug)]
+pub(super) struct Front<'a> {
+    pub kind: FrontKind<'a>,
+    /// One check for each instance of the next tier; empty without active checks, and for tiers that keep their own.
+    pub checkers: Vec<TcpChecker>,
+    /// The address that each instance shows in place of its clients'; empty if it shows theirs.
+    hides: Vec<IpAddr>,
+    /// Connections that it gave a port of its own.
+    ports: u32,
+}
+
+/// What a tier in front is.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a run has few")]
+pub(super) enum FrontKind<'a> {
+    Dns(Dns),
+    Ecmp(Ecmp),
+    Tier(Tier<'a>),
+}
+
+/// What a tier in front decided for a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop {
+    /// Its instance.
+    pub instance: u16,
+    /// The address of the next tier to which it sends the connection.
+    pub target: u16,
+    /// The flow in the instance.
+    flow: FlowId,
+    /// Why it goes there.
+    pub reason: Reason,
+}
+
+const NO_HOP: Hop = Hop { instance: 0, target: 0, flow: NO_FLOW, reason: Reason::NoneUsable };
+
+/// The way of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    pub hops: [Hop; FRONTS_MAX],
+    /// The address that the first tier sees, and the port.
+    pub peer: IpAddr,
+    port: u16,
+    /// The address and port that the last tier sees.
+    last: (IpAddr, u16),
+    /// The port that the client called.
+    called: u16,
+    opened: SimTime,
+}
+
+/// The way that led to a session's home last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Home {
+    /// The instance of each tier.
+    pub instances: [u16; TIERS_MAX],
+    /// The address that the first tier saw.
+    pub peer: IpAddr,
+}
+
+impl<'a> Paths<'a> {
+    /// What a strategy has beside its last tier; `None` if a connection's way is never in question.
+    pub fn new(scenario: &Scenario, strategy: &'a Strategy, streams: &Streams) -> Option<Box<Self>> {
+        let breaks = |plan: &TierPlan| plan.instances.iter().any(|instance| scenario.breaks(&instance.name));
+        if strategy.fronts.is_empty() && strategy.tier.director.is_none() && !breaks(&strategy.tier) {
+            return None;
+        }
+        let behind = strategy.fronts.iter().skip(1).map(FrontPlan::plan).chain([Some(&strategy.tier)]);
+        let fronts: Vec<_> = strategy
+            .fronts
+            .iter()
+            .zip(behind)
+            .enumerate()
+            .map(|(place, (front, next))| {
+                let number = (strategy.fronts.len() - place) as u64;
+                Front::new(front, next.map_or(1, TierPlan::targets), number, scenario, streams)
+            })
+            .collect();
+        let plans = strategy.fronts.iter().map(FrontPlan::plan).chain([Some(&strategy.tier)]);
+        let plans: Vec<_> = plans.collect();
+        let pair = |(place, plan): (usize, &Option<&TierPlan>)| {
+            let director = plan.and_then(|plan| plan.director)?;
+            Some(Pair::new(&director, place as u64, streams))
+        };
+        Some(Box::new(Self {
+            stations: vec![Station::default(); fronts.len()],
+            fronts,
+            up: plans.iter().map(|plan| vec![true; plan.map_or(0, |plan| plan.instances.len())]).collect(),
+            pairs: plans.iter().enumerate().map(pair).collect(),
+            rows: Vec::new(),
+            homes: Vec::new(),
+        }))
+    }
+
+    /// The place of the last tier.
+    #[inline]
+    pub fn last(&self) -> usize {
+        self.fronts.len()
+    }
+
+    /// The instance of a tier that packets to one of its addresses reach, if it is alive.
+    pub fn reached(&mut self, now: SimTime, place: usize, target: u16) -> Option<u16> {
+        let instance = match &mut self.pairs[place] {
+            Some(pair) => pair.reached(now)?,
+            None => target,
+        };
+        self.up[place][usize::from(instance)].then_some(instance)
+    }
+
+    /// The way of a connection; of one that is gone if its slot was not used again.
+    #[inline]
+    pub fn path(&self, connection: ConnectionId) -> &Path {
+        &self.rows[connection.index()]
+    }
+
+    fn keep(&mut self, connection: ConnectionId, path: Path) {
+        if self.rows.len() <= connection.index() {
+            self.rows.resize(connection.index() + 1, path);
+        }
+        self.rows[connection.index()] = path;
+        let opened = path.opened;
+        self.stations.iter_mut().for_each(|station| station.enters(opened));
+    }
+
+    /// A connection is no more.
+    pub fn forget(&mut self, now: SimTime, connection: ConnectionId) {
+        let opened = self.path(connection).opened;
+        self.stations.iter_mut().for_each(|station| station.leaves(now, opened));
+    }
+
+    /// Since when a connection is open.
+    pub fn opened(&self, connection: ConnectionId) -> SimTime {
+        self.path(connection).opened
+    }
+
+    /// Whether the last tier sees addresses of a tier in front of it.
+    pub fn hides_clients(&self) -> bool {
+        self.fronts.iter().any(|front| !front.hides.is_empty())
+    }
+
+    /// What of a client's address ties it to one of the next tier's instances at a tier in front.
+    pub fn address_tie(&self, place: usize) -> Option<AddressTie> {
+        match &self.fronts[place].kind {
+            FrontKind::Tier(tier) => tier.address_tie,
+            FrontKind::Ecmp(_) => Some(AddressTie::WHOLE),
+            FrontKind::Dns(_) => None,
+        }
+    }
+}
+
+impl FrontPlan {
+    /// Its plan, if it has instances.
+    pub(super) fn plan(&self) -> Option<&TierPlan> {
+        match self {
+            Self::Tier { plan, .. } => Some(plan),
+            Self::Dns { .. } | Self::Ecmp { .. } => None,
+        }
+    }
+}
+
+impl<'a> Front<'a> {
+    /// A tier in front of one with so many addresses; `number` counts tiers from the back.
+    fn new(plan: &'a FrontPlan, targets: usize, number: u64, scenario: &Scenario, streams: &Streams) -> Self {
+        let check = plan.tcp_check().map_or_else(Vec::new, |check| vec![TcpChecker::new(check); targets]);
+        let (kind, checkers, hides) = match plan {
+            FrontPlan::Dns { config, .. } => {
+                (FrontKind::Dns(Dns::new(config.clone(), targets, streams.resolver, number)), check, Vec::new())
+            }
+            FrontPlan::Ecmp { config, .. } => {
+                let seed = streams.ecmp.bits(number, 0);
+                (FrontKind::Ecmp(Ecmp::new(*config, targets, seed)), check, Vec::new())
+            }
+            FrontPlan::Tier { plan, .. } => {
+                let own = plan.instances.iter().map(|instance| instance.address);
+                let hides = if plan.passes_address { Vec::new() } else { own.collect() };
+                (FrontKind::Tier(Tier::new(plan, number, targets, scenario, streams)), Vec::new(), hides)
+            }
+        };
+        Self { kind, checkers, hides, ports: 0 }
+    }
+
+    /// The checks of the next tier's instances.
+    pub fn checkers(&mut self) -> &mut Vec<TcpChecker> {
+        match &mut self.kind {
+            FrontKind::Tier(tier) => &mut tier.checkers,
+            FrontKind::Dns(_) | FrontKind::Ecmp(_) => &mut self.checkers,
+        }
+    }
+
+    /// The address and port under which a connection through one of its instances goes on.
+    fn shown(&mut self, instance: u16, seen: (IpAddr, u16)) -> (IpAddr, u16) {
+        const PORTS: u32 = 64_512;
+        let Some(&own) = self.hides.get(usize::from(instance)) else { return seen };
+        self.ports = (self.ports + 1) % PORTS;
+        (own, (1_024 + self.ports) as u16)
+    }
+}
+
+/// A SYN, or what is asked for later by its addresses.
+fn open_at<'o>(tier: &Tier<'_>, seen: (IpAddr, u16), called: u16, key: &'o mut [u8; 2]) -> Open<'o> {
+    let (service, port) = tier.service_of(called);
+    *key = port.unwrap_or_default();
+    let key = if port.is_some() { &key[..] } else { &[] };
+    Open { address: seen.0, port: seen.1, key, method: Method::Get, worker: 0, service, ties: Ties::NONE }
+}
+
+impl Cluster<'_> {
+    /// Whether closing and using a connection is of interest to anybody but its ends: to a director.
+    #[inline(always)]
+    pub(super) fn is_watched(&self) -> bool {
+        self.paths.is_some() || self.layer() == Layer::Connection
+    }
+
+    /// Brings a new connection through the tiers in front. Returns the instance of the last tier that it reaches, and its way.
+    /// `name` names the draw among instances where nothing else says which is reached.
+    pub(super) fn find_path(
+        &mut self,
+        now: SimTime,
+        source: &Source,
+        name: (u64, u64),
+        called: u16,
+    ) -> Result<(u16, Path), Failure> {
+        let draws = self.streams.instance;
+        let Some(paths) = self.paths.as_deref_mut() else { unreachable!("there are several tiers") };
+        let last = paths.last();
+        let mut path = Path {
+            hops: [NO_HOP; FRONTS_MAX],
+            peer: source.peer,
+            port: source.port,
+            last: (source.peer, source.port),
+            called,
+            opened: now,
+        };
+        let mut target = match paths.up[0].len() as u64 {
+            instances @ 2.. if paths.pairs[0].is_none() => draws.below(instances, name.0, name.1) as u16,
+            _ => 0,
+        };
+        for place in 0..last {
+            let seen = path.last;
+            let reaches: Vec<bool> = match &paths.fronts[place].kind {
+                FrontKind::Dns(_) => {
+                    let targets = paths.targets(place + 1);
+                    (0..targets).map(|target| paths.reached(now, place + 1, target).is_some()).collect()
+                }
+                FrontKind::Ecmp(_) | FrontKind::Tier(_) => Vec::new(),
+            };
+            let instance = match &paths.fronts[place].kind {
+                FrontKind::Tier(_) => paths.reached(now, place, target).ok_or(Failure::NoDirector)?,
+                FrontKind::Dns(_) | FrontKind::Ecmp(_) => 0,
+            };
+            let (next, reason, flow) = match &mut paths.fronts[place].kind {
+                FrontKind::Dns(dns) => {
+                    let (next, reason) = dns.pick(now, source.user, |at| reaches[usize::from(at)]);
+                    (next, reason, NO_FLOW)
+                }
+                FrontKind::Ecmp(router) => {
+                    let (next, reason) = router.pick(seen.0, seen.1).ok_or(Failure::NoServer)?;
+                    (next, reason, NO_FLOW)
+                }
+                FrontKind::Tier(tier) => {
+                    let mut key = [0; 2];
+                    let open = open_at(tier, seen, called, &mut key);
+                    let opened = tier.instances[usize::from(instance)].open(now, &open);
+                    (opened.decision.server.ok_or(Failure::NoServer)?.0, opened.decision.reason, opened.flow)
+                }
+            };
+            path.hops[place] = Hop { instance, target: next, flow, reason };
+            path.last = paths.fronts[place].shown(instance, seen);
+            target = next;
+        }
+        let instance = paths.reached(now, last, target).ok_or(Failure::NoDirector)?;
+        Ok((instance, path))
+    }
+
+    /// A connection is established on the way that was found for it.
+    pub(super) fn keep_path(&mut self, now: SimTime, connection: ConnectionId, path: Path) {
+        let Some(paths) = self.paths.as_deref_mut() else { return };
+        paths.keep(connection, path);
+        for (front, hop) in paths.fronts.iter_mut().zip(path.hops) {
+            if let FrontKind::Tier(tier) = &mut front.kind {
+                tier.instances[usize::from(hop.instance)].segment(now, hop.flow, Segment::Established);
+            }
+        }
+        self.count_path(now, connection);
+    }
+
+    /// A segment of a connection passes the tiers that see it.
+    #[inline]
+    pub(super) fn pass(&mut self, now: SimTime, id: ConnectionId, segment: Segment) -> Forwarded {
+        if self.paths.is_some() {
+            return self.pass_tiers(now, id, segment);
+        }
+        let row = self.connections.get(id.0);
+        let (instance, flow) = (row.instance, row.flow);
+        self.instance(instance).segment(now, flow, segment)
+    }
+
+    #[inline(never)]
+    fn pass_tiers(&mut self, now: SimTime, id: ConnectionId, segment: Segment) -> Forwarded {
+        let row = *self.connections.get(id.0);
+        let layer = self.layer();
+        let Some(paths) = self.paths.as_deref_mut() else { unreachable!("there are several tiers") };
+        let from_server = matches!(segment, Segment::FromServer | Segment::ServerFin | Segment::ServerReset);
+        let path = paths.rows[id.index()];
+        let last = paths.last();
+        // Where nothing else says which instance is reached, it is the one of the beginning.
+        let mut target = if last == 0 { row.instance } else { path.hops[0].instance };
+        let mut seen = (path.peer, path.port);
+        for place in 0..last {
+            let hop = path.hops[place];
+            let reached = match &paths.fronts[place].kind {
+                // In direct routing the servers' packets pass by.
+                FrontKind::Tier(tier) if !(from_server && tier.one_way) => {
+                    Some(paths.reached(now, place, target))
+                }
+                FrontKind::Dns(_) | FrontKind::Ecmp(_) | FrontKind::Tier(_) => None,
+            };
+            target = match (&mut paths.fronts[place].kind, reached) {
+                (FrontKind::Tier(_), Some(None)) => return Forwarded::Dropped,
+                (FrontKind::Tier(tier), Some(Some(instance))) => {
+                    let forwarded = if instance == hop.instance {
+                        tier.instances[usize::from(instance)].segment(now, hop.flow, segment)
+                    } else {
+                        let mut key = [0; 2];
+                        let open = open_at(tier, seen, path.called, &mut key);
+                        rejoin(tier, instance, now, &open, segment, &mut paths.rows[id.index()].hops[place])
+                    };
+                    let Forwarded::To(ServerId(next)) = forwarded else { return forwarded };
+                    next
+                }
+                (FrontKind::Ecmp(router), _) => match router.pick(seen.0, seen.1) {
+                    Some((next, _)) => next,
+                    None => return Forwarded::Dropped,
+                },
+                (FrontKind::Dns(_) | FrontKind::Tier(_), _) => hop.target,
+            };
+            paths.rows[id.index()].hops[place].target = target;
+            if !paths.fronts[place].hides.is_empty() {
+                seen = path.last;
+            }
+        }
+        if from_server && self.tier.one_way {
+            return Forwarded::To(row.server);
+        }
+        let Some(instance) = paths.reached(now, last, target) else { return Forwarded::Dropped };
+        match (layer, instance == row.instance) {
+            (Layer::Request, true) => Forwarded::To(ServerId(instance)),
+            (Layer::Request, false) => Forwarded::Reset,
+            (Layer::Connection, true) => {
+                self.tier.instances[usize::from(instance)].segment(now, row.flow, segment)
+            }
+            (Layer::Connection, false) => {
+                let mut key = [0; 2];
+                let open = open_at(&self.tier, seen, path.called, &mut key);
+                let mut hop = Hop { instance: row.instance, flow: row.flow, ..NO_HOP };
+                let forwarded = rejoin(&mut self.tier, instance, now, &open, segment, &mut hop);
+                let kept = self.connections.get_mut(id.0);
+                (kept.instance, kept.flow) = (hop.instance, hop.flow);
+                // Another server than the connection's does not know it.
+                if matches!(forwarded, Forwarded::To(server) if server != row.server) {
+                    return Forwarded::Reset;
+                }
+                forwarded
+            }
+        }
+    }
+}
+
+/// A segment reaches another director than before: it may know the connection, or take it for its own.
+fn rejoin(
+    tier: &mut Tier<'_>,
+    instance: u16,
+    now: SimTime,
+    open: &Open<'_>,
+    segment: Segment,
+    hop: &mut Hop,
+) -> Forwarded {
+    let Instance::Lvs(director) = &mut tier.instances[usize::from(instance)] else { return Forwarded::Reset };
+    let rejoined = director.rejoin(now, open, segment);
+    if let Some(opened) = rejoined.opened {
+        (hop.instance, hop.flow) = (instance, opened.flow);
+    }
+    rejoined.forwarded
+}
+
+impl Paths<'_> {
+    /// The addresses of a tier.
+    pub fn targets(&self, place: usize) -> u16 {
+        if self.pairs[place].is_some() { 1 } else { self.up[place].len() as u16 }
+    }
+}
