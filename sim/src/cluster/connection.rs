@@ -26,17 +26,17 @@ impl Cluster<'_> {
         method: Method,
     ) -> Result<Option<ConnectionId>, Failure> {
         let Some(id) = connection else { return Ok(None) };
-        if self.layer() == Layer::Connection {
-            let Connection { flow, instance, .. } = *self.connections.get(id.0);
-            match self.instance(instance).segment(now, flow, Segment::FromClient) {
+        if self.is_watched() {
+            match self.pass(now, id, Segment::FromClient) {
                 Forwarded::To(_) => {}
                 Forwarded::Reset => {
-                    self.forget_connection(id);
+                    self.count_reset(now);
+                    self.forget_connection(now, id);
                     // A browser sends a GET again on a new connection; it does not repeat a POST.
                     return if method == Method::Get { Ok(None) } else { Err(Failure::Reset) };
                 }
                 Forwarded::Dropped => {
-                    self.forget_connection(id);
+                    self.forget_connection(now, id);
                     return Err(Failure::Dropped);
                 }
             }
@@ -78,9 +78,17 @@ impl Cluster<'_> {
             in_flight: 1,
             closed_by_client: rules.closed_by == ClosedBy::Client,
         };
-        let instances = self.tier.instances.len();
-        if instances > 1 {
-            row.instance = self.streams.instance.below(instances as u64, worker.0, worker.1) as u16;
+        let mut path = None;
+        if self.paths.is_some() {
+            let (instance, way) = self.find_path(now, &source, worker, rules.port)?;
+            row.instance = instance;
+            if let Some((address, port)) = self.seen_at_last(&way) {
+                (row.address, row.port) = (address, port);
+            }
+            path = Some(way);
+        } else if self.tier.instances.len() > 1 {
+            let instances = self.tier.instances.len() as u64;
+            row.instance = self.streams.instance.below(instances, worker.0, worker.1) as u16;
         }
         match layer {
             Layer::Connection => {
@@ -115,7 +123,11 @@ impl Cluster<'_> {
                 }
             }
         }
-        Ok(ConnectionId(self.connections.insert(row)))
+        let id = ConnectionId(self.connections.insert(row));
+        if let Some(path) = path {
+            self.keep_path(now, id, path);
+        }
+        Ok(id)
     }
 
     /// After an answer: keeps the connection for the next request, or closes it. `gap` is the time to the next request if
@@ -140,17 +152,17 @@ impl Cluster<'_> {
         if gap.is_some_and(|gap| gap < rules.keepalive_timeout) {
             return true;
         }
-        match self.layer() {
+        match self.is_watched() {
             // Nothing in a layer 7 instance depends on when its client's connection closes.
-            Layer::Request if gap.is_some() => {
+            false if gap.is_some() => {
                 self.close_connection(now, id);
                 false
             }
-            Layer::Request => {
+            false => {
                 self.connections.get_mut(id.0).idle_until = now + rules.keepalive_timeout;
                 true
             }
-            Layer::Connection => {
+            true => {
                 let idle_until = now + rules.keepalive_timeout;
                 self.connections.get_mut(id.0).idle_until = idle_until;
                 pending.at(idle_until, Event::ConnectionIdle(id).word());
@@ -170,18 +182,18 @@ impl Cluster<'_> {
 
     /// Closes a connection in good order.
     pub(super) fn close_connection(&mut self, now: SimTime, id: ConnectionId) {
-        let row = *self.connections.get(id.0);
-        if self.layer() == Layer::Connection {
+        if self.is_watched() {
+            let row = self.connections.get(id.0);
             let fins = if row.closed_by_client {
                 [Segment::ClientFin, Segment::ServerFin]
             } else {
                 [Segment::ServerFin, Segment::ClientFin]
             };
             for fin in fins {
-                self.instance(row.instance).segment(now, row.flow, fin);
+                self.pass(now, id, fin);
             }
         }
-        self.forget_connection(id);
+        self.forget_connection(now, id);
     }
 
     pub(super) fn close_if_open(&mut self, now: SimTime, id: ConnectionId) {
@@ -191,8 +203,12 @@ impl Cluster<'_> {
     }
 
     /// A connection is gone without another segment.
-    pub(super) fn forget_connection(&mut self, id: ConnectionId) {
+    pub(super) fn forget_connection(&mut self, now: SimTime, id: ConnectionId) {
+        if let Some(paths) = &mut self.paths {
+            paths.forget(now, id);
+        }
         let row = self.connections.get_mut(id.0);
+        debug_assert!(row.open, "a connection ends once");
         row.open = false;
         if row.in_flight == 0 {
             self.connections.remove(id.0);
@@ -200,10 +216,10 @@ impl Cluster<'_> {
     }
 
     /// A connection broke: its owner must open another.
-    pub(super) fn drop_connection(&mut self, id: ConnectionId) {
+    pub(super) fn drop_connection(&mut self, now: SimTime, id: ConnectionId) {
         let row = *self.connections.get(id.0);
         if row.open {
-            self.forget_connection(id);
+            self.forget_connection(now, id);
             self.forget_owner(row.owner, id);
         }
     }

@@ -9,6 +9,10 @@ use crate::ids::{ClientId, ConnectionId, RequestId, ServerId};
 const CLASS_SHIFT: u32 = 29;
 /// Set when the slot is of the class's second kind.
 const SECOND_KIND: u32 = 1 << 28;
+/// Where the tier stands in the slot of a check.
+const PLACE_SHIFT: u32 = 26;
+/// Where the instance stands there; a tier has at most 1024.
+const INSTANCE_SHIFT: u32 = 16;
 const SLOT: u32 = SECOND_KIND - 1;
 
 /// Slots that fit an event word: clients, connections and requests each number fewer.
@@ -35,7 +39,19 @@ pub enum Event {
     /// A connection has idled as long as it may.
     ConnectionIdle(ConnectionId),
     /// A health check of a server is due.
-    Check(ServerId),
+    Check {
+        /// The server.
+        server: ServerId,
+        /// The instance that checks it, if each does so by itself.
+        instance: u16,
+    },
+    /// A check of an instance by the tier in front of its own is due.
+    CheckInstance {
+        /// The place of the tier that checks.
+        place: u8,
+        /// The address of the next tier that it checks.
+        target: u16,
+    },
     /// A wait before a retry is over.
     Retry(RequestId),
     /// A client has waited for the answer to a request as long as it will.
@@ -63,7 +79,12 @@ impl Event {
             Self::ServiceDone(request) => (DEPARTURE, request.0),
             Self::SharedServiceDone(server) => (DEPARTURE, u32::from(server.0) | SECOND_KIND),
             Self::ConnectionIdle(connection) => (TIMER, connection.0),
-            Self::Check(server) => (TIMER, u32::from(server.0) | SECOND_KIND),
+            Self::Check { server, instance } => {
+                (TIMER, u32::from(instance) << INSTANCE_SHIFT | u32::from(server.0) | SECOND_KIND)
+            }
+            Self::CheckInstance { place, target } => {
+                (TIMER, (u32::from(place) + 1) << PLACE_SHIFT | u32::from(target) | SECOND_KIND)
+            }
             Self::GivesUp(request) => (PATIENCE, request.0),
             Self::Overdue => (PATIENCE, SECOND_KIND),
             Self::Retry(request) => (ARRIVAL, request.0 | SECOND_KIND),
@@ -84,7 +105,12 @@ impl Event {
             (DEPARTURE, false) => Self::ServiceDone(RequestId(slot)),
             (DEPARTURE, true) => Self::SharedServiceDone(ServerId(slot as u16)),
             (TIMER, false) => Self::ConnectionIdle(ConnectionId(slot)),
-            (TIMER, true) => Self::Check(ServerId(slot as u16)),
+            (TIMER, true) if slot >> PLACE_SHIFT > 0 => {
+                Self::CheckInstance { place: ((slot >> PLACE_SHIFT) - 1) as u8, target: slot as u16 }
+            }
+            (TIMER, true) => {
+                Self::Check { server: ServerId(slot as u16), instance: (slot >> INSTANCE_SHIFT) as u16 }
+            }
             (PATIENCE, false) => Self::GivesUp(RequestId(slot)),
             (PATIENCE, true) => Self::Overdue,
             (ARRIVAL, false) => Self::ClientActs(ClientId(slot)),
@@ -107,7 +133,10 @@ mod tests {
             Event::ServiceDone(RequestId(9)),
             Event::SharedServiceDone(ServerId(2)),
             Event::ConnectionIdle(ConnectionId(77)),
-            Event::Check(ServerId(1)),
+            Event::Check { server: ServerId(1), instance: 0 },
+            Event::Check { server: ServerId(0), instance: 1_023 },
+            Event::CheckInstance { place: 0, target: 1 },
+            Event::CheckInstance { place: 2, target: u16::MAX },
             Event::GivesUp(RequestId(4)),
             Event::Overdue,
             Event::ClientActs(ClientId(MAX_SLOTS)),

@@ -5,6 +5,7 @@
 
 pub mod accounting;
 mod address;
+mod blame;
 mod browser;
 mod closed_loop;
 mod connection;
@@ -14,11 +15,14 @@ pub mod event;
 mod evidence;
 mod faults;
 mod hold;
+mod instances;
 mod observe;
 mod open_loop;
 mod operations;
 mod overdue;
 mod page;
+mod pair;
+mod paths;
 mod patience;
 mod queue;
 mod replay;
@@ -28,6 +32,7 @@ mod route;
 mod run;
 mod script;
 mod shows;
+mod station;
 mod stored;
 mod story;
 mod tier;
@@ -55,6 +60,7 @@ use browser::{BrowserSamplers, Pace, Tab};
 use dealt::DealtUsers;
 use event::Event;
 use open_loop::Source;
+use paths::Paths;
 use request::{Connection, Request};
 use script::Script;
 use stored::Stored;
@@ -70,6 +76,8 @@ pub struct Cluster<'a> {
     samplers: Samplers,
     /// The tier that chooses among the servers.
     tier: Tier<'a>,
+    /// What stands in front of it, and pairs of directors, if there are any.
+    paths: Option<Box<Paths<'a>>>,
     servers: Servers,
     clients: Clients,
     sessions: Sessions,
@@ -185,6 +193,8 @@ struct Streams {
     addresses: AddressStreams,
     pages: Stream,
     request_values: Stream,
+    resolver: Stream,
+    ecmp: Stream,
 }
 
 impl Streams {
@@ -231,6 +241,8 @@ impl Streams {
             },
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
+            resolver: stream(population, StreamId::Resolver),
+            ecmp: stream(behaviour, StreamId::Ecmp),
         }
     }
 }
@@ -246,7 +258,10 @@ impl Model for Cluster<'_> {
             Event::SourceArrival(source) => self.source_arrival(now, source, pending),
             Event::Overdue => self.overdue(now, pending),
             Event::Retry(request) => self.retry(now, request, pending),
-            Event::Check(server) => self.check(now, server, pending),
+            Event::Check { server, instance } => self.check(now, server, instance, pending),
+            Event::CheckInstance { place, target } => {
+                self.check_instance(now, usize::from(place), target, pending);
+            }
             Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
             Event::FaultEnds(fault) => self.fault_ends(now, fault, pending),

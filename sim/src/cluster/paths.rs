@@ -9,7 +9,6 @@
 
 use std::net::IpAddr;
 
-use super::address::AddressTie;
 use super::pair::Pair;
 use super::route::NO_FLOW;
 use super::station::Station;
@@ -21,7 +20,9 @@ use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::population::Source;
 use crate::scenario::{FrontPlan, Scenario, Strategy, TIERS_MAX, TierPlan};
-use crate::tier::{Dns, Ecmp, FlowId, Forwarded, Instance, Layer, Method, Open, Reason, Segment, Ties};
+use crate::tier::{
+    Dns, Ecmp, FlowId, Forwarded, Instance, Layer, Method, Open, Reason, Segment, TableSizes, Ties,
+};
 
 /// Tiers in front at most.
 const FRONTS_MAX: usize = TIERS_MAX - 1;
@@ -31,16 +32,40 @@ const FRONTS_MAX: usize = TIERS_MAX - 1;
 pub(super) struct Paths<'a> {
     /// Front to back.
     pub fronts: Vec<Front<'a>>,
-    /// By tier, the last among them: whether each instance is alive. Empty for tiers without instances.
-    pub up: Vec<Vec<bool>>,
-    /// By tier: its pair, if its instances are one.
-    pub pairs: Vec<Option<Pair>>,
+    /// By tier, the last among them.
+    pub reach: Vec<Reach>,
     /// By slot of a connection.
     rows: Vec<Path>,
     /// By slot of a session: which way led to its home.
     pub homes: Vec<Home>,
     /// Connections at each tier in front.
     pub stations: Vec<Station>,
+}
+
+/// Which instances of a tier packets reach.
+#[derive(Debug)]
+pub(super) struct Reach {
+    /// Whether each is alive; empty for tiers without instances.
+    pub up: Vec<bool>,
+    /// The pair that they are, if they are one.
+    pub pair: Option<Pair>,
+}
+
+impl Reach {
+    /// The addresses by which the tier in front knows them.
+    pub fn targets(&self) -> u16 {
+        if self.pair.is_some() { 1 } else { self.up.len() as u16 }
+    }
+
+    /// The instance that packets to one of these addresses reach, if it is alive.
+    #[inline]
+    pub fn at(&mut self, now: SimTime, target: u16) -> Option<u16> {
+        let instance = match &mut self.pair {
+            Some(pair) => pair.reached(now)?,
+            None => target,
+        };
+        self.up[usize::from(instance)].then_some(instance)
+    }
 }
 
 /// A tier in front.
@@ -87,10 +112,10 @@ pub(super) struct Path {
     pub peer: IpAddr,
     port: u16,
     /// The address and port that the last tier sees.
-    last: (IpAddr, u16),
+    pub last: (IpAddr, u16),
     /// The port that the client called.
     called: u16,
-    opened: SimTime,
+    pub opened: SimTime,
 }
 
 /// The way that led to a session's home last.
@@ -121,16 +146,14 @@ impl<'a> Paths<'a> {
             })
             .collect();
         let plans = strategy.fronts.iter().map(FrontPlan::plan).chain([Some(&strategy.tier)]);
-        let plans: Vec<_> = plans.collect();
-        let pair = |(place, plan): (usize, &Option<&TierPlan>)| {
-            let director = plan.and_then(|plan| plan.director)?;
-            Some(Pair::new(&director, place as u64, streams))
-        };
+        let reach = plans.enumerate().map(|(place, plan)| Reach {
+            up: vec![true; plan.map_or(0, |plan| plan.instances.len())],
+            pair: plan.and_then(|plan| plan.director).map(|plan| Pair::new(&plan, place as u64, streams)),
+        });
         Some(Box::new(Self {
+            reach: reach.collect(),
             stations: vec![Station::default(); fronts.len()],
             fronts,
-            up: plans.iter().map(|plan| vec![true; plan.map_or(0, |plan| plan.instances.len())]).collect(),
-            pairs: plans.iter().enumerate().map(pair).collect(),
             rows: Vec::new(),
             homes: Vec::new(),
         }))
@@ -140,15 +163,6 @@ impl<'a> Paths<'a> {
     #[inline]
     pub fn last(&self) -> usize {
         self.fronts.len()
-    }
-
-    /// The instance of a tier that packets to one of its addresses reach, if it is alive.
-    pub fn reached(&mut self, now: SimTime, place: usize, target: u16) -> Option<u16> {
-        let instance = match &mut self.pairs[place] {
-            Some(pair) => pair.reached(now)?,
-            None => target,
-        };
-        self.up[place][usize::from(instance)].then_some(instance)
     }
 
     /// The way of a connection; of one that is gone if its slot was not used again.
@@ -172,23 +186,18 @@ impl<'a> Paths<'a> {
         self.stations.iter_mut().for_each(|station| station.leaves(now, opened));
     }
 
-    /// Since when a connection is open.
-    pub fn opened(&self, connection: ConnectionId) -> SimTime {
-        self.path(connection).opened
+    /// What the tiers in front keep in memory.
+    pub fn table_sizes(&self) -> TableSizes {
+        let instances = self.fronts.iter().flat_map(|front| match &front.kind {
+            FrontKind::Tier(tier) => tier.instances.as_slice(),
+            FrontKind::Dns(_) | FrontKind::Ecmp(_) => &[],
+        });
+        instances.map(Instance::table_sizes).fold(TableSizes::default(), TableSizes::plus)
     }
 
     /// Whether the last tier sees addresses of a tier in front of it.
     pub fn hides_clients(&self) -> bool {
         self.fronts.iter().any(|front| !front.hides.is_empty())
-    }
-
-    /// What of a client's address ties it to one of the next tier's instances at a tier in front.
-    pub fn address_tie(&self, place: usize) -> Option<AddressTie> {
-        match &self.fronts[place].kind {
-            FrontKind::Tier(tier) => tier.address_tie,
-            FrontKind::Ecmp(_) => Some(AddressTie::WHOLE),
-            FrontKind::Dns(_) => None,
-        }
     }
 }
 
@@ -207,9 +216,11 @@ impl<'a> Front<'a> {
     fn new(plan: &'a FrontPlan, targets: usize, number: u64, scenario: &Scenario, streams: &Streams) -> Self {
         let check = plan.tcp_check().map_or_else(Vec::new, |check| vec![TcpChecker::new(check); targets]);
         let (kind, checkers, hides) = match plan {
-            FrontPlan::Dns { config, .. } => {
-                (FrontKind::Dns(Dns::new(config.clone(), targets, streams.resolver, number)), check, Vec::new())
-            }
+            FrontPlan::Dns { config, .. } => (
+                FrontKind::Dns(Dns::new(config.clone(), targets, streams.resolver, number)),
+                check,
+                Vec::new(),
+            ),
             FrontPlan::Ecmp { config, .. } => {
                 let seed = streams.ecmp.bits(number, 0);
                 (FrontKind::Ecmp(Ecmp::new(*config, targets, seed)), check, Vec::new())
@@ -275,44 +286,37 @@ impl Cluster<'_> {
             called,
             opened: now,
         };
-        let mut target = match paths.up[0].len() as u64 {
-            instances @ 2.. if paths.pairs[0].is_none() => draws.below(instances, name.0, name.1) as u16,
+        let Paths { fronts, reach, .. } = paths;
+        let mut target = match reach[0].up.len() as u64 {
+            instances @ 2.. if reach[0].pair.is_none() => draws.below(instances, name.0, name.1) as u16,
             _ => 0,
         };
-        for place in 0..last {
+        for (place, front) in fronts.iter_mut().enumerate() {
             let seen = path.last;
-            let reaches: Vec<bool> = match &paths.fronts[place].kind {
-                FrontKind::Dns(_) => {
-                    let targets = paths.targets(place + 1);
-                    (0..targets).map(|target| paths.reached(now, place + 1, target).is_some()).collect()
-                }
-                FrontKind::Ecmp(_) | FrontKind::Tier(_) => Vec::new(),
-            };
-            let instance = match &paths.fronts[place].kind {
-                FrontKind::Tier(_) => paths.reached(now, place, target).ok_or(Failure::NoDirector)?,
-                FrontKind::Dns(_) | FrontKind::Ecmp(_) => 0,
-            };
-            let (next, reason, flow) = match &mut paths.fronts[place].kind {
+            let (instance, next, reason, flow) = match &mut front.kind {
                 FrontKind::Dns(dns) => {
-                    let (next, reason) = dns.pick(now, source.user, |at| reaches[usize::from(at)]);
-                    (next, reason, NO_FLOW)
+                    let behind = &mut reach[place + 1];
+                    let (next, reason) = dns.pick(now, source.user, |at| behind.at(now, at).is_some());
+                    (0, next, reason, NO_FLOW)
                 }
                 FrontKind::Ecmp(router) => {
                     let (next, reason) = router.pick(seen.0, seen.1).ok_or(Failure::NoServer)?;
-                    (next, reason, NO_FLOW)
+                    (0, next, reason, NO_FLOW)
                 }
                 FrontKind::Tier(tier) => {
+                    let instance = reach[place].at(now, target).ok_or(Failure::NoDirector)?;
                     let mut key = [0; 2];
                     let open = open_at(tier, seen, called, &mut key);
                     let opened = tier.instances[usize::from(instance)].open(now, &open);
-                    (opened.decision.server.ok_or(Failure::NoServer)?.0, opened.decision.reason, opened.flow)
+                    let ServerId(next) = opened.decision.server.ok_or(Failure::NoServer)?;
+                    (instance, next, opened.decision.reason, opened.flow)
                 }
             };
             path.hops[place] = Hop { instance, target: next, flow, reason };
-            path.last = paths.fronts[place].shown(instance, seen);
+            path.last = front.shown(instance, seen);
             target = next;
         }
-        let instance = paths.reached(now, last, target).ok_or(Failure::NoDirector)?;
+        let instance = reach[last].at(now, target).ok_or(Failure::NoDirector)?;
         Ok((instance, path))
     }
 
@@ -355,7 +359,7 @@ impl Cluster<'_> {
             let reached = match &paths.fronts[place].kind {
                 // In direct routing the servers' packets pass by.
                 FrontKind::Tier(tier) if !(from_server && tier.one_way) => {
-                    Some(paths.reached(now, place, target))
+                    Some(paths.reach[place].at(now, target))
                 }
                 FrontKind::Dns(_) | FrontKind::Ecmp(_) | FrontKind::Tier(_) => None,
             };
@@ -386,7 +390,7 @@ impl Cluster<'_> {
         if from_server && self.tier.one_way {
             return Forwarded::To(row.server);
         }
-        let Some(instance) = paths.reached(now, last, target) else { return Forwarded::Dropped };
+        let Some(instance) = paths.reach[last].at(now, target) else { return Forwarded::Dropped };
         match (layer, instance == row.instance) {
             (Layer::Request, true) => Forwarded::To(ServerId(instance)),
             (Layer::Request, false) => Forwarded::Reset,
@@ -425,11 +429,4 @@ fn rejoin(
         (hop.instance, hop.flow) = (instance, opened.flow);
     }
     rejoined.forwarded
-}
-
-impl Paths<'_> {
-    /// The addresses of a tier.
-    pub fn targets(&self, place: usize) -> u16 {
-        if self.pairs[place].is_some() { 1 } else { self.up[place].len() as u16 }
-    }
 }

@@ -60,6 +60,20 @@ impl Cluster<'_> {
         }
     }
 
+    /// The requests that wait in the queues of an instance.
+    pub(super) fn waiting_at(&self, instance: u16) -> Vec<RequestId> {
+        let Instance::HaProxy(haproxy) = &self.tier.instances[usize::from(instance)] else {
+            return Vec::new();
+        };
+        let waiting = self.tier.waiting.requests[usize::from(instance)].iter().enumerate();
+        // An entry of a flow that has left the queue may name a request that is no more.
+        let is_its = |&(slot, &id): &(usize, &RequestId)| {
+            let flow = self.requests.rows().get(id.index()).map(|request| request.flow);
+            flow.is_some_and(|flow| flow.slot as usize == slot && haproxy.is_queued(flow))
+        };
+        waiting.filter(is_its).map(|(_, &id)| id).collect()
+    }
+
     fn start_waiting_at<Q: PendingEvents>(
         &mut self,
         now: SimTime,

@@ -353,7 +353,7 @@ impl<'a> Cluster<'a> {
 
     fn begin_log_session(&mut self, now: SimTime, source: u16, user: u32, request: &Request) {
         let slot = self.sessions.create(now, request.server(), request.route.from, &self.servers);
-        self.sessions.chosen_by(slot, request.route.instance);
+        self.chose_home(slot, request);
         self.store_session(now, slot, request);
         self.log(u32::from(source)).rows[user as usize].session = slot;
         if let Some(counts) = self.recorder.at(now) {

@@ -13,7 +13,7 @@ use crate::metrics::LossCause;
 use crate::metrics::recorder::Failure;
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
-use crate::tier::{Decision, FlowId, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then, Ties};
+use crate::tier::{Decision, FlowId, Instance, Layer, Method, Open, Outcome, Reason, Then, Ties};
 
 /// Stands where there is no connection: nobody waits for the request any more.
 pub(super) const NO_CONNECTION: ConnectionId = ConnectionId(u32::MAX);
@@ -120,6 +120,9 @@ impl Cluster<'_> {
                     ties,
                 };
                 let opened = instances[usize::from(connection.instance)].open(now, &open);
+                if instances.len() > 1 {
+                    self.recorder.decided(now, self.tier.first, connection.instance);
+                }
                 self.requests.get_mut(id.0).flow = opened.flow;
                 self.attempt(now, id, opened.decision, pending);
             }
@@ -152,11 +155,15 @@ impl Cluster<'_> {
             let session = request.session.filter(|&slot| self.sessions.get(slot).generation == generation);
             let split = session.is_some_and(|slot| self.is_split(slot, instance, reason));
             let cause = evidence::departure_cause(reason, self.tier.remembers, split);
+            let connection = request.connection;
             let mut route = Cut { at: now, from, to: server, reason, cause, instance };
             if let Some(slot) = session {
                 route.cause = self.planned_cause(self.sessions.get(slot), reason, route.cause);
                 if self.sessions.get(slot).home != server && self.address_made_leave(now, slot, &route) {
                     route.cause = LossCause::AddressChanged;
+                }
+                if self.paths.is_some() {
+                    route.cause = self.cause_on_path(now, slot, connection, &route);
                 }
                 self.sessions.routed(slot, &self.servers, route);
             }
@@ -318,16 +325,10 @@ impl Cluster<'_> {
                 let instance = request.route.instance;
                 self.instance(instance).attempt_ended(now, request.flow, Outcome::Status(200));
             }
-            Layer::Request => {}
-            Layer::Connection => {
-                let flow = self.connections.get(request.connection.0).flow;
-                // The kernel of a client that has closed its socket resets what comes after.
-                let gone = request.origin == Origin::Gone;
-                let reply = if gone { Segment::ClientReset } else { Segment::FromClient };
-                let instance = self.instance(request.route.instance);
-                instance.segment(now, flow, Segment::FromServer);
-                instance.segment(now, flow, reply);
-            }
+            Layer::Request | Layer::Connection => {}
+        }
+        if self.is_watched() && request.connection != NO_CONNECTION && self.is_answer_lost(now, &request) {
+            return self.answer_lost(now, id, pending);
         }
         self.release(id);
         if request.origin == Origin::Gone {
@@ -386,7 +387,7 @@ impl Cluster<'_> {
         self.release(id);
         self.store_tidies(id);
         if self.layer() == Layer::Connection && !matches!(failure, Failure::QueueFull | Failure::Store) {
-            self.drop_connection(request.connection);
+            self.drop_connection(now, request.connection);
         }
         match request.origin {
             Origin::Arrival => self.close_if_open(now, request.connection),

@@ -9,6 +9,7 @@ use super::dealt::DealtUsers;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::open_loop::{ArrivalSource, Crowd, Source};
+use super::paths::Paths;
 use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
 use super::stored::Stored;
@@ -218,7 +219,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     }
     sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
 
-    let mut tier = Tier::new(&strategy.tier, 0, scenario, &streams);
+    let mut tier = Tier::new(&strategy.tier, 0, scenario.servers.len(), scenario, &streams);
     if let Some(life) = strategy.tier.cookies() {
         let of_log = |source: &Source<'_>| match source {
             Source::Log(replay) => replay.users(),
@@ -232,6 +233,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         streams,
         samplers,
         tier,
+        paths: Paths::new(scenario, strategy, &streams),
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
         sessions: Sessions::default(),
@@ -250,6 +252,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         operated_at: None,
         active_faults: Vec::new(),
     };
+    let mut cluster = cluster;
+    cluster.watch_instances();
     let mut simulation = Simulation::new(cluster, Ladder::default());
     schedule_beginnings(&mut simulation, &firsts, &calendar);
     Ok((simulation, calendar))
@@ -317,7 +321,17 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     if let Some(check) = model.strategy.tier.tcp_check {
         for server in 0..scenario.servers.len() {
             let phase = model.streams.clock.below(check.delay_loop.0.max(1), 1 << 32 | server as u64, 0);
-            pending.at(SimTime(phase), Event::Check(ServerId::from_index(server)).word());
+            let server = ServerId::from_index(server);
+            pending.at(SimTime(phase), Event::Check { server, instance: 0 }.word());
+        }
+    }
+    for (place, front) in model.strategy.fronts.iter().enumerate() {
+        let Some((check, paths)) = front.tcp_check().zip(model.paths.as_ref()) else { continue };
+        for target in 0..paths.reach[place + 1].targets() {
+            let entity = 3 << 32 | (place as u64) << 16 | u64::from(target);
+            let phase = model.streams.clock.below(check.delay_loop.0.max(1), entity, 0);
+            let check = Event::CheckInstance { place: place as u8, target };
+            pending.at(SimTime(phase), check.word());
         }
     }
 }
@@ -327,12 +341,14 @@ fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
     let Simulation { model, pending, .. } = simulation;
     let clock = model.streams.clock;
     let servers = model.scenario.servers.len();
-    let Instance::HaProxy(haproxy) = model.instance(0) else { return };
-    for server in (0..servers).map(ServerId::from_index) {
-        let inter = haproxy.config().servers[server.index()].check.map(|check| check.inter);
-        if let (Some(first), Some(inter)) = (haproxy.first_check(server), inter) {
-            let started = SimDuration(clock.below(inter.0, 1 << 32, 0));
-            pending.at(first + started, Event::Check(server).word());
+    for (number, instance) in model.tier.instances.iter().enumerate() {
+        let Instance::HaProxy(haproxy) = instance else { continue };
+        for server in (0..servers).map(ServerId::from_index) {
+            let inter = haproxy.config().servers[server.index()].check.map(|check| check.inter);
+            if let (Some(first), Some(inter)) = (haproxy.first_check(server), inter) {
+                let started = SimDuration(clock.below(inter.0, 1 << 32, number as u64));
+                pending.at(first + started, Event::Check { server, instance: number as u16 }.word());
+            }
         }
     }
 }
@@ -388,6 +404,8 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
     };
     let tables = cluster.tier.instances.iter().map(Instance::table_sizes);
     let tables = tables.fold(TableSizes::default(), TableSizes::plus);
+    let tables = cluster.paths.as_ref().map_or(tables, |paths| tables.plus(paths.table_sizes()));
+    cluster.close_paths(calendar.end)?;
     let (log_clients, log_bytes) = cluster
         .sources
         .iter()

@@ -1,21 +1,26 @@
 //! One tier of a run: its instances, and what the cluster has to know of them.
 
 use super::Streams;
+use std::net::IpAddr;
+
 use super::address::AddressTie;
 use super::cookies::CookieJars;
 use super::queue::Waiting;
 use super::shows::KeyText;
-use crate::engine::SimDuration;
+use crate::engine::{SimDuration, SimTime};
 use crate::health::active::TcpChecker;
+use crate::ids::ServerId;
 use crate::scenario::{Keys, Program, Scenario, TierPlan};
-use crate::tier::lvs::TemplateScope;
+use crate::tier::lvs::{Forwarding, TemplateScope};
 use crate::tier::proxy::ProxyDraws;
-use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy};
+use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy, Reason};
 
 /// One tier of a strategy.
 #[derive(Debug)]
 pub(super) struct Tier<'a> {
     pub instances: Vec<Instance>,
+    /// Where they begin among those of all tiers, front to back.
+    pub first: u32,
     /// Requests in the instances' queues.
     pub waiting: Waiting,
     /// Whether its instances remember clients.
@@ -34,6 +39,8 @@ pub(super) struct Tier<'a> {
     ports: Vec<u16>,
     /// Whether one virtual service answers at all of them.
     one_service: bool,
+    /// Whether the servers' packets pass by its directors.
+    pub one_way: bool,
     /// Weights with which servers are added to the table.
     pub weights: Vec<u32>,
     /// One check per server; empty without active checks.
@@ -41,10 +48,15 @@ pub(super) struct Tier<'a> {
 }
 
 impl<'a> Tier<'a> {
-    /// A tier, whose place among all is `number`.
-    pub fn new(plan: &'a TierPlan, number: u64, scenario: &Scenario, streams: &Streams) -> Self {
+    /// A tier in front of so many servers, or of instances that are as servers to it. `number` counts tiers from the back.
+    pub fn new(
+        plan: &'a TierPlan,
+        number: u64,
+        servers: usize,
+        scenario: &Scenario,
+        streams: &Streams,
+    ) -> Self {
         let ports = scenario.ports();
-        let servers = scenario.servers.len();
         let instances: Vec<_> = (0..plan.instances.len() as u16)
             .map(|place| build_instance(plan, number, place, ports.len(), streams))
             .collect();
@@ -64,6 +76,7 @@ impl<'a> Tier<'a> {
         Self {
             waiting: Waiting::new(&instances),
             instances,
+            first: 0,
             remembers,
             address_tie: AddressTie::of(plan),
             workers,
@@ -75,9 +88,40 @@ impl<'a> Tier<'a> {
                 Program::Lvs(config) if config.services[0].template_scope != TemplateScope::Port
             ),
             cookies: None,
+            one_way: matches!(&plan.program, Program::Lvs(config) if config.forwarding != Forwarding::Nat),
             weights,
             checkers: plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]),
         }
+    }
+
+    /// An instance comes back and knows nothing.
+    pub fn restart(&mut self, plan: &TierPlan, instance: u16, streams: &Streams) {
+        self.instances[usize::from(instance)] = build_instance(plan, 0, instance, self.ports.len(), streams);
+    }
+
+    /// Whether a request leaves `home` because it comes from another address than the last one that reached home did (`way`: that
+    /// one's and its own): the balancer hashes addresses; or it remembers them, and still remembers that one, with home. If it has
+    /// forgotten that one as well, the user would have left anyway.
+    pub fn lost_by_address(
+        &mut self,
+        now: SimTime,
+        instance: u16,
+        way: (IpAddr, IpAddr),
+        home: ServerId,
+        reason: Reason,
+    ) -> bool {
+        let (before, here) = way;
+        let Some(tie) = self.address_tie else { return false };
+        if tie.is_same(before, here) {
+            return false;
+        }
+        let remembered = match &mut self.instances[usize::from(instance)] {
+            Instance::Lvs(lvs) => lvs.template_of(now, 0, before).map(|template| template.server),
+            Instance::HaProxy(haproxy) => haproxy.remembered(now, before),
+            Instance::Nginx(_) | Instance::Proxy(_) => None,
+        };
+        let hashed = matches!(reason, Reason::Hashed | Reason::Rehashed(_));
+        remembered == Some(home) || hashed && !self.remembers
     }
 
     /// The virtual service of a director that answers at a port, and the port where the service does not say it.
@@ -120,8 +164,8 @@ fn build_instance(plan: &TierPlan, tier: u64, number: u16, ports: usize, streams
             let tick = 1_000_000_000 / u64::from(config.clock.hz);
             config.clock = KernelClock {
                 hz: config.clock.hz,
-                jiffies_at_zero: clock.below(1 << 32, tier, 0),
-                tick_phase: SimDuration(clock.below(tick, tier, 1)),
+                jiffies_at_zero: clock.below(1 << 32, tier, 2 * u64::from(number)),
+                tick_phase: SimDuration(clock.below(tick, tier, 2 * u64::from(number) + 1)),
             };
             // A service for each port, unless one answers at all of them.
             if config.services[0].template_scope == TemplateScope::Port {
@@ -134,7 +178,7 @@ fn build_instance(plan: &TierPlan, tier: u64, number: u16, ports: usize, streams
         }
         Program::HaProxy(config) => {
             let mut config = config.clone();
-            config.clock_phase = SimDuration(clock.below(1_000_000, tier, 0));
+            config.clock_phase = SimDuration(clock.below(1_000_000, tier, 2 * u64::from(number)));
             Instance::HaProxy(Haproxy::new(config))
         }
         Program::Proxy(config) => {

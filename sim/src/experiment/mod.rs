@@ -192,6 +192,10 @@ struct Bins {
 
 fn fleet(scenario: &Scenario, strategy: usize, outages: &[Outage]) -> Fleet {
     Fleet {
+        tiers: scenario.strategies[strategy]
+            .programs()
+            .map(|(_, plan)| (plan.instances.len(), plan.director.is_none()))
+            .collect(),
         store_workers: scenario.strategies[strategy].session.store_workers(scenario.servers.len()),
         weights: scenario.servers.iter().map(|server| f64::from(server.weight)).collect(),
         workers: scenario

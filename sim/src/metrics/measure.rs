@@ -18,6 +18,8 @@ pub struct Fleet {
     pub workers: Vec<f64>,
     /// Workers of each node of the session store.
     pub store_workers: Vec<u32>,
+    /// Instances of each tier, front to back, and whether all of them work at a time.
+    pub tiers: Vec<(usize, bool)>,
     /// Downtimes: (server, from, until).
     pub outages: Vec<(usize, SimTime, SimTime)>,
 }
@@ -139,6 +141,7 @@ impl Sheet<'_> {
                 "connections" => self.load(&c.connections, measure),
                 "busy" => self.load(&c.busy_ns, measure),
                 "held" => self.load(&c.held_ns, measure),
+                "balancers" => self.balancers(),
                 _ => None,
             };
         }
@@ -151,6 +154,10 @@ impl Sheet<'_> {
             "visits.crowded_out" => Some(c.crowded_out as f64),
             "connections.reconnects" => Some(c.reconnects as f64),
             "connections.reconnects.peak" => Some(c.reconnects_peak as f64),
+            "connections.reset" => Some(c.connections_reset as f64),
+            "director.takeovers" => Some(c.takeovers as f64),
+            "director.silent" => ratio(c.silent_ns, c.silences).map(|ns| ns / 1e9),
+            "director.silent.max" => (c.silences > 0).then(|| c.silent_ns_max as f64 / 1e9),
             "visits.open" => self.visits_open.map(|visits| visits as f64),
             "session.lost" => ratio(c.losses(), c.created),
             "session.created" => Some(c.created as f64),
@@ -196,6 +203,20 @@ impl Sheet<'_> {
         let loads: Vec<f64> = loads.iter().map(|&load| load as f64).collect();
         let shares = if measure == "peak_to_nominal" { &self.fleet.weights } else { &self.shares };
         Fairness::of(&loads, shares).and_then(|fairness| pick(&fairness, measure))
+    }
+
+    /// Peak to mean of the instances of the tier where that is worst.
+    fn balancers(&self) -> Option<f64> {
+        let mut rest = self.counts.instances.as_slice();
+        let tiers = self.fleet.tiers.iter().filter_map(|&(instances, together)| {
+            let (loads, behind) = rest.split_at_checked(instances)?;
+            rest = behind;
+            let sum: u64 = loads.iter().sum();
+            let peak = *loads.iter().max()?;
+            let judged = together && instances > 1 && sum > 0;
+            judged.then(|| peak as f64 * instances as f64 / sum as f64)
+        });
+        tiers.max_by(f64::total_cmp)
     }
 
     fn store_utilisation(&self) -> Option<f64> {
@@ -291,7 +312,13 @@ mod tests {
     }
 
     fn fleet(outages: Vec<(usize, SimTime, SimTime)>) -> Fleet {
-        Fleet { weights: vec![1.0, 1.0], workers: vec![1.0, 1.0], store_workers: vec![1], outages }
+        Fleet {
+            weights: vec![1.0, 1.0],
+            workers: vec![1.0, 1.0],
+            store_workers: vec![1],
+            tiers: Vec::new(),
+            outages,
+        }
     }
 
     fn recorder() -> Recorder {

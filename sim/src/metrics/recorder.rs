@@ -27,11 +27,13 @@ pub enum Failure {
     ProxyTimeout,
     /// The application could not ask its session store: 500.
     Store,
+    /// Nobody answered at the site's address: no director has it, or the machine behind it is dead.
+    NoDirector,
 }
 
 impl Failure {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Refused,
         Self::Reset,
         Self::Dropped,
@@ -41,6 +43,7 @@ impl Failure {
         Self::TimedOut,
         Self::ProxyTimeout,
         Self::Store,
+        Self::NoDirector,
     ];
 }
 
@@ -172,6 +175,18 @@ pub struct PhaseCounts {
     pub store_memory_max: u64,
     /// Service given by each node of the store \[ns\]; empty before its first operation.
     pub store_busy_ns: Vec<u64>,
+    /// What each instance of a tier decided, front to back: connections at layer 4, requests at layer 7. Empty with one instance.
+    pub instances: Vec<u64>,
+    /// Connections that a director reset since it did not know them.
+    pub connections_reset: u64,
+    /// Times that a virtual address moved to the other director of a pair.
+    pub takeovers: u64,
+    /// Times during which packets to a virtual address reached nobody, by their beginning.
+    pub silences: u64,
+    /// Sum of these times \[ns\].
+    pub silent_ns: u64,
+    /// The longest of them \[ns\].
+    pub silent_ns_max: u64,
     /// Requests that found their session as it had been some writes before.
     pub stale: u64,
     /// Sessions that fell back to an earlier state, or whose last writes were overwritten by such a request.
@@ -196,6 +211,7 @@ impl PhaseCounts {
             (&mut self.connections, &other.connections),
             (&mut self.busy_ns, &other.busy_ns),
             (&mut self.held_ns, &other.held_ns),
+            (&mut self.instances, &other.instances),
         ] {
             mine.iter_mut().zip(theirs).for_each(|(a, b)| *a += b);
         }
@@ -236,10 +252,15 @@ impl PhaseCounts {
             (&mut self.store_failed, other.store_failed),
             (&mut self.stale, other.stale),
             (&mut self.lost_writes, other.lost_writes),
+            (&mut self.connections_reset, other.connections_reset),
+            (&mut self.takeovers, other.takeovers),
+            (&mut self.silences, other.silences),
+            (&mut self.silent_ns, other.silent_ns),
         ] {
             *mine += theirs;
         }
         self.reconnects_peak = self.reconnects_peak.max(other.reconnects_peak);
+        self.silent_ns_max = self.silent_ns_max.max(other.silent_ns_max);
     }
 
     /// Requests not answered.
@@ -353,6 +374,30 @@ impl Recorder {
             holding: Column::filled((0, SimTime::ZERO), servers),
             reconnecting: (0, 0),
             ledger: Ledger::default(),
+        }
+    }
+
+    /// Counts what so many instances of tiers decide, too.
+    pub fn watch_instances(&mut self, instances: usize) {
+        self.phases.iter_mut().for_each(|phase| phase.instances = vec![0; instances]);
+    }
+
+    /// An instance decided something; `first` is the place of its tier's first one.
+    #[inline]
+    pub fn decided(&mut self, now: SimTime, first: u32, instance: u16) {
+        if let Some(counts) = self.at(now)
+            && let Some(count) = counts.instances.get_mut(first as usize + usize::from(instance))
+        {
+            *count += 1;
+        }
+    }
+
+    /// Packets to a virtual address reached nobody for a time that began then.
+    pub fn silent(&mut self, from: SimTime, time: SimDuration) {
+        if let Some(counts) = self.at(from) {
+            counts.silences += 1;
+            counts.silent_ns += time.0;
+            counts.silent_ns_max = counts.silent_ns_max.max(time.0);
         }
     }
 

@@ -36,9 +36,7 @@ pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
-pub use tiers::{
-    DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TIERS_MAX, TierPlan,
-};
+pub use tiers::{DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TIERS_MAX, TierPlan};
 pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
 };
@@ -72,6 +70,8 @@ pub struct Scenario {
     pub scripted_clients: Vec<ScriptedClient>,
     /// The servers, in configuration order.
     pub servers: Vec<Server>,
+    /// Names of the strategies' tier instances, each once, in order of appearance.
+    pub instances: Vec<String>,
     /// What breaks.
     pub faults: Vec<Fault>,
     /// The strategies to compare; the first is the reference.
@@ -81,6 +81,12 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether a fault is about a tier's instance of this name.
+    pub fn breaks(&self, instance: &str) -> bool {
+        let named = self.faults.iter().filter_map(|fault| fault.kind.instance());
+        named.into_iter().any(|place| self.instances[usize::from(place)] == instance)
+    }
+
     /// The ports that clients call, in order of appearance; at least one.
     pub fn ports(&self) -> Vec<u16> {
         let of_populations = self.populations.iter().map(|population| population.connection.port);
@@ -295,6 +301,21 @@ pub enum FaultKind {
         /// How long, until the weight is as before.
         lasts: SimDuration,
     },
+    /// The machine of an instance of a tier dies, and what the instance knew is lost: packets to it vanish. Strategies without such
+    /// an instance notice nothing.
+    InstanceCrash {
+        /// Which: its place among [`Scenario::instances`].
+        instance: u16,
+        /// How long it stays away.
+        lasts: SimDuration,
+    },
+    /// The directors of a pair no longer hear each other, while clients reach both.
+    Partition {
+        /// One of the two: its place among [`Scenario::instances`].
+        instance: u16,
+        /// How long.
+        lasts: SimDuration,
+    },
     /// nginx is reloaded with the configuration that it has: all it knows of its servers is forgotten. The other programs change at
     /// run time and have no use for it.
     Reload,
@@ -309,7 +330,17 @@ impl FaultKind {
             | Self::Drain { server, .. }
             | Self::Down { server, .. }
             | Self::Weight { server, .. } => Some(server),
-            Self::Reload | Self::StoreCrash { .. } => None,
+            Self::Reload | Self::StoreCrash { .. } | Self::InstanceCrash { .. } | Self::Partition { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The instance of a tier that it is about: its place among [`Scenario::instances`].
+    pub fn instance(&self) -> Option<u16> {
+        match *self {
+            Self::InstanceCrash { instance, .. } | Self::Partition { instance, .. } => Some(instance),
+            _ => None,
         }
     }
 
@@ -321,6 +352,8 @@ impl FaultKind {
             | Self::Drain { lasts, .. }
             | Self::Down { lasts, .. }
             | Self::Weight { lasts, .. }
+            | Self::InstanceCrash { lasts, .. }
+            | Self::Partition { lasts, .. }
             | Self::StoreCrash { lasts, .. } => lasts,
             Self::Reload => SimDuration::ZERO,
         }
@@ -329,7 +362,8 @@ impl FaultKind {
     /// Its name in scenarios.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Crash { .. } => "crash",
+            Self::Crash { .. } | Self::InstanceCrash { .. } => "crash",
+            Self::Partition { .. } => "partition",
             Self::Hang { .. } => "hang",
             Self::Drain { .. } => "drain",
             Self::Down { .. } => "down",
@@ -341,7 +375,14 @@ impl FaultKind {
 
     /// Whether somebody does it on purpose.
     pub fn is_planned(&self) -> bool {
-        !matches!(self, Self::Crash { .. } | Self::Hang { .. } | Self::StoreCrash { .. })
+        match self {
+            Self::Drain { .. } | Self::Down { .. } | Self::Weight { .. } | Self::Reload => true,
+            Self::Crash { .. }
+            | Self::Hang { .. }
+            | Self::StoreCrash { .. }
+            | Self::InstanceCrash { .. }
+            | Self::Partition { .. } => false,
+        }
     }
 
     /// Whether it keeps new clients from its server.
@@ -349,7 +390,9 @@ impl FaultKind {
         match self {
             Self::Weight { to, .. } => *to == 0,
             Self::Crash { .. } | Self::Hang { .. } | Self::Drain { .. } | Self::Down { .. } => true,
-            Self::Reload | Self::StoreCrash { .. } => false,
+            Self::Reload | Self::StoreCrash { .. } | Self::InstanceCrash { .. } | Self::Partition { .. } => {
+                false
+            }
         }
     }
 }

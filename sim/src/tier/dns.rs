@@ -101,7 +101,12 @@ impl Dns {
     /// The address to which a client connects, and why: [`Reason::Affinity`] while its resolver's answer is good,
     /// [`Reason::Scheduled`] after a new one. One that does not answer (`reaches` is false) is followed by the next that is listed, up
     /// to `tries` in all; the last one tried is returned, whether it answers or not.
-    pub fn pick(&mut self, now: SimTime, client: IpAddr, reaches: impl Fn(u16) -> bool) -> (u16, Reason) {
+    pub fn pick(
+        &mut self,
+        now: SimTime,
+        client: IpAddr,
+        mut reaches: impl FnMut(u16) -> bool,
+    ) -> (u16, Reason) {
         let resolver = self.resolver_of(client);
         let minds = resolver < self.config.resolvers as usize;
         let Answer { until, first } = self.answers[resolver];
@@ -199,7 +204,8 @@ mod tests {
     #[test]
     fn an_address_that_is_taken_out_lives_on_in_answers_and_longest_where_the_time_is_ignored() {
         let mut dns = name(2, DnsConfig { ignore_ttl: 0.3, ..config() });
-        let before: Vec<u16> = (0..2_000).map(|number| dns.pick(at(0), network(number), |_| true).0).collect();
+        let before: Vec<u16> =
+            (0..2_000).map(|number| dns.pick(at(0), network(number), |_| true).0).collect();
         dns.list(0, false);
         let on_it = |dns: &mut Dns, when| {
             (0..2_000).filter(|&number| dns.pick(at(when), network(number), |_| true).0 == 0).count()
@@ -234,8 +240,7 @@ mod tests {
         let mut dns = name(2, DnsConfig { resolvers: 1, order: DnsOrder::Random, ..config() });
         dns.list(0, false);
         dns.list(1, false);
-        let drawn: Vec<u16> =
-            (0..40).map(|turn| dns.pick(at(60 * turn), network(0), |_| true).0).collect();
+        let drawn: Vec<u16> = (0..40).map(|turn| dns.pick(at(60 * turn), network(0), |_| true).0).collect();
         assert!(drawn.contains(&0) && drawn.contains(&1));
     }
 }

@@ -22,8 +22,8 @@ pub use session::{StoreOption, store_options};
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
-    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Scenario,
-    ScriptedClient, Strategy, UserFile, Vary,
+    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Scenario, ScriptedClient,
+    Strategy, UserFile, Vary,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -154,6 +154,11 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
             let lasts = duration(*lasts);
             let crash = format!("{{ node = {node}, lasts = {lasts}, power_loss = {power_loss} }}");
             d.line(kind.name(), crash);
+            continue;
+        }
+        if let Some(instance) = kind.instance() {
+            let (name, lasts) = (text(&scenario.instances[usize::from(instance)]), duration(kind.lasts()));
+            d.line(kind.name(), format!("{{ instance = {name}, lasts = {lasts} }}"));
             continue;
         }
         let value = kind.server().map_or_else(String::new, |server| {

@@ -2,11 +2,9 @@
 
 use super::{Document, duration, list, programs, text};
 use crate::balancer;
-use crate::scenario::{
-    DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TcpCheck, TierPlan,
-};
-use crate::tier::{DnsConfig, DnsOrder, EcmpConfig, EcmpHash};
+use crate::scenario::{DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TcpCheck, TierPlan};
 use crate::tier::nginx::NginxVersion;
+use crate::tier::{DnsConfig, DnsOrder, EcmpConfig, EcmpHash};
 
 /// Several tiers, front to back.
 pub(super) fn show_tiers(d: &mut Document, strategy: &Strategy, servers: &[&str], comments: bool) {
@@ -15,7 +13,8 @@ pub(super) fn show_tiers(d: &mut Document, strategy: &Strategy, servers: &[&str]
         FrontPlan::Tier { plan, .. } => Some(plan),
         FrontPlan::Dns { .. } | FrontPlan::Ecmp { .. } => None,
     });
-    for (place, (front, next)) in strategy.fronts.iter().zip(behind.chain([Some(&strategy.tier)])).enumerate() {
+    for (place, (front, next)) in strategy.fronts.iter().zip(behind.chain([Some(&strategy.tier)])).enumerate()
+    {
         d.header("[[strategy.tiers]]");
         match front {
             FrontPlan::Dns { config, tcp_check } => {
@@ -112,7 +111,8 @@ fn ecmp(config: &EcmpConfig) -> String {
 }
 
 fn director(plan: &DirectorPlan) -> String {
-    let DirectorPlan { version, advert_int, priority: [master, backup], nopreempt, preempt_delay, sync } = plan;
+    let DirectorPlan { version, advert_int, priority: [master, backup], nopreempt, preempt_delay, sync } =
+        plan;
     let [advert_int, preempt_delay] = [*advert_int, *preempt_delay].map(duration);
     format!(
         "{{ vrrp = {{ version = {version}, advert_int = {advert_int}, priority = [{master}, {backup}], \

@@ -231,9 +231,6 @@ fn root(mut section: Section<'_>) -> Option<Read> {
             (None, Names { complete: false, ..Names::new("server") })
         }
     };
-    let faults = each(s, "fault", "an array of tables: write `[[fault]]`", |item| {
-        fault::fault(&item, &server_names, end)
-    });
     // What is missing from a broken table has been reported there.
     let fields = Arc::new(request.clone().unwrap_or_default());
     let site = Site { names: &server_names, servers: servers.as_deref(), request: &fields, has_logs };
@@ -241,6 +238,10 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let has_strategies = s.take("strategy").is_some();
     let strategies = each(s, "strategy", "an array of tables: write `[[strategy]]`", |item| {
         strategy::strategy(&item, &mut strategy_names, &site)
+    });
+    let instances = instance_names(strategies.as_deref());
+    let faults = each(s, "fault", "an array of tables: write `[[fault]]`", |item| {
+        fault::fault(&item, &server_names, &instances, end)
     });
     if !has_strategies || strategies.as_ref().is_some_and(Vec::is_empty) {
         s.missing("strategy", Some("add a `[[strategy]]` with `name`, `balancer` and `session`"));
@@ -289,6 +290,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         logs: logs?,
         scripted_clients: scripted_clients?,
         servers: servers?,
+        instances: instances.names,
         faults: faults?,
         strategies: strategies?,
         expectations: expectations?,
@@ -296,6 +298,18 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     connection?;
     request?;
     Some(Read { scenario, visit_presets, log_files })
+}
+
+/// The names of all strategies' tier instances, each once.
+fn instance_names(strategies: Option<&[Strategy]>) -> Names {
+    let mut names = Names { complete: strategies.is_some(), ..Names::new("instance of a tier") };
+    let tiers = strategies.into_iter().flatten().flat_map(Strategy::programs);
+    for instance in tiers.flat_map(|(_, plan)| &plan.instances) {
+        if !names.names.contains(&instance.name) {
+            names.names.push(instance.name.clone());
+        }
+    }
+    names
 }
 
 /// Reads each element of an array of tables, which may be absent. `None` if any was wrong.

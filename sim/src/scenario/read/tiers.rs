@@ -7,9 +7,7 @@ use super::strategy::{health_check, tier};
 use super::{Names, Site};
 use crate::engine::SimDuration;
 use crate::scenario::section::{Item, Section};
-use crate::scenario::{
-    DirectorPlan, FrontPlan, InstancePlan, Program, TIERS_MAX, TierPlan,
-};
+use crate::scenario::{DirectorPlan, FrontPlan, InstancePlan, Program, TIERS_MAX, TierPlan};
 use crate::tier::{DnsConfig, DnsOrder, EcmpConfig, EcmpHash, Layer};
 
 /// Instances of a tier at most.
@@ -212,7 +210,8 @@ pub(super) fn instances(item: &Item<'_>, balancer: &str, rank: usize) -> Option<
         if item.text().is_some() {
             return Some(InstancePlan { name: item.name()?.to_owned(), ..default });
         }
-        let mut section = item.section("a name, or a table such as { name = \"lb1\", address = \"10.0.0.1\" }")?;
+        let mut section =
+            item.section("a name, or a table such as { name = \"lb1\", address = \"10.0.0.1\" }")?;
         let name = section.required("name", |item| item.name().map(str::to_owned));
         let address = section.optional("address", default.address, |item| item.address());
         section.finish();
