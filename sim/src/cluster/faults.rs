@@ -103,7 +103,7 @@ impl Cluster<'_> {
         let mut frozen = Vec::new();
         for slot in 0..self.requests.slots() {
             let request = self.requests.get_mut(slot);
-            if request.in_server && request.server() == server && request.due != SimTime::NEVER {
+            if request.in_server && request.server == server && request.due != SimTime::NEVER {
                 frozen.push((RequestId(slot), request.due.since(now)));
                 request.due = SimTime::NEVER;
             }
@@ -144,7 +144,7 @@ impl Cluster<'_> {
         }
         for slot in 0..self.requests.slots() {
             let request = self.requests.get(slot);
-            if request.in_server && request.server() == server {
+            if request.in_server && request.server == server {
                 self.cut_off(now, RequestId(slot), pending);
             }
         }

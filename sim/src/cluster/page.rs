@@ -83,8 +83,7 @@ impl Cluster<'_> {
             match connection {
                 Ok(connection) => {
                     let demand = Draw { entity: u64::from(id.0), index: name, purpose: Purpose::Object };
-                    let none = SimDuration::ZERO;
-                    let mut request = Request::new(now, origin, connection, Method::Get, None, demand, none);
+                    let mut request = Request::new(now, origin, connection, Method::Get, None, demand);
                     request.gives_up_at = self.gives_up_at(now, id, name);
                     let cookie = plan.cookies.then_some(u64::from(id.0));
                     let sent = self.send(now, request, cookie, pending);

@@ -172,7 +172,7 @@ fn access(now: SimTime, request: &Request, operation: u64) -> Access {
     let draw = request.demand;
     Access {
         now,
-        server: request.server(),
+        server: request.server,
         entity: draw.entity,
         index: draw.index << 5 | (draw.purpose as u64) << 2 | operation,
     }
@@ -200,7 +200,7 @@ impl Cluster<'_> {
         }
         stored.follow_rule(now, active);
         *stored.step(id) = Step { stage: Stage::Begun, ..FRESH };
-        let start = now + stored.store.work_of(request.server());
+        let start = now + stored.store.work_of(request.server);
         let mut due = due + start.since(now);
         let mut waited = SimDuration::ZERO;
         if let (SessionWork::Use, Some(slot)) = (request.work, session) {
@@ -347,7 +347,7 @@ impl Cluster<'_> {
         let request = self.requests.get_mut(id.0);
         request.in_server = false;
         request.due = SimTime::NEVER;
-        let (flow, instance) = (request.flow, request.route.instance);
+        let (flow, instance) = (request.flow, request.instance);
         let detached = request.flow_end == FlowEnd::Detached;
         if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Store, pending);
