@@ -82,7 +82,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// How long the user takes after the answer to the current step.
-    #[inline]
+    #[inline(always)]
     fn think_time(&self, id: ClientId) -> SimDuration {
         let row = self.clients.row(id);
         let draw = step_name(id, row);
@@ -214,7 +214,7 @@ impl<'a> Cluster<'a> {
                 if row.step == Step::Click && browser.is_some_and(|browser| browser.hold.is_some()) {
                     request.flow_end = FlowEnd::Held;
                 }
-                let sent = self.send(now, request, visitor(id, &row, plan.0), pending);
+                let sent = self.send_apart(now, request, visitor(id, &row, plan.0), pending);
                 self.watch(sent, pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
@@ -241,6 +241,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A client's request was answered by `request.server`.
+    #[inline(always)]
     pub(super) fn client_answered<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -250,27 +251,36 @@ impl<'a> Cluster<'a> {
     ) {
         let (_, plan) = self.plan_of(self.clients.row(id));
         if self.clients.row(id).has_browser() {
-            let tab = self.open_tab(id);
-            self.tabs.get_mut(tab).tries = 0;
+            self.reset_tries(id);
         }
         match self.clients.row(id).step {
             Step::Begin => unreachable!("nothing was asked"),
             Step::Logout => self.logged_out(now, id, pending),
-            Step::Form => {
-                let epoch = self.servers.epoch(request.server) as u16;
-                let think = self.think_time(id);
-                let row = self.clients.row_mut(id);
-                row.form_server = request.server;
-                row.form_epoch = epoch;
-                row.step = Step::Post;
-                self.client_waits(now, id, think, pending);
-            }
+            Step::Form => self.form_answered(now, id, request, pending),
             Step::Post => self.login_answered(now, id, plan, request, pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
             Step::Click => self.page_loaded(now, id, plan, request, pending),
         }
     }
 
+    #[inline(never)]
+    fn form_answered<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        request: &Request,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let epoch = self.servers.epoch(request.server) as u16;
+        let think = self.think_time(id);
+        let row = self.clients.row_mut(id);
+        row.form_server = request.server;
+        row.form_epoch = epoch;
+        row.step = Step::Post;
+        self.client_waits(now, id, think, pending);
+    }
+
+    #[inline(never)]
     fn login_answered<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -320,6 +330,7 @@ impl<'a> Cluster<'a> {
         self.client_waits(now, id, think, pending);
     }
 
+    #[inline(never)]
     fn click_answered<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -403,6 +414,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// The application has ended the session, wherever it looked for it.
+    #[inline(never)]
     fn logged_out<Q: PendingEvents>(&mut self, now: SimTime, id: ClientId, pending: &mut Scheduler<Q>) {
         if let Some(slot) = self.clients.row(id).session() {
             self.end_session(slot);
@@ -534,7 +546,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// The client does nothing for `gap`; its connection idles, and is closed if the gap is longer than it may idle.
-    #[inline]
+    #[inline(always)]
     pub(super) fn client_waits<Q: PendingEvents>(
         &mut self,
         now: SimTime,

@@ -156,7 +156,7 @@ impl Cluster<'_> {
                     Draw { entity: 1 << 40 | u64::from(source), index: number, purpose: Purpose::Arrival };
                 let request = Request::new(now, origin, connection, Method::Get, None, demand);
                 // Who sends single requests has been here before.
-                self.send(now, request, Some(u64::from(client.0)), pending);
+                self.send_apart(now, request, Some(u64::from(client.0)), pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }

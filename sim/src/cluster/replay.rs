@@ -225,7 +225,7 @@ impl<'a> Cluster<'a> {
                 let has_cookie = known && !log_client.is_bot();
                 let visitor = 1 << 63 | u64::from(source) << 32 | u64::from(user);
                 let cookie = has_cookie.then_some(visitor);
-                self.send(now, request, cookie, pending);
+                self.send_apart(now, request, cookie, pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }

@@ -73,9 +73,21 @@ impl Cluster<'_> {
         self.tiers[0].layer
     }
 
+    /// As [`Cluster::send`], kept apart from the event loop's own copy.
+    #[inline(never)]
+    pub(super) fn send_apart<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        request: Request,
+        cookie: Option<u64>,
+        pending: &mut Scheduler<Q>,
+    ) -> RequestId {
+        self.send(now, request, cookie, pending)
+    }
+
     /// Sends a request on its connection. Its row can be read until another request is sent. `cookie` is the visitor's
     /// number, if the site has given it a cookie and it keeps cookies.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -111,12 +123,16 @@ impl Cluster<'_> {
         if now >= self.next_sample {
             self.sample_connections(now);
         }
-        self.attempt(now, id, decision, pending);
+        if let Some(refusal) = self.carry_out(now, id, decision, pending)
+            && let Some(next) = self.after_refusal(now, id, refusal, pending)
+        {
+            self.attempt(now, id, next, pending);
+        }
         id
     }
 
     /// Carries out a decision, and those that follow as long as servers refuse.
-    #[inline]
+    #[inline(never)]
     pub(super) fn attempt<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -124,39 +140,84 @@ impl Cluster<'_> {
         mut decision: Decision,
         pending: &mut Scheduler<Q>,
     ) {
-        loop {
-            let Some(server) = decision.server else {
-                if decision.reason == Reason::Queued {
-                    return self.wait_in_queue(now, id, pending);
-                }
-                return self.give_up(now, id, Failure::NoServer, pending);
-            };
-            let request = self.requests.get_mut(id.0);
-            (request.server, request.reason) = (server, decision.reason);
-            if let Some(slot) = request.session {
-                self.take_evidence(now, id, slot);
-            }
-            let layer = self.layer();
-            self.recorder.tried(now, server, layer == Layer::Request, decision.attempt > 1);
-            let (outcome, failure) = match self.enter_server(now, id, server, pending) {
+        while let Some(refusal) = self.carry_out(now, id, decision, pending) {
+            match self.after_refusal(now, id, refusal, pending) {
+                Some(next) => decision = next,
                 None => return,
-                Some(Accepted::Full) => (Outcome::Status(503), Failure::QueueFull),
-                Some(Accepted::Silent) if layer == Layer::Request => {
-                    return self.wait_for_connection(now, id, pending);
-                }
-                Some(Accepted::Silent) => (Outcome::ConnectTimeout, Failure::Dropped),
-                Some(_) => (Outcome::ConnectRefused, Failure::Refused),
-            };
-            if layer == Layer::Connection {
-                return self.give_up(now, id, failure, pending);
-            }
-            let Request { flow, instance, .. } = *self.requests.get(id.0);
-            match self.instance(instance).attempt_ended(now, flow, outcome) {
-                Then::Retry(next) => decision = next,
-                Then::Wait(delay) => return self.wait_before_retry(now, id, delay, pending),
-                Then::Done { .. } => return self.give_up(now, id, failure, pending),
             }
         }
+    }
+
+    /// Carries out a decision. If that is to go to a server which does not take the request, returns why.
+    #[inline(always)]
+    fn carry_out<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        decision: Decision,
+        pending: &mut Scheduler<Q>,
+    ) -> Option<Accepted> {
+        let Some(server) = decision.server else {
+            self.stay_away(now, id, decision.reason, pending);
+            return None;
+        };
+        let request = self.requests.get_mut(id.0);
+        (request.server, request.reason) = (server, decision.reason);
+        if let Some(slot) = request.session {
+            self.take_evidence(now, id, slot);
+        }
+        self.recorder.tried(now, server, self.layer() == Layer::Request, decision.attempt > 1);
+        self.enter_server(now, id, server, pending)
+    }
+
+    /// The instance sends a request to no server now.
+    #[inline(never)]
+    fn stay_away<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        reason: Reason,
+        pending: &mut Scheduler<Q>,
+    ) {
+        if reason == Reason::Queued {
+            self.wait_in_queue(now, id, pending);
+        } else {
+            self.give_up(now, id, Failure::NoServer, pending);
+        }
+    }
+
+    /// A server has not taken a request. Returns where it goes next, if that is decided now.
+    #[inline(never)]
+    fn after_refusal<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        refusal: Accepted,
+        pending: &mut Scheduler<Q>,
+    ) -> Option<Decision> {
+        let layer = self.layer();
+        let (outcome, failure) = match refusal {
+            Accepted::Full => (Outcome::Status(503), Failure::QueueFull),
+            Accepted::Silent if layer == Layer::Request => {
+                self.wait_for_connection(now, id, pending);
+                return None;
+            }
+            Accepted::Silent => (Outcome::ConnectTimeout, Failure::Dropped),
+            Accepted::Refused | Accepted::Started { .. } | Accepted::Queued | Accepted::Shared { .. } => {
+                (Outcome::ConnectRefused, Failure::Refused)
+            }
+        };
+        if layer == Layer::Connection {
+            self.give_up(now, id, failure, pending);
+            return None;
+        }
+        let Request { flow, instance, .. } = *self.requests.get(id.0);
+        match self.instance(instance).attempt_ended(now, flow, outcome) {
+            Then::Retry(next) => return Some(next),
+            Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
+            Then::Done { .. } => self.give_up(now, id, failure, pending),
+        }
+        None
     }
 
     /// A request of a session goes to a server: what that makes the cause, should the session turn out to be lost.

@@ -479,7 +479,7 @@ impl Cluster<'_> {
     }
 
     /// A worker that has begun with a request announces when it will be done.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin_service<Q: PendingEvents>(
         &mut self,
         now: SimTime,
