@@ -289,7 +289,7 @@ impl<'a> Cluster<'a> {
         request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
-        let Request { server, from, instance, .. } = *request;
+        let Request { server, from, .. } = *request;
         let row = *self.clients.row(id);
         let token_known = match &self.strategy.session {
             SessionPlan::Shared { .. } => true,
@@ -308,12 +308,12 @@ impl<'a> Cluster<'a> {
         let forked = match row.session() {
             Some(slot) => {
                 self.store_session_again(now, slot, request);
-                self.sessions.chosen_by(slot, instance);
+                self.sessions.chosen_by(slot, &request.route());
                 self.sessions.take_over(now, slot, server, from, &self.servers, plan.session_idle_timeout)
             }
             None => {
                 let slot = self.sessions.create(now, server, from, &self.servers);
-                self.sessions.chosen_by(slot, instance);
+                self.sessions.chosen_by(slot, &request.route());
                 self.store_session(now, slot, request);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false

@@ -308,6 +308,7 @@ impl<'a> Cluster<'a> {
                     self.tell_log_story(now, user, slot, request, &found);
                     if let Some(slot) = self.settle_lost_session(slot, plan.on_unknown_id) {
                         self.store_session_again(now, slot, request);
+                        self.sessions.chosen_by(slot, &request.route());
                         let forked = self.sessions.take_over(
                             now,
                             slot,
@@ -353,7 +354,7 @@ impl<'a> Cluster<'a> {
 
     fn begin_log_session(&mut self, now: SimTime, source: u16, user: u32, request: &Request) {
         let slot = self.sessions.create(now, request.server, request.from, &self.servers);
-        self.sessions.chosen_by(slot, request.instance);
+        self.sessions.chosen_by(slot, &request.route());
         self.store_session(now, slot, request);
         self.log(u32::from(source)).rows[user as usize].session = slot;
         if let Some(counts) = self.recorder.at(now) {

@@ -338,6 +338,7 @@ impl Cluster<'_> {
         let server = request.server;
         if let Some(written) = self.store_write(now, id) {
             self.requests.get_mut(id.0).due = written;
+            self.watch(id, pending);
             return pending.at(written, Event::ServiceDone(id).word());
         }
         if let Some((next, due)) = self.servers.worker_done(now, server) {
@@ -430,12 +431,8 @@ impl Cluster<'_> {
         if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Reset, pending);
         }
-        match self.instance(instance).attempt_ended(now, flow, Outcome::Reset) {
-            Then::Retry(decision) => self.attempt(now, id, decision, pending),
-            Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
-            Then::Done { .. } => self.give_up(now, id, Failure::Reset, pending),
-        }
-        self.watch(id, pending);
+        let then = self.instance(instance).attempt_ended(now, flow, Outcome::Reset);
+        self.go_on(now, id, then, Failure::Reset, pending);
     }
 
     /// A request ends without an answer.

@@ -17,7 +17,7 @@ use crate::session::sessions::{Cut, Lookup};
 use crate::session::{OnStoreError, StoreSession};
 use crate::store::plan::{AtSwitch, HybridRule};
 use crate::store::{Access, Found, Gone, NewSession, RecordId, Reply, Store, StoreStreams, Why};
-use crate::tier::{Layer, Outcome, Then};
+use crate::tier::{Layer, Outcome};
 
 /// Names of the operations of a request.
 const READ: u64 = 0;
@@ -352,11 +352,8 @@ impl Cluster<'_> {
         if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Store, pending);
         }
-        match self.instance(instance).attempt_ended(now, flow, Outcome::Status(500)) {
-            Then::Retry(decision) => self.attempt(now, id, decision, pending),
-            Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
-            Then::Done { .. } => self.give_up(now, id, Failure::Store, pending),
-        }
+        let then = self.instance(instance).attempt_ended(now, flow, Outcome::Status(500));
+        self.go_on(now, id, then, Failure::Store, pending);
     }
 
     /// Whether the answer just taken is that of a login which could not be stored.
@@ -431,7 +428,7 @@ impl Cluster<'_> {
                 if let Some(counts) = self.recorder.at(now) {
                     counts.stale += u64::from(found == Found::Stale);
                 }
-                return Some(self.sessions.look_up_shared(now, slot, route.to, idle_timeout));
+                return Some(self.sessions.look_up_shared(now, slot, route, idle_timeout));
             }
             Found::Failed => return Some(lost(LossCause::StoreLost, now)),
             Found::Missing(gone) => gone,

@@ -31,7 +31,7 @@ impl Cluster<'_> {
     ) -> Lookup {
         let (idle_timeout, on_unknown_id) = rules;
         let mut found = match self.strategy.session {
-            SessionPlan::Shared { .. } => self.sessions.look_up_shared(now, slot, route.to, idle_timeout),
+            SessionPlan::Shared { .. } => self.sessions.look_up_shared(now, slot, route, idle_timeout),
             SessionPlan::Local | SessionPlan::Store(_) => {
                 self.find_stored(now, slot, route, idle_timeout).unwrap_or_else(|| {
                     self.sessions.look_up(now, slot, route, &self.servers, idle_timeout, on_unknown_id)
