@@ -50,7 +50,7 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::table::Column;
-use crate::tier::Instance;
+use crate::tier::{Instance, Layer};
 
 use address::AddressTie;
 use browser::{BrowserSamplers, Pace, Tab};
@@ -74,6 +74,8 @@ pub struct Cluster<'a> {
     samplers: Samplers,
     /// Tiers, front to back.
     tiers: Vec<Tier<'a>>,
+    /// Whether requests may wait in the queues of instances.
+    has_queues: bool,
     servers: Servers,
     clients: Clients,
     sessions: Sessions,
@@ -105,6 +107,8 @@ pub struct Cluster<'a> {
 #[derive(Debug)]
 struct Tier<'a> {
     instances: Vec<Instance>,
+    /// What its instances decide about.
+    layer: Layer,
     /// Requests in the instances' queues.
     waiting: Waiting,
     /// Whether its instances remember clients.
@@ -280,7 +284,7 @@ impl Streams {
 }
 
 impl Model for Cluster<'_> {
-    #[inline]
+    #[inline(always)]
     fn handle<Q: PendingEvents>(&mut self, now: SimTime, word: u32, pending: &mut Scheduler<Q>) {
         match Event::from_word(word) {
             Event::ClientActs(client) => self.client_acts(now, client, pending),
@@ -296,7 +300,9 @@ impl Model for Cluster<'_> {
             Event::FaultEnds(fault) => self.fault_ends(now, fault, pending),
             Event::ScriptStep(step) => self.script_step(now, step, pending),
         }
-        self.start_waiting(now, pending);
+        if self.has_queues {
+            self.start_waiting(now, pending);
+        }
     }
 
     #[inline]

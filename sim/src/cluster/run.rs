@@ -224,28 +224,25 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     }
     sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
 
+    let tiers = strategy.tiers.iter().enumerate().map(|(number, plan)| {
+        let mut tier = build_tier(plan, number as u64, scenario.servers.len(), scenario.ports(), &streams);
+        if let Some(life) = cookies(plan) {
+            let of_log = |source: &Source<'_>| match source {
+                Source::Log(replay) => replay.users(),
+                Source::Arrivals(_) => 0,
+            };
+            tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
+        }
+        tier
+    });
+    let tiers: Vec<_> = tiers.collect();
     let cluster = Cluster {
         scenario,
         strategy,
         streams,
         samplers,
-        tiers: strategy
-            .tiers
-            .iter()
-            .enumerate()
-            .map(|(number, plan)| {
-                let mut tier =
-                    build_tier(plan, number as u64, scenario.servers.len(), scenario.ports(), &streams);
-                if let Some(life) = cookies(plan) {
-                    let of_log = |source: &Source<'_>| match source {
-                        Source::Log(replay) => replay.users(),
-                        Source::Arrivals(_) => 0,
-                    };
-                    tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
-                }
-                tier
-            })
-            .collect(),
+        has_queues: tiers.iter().any(|tier| tier.waiting.is_possible()),
+        tiers,
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
         sessions: Sessions::default(),
@@ -319,6 +316,7 @@ fn build_tier<'a>(
     };
     Tier {
         waiting: Waiting::new(&instances),
+        layer: instances[0].layer(),
         instances,
         remembers,
         address_tie: AddressTie::of(plan),

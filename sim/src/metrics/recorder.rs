@@ -377,6 +377,16 @@ impl Recorder {
         Some(self.stretch)
     }
 
+    /// A balancer sends a try to a server: over a connection of its own if it `connects`, and `again` if the try is not the
+    /// request's first.
+    #[inline(always)]
+    pub fn tried(&mut self, now: SimTime, server: ServerId, connects: bool, again: bool) {
+        if let Some(counts) = self.at(now) {
+            counts.retried += u64::from(again);
+            counts.connections[server.index()] += u64::from(connects);
+        }
+    }
+
     /// A server accepted a try.
     #[inline(always)]
     pub fn accepted(&mut self, now: SimTime, server: ServerId) {
@@ -398,16 +408,23 @@ impl Recorder {
     /// A server's level changed to `present` requests, `busy` of its workers at work.
     #[inline]
     pub fn level(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
+        let servers = self.stations.len();
         let station = &mut self.stations[server];
         let before = std::mem::replace(station, Station { since: now, present, busy });
-        self.ledger.station_area_ns += u128::from(now.since(before.since).0) * u128::from(before.present);
-        if before.busy > 0 {
+        let elapsed = now.since(before.since).0;
+        self.ledger.station_area_ns += u128::from(elapsed) * u128::from(before.present);
+        let Stretch { from, until, phase, window } = self.stretch;
+        if from <= before.since && now <= until {
+            let busy = elapsed * u64::from(before.busy);
+            self.phases[phase].busy_ns[server.index()] += busy;
+            self.window_busy_ns[window * servers + server.index()] += busy;
+        } else if before.busy > 0 {
             self.add_busy(server, before.since, now, u64::from(before.busy));
         }
     }
 
     /// Spreads busy time over the windows and phases that it covers.
-    #[inline]
+    #[inline(never)]
     fn add_busy(&mut self, server: ServerId, from: SimTime, to: SimTime, workers: u64) {
         let servers = self.stations.len();
         let mut from = from.max(self.calendar.measured_from);
