@@ -11,15 +11,16 @@
 pub mod catalogue;
 mod copies;
 mod durability;
-mod eviction;
+pub(crate) mod eviction;
+pub(crate) mod key_map;
 mod memcached;
 pub mod options;
 pub mod plan;
-mod records;
+pub(crate) mod records;
 mod replicated;
 #[cfg(test)]
 mod replicated_tests;
-mod slabs;
+pub(crate) mod slabs;
 mod station;
 mod tomcat;
 
