@@ -213,6 +213,14 @@ impl Store {
         each!(self, it => { it.costs.operations += 1; it.write(access, id) })
     }
 
+    /// A request that has read its session ends without writing it.
+    #[inline]
+    pub fn keep(&mut self, access: &Access, id: RecordId) {
+        if let Self::Delta(it) = self {
+            it.keep(access, id);
+        }
+    }
+
     /// A user logs out: the session is deleted, as far as it can be.
     pub fn remove(&mut self, access: &Access, id: RecordId) -> Reply {
         each!(self, it => { it.costs.operations += 1; it.remove(access, id) })
