@@ -438,10 +438,10 @@ impl Recorder {
         let before = std::mem::replace(station, Station { since: now, present, busy });
         let elapsed = now.since(before.since).0;
         self.ledger.station_area_ns += u128::from(elapsed) * u128::from(before.present);
-        let Stretch { from, until, phase, window } = self.stretch;
+        let Stretch { from, until, part, window } = self.stretch;
         if from <= before.since && now <= until {
             let busy = elapsed * u64::from(before.busy);
-            self.phases[phase].busy_ns[server.index()] += busy;
+            self.parts[part].busy_ns[server.index()] += busy;
             self.window_busy_ns[window * servers + server.index()] += busy;
         } else if before.busy > 0 {
             self.add_busy(server, before.since, now, u64::from(before.busy));
