@@ -40,10 +40,9 @@ impl Paths<'_> {
 impl Cluster<'_> {
     /// The answer to `request` has made its server the home of a session.
     pub(super) fn chose_home(&mut self, slot: u32, request: &Request) {
-        let instance = request.route.instance;
-        self.sessions.chosen_by(slot, instance);
+        self.sessions.chosen_by(slot, &request.route());
         if let Some(paths) = &mut self.paths {
-            paths.note_home(slot, request.connection, instance);
+            paths.note_home(slot, request.connection, request.instance);
         }
     }
 

@@ -80,7 +80,7 @@ impl Cluster<'_> {
             let request = self.requests.get(slot);
             let is_live = request.in_server || request.due != SimTime::NEVER;
             let id = RequestId(slot);
-            if request.route.instance == instance
+            if request.instance == instance
                 && is_live
                 && request.flow_end != FlowEnd::Detached
                 && !cut.contains(&id)

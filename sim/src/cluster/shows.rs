@@ -25,7 +25,7 @@ pub(super) struct KeyText {
 impl Cluster<'_> {
     /// Evaluates the tier's keys for a request, if it has any. `cookie` is the visitor's number if the request brings the
     /// site's cookie.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
         let keys = self.tier.keys;
         if keys.hash.is_some() || keys.stick.is_some() || !keys.persistence.is_empty() {
@@ -33,6 +33,7 @@ impl Cluster<'_> {
         }
     }
 
+    #[inline(never)]
     fn write_present_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
         let shown = Shown {
             address,
@@ -58,13 +59,17 @@ impl Cluster<'_> {
     }
 
     /// Shows the instance what an answer holds for its stick rules: the site's cookie, if it sets that.
-    #[inline]
+    #[inline(always)]
     pub(super) fn show_answer(&mut self, now: SimTime, request: &Request) {
-        if request.has_cookie || self.tier.keys.stick.is_none() {
-            return;
+        if self.tier.keys.stick.is_some() && !request.has_cookie {
+            self.show_answer_to_stick_rules(now, request);
         }
+    }
+
+    #[inline(never)]
+    fn show_answer_to_stick_rules(&mut self, now: SimTime, request: &Request) {
         let tier = &mut self.tier;
-        if let Instance::HaProxy(haproxy) = &mut tier.instances[usize::from(request.route.instance)] {
+        if let Instance::HaProxy(haproxy) = &mut tier.instances[usize::from(request.instance)] {
             tier.key_text.stick.clear();
             push_client_number(visitor(request.origin, None), &mut tier.key_text.stick);
             haproxy.answer_sample(now, request.flow, &tier.key_text.stick);
