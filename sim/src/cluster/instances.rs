@@ -32,6 +32,14 @@ impl Cluster<'_> {
         let Some((place, instance)) = found else { return };
         let Some(paths) = self.paths.as_deref_mut() else { return };
         let reach = &mut paths.reach[place];
+        let tier = match paths.fronts.get_mut(place).map(|front| &mut front.kind) {
+            Some(FrontKind::Tier(tier)) => tier,
+            Some(FrontKind::Dns(_) | FrontKind::Ecmp(_)) => return,
+            None => &mut self.tier,
+        };
+        if let Some(pair) = &mut reach.pair {
+            pair.sync(now, &mut tier.instances);
+        }
         match (kind, begins) {
             (FaultKind::Partition { .. }, parted) => {
                 if let Some(pair) = &mut reach.pair {
@@ -204,17 +212,25 @@ impl Cluster<'_> {
     pub(super) fn watch_instances(&mut self) {
         let mut first = 0;
         if let Some(paths) = &mut self.paths {
-            for front in &mut paths.fronts {
-                if let FrontKind::Tier(tier) = &mut front.kind {
-                    tier.first = first;
-                    first += tier.instances.len() as u32;
+            let tiers = paths.fronts.iter_mut().map(|front| match &mut front.kind {
+                FrontKind::Tier(tier) => Some(tier),
+                FrontKind::Dns(_) | FrontKind::Ecmp(_) => None,
+            });
+            let tiers = tiers.chain([Some(&mut self.tier)]);
+            for (place, (tier, reach)) in (0..).zip(tiers.zip(&mut paths.reach)) {
+                let Some(tier) = tier else { continue };
+                tier.first = first;
+                first += tier.instances.len() as u32;
+                if let Some(pair) = &mut reach.pair {
+                    let clock = self.streams.clock;
+                    pair.start_sync(&mut tier.instances, |looks| clock.below(looks, 4 << 32 | place, 0));
                 }
             }
+        } else {
+            first = self.tier.instances.len() as u32;
         }
-        self.tier.first = first;
-        let all = first as usize + self.tier.instances.len();
-        if all > 1 {
-            self.recorder.watch_instances(all);
+        if first > 1 {
+            self.recorder.watch_instances(first as usize);
         }
     }
 
@@ -236,6 +252,12 @@ impl Cluster<'_> {
             pair.reached(end);
             for &(from, until) in &pair.silences {
                 self.recorder.silent(from, until.since(from));
+            }
+            for &(at, sent) in &pair.traffic {
+                if let Some(counts) = self.recorder.at(at) {
+                    counts.sync_messages += sent.messages;
+                    counts.sync_bytes += sent.bytes;
+                }
             }
             for &at in &pair.moves {
                 if let Some(counts) = self.recorder.at(at) {

@@ -4,8 +4,10 @@
 
 use super::Streams;
 use crate::engine::{SimDuration, SimTime};
-use crate::failover::vrrp::{VrrpConfig, VrrpGroup, VrrpState, VrrpVersion};
+use crate::failover::vrrp::{Changed, VrrpConfig, VrrpGroup, VrrpState, VrrpVersion};
 use crate::scenario::DirectorPlan;
+use crate::tier::Instance;
+use crate::tier::lvs::{LvsSync, SyncEntry, SyncRole, SyncTraffic};
 
 /// How long the router in front goes on sending to a director that has given up the address without a word
 /// ([`VrrpGroup::new`]).
@@ -15,6 +17,16 @@ const NEIGHBOUR_TIMEOUT: SimDuration = SimDuration::from_secs(38);
 #[derive(Debug)]
 pub(super) struct Pair {
     group: VrrpGroup,
+    /// Whether their sync daemons run.
+    syncs: bool,
+    /// Whether they hear each other.
+    parted: bool,
+    /// States that directors have taken and their sync daemons do not know of yet.
+    new_roles: Vec<(SimTime, usize, SyncRole)>,
+    /// What is on its way from one daemon to the other; empty between inputs.
+    on_its_way: Vec<SyncEntry>,
+    /// What was sent, by the time at which it was.
+    pub traffic: Vec<(SimTime, SyncTraffic)>,
     /// Whom packets reached when that was asked last.
     reached: Option<u16>,
     /// The last one whom they reached.
@@ -44,6 +56,11 @@ impl Pair {
         let reached = group.reached(SimTime::ZERO).map(|director| director as u16);
         Self {
             group,
+            syncs: plan.sync,
+            parted: false,
+            new_roles: Vec::new(),
+            on_its_way: Vec::new(),
+            traffic: Vec::new(),
             reached,
             before: reached,
             silent_since: SimTime::NEVER,
@@ -73,7 +90,14 @@ impl Pair {
     /// Takes note of who is reached after something has happened.
     fn note(&mut self, now: SimTime) {
         let reached = self.group.reached(now).map(|director| director as u16);
-        self.group.changes().for_each(drop);
+        for change in self.group.changes().filter(|_| self.syncs) {
+            let role = match change.what {
+                Changed::State(VrrpState::Master) => SyncRole::Master,
+                Changed::State(VrrpState::Backup | VrrpState::Fault) => SyncRole::Backup,
+                Changed::State(VrrpState::Stopped) | Changed::Reached => continue,
+            };
+            self.new_roles.push((change.at, change.director, role));
+        }
         if reached == self.reached {
             return;
         }
@@ -89,6 +113,57 @@ impl Pair {
             self.before = reached;
         }
         self.reached = reached;
+    }
+
+    /// Starts the sync daemons of a pair in the midst of its life.
+    pub fn start_sync(&mut self, directors: &mut [Instance], looks: impl Fn(u64) -> u64) {
+        if !self.syncs {
+            return;
+        }
+        for (place, instance) in directors.iter_mut().enumerate() {
+            let Instance::Lvs(director) = instance else { return };
+            let role = if self.reached == Some(place as u16) { SyncRole::Master } else { SyncRole::Backup };
+            let first: Vec<_> = LvsSync::first_looks(director.clock()).collect();
+            let look = first[looks(first.len() as u64) as usize];
+            director.start_sync(SimTime::ZERO, LvsSync::default(), role, look);
+        }
+    }
+
+    /// Does what the sync daemons do by `now`. To be called before a director gets an input.
+    #[inline]
+    pub fn sync(&mut self, now: SimTime, directors: &mut [Instance]) {
+        if self.syncs {
+            self.exchange(now, directors);
+        }
+    }
+
+    fn exchange(&mut self, now: SimTime, directors: &mut [Instance]) {
+        self.reached(now);
+        for (at, place, role) in std::mem::take(&mut self.new_roles) {
+            self.send_until(at, directors);
+            if let Instance::Lvs(director) = &mut directors[place] {
+                director.start_sync(at, LvsSync::default(), role, LvsSync::CHECK_PERIOD);
+            }
+        }
+        self.send_until(now, directors);
+    }
+
+    fn send_until(&mut self, now: SimTime, directors: &mut [Instance]) {
+        for turn in [false, true] {
+            let [Instance::Lvs(one), Instance::Lvs(other)] = &mut *directors else { return };
+            let (from, to) = if turn { (other, one) } else { (one, other) };
+            while from.sync_due() <= now {
+                let at = from.sync_due();
+                let sent = from.send_sync(at, &mut self.on_its_way);
+                if sent.messages > 0 {
+                    self.traffic.push((at, sent));
+                }
+                if !self.parted {
+                    to.receive_sync(at, &self.on_its_way);
+                }
+                self.on_its_way.clear();
+            }
+        }
     }
 
     /// A director's machine dies.
@@ -109,6 +184,7 @@ impl Pair {
     pub fn part(&mut self, now: SimTime, parted: bool) {
         self.advance(now);
         self.group.partition(now, &[0, u16::from(parted)]);
+        self.parted = parted;
         self.note(now);
     }
 

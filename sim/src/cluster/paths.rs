@@ -57,6 +57,15 @@ impl Reach {
         if self.pair.is_some() { 1 } else { self.up.len() as u16 }
     }
 
+    /// As [`Reach::at`], for a packet that the instance gets now: a pair's sync daemons first do what is due.
+    #[inline]
+    fn of(&mut self, tier: &mut Tier<'_>, now: SimTime, target: u16) -> Option<u16> {
+        if let Some(pair) = &mut self.pair {
+            pair.sync(now, &mut tier.instances);
+        }
+        self.at(now, target)
+    }
+
     /// The instance that packets to one of these addresses reach, if it is alive.
     #[inline]
     pub fn at(&mut self, now: SimTime, target: u16) -> Option<u16> {
@@ -304,7 +313,7 @@ impl Cluster<'_> {
                     (0, next, reason, NO_FLOW)
                 }
                 FrontKind::Tier(tier) => {
-                    let instance = reach[place].at(now, target).ok_or(Failure::NoDirector)?;
+                    let instance = reach[place].of(tier, now, target).ok_or(Failure::NoDirector)?;
                     let mut key = [0; 2];
                     let open = open_at(tier, seen, called, &mut key);
                     let opened = tier.instances[usize::from(instance)].open(now, &open);
@@ -316,7 +325,7 @@ impl Cluster<'_> {
             path.last = front.shown(instance, seen);
             target = next;
         }
-        let instance = reach[last].at(now, target).ok_or(Failure::NoDirector)?;
+        let instance = reach[last].of(&mut self.tier, now, target).ok_or(Failure::NoDirector)?;
         Ok((instance, path))
     }
 
@@ -356,10 +365,10 @@ impl Cluster<'_> {
         let mut seen = (path.peer, path.port);
         for place in 0..last {
             let hop = path.hops[place];
-            let reached = match &paths.fronts[place].kind {
+            let reached = match &mut paths.fronts[place].kind {
                 // In direct routing the servers' packets pass by.
                 FrontKind::Tier(tier) if !(from_server && tier.one_way) => {
-                    Some(paths.reach[place].at(now, target))
+                    Some(paths.reach[place].of(tier, now, target))
                 }
                 FrontKind::Dns(_) | FrontKind::Ecmp(_) | FrontKind::Tier(_) => None,
             };
@@ -390,7 +399,7 @@ impl Cluster<'_> {
         if from_server && self.tier.one_way {
             return Forwarded::To(row.server);
         }
-        let Some(instance) = paths.reach[last].at(now, target) else { return Forwarded::Dropped };
+        let Some(instance) = paths.reach[last].of(&mut self.tier, now, target) else { return Forwarded::Dropped };
         match (layer, instance == row.instance) {
             (Layer::Request, true) => Forwarded::To(ServerId(instance)),
             (Layer::Request, false) => Forwarded::Reset,

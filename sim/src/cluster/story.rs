@@ -81,6 +81,9 @@ impl Cluster<'_> {
                     fault.kind.is_planned() && about_it && measured_from + fault.at <= left_at
                 })
             }
+            LossCause::DirectorLost | LossCause::InstanceSplit => faults.into_iter().rposition(|fault| {
+                fault.kind.instance().is_some() && measured_from + fault.at <= left_at
+            }),
             LossCause::StoreLost => faults.into_iter().position(|fault| {
                 matches!(fault.kind, FaultKind::StoreCrash { node, .. } if (node as usize) < self.strategy.session.store_nodes())
                     && Some(measured_from + fault.at) == destroyed_at

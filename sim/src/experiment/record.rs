@@ -20,6 +20,8 @@ pub(super) struct RunRecord {
     pub without_batch: Vec<Vec<Option<f64>>>,
     pub requests: Vec<u64>,
     pub connections: Vec<u64>,
+    /// What each instance of the tiers decided; empty with one.
+    pub instances: Vec<u64>,
     pub busy_ns: Vec<u64>,
     pub lost: [u64; LossCause::ALL.len()],
     pub impacts: Vec<Impact>,
@@ -107,6 +109,7 @@ impl RunRecord {
             bins: first.then(|| Bins::of(counts)),
             requests: all.requests,
             connections: all.connections,
+            instances: all.instances,
             busy_ns: all.busy_ns,
             lost: all.lost,
             trace: outcome.trace,

@@ -218,6 +218,8 @@ impl Sheet<'_> {
             "connections.reconnects" => count(c.reconnects),
             "connections.reconnects.peak" => count(c.reconnects_peak),
             "connections.reset" => count(c.connections_reset),
+            "sync.messages" => per_second(c.sync_messages),
+            "sync.bytes" => per_second(c.sync_bytes),
             "director.takeovers" => count(c.takeovers),
             "director.silent" => (c.silences > 0)
                 .then(|| Reading::Value(c.silent_ns as f64 / 1e9 / c.silences as f64)),

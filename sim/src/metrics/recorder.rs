@@ -204,6 +204,10 @@ pub struct PhaseCounts {
     pub instances: Vec<u64>,
     /// Connections that a director reset since it did not know them.
     pub connections_reset: u64,
+    /// Datagrams of the sync daemons.
+    pub sync_messages: u64,
+    /// Their bytes.
+    pub sync_bytes: u64,
     /// Times that a virtual address moved to the other director of a pair.
     pub takeovers: u64,
     /// Times during which packets to a virtual address reached nobody, by their beginning.
@@ -279,6 +283,8 @@ impl PhaseCounts {
             (&mut self.lost_writes, other.lost_writes),
             (&mut self.connections_reset, other.connections_reset),
             (&mut self.takeovers, other.takeovers),
+            (&mut self.sync_messages, other.sync_messages),
+            (&mut self.sync_bytes, other.sync_bytes),
             (&mut self.silences, other.silences),
             (&mut self.silent_ns, other.silent_ns),
         ] {
