@@ -592,6 +592,7 @@ impl Counts {
     /// The counts of the whole run but for one part; of the whole when there is no such part.
     pub fn without_part(&self, left_out: usize) -> PhaseCounts {
         let mut all = PhaseCounts::new(self.servers);
+        all.instances = vec![0; self.parts[0].instances.len()];
         let others = self.parts.iter().enumerate().filter(|(part, _)| *part != left_out);
         others.for_each(|(_, counts)| all.merge(counts));
         all

@@ -17,5 +17,6 @@ mod stores;
 mod support;
 mod theory;
 mod tidy;
+mod tiers;
 mod traffic;
 mod vrrp;

@@ -30,8 +30,11 @@ pub(super) fn tiers(item: &Item<'_>, site: &Site<'_>) -> Option<ReadTiers> {
     let mut names = Names::new("instance");
     let read_last = || {
         let mut section = last.section("a table with `balancer`")?;
-        let why = |key: &str| format!("`{key}` chooses among balancers, and there is none behind it");
-        section.refuse(&["dns", "ecmp"], why, "write the tier of the balancers after it");
+        if let Some(item) = section.take("dns").or_else(|| section.take("ecmp")) {
+            let message = format!("`{}` chooses among balancers, and there is none behind it", item.key);
+            section.report().error_with_help(item.key_span, message, "write the tier of the balancers after it");
+            return None;
+        }
         let tier = tier(&mut section, site, 0, !fronts.is_empty());
         section.finish();
         tier
