@@ -241,6 +241,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         strategy,
         streams,
         samplers,
+        layer: tiers[0].instances[0].layer(),
         has_queues: tiers.iter().any(|tier| tier.waiting.is_possible()),
         tiers,
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
@@ -316,7 +317,6 @@ fn build_tier<'a>(
     };
     Tier {
         waiting: Waiting::new(&instances),
-        layer: instances[0].layer(),
         instances,
         remembers,
         address_tie: AddressTie::of(plan),
@@ -389,7 +389,7 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
                 let id = ClientId(client);
                 let rest = match &laws.users {
                     Some(users) => users.begins_s(id, &model.streams.initial),
-                    None => plan.away.residual(&model.streams.initial, u64::from(client), 0),
+                    None => plan.away.residual_by(&laws.away, &model.streams.initial, u64::from(client), 0),
                 };
                 let rest = match &laws.pace {
                     None => SimDuration::from_secs_f64(rest),

@@ -7,7 +7,7 @@ use super::request::{Draw, Origin, Request};
 use crate::engine::SimTime;
 use crate::ids::ClientId;
 use crate::population::clients::Step;
-use crate::tier::{Instance, Page, Shown, push_client_number};
+use crate::tier::{Instance, Page, Persistence, Shown, push_client_number};
 
 /// The text of a tier's keys for the request that arrives now.
 #[derive(Debug, Default)]
@@ -16,6 +16,10 @@ pub(super) struct KeyText {
     pub hash: Vec<u8>,
     /// What its stick table remembers.
     pub stick: Vec<u8>,
+    /// The path, where ties depend on it.
+    path: Vec<u8>,
+    /// How ties count.
+    pub persistence: Persistence,
 }
 
 impl Cluster<'_> {
@@ -24,7 +28,7 @@ impl Cluster<'_> {
     #[inline(always)]
     pub(super) fn write_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
         let keys = self.tiers[0].keys;
-        if keys.hash.is_some() || keys.stick.is_some() {
+        if keys.hash.is_some() || keys.stick.is_some() || !keys.persistence.is_empty() {
             self.write_present_keys(origin, draw, address, cookie);
         }
     }
@@ -46,6 +50,11 @@ impl Cluster<'_> {
             if let Some(key) = key {
                 key.evaluate(&shown, text);
             }
+        }
+        if !tier.keys.persistence.is_empty() {
+            tier.key_text.path.clear();
+            shown.push_path(&mut tier.key_text.path);
+            tier.key_text.persistence = tier.keys.persistence.of(&tier.key_text.path);
         }
     }
 

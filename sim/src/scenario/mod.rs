@@ -25,6 +25,7 @@ use crate::metrics::{MetricId, Phase};
 use crate::population::replay::{LogFormat, SessionsBy};
 use crate::population::{AddressPlan, SitePages, UserTable};
 use crate::session::{OnUnknownId, SessionPlan};
+use crate::tier::haproxy::PersistenceRules;
 use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, RequestFields};
 
 pub use crate::health::active::TcpCheck;
@@ -398,6 +399,8 @@ pub struct Keys {
     pub hash: Option<Key>,
     /// What its stick table remembers ([`crate::tier::Ties::sample`]).
     pub stick: Option<Key>,
+    /// How ties count by the request's path ([`crate::tier::Ties::persistence`]).
+    pub persistence: PersistenceRules,
 }
 
 /// The program of a tier. Clock phases in it, and the stream of its own draws, are set per replication.
