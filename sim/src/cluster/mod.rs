@@ -231,16 +231,19 @@ struct Streams {
     instance: Stream,
     subset: Stream,
     addresses: AddressStreams,
+    /// Where in the address space networks lie.
+    networks: Stream,
     pages: Stream,
     request_values: Stream,
 }
 
 impl Streams {
     fn new(scenario: &Scenario, replication: u32) -> Self {
-        let behaviour = u64::from(replication);
-        let population = match scenario.vary {
-            Vary::Population => behaviour,
-            Vary::Behaviour => 0,
+        let anew = u64::from(replication);
+        let (population, behaviour, networks) = match scenario.vary {
+            Vary::Population => (anew, anew, anew),
+            Vary::Behaviour => (0, anew, 0),
+            Vary::Hash => (0, 0, anew),
         };
         let stream = |replication, id| Stream::new(scenario.seed, replication, id);
         Self {
@@ -277,6 +280,7 @@ impl Streams {
                 connections: stream(behaviour, StreamId::ConnectionAddress),
                 measured_from: SimTime::ZERO + scenario.warmup,
             },
+            networks: stream(networks, StreamId::Addresses),
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
         }

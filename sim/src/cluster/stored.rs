@@ -248,6 +248,7 @@ impl Cluster<'_> {
         let reply = match (request.work, record) {
             (SessionWork::Use, Some(record)) if found => {
                 if stored.writes_stream.uniform(access.entity, access.index) >= stored.writes {
+                    stored.store.keep(&access, record);
                     return None;
                 }
                 let stale = u64::from(step.found == Some(Found::Stale));

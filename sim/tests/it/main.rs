@@ -18,3 +18,4 @@ mod support;
 mod theory;
 mod tidy;
 mod traffic;
+mod vrrp;

@@ -2,7 +2,7 @@
 //! gives the same scenario again and two files that mean the same come out the same.
 
 mod programs;
-mod session;
+pub(super) mod session;
 mod traffic;
 
 use std::fmt::{self, Write};
@@ -23,8 +23,8 @@ pub use session::{StoreOption, store_options};
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
-    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Program, Scenario,
-    ScriptedClient, Strategy, UserFile, Vary,
+    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Precision, Program, Scenario,
+    ScriptedClient, Strategy, UserFile,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -122,14 +122,14 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     let d = &mut document;
     d.line("title", text(&scenario.title));
     d.line("duration", scenario.duration.map_or_else(|| "\"log\"".into(), duration));
-    d.line("warmup", duration(scenario.warmup));
+    d.line("warmup", if scenario.detect_warmup { text("detect") } else { duration(scenario.warmup) });
     d.line("replications", scenario.replications);
     d.line("seed", scenario.seed);
-    let vary = match scenario.vary {
-        Vary::Population => "population",
-        Vary::Behaviour => "behaviour",
-    };
-    d.line("vary", text(vary));
+    if let Some(Precision { relative, metrics }) = &scenario.precision {
+        let metrics = list(metrics.iter().map(|metric| text(metric.metric().name)));
+        d.line("precision", format!("{{ relative = {relative:?}, metrics = {metrics} }}"));
+    }
+    d.line("vary", text(scenario.vary.name()));
     d.line("window", duration(scenario.window));
     show_request(d, &scenario.request);
     session::show_life(d, &scenario.session);
@@ -386,6 +386,12 @@ fn show_expectation(d: &mut Document, expectation: &Expectation, strategies: &[S
     }
     d.line("metric", text(expectation.metric.metric().name));
     d.line("phase", text(expectation.phase.name()));
+    if let Some(place) = expectation.relative_to {
+        d.line("relative_to", text(&strategies[place].name));
+    }
+    if let Some(quantile) = expectation.quantile {
+        d.line("quantile", format!("{quantile:?}"));
+    }
     for (key, limit) in [("min", expectation.min), ("max", expectation.max)] {
         if let Some(limit) = limit {
             d.line(key, format!("{limit:?}"));
