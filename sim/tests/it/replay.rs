@@ -74,7 +74,7 @@ fn visits(log: &PreparedLog, counts: impl Fn(usize) -> bool) -> u64 {
     for (place, request) in log.records().enumerate() {
         let record = request.expect("a record").record;
         let counted = &mut counted[record.client as usize];
-        *counted &= tracker.observe(record.client, record.second).click > 0;
+        *counted &= tracker.observe(record.client, record.second) > 0;
         if !*counted && counts(place) {
             *counted = true;
             visits += 1;
