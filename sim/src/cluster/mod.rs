@@ -14,6 +14,7 @@ pub mod event;
 mod evidence;
 mod faults;
 mod hold;
+mod log_source;
 mod observe;
 mod open_loop;
 mod operations;

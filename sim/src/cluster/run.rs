@@ -11,7 +11,7 @@ use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::open_loop::{ArrivalSource, Crowd, Source};
 use super::queue::Waiting;
-use super::replay::LogReplay;
+use super::log_source::LogReplay;
 use super::script::{Script, TraceLine};
 use super::shows::KeyText;
 use super::stored::Stored;
@@ -239,7 +239,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         let mut tier = build_tier(plan, number as u64, scenario.servers.len(), scenario.ports(), &streams);
         if let Some(life) = cookies(plan) {
             let of_log = |source: &Source<'_>| match source {
-                Source::Log(replay) => replay.users(),
+                Source::Log(replay) => replay.users.len(),
                 Source::Arrivals(_) => 0,
             };
             tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
@@ -511,7 +511,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         .sources
         .iter()
         .map(|source| match source {
-            Source::Log(replay) => (replay.users(), replay.bytes()),
+            Source::Log(replay) => (replay.users.len(), replay.bytes()),
             Source::Arrivals(arrivals) => (0, arrivals.crowd.bytes()),
         })
         .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));

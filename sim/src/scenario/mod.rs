@@ -449,6 +449,13 @@ pub struct Keys {
     pub persistence: PersistenceRules,
 }
 
+impl Keys {
+    /// Whether the path of a log's request can be part of one.
+    pub fn show_path(&self) -> bool {
+        [&self.hash, &self.stick].into_iter().flatten().any(Key::shows_path)
+    }
+}
+
 /// The program of a tier. Clock phases in it, and the stream of its own draws, are set per replication.
 #[derive(Clone, Debug)]
 pub enum Program {
