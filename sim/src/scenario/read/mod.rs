@@ -20,6 +20,7 @@ mod request;
 mod script;
 mod session;
 mod strategy;
+mod sweep;
 mod visit;
 
 use super::diagnostic::{Diagnostics, Report, Span, similar};
@@ -260,6 +261,8 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let expectations = each(s, "expect", "an array of tables: write `[[expect]]`", |item| {
         experiment::expectation(&item, &strategy_names, has_faults)
     });
+    let sweep = s.optional("sweep", None, |item| sweep::sweep(&item).map(Some));
+    let advise = s.optional("advise", None, |item| sweep::advise(&item).map(Some));
     fault::check_faults(s, faults.as_deref(), &server_names, strategies.as_deref());
 
     let nobody = [
@@ -300,6 +303,8 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         faults: faults?,
         strategies: strategies?,
         expectations: expectations?,
+        sweep: sweep?,
+        advise: advise?,
     };
     connection?;
     request?;
