@@ -589,7 +589,7 @@ mod tests {
         let calendar =
             Calendar { faults_from: at(200), faults_until: at(200), batch_windows: 3, ..recorder().calendar };
         let mut recorder = Recorder::new(calendar, 1);
-        (100..200).for_each(|s| recorder.accepted(at(s), ServerId(0)));
+        (100..200).for_each(|s| recorder.entered(at(s), ServerId(0), 1, 1));
         let counts = recorder.close(at(200), 0);
         assert_eq!(counts.calendar.parts(), 4);
         let missing: Vec<u64> = (0..4).map(|part| 100 - counts.without_part(part).requests[0]).collect();
