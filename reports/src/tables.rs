@@ -282,8 +282,7 @@ fn servers(summary: &Summary, rows: &mut Rows) {
 fn instances(summary: &Summary, rows: &mut Rows) {
     for strategy in &summary.strategies {
         for found in &strategy.instances {
-            let measures =
-                [(found.decides, Unit::Count, found.decided), ("share", Unit::Ratio, found.share)];
+            let measures = [(found.decides, Unit::Count, found.decided), ("share", Unit::Ratio, found.share)];
             for (measure, measured_in, value) in measures {
                 let mut row = begin(summary, strategy);
                 row.extend([found.tier.to_string(), found.instance.clone()]);

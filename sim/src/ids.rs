@@ -142,8 +142,12 @@ pub enum StreamId {
     Instance = 80,
     /// Which servers an instance of a tier uses, if not all.
     Subset = 81,
+    /// Points of a Latin hypercube.
+    LatinHypercube = 120,
+    /// Replications that are drawn again to tell how sure a choice is.
+    Resampling = 121,
     /// Which resolver a network asks, and whether it minds an answer's time to live.
-    Resolver = 120,
+    Resolver = 130,
     /// The hash of routers with several next hops.
-    Ecmp = 121,
+    Ecmp = 131,
 }

@@ -112,9 +112,7 @@ impl Event {
             CHECK if slot >> PLACE_SHIFT > 0 => {
                 Self::CheckInstance { place: ((slot >> PLACE_SHIFT) - 1) as u8, target: slot as u16 }
             }
-            CHECK => {
-                Self::Check { server: ServerId(slot as u16), instance: (slot >> INSTANCE_SHIFT) as u16 }
-            }
+            CHECK => Self::Check { server: ServerId(slot as u16), instance: (slot >> INSTANCE_SHIFT) as u16 },
             GIVES_UP => Self::GivesUp(RequestId(slot)),
             OVERDUE => Self::Overdue,
             CLIENT_ACTS => Self::ClientActs(ClientId(slot)),

@@ -16,6 +16,7 @@ mod evidence;
 mod faults;
 mod hold;
 mod instances;
+mod log_source;
 mod observe;
 mod open_loop;
 mod operations;
@@ -55,6 +56,7 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::table::Column;
+use crate::tier::Layer;
 
 use browser::{BrowserSamplers, Pace, Tab};
 use dealt::DealtUsers;
@@ -76,6 +78,8 @@ pub struct Cluster<'a> {
     samplers: Samplers,
     /// The tier that chooses among the servers.
     tier: Tier<'a>,
+    /// What the instances of that tier decide about.
+    layer: Layer,
     /// What stands in front of it, and pairs of directors, if there are any.
     paths: Option<Box<Paths<'a>>>,
     /// Whether requests may wait in the queues of instances.

@@ -399,7 +399,9 @@ impl Cluster<'_> {
         if from_server && self.tier.one_way {
             return Forwarded::To(row.server);
         }
-        let Some(instance) = paths.reach[last].of(&mut self.tier, now, target) else { return Forwarded::Dropped };
+        let Some(instance) = paths.reach[last].of(&mut self.tier, now, target) else {
+            return Forwarded::Dropped;
+        };
         match (layer, instance == row.instance) {
             (Layer::Request, true) => Forwarded::To(ServerId(instance)),
             (Layer::Request, false) => Forwarded::Reset,

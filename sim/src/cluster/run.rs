@@ -8,9 +8,9 @@ use super::cookies::CookieJars;
 use super::dealt::DealtUsers;
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
+use super::log_source::LogReplay;
 use super::open_loop::{ArrivalSource, Crowd, Source};
 use super::paths::Paths;
-use super::replay::LogReplay;
 use super::script::{Script, TraceLine};
 use super::stored::Stored;
 use super::story::Stories;
@@ -233,7 +233,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     let mut tier = Tier::new(&strategy.tier, 0, scenario.servers.len(), scenario, &streams);
     if let Some(life) = strategy.tier.cookies() {
         let of_log = |source: &Source<'_>| match source {
-            Source::Log(replay) => replay.users(),
+            Source::Log(replay) => replay.users.len(),
             Source::Arrivals(_) => 0,
         };
         tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
@@ -243,6 +243,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         strategy,
         streams,
         samplers,
+        layer: strategy.tier.program.layer(),
         has_queues: tier.waiting.is_possible(),
         tier,
         paths: Paths::new(scenario, strategy, &streams),
@@ -299,7 +300,7 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
                 let id = ClientId(client);
                 let rest = match &laws.users {
                     Some(users) => users.begins_s(id, &model.streams.initial),
-                    None => plan.away.residual(&model.streams.initial, u64::from(client), 0),
+                    None => plan.away.residual_by(&laws.away, &model.streams.initial, u64::from(client), 0),
                 };
                 let rest = match &laws.pace {
                     None => SimDuration::from_secs_f64(rest),
@@ -423,7 +424,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         .sources
         .iter()
         .map(|source| match source {
-            Source::Log(replay) => (replay.users(), replay.bytes()),
+            Source::Log(replay) => (replay.users.len(), replay.bytes()),
             Source::Arrivals(arrivals) => (0, arrivals.crowd.bytes()),
         })
         .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));

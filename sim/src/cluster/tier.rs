@@ -13,14 +13,12 @@ use crate::ids::ServerId;
 use crate::scenario::{Keys, Program, Scenario, TierPlan};
 use crate::tier::lvs::{Forwarding, TemplateScope};
 use crate::tier::proxy::ProxyDraws;
-use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Layer, Lvs, Nginx, Proxy, Reason};
+use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy, Reason};
 
 /// One tier of a strategy.
 #[derive(Debug)]
 pub(super) struct Tier<'a> {
     pub instances: Vec<Instance>,
-    /// What its instances decide about.
-    pub layer: Layer,
     /// Where they begin among those of all tiers, front to back.
     pub first: u32,
     /// Requests in the instances' queues.
@@ -77,7 +75,6 @@ impl<'a> Tier<'a> {
         };
         Self {
             waiting: Waiting::new(&instances),
-            layer: plan.program.layer(),
             instances,
             first: 0,
             remembers,

@@ -7,8 +7,8 @@ use super::impact::Impact;
 use super::intervals::holm;
 use super::record::{Bins, NoiseBasis, RunRecord, fleet, windows_per_bin};
 use super::summary::{
-    Estimate, FaultImpact, FaultLine, InstanceSummary, LossSummary, MetricSummary, SCHEMA_VERSION, Series, ServerLine,
-    ServerSummary, StrategySummary, Summary,
+    Estimate, FaultImpact, FaultLine, InstanceSummary, LossSummary, MetricSummary, SCHEMA_VERSION, Series,
+    ServerLine, ServerSummary, StrategySummary, Summary,
 };
 use super::{Experiment, expectations};
 use crate::balancer::{self, Evidence};
@@ -206,7 +206,9 @@ fn instances(strategy: &Strategy, runs: &[RunRecord]) -> Vec<InstanceSummary> {
             tier: place as u32 + 1,
             instance: instance.name.clone(),
             decides: if layer == Layer::Connection { "connections" } else { "requests" },
-            decided: Estimate::of_all(runs.iter().map(|run| run.instances.get(at).map_or(0.0, |&n| n as f64))),
+            decided: Estimate::of_all(
+                runs.iter().map(|run| run.instances.get(at).map_or(0.0, |&n| n as f64)),
+            ),
             share: Estimate::of_all(runs.iter().map(share)),
         }
     });

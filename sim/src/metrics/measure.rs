@@ -221,8 +221,9 @@ impl Sheet<'_> {
             "sync.messages" => per_second(c.sync_messages),
             "sync.bytes" => per_second(c.sync_bytes),
             "director.takeovers" => count(c.takeovers),
-            "director.silent" => (c.silences > 0)
-                .then(|| Reading::Value(c.silent_ns as f64 / 1e9 / c.silences as f64)),
+            "director.silent" => {
+                (c.silences > 0).then(|| Reading::Value(c.silent_ns as f64 / 1e9 / c.silences as f64))
+            }
             "director.silent.max" => (c.silences > 0).then(|| Reading::Value(c.silent_ns_max as f64 / 1e9)),
             "visits.open" => self.visits_open.and_then(count),
             "session.lost" => ratio(c.losses(), c.created),
@@ -411,8 +412,7 @@ mod tests {
         for i in 0..4_000_u64 {
             let now = SimTime::from_millis(i * 20);
             let server = ServerId((i % 2) as u16);
-            recorder.accepted(now, server);
-            recorder.level(now, server, 1, 1);
+            recorder.entered(now, server, 1, 1);
             let counts = recorder.at(now).unwrap();
             counts.connections[server.index()] += 1;
             counts.held_ns[server.index()] += 1;
@@ -457,7 +457,7 @@ mod tests {
         let mut recorder = recorder();
         // 12 requests a second: 120 a window, 200 wanted, so windows merge in pairs.
         for i in 0..1_200_u64 {
-            recorder.accepted(SimTime::from_millis(i * 1000 / 12), ServerId((i % 2) as u16));
+            recorder.entered(SimTime::from_millis(i * 1000 / 12), ServerId((i % 2) as u16), 1, 1);
         }
         let counts = recorder.close(at(100), 0);
         let windows = judged_windows(&counts, &fleet(Vec::new()), Phase::Before);

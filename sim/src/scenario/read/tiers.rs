@@ -32,7 +32,11 @@ pub(super) fn tiers(item: &Item<'_>, site: &Site<'_>) -> Option<ReadTiers> {
         let mut section = last.section("a table with `balancer`")?;
         if let Some(item) = section.take("dns").or_else(|| section.take("ecmp")) {
             let message = format!("`{}` chooses among balancers, and there is none behind it", item.key);
-            section.report().error_with_help(item.key_span, message, "write the tier of the balancers after it");
+            section.report().error_with_help(
+                item.key_span,
+                message,
+                "write the tier of the balancers after it",
+            );
             return None;
         }
         let tier = tier(&mut section, site, 0, !fronts.is_empty());
