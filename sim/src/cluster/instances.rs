@@ -204,7 +204,7 @@ impl Cluster<'_> {
     /// A connection was reset by a director that did not know it.
     pub(super) fn count_reset(&mut self, now: SimTime) {
         if let Some(counts) = self.recorder.at(now) {
-            counts.connections_reset += 1;
+            counts.tiers.connections_reset += 1;
         }
     }
 
@@ -251,17 +251,19 @@ impl Cluster<'_> {
         for pair in paths.reach.iter_mut().filter_map(|reach| reach.pair.as_mut()) {
             pair.reached(end);
             for &(from, until) in &pair.silences {
-                self.recorder.silent(from, until.since(from));
+                if let Some(counts) = self.recorder.at(from) {
+                    counts.tiers.silent(until.since(from));
+                }
             }
             for &(at, sent) in &pair.traffic {
                 if let Some(counts) = self.recorder.at(at) {
-                    counts.sync_messages += sent.messages;
-                    counts.sync_bytes += sent.bytes;
+                    counts.tiers.sync_messages += sent.messages;
+                    counts.tiers.sync_bytes += sent.bytes;
                 }
             }
             for &at in &pair.moves {
                 if let Some(counts) = self.recorder.at(at) {
-                    counts.takeovers += 1;
+                    counts.tiers.takeovers += 1;
                 }
             }
         }

@@ -109,7 +109,7 @@ impl RunRecord {
             bins: first.then(|| Bins::of(counts)),
             requests: all.requests,
             connections: all.connections,
-            instances: all.instances,
+            instances: all.tiers.instances,
             busy_ns: all.busy_ns,
             lost: all.lost,
             trace: outcome.trace,

@@ -217,14 +217,15 @@ impl Sheet<'_> {
             "visits.crowded_out" => count(c.crowded_out),
             "connections.reconnects" => count(c.reconnects),
             "connections.reconnects.peak" => count(c.reconnects_peak),
-            "connections.reset" => count(c.connections_reset),
-            "sync.messages" => per_second(c.sync_messages),
-            "sync.bytes" => per_second(c.sync_bytes),
-            "director.takeovers" => count(c.takeovers),
-            "director.silent" => {
-                (c.silences > 0).then(|| Reading::Value(c.silent_ns as f64 / 1e9 / c.silences as f64))
+            "connections.reset" => count(c.tiers.connections_reset),
+            "sync.messages" => per_second(c.tiers.sync_messages),
+            "sync.bytes" => per_second(c.tiers.sync_bytes),
+            "director.takeovers" => count(c.tiers.takeovers),
+            "director.silent" => (c.tiers.silences > 0)
+                .then(|| Reading::Value(c.tiers.silent_ns as f64 / 1e9 / c.tiers.silences as f64)),
+            "director.silent.max" => {
+                (c.tiers.silences > 0).then(|| Reading::Value(c.tiers.silent_ns_max as f64 / 1e9))
             }
-            "director.silent.max" => (c.silences > 0).then(|| Reading::Value(c.silent_ns_max as f64 / 1e9)),
             "visits.open" => self.visits_open.and_then(count),
             "session.lost" => ratio(c.losses(), c.created),
             "session.created" => count(c.created),
@@ -279,7 +280,7 @@ impl Sheet<'_> {
 
     /// Peak to mean of the instances of the tier where that is worst.
     fn balancers(&self) -> Option<f64> {
-        let mut rest = self.counts.instances.as_slice();
+        let mut rest = self.counts.tiers.instances.as_slice();
         let tiers = self.fleet.tiers.iter().filter_map(|&(instances, together)| {
             let (loads, behind) = rest.split_at_checked(instances)?;
             rest = behind;

@@ -1,51 +1,11 @@
 //! The counters of one run: integers that can be added, kept by phase, by server and by window.
 
+pub use super::failure::Failure;
+use super::tier_counts::TierCounts;
 use super::{Histogram, LossCause, Phase};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 use crate::table::Column;
-
-/// Why a request ended without an answer of a server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Failure {
-    /// The server refused the connection, and no other was tried.
-    Refused,
-    /// The server died, or the director did not know the connection, after the request was sent.
-    Reset,
-    /// The director dropped the packets: the server is no longer in its table.
-    Dropped,
-    /// The balancer had no server left to try.
-    NoServer,
-    /// The server's queue was full: 503.
-    QueueFull,
-    /// The request waited in the balancer's queue for as long as it may: 503.
-    QueueTimeout,
-    /// The client gave up waiting.
-    TimedOut,
-    /// The balancer gave up waiting for the connection or the answer: 504.
-    ProxyTimeout,
-    /// The application could not ask its session store: 500.
-    Store,
-    /// Nobody answered at the site's address: no director has it, or the machine behind it is dead.
-    NoDirector,
-}
-
-impl Failure {
-    /// All reasons.
-    pub const ALL: [Self; 10] = [
-        Self::Refused,
-        Self::Reset,
-        Self::Dropped,
-        Self::NoServer,
-        Self::QueueFull,
-        Self::QueueTimeout,
-        Self::TimedOut,
-        Self::ProxyTimeout,
-        Self::Store,
-        Self::NoDirector,
-    ];
-}
 
 /// The measured phases of a run and its windows.
 #[derive(Clone, Debug, PartialEq)]
@@ -200,22 +160,8 @@ pub struct PhaseCounts {
     pub store_memory_max: u64,
     /// Service given by each node of the store \[ns\]; empty before its first operation.
     pub store_busy_ns: Vec<u64>,
-    /// What each instance of a tier decided, front to back: connections at layer 4, requests at layer 7. Empty with one instance.
-    pub instances: Vec<u64>,
-    /// Connections that a director reset since it did not know them.
-    pub connections_reset: u64,
-    /// Datagrams of the sync daemons.
-    pub sync_messages: u64,
-    /// Their bytes.
-    pub sync_bytes: u64,
-    /// Times that a virtual address moved to the other director of a pair.
-    pub takeovers: u64,
-    /// Times during which packets to a virtual address reached nobody, by their beginning.
-    pub silences: u64,
-    /// Sum of these times \[ns\].
-    pub silent_ns: u64,
-    /// The longest of them \[ns\].
-    pub silent_ns_max: u64,
+    /// What happened at the tiers, where there are several instances.
+    pub tiers: TierCounts,
     /// Requests that found their session as it had been some writes before.
     pub stale: u64,
     /// Sessions that fell back to an earlier state, or whose last writes were overwritten by such a request.
@@ -240,7 +186,6 @@ impl PhaseCounts {
             (&mut self.connections, &other.connections),
             (&mut self.busy_ns, &other.busy_ns),
             (&mut self.held_ns, &other.held_ns),
-            (&mut self.instances, &other.instances),
         ] {
             mine.iter_mut().zip(theirs).for_each(|(a, b)| *a += b);
         }
@@ -281,17 +226,11 @@ impl PhaseCounts {
             (&mut self.store_failed, other.store_failed),
             (&mut self.stale, other.stale),
             (&mut self.lost_writes, other.lost_writes),
-            (&mut self.connections_reset, other.connections_reset),
-            (&mut self.takeovers, other.takeovers),
-            (&mut self.sync_messages, other.sync_messages),
-            (&mut self.sync_bytes, other.sync_bytes),
-            (&mut self.silences, other.silences),
-            (&mut self.silent_ns, other.silent_ns),
         ] {
             *mine += theirs;
         }
         self.reconnects_peak = self.reconnects_peak.max(other.reconnects_peak);
-        self.silent_ns_max = self.silent_ns_max.max(other.silent_ns_max);
+        self.tiers.merge(&other.tiers);
     }
 
     /// Requests not answered.
@@ -410,25 +349,16 @@ impl Recorder {
 
     /// Counts what so many instances of tiers decide, too.
     pub fn watch_instances(&mut self, instances: usize) {
-        self.parts.iter_mut().for_each(|part| part.instances = vec![0; instances]);
+        self.parts.iter_mut().for_each(|part| part.tiers.instances = vec![0; instances]);
     }
 
     /// An instance decided something; `first` is the place of its tier's first one.
     #[inline]
     pub fn decided(&mut self, now: SimTime, first: u32, instance: u16) {
         if let Some(counts) = self.at(now)
-            && let Some(count) = counts.instances.get_mut(first as usize + usize::from(instance))
+            && let Some(count) = counts.tiers.instances.get_mut(first as usize + usize::from(instance))
         {
             *count += 1;
-        }
-    }
-
-    /// Packets to a virtual address reached nobody for a time that began then.
-    pub fn silent(&mut self, from: SimTime, time: SimDuration) {
-        if let Some(counts) = self.at(from) {
-            counts.silences += 1;
-            counts.silent_ns += time.0;
-            counts.silent_ns_max = counts.silent_ns_max.max(time.0);
         }
     }
 
@@ -593,7 +523,7 @@ impl Counts {
     /// The counts of the whole run but for one part; of the whole when there is no such part.
     pub fn without_part(&self, left_out: usize) -> PhaseCounts {
         let mut all = PhaseCounts::new(self.servers);
-        all.instances = vec![0; self.parts[0].instances.len()];
+        all.tiers.instances = vec![0; self.parts[0].tiers.instances.len()];
         let others = self.parts.iter().enumerate().filter(|(part, _)| *part != left_out);
         others.for_each(|(_, counts)| all.merge(counts));
         all
