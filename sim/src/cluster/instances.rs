@@ -24,6 +24,12 @@ impl Cluster<'_> {
         begins: bool,
         pending: &mut Scheduler<Q>,
     ) {
+        // Faults of one instance may overlap: it comes back when the last has ended.
+        let alike = |other: &FaultKind| other.name() == kind.name() && other.instance() == kind.instance();
+        let active = self.active_faults.iter().filter(|&&at| alike(&self.scenario.faults[at as usize].kind));
+        if active.count() > usize::from(begins) {
+            return;
+        }
         let named = kind.instance().map(|place| &self.scenario.instances[usize::from(place)]);
         let found = self.strategy.programs().find_map(|(place, plan)| {
             let instance = plan.instances.iter().position(|instance| Some(&instance.name) == named)?;

@@ -313,8 +313,11 @@ fn accounts_balance_at_every_tier_whatever_dies_and_comes_back() {
             let draw = |below, what| dice.below(below, case, 1 + 8 * number + what);
             let (at, lasts) = (20 + draw(1_000, 0), 1 + draw(200, 1));
             let instance = instances[draw(instances.len() as u64, 2) as usize];
+            let (may_part, pair) = (strategy.contains("director"), &instances[..2]);
             let what = match draw(4, 3) {
-                0 => format!("partition = {{ instance = \"{instance}\", lasts = \"{lasts}s\" }}"),
+                0 if may_part && pair.contains(&instance) => {
+                    format!("partition = {{ instance = \"{instance}\", lasts = \"{lasts}s\" }}")
+                }
                 _ => format!("crash = {{ instance = \"{instance}\", lasts = \"{lasts}s\" }}"),
             };
             faults += &format!("[[fault]]\nat = \"{at}s\"\n{what}\n");
@@ -371,6 +374,12 @@ fn tiers_that_cannot_stand_so_are_mistakes_with_a_remedy() {
             "",
             "`advert_int` must be at least 1s",
             "version = 3",
+        ),
+        (
+            "balancer = \"lvs.rr\"",
+            "[[fault]]\nat = \"5min\"\npartition = { instance = \"lvs1\", lasts = \"1min\" }",
+            "`lvs1` is not of a pair",
+            "director",
         ),
         (
             "balancer = \"lvs.rr\"",

@@ -110,12 +110,18 @@ fn kind(item: &Item<'_>, servers: &Names, instances: &Names) -> Option<FaultKind
     })
 }
 
+/// Whether a strategy has an instance of this name that is one of a pair.
+fn has_pair(strategy: &Strategy, name: &str) -> bool {
+    let pairs = strategy.programs().filter(|(_, plan)| plan.director.is_some());
+    pairs.into_iter().any(|(_, plan)| plan.instances.iter().any(|instance| instance.name == name))
+}
+
 /// Reports a fault of a server that has such a fault already, a hang of one that has crashed, and a fault of a part that no
 /// strategy has.
 pub(super) fn check_faults(
     section: &mut Section<'_>,
     faults: Option<&[Fault]>,
-    servers: &Names,
+    (servers, instances): (&Names, &Names),
     strategies: Option<&[Strategy]>,
 ) {
     let (Some(faults), Some(item)) = (faults, section.take("fault")) else { return };
@@ -123,6 +129,15 @@ pub(super) fn check_faults(
     let has_nginx =
         strategies.is_none_or(|strategies| strategies.iter().any(|strategy| is_nginx(&strategy.tier)));
     for (i, fault) in faults.iter().enumerate() {
+        if let FaultKind::Partition { instance, .. } = fault.kind
+            && let Some(strategies) = strategies
+            && let Some(name) = instances.names.get(usize::from(instance))
+            && !strategies.iter().any(|strategy| has_pair(strategy, name))
+            && let Some(elements) = item.elements("an array")
+        {
+            let help = "add `director = { vrrp = {} }` to its tier";
+            elements[i].error_with_help(format!("`{name}` is not of a pair that could part"), help);
+        }
         if let FaultKind::StoreCrash { node, .. } = fault.kind {
             let earlier = faults[..i].iter().find(|other| {
                 matches!(other.kind, FaultKind::StoreCrash { node: other, .. } if other == node)

@@ -265,7 +265,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     });
     let sweep = s.optional("sweep", None, |item| sweep::sweep(&item).map(Some));
     let advise = s.optional("advise", None, |item| sweep::advise(&item).map(Some));
-    fault::check_faults(s, faults.as_deref(), &server_names, strategies.as_deref());
+    fault::check_faults(s, faults.as_deref(), (&server_names, &instances), strategies.as_deref());
 
     let nobody = [
         populations.as_ref().is_some_and(Vec::is_empty),
