@@ -259,6 +259,7 @@ impl Case {
             method: Option<String>,
             scheduler: Option<String>,
             balance: Option<String>,
+            keepalived: Option<serde::de::IgnoredAny>,
         }
         let (program, algorithm, outcome) = match self.manifest::<Head>() {
             Ok(head) => {
@@ -268,7 +269,8 @@ impl Case {
                     "haproxy" => haproxy::replay(self),
                     other => CaseOutcome::Skipped { reason: format!("no tier replays `{other}`") },
                 };
-                let algorithm = head.method.or(head.scheduler).or(head.balance);
+                let keepalived = || head.keepalived.map(|_| "keepalived".to_owned());
+                let algorithm = head.method.or(head.scheduler).or(head.balance).or_else(keepalived);
                 (head.product, algorithm.unwrap_or_else(|| "-".into()), outcome)
             }
             Err(error) => ("unknown".into(), "-".into(), error.into()),
