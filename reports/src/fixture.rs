@@ -116,8 +116,11 @@ pub fn crash() -> Summary {
         scenario_sha256: "5d4140b1c2f9a7e03e8c6f1d2b9a4c7715e0f3a8d6b2c9e4f7a1035b8d2e6c90".into(),
         seed: 7,
         replications: 20,
+        batches: 0,
         vary: "population".into(),
+        precision: None,
         warmup_s: 600.0,
+        warmup_detected: false,
         duration_s: 7200.0,
         window_s: 10.0,
         servers,
@@ -145,10 +148,16 @@ fn expectation(
         strategy: strategy.name.clone(),
         metric: metric.metric,
         phase: Phase::All,
+        relative_to: None,
+        quantile: None,
+        baseline: None,
         min: None,
         max: Some(max),
         value: metric.value,
+        low: metric.value.map(|value| value.interval().0),
+        high: metric.value.map(|value| value.interval().1),
         verdict,
+        detectable: None,
         line,
     }
 }
@@ -163,8 +172,11 @@ fn strategy(nth: usize, shape: &Shape, servers: &[ServerLine]) -> StrategySummar
             unit: metric.unit,
             direction: metric.direction,
             value: Some(around(value, half_width)),
+            p50: Some(value),
+            p95: Some(value + half_width),
             noise_floor: floor,
             difference: (nth > 0).then(|| around(value - against, half_width.max(0.01 * against))),
+            difference_p: None,
         }
     };
     let (skew, skew_width) = shape.peak_to_mean;
@@ -206,8 +218,11 @@ fn strategy(nth: usize, shape: &Shape, servers: &[ServerLine]) -> StrategySummar
         unit: undefined.unit,
         direction: undefined.direction,
         value: None,
+        p50: None,
+        p95: None,
         noise_floor: None,
         difference: None,
+        difference_p: None,
     });
     StrategySummary {
         name: shape.name.into(),

@@ -112,8 +112,11 @@ impl Cell {
     }
 }
 
-/// Whether the paired difference lies wholly on the better or the worse side.
+/// Whether the paired difference lies wholly on the better or the worse side, and is no chance among so many differences.
 fn judged(metric: &MetricSummary) -> Emphasis {
+    if metric.difference_p.is_some_and(|p| p > 0.05) {
+        return Emphasis::Plain;
+    }
     let Some((difference, half_width)) =
         metric.difference.and_then(|difference| Some((difference.mean, difference.half_width?)))
     else {
@@ -140,6 +143,14 @@ mod tests {
         let difference = Some(Estimate { mean, half_width: Some(half_width), n: 20 });
         let metric = fixture::crash().strategies[0].metrics[0].clone();
         Cell::metric(Some(&MetricSummary { direction, difference, ..metric })).emphasis
+    }
+
+    #[test]
+    fn a_difference_that_chance_gives_among_many_does_not_stand_out() {
+        let mut metric = fixture::crash().strategies[2].metrics[0].clone();
+        assert_eq!(judged(&metric), Emphasis::Better);
+        metric.difference_p = Some(0.08);
+        assert_eq!(judged(&metric), Emphasis::Plain);
     }
 
     #[test]

@@ -30,7 +30,10 @@ type Rows = Vec<Vec<String>>;
 const SCENARIO: ColumnSpec = ("scenario", "title of the scenario");
 const STRATEGY: ColumnSpec = ("strategy", "name of the strategy");
 const UNIT: ColumnSpec = ("unit", "ratio (no unit; a share is a ratio from 0 to 1), count, s, ms, or 1/s");
-const MEAN: ColumnSpec = ("mean", "mean over replications; empty when undefined in all of them");
+const MEAN: ColumnSpec = (
+    "mean",
+    "estimate from all replications: their mean, the ratio of their counts, the quantile of their pooled distribution; empty when undefined in all of them",
+);
 const HALF_WIDTH: ColumnSpec = (
     "half_width",
     "half the width of the 95 % interval; empty with fewer than two replications or when nothing varies",
@@ -51,9 +54,15 @@ pub(crate) const TABLES: [Table; 8] = [
             MEAN,
             HALF_WIDTH,
             N,
+            ("p50", "half of the replications are at most this; empty with fewer than two"),
+            ("p95", "95 % of the replications are at most this"),
             ("noise_floor", "what uniform random choice would give at the same counts; load skew only"),
             ("difference", "mean paired difference to the first strategy; empty for the first"),
             ("difference_half_width", "half the width of the 95 % interval of the difference"),
+            (
+                "difference_p",
+                "how likely such a difference is by chance, counted among those of all strategies (Holm)",
+            ),
         ],
         rows: metrics,
     },
@@ -139,6 +148,8 @@ pub(crate) const TABLES: [Table; 8] = [
             STRATEGY,
             ("metric", "name in the catalogue of metrics"),
             ("phase", "all, before, during, after"),
+            ("relative_to", "strategy whose value the limits multiply; the value is then a ratio"),
+            ("quantile", "quantile over replications that is limited"),
             ("min", "smallest value that passes"),
             ("max", "largest value that passes"),
             MEAN,
@@ -221,9 +232,9 @@ fn metrics(summary: &Summary, rows: &mut Rows) {
                 unit(metric.unit).to_owned(),
             ]);
             row.extend(estimate(metric.value));
-            row.push(optional(metric.noise_floor));
+            row.extend([metric.p50, metric.p95, metric.noise_floor].map(optional));
             let [difference, half_width, _] = estimate(metric.difference);
-            row.extend([difference, half_width]);
+            row.extend([difference, half_width, optional(metric.difference_p)]);
             rows.push(row);
         }
     }
@@ -315,7 +326,9 @@ fn latency(summary: &Summary, rows: &mut Rows) {
 fn expectations(summary: &Summary, rows: &mut Rows) {
     for it in &summary.expectations {
         let mut row = vec![summary.title.clone(), it.strategy.clone()];
-        row.extend([it.metric.to_owned(), it.phase.name().to_owned(), optional(it.min), optional(it.max)]);
+        row.extend([it.metric.to_owned(), it.phase.name().to_owned()]);
+        row.extend([it.relative_to.clone().unwrap_or_default(), optional(it.quantile)]);
+        row.extend([optional(it.min), optional(it.max)]);
         row.extend(estimate(it.value));
         row.extend([verdict(it.verdict).to_owned(), it.line.to_string()]);
         rows.push(row);

@@ -3,9 +3,10 @@
 
 use evenkeel_sim::balancer::Evidence;
 use evenkeel_sim::experiment::summary::{FaultImpact, MetricSummary, StrategySummary, Summary, Verdict};
-use evenkeel_sim::metrics::{MetricId, Phase};
+use evenkeel_sim::metrics::Phase;
 
 use crate::format::{self, Scale};
+use crate::gate;
 use crate::lookup;
 use crate::model::{Cell, Column, Emphasis, TableModel};
 
@@ -83,8 +84,12 @@ fn balancer_of(strategy: &StrategySummary) -> String {
 fn decisive_notes(summary: &Summary) -> Vec<String> {
     let mut notes = vec![intervals(summary)];
     if let [reference, _, ..] = summary.strategies.as_slice() {
+        let among = match summary.strategies.len() {
+            2 => "",
+            _ => " What stands out does so among all comparisons (Holm).",
+        };
         notes.push(format!(
-            "Signed figures are paired differences to {}: all strategies meet the same clients.",
+            "Signed figures are paired differences to {}: all strategies meet the same clients.{among}",
             reference.name
         ));
     }
@@ -104,14 +109,36 @@ fn decisive_notes(summary: &Summary) -> Vec<String> {
     notes
 }
 
-/// What the intervals are, in a sentence.
+/// What the intervals are, in a sentence or two.
 fn intervals(summary: &Summary) -> String {
     let runs = format::plural(summary.replications as usize, "replication");
-    if summary.vary == "nothing" || summary.replications < 2 {
-        format!("{runs}, nothing varies: one outcome, no intervals.")
-    } else {
-        format!("± is half of the 95 % interval over {runs}; what varies between them: {}.", summary.vary)
+    let mut text = match (summary.vary.as_str(), summary.batches) {
+        ("nothing", _) => format!("{runs}, nothing varies: one outcome, no intervals."),
+        (_, 0) => {
+            format!("± is half of the 95 % interval over {runs}; what varies between them: {}.", summary.vary)
+        }
+        (_, batches) => {
+            format!(
+                "± is half of the 95 % interval over {batches} batches of one run: this site, these users, over time."
+            )
+        }
+    };
+    if let Some(precision) = &summary.precision {
+        let share = |share: f64| format::value(share, Scale::Percent);
+        let found = precision.found.map_or_else(|| "no mean to divide by".to_owned(), share);
+        let wanted = share(precision.wanted);
+        text.push_str(&match precision.reached {
+            true => format!(" Replications were added until the widest interval was within ±{wanted} of its mean: {found}."),
+            false => format!(
+                " The precision of ±{wanted} was not reached after all {runs} (widest: {found}); raise `replications`."
+            ),
+        });
     }
+    if summary.warmup_detected {
+        let warmup = format::duration(summary.warmup_s);
+        text.push_str(&format!(" The warm-up was detected (MSER-5): {warmup}."));
+    }
+    text
 }
 
 /// One line for each fault and strategy: users logged out, requests failed, peak utilisation, time until even again.
@@ -246,34 +273,9 @@ pub fn expectation_table(summary: &Summary) -> Option<TableModel> {
         .expectations
         .iter()
         .map(|it| {
-            let scale = MetricId::by_name(it.metric)
-                .map_or(Scale::Plain, |id| Scale::of(it.metric, id.metric().unit));
-            let limit = match (it.min, it.max) {
-                (Some(min), Some(max)) => {
-                    format!("{} to {}", format::value(min, scale), format::value(max, scale))
-                }
-                (Some(min), None) => format!("at least {}", format::value(min, scale)),
-                (None, Some(max)) => format!("at most {}", format::value(max, scale)),
-                (None, None) => format::UNDEFINED.to_owned(),
-            };
-            let (word, emphasis) = match it.verdict {
-                Verdict::Pass => ("✓ pass", Emphasis::Better),
-                Verdict::Worse => ("✗ worse", Emphasis::Worse),
-                Verdict::Inconclusive => ("? inconclusive", Emphasis::Worse),
-                Verdict::NoData => ("✗ no data", Emphasis::Worse),
-            };
-            let mut metric = Cell::plain(it.metric);
-            if it.phase != Phase::All {
-                metric.details.push(format!("{} the faults", it.phase.name()));
-            }
-            vec![
-                Cell { emphasis, ..Cell::plain(word) },
-                Cell::plain(&it.strategy),
-                metric,
-                Cell::plain(format::estimate(it.value, scale)),
-                Cell::plain(limit),
-                Cell::plain(it.line.to_string()),
-            ]
+            let (word, emphasis) = gate::word(it.verdict);
+            let cells = [it.strategy.clone(), gate::subject(it), gate::found(it), gate::limit(it), it.line.to_string()];
+            std::iter::once(Cell { emphasis, ..Cell::plain(word) }).chain(cells.map(Cell::plain)).collect()
         })
         .collect();
     let undecided = summary.expectations.iter().any(|it| it.verdict == Verdict::Inconclusive);

@@ -51,7 +51,7 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::table::Column;
-use crate::tier::Instance;
+use crate::tier::{Instance, Layer};
 
 use address::AddressTie;
 use browser::{BrowserSamplers, Pace, Tab};
@@ -75,6 +75,10 @@ pub struct Cluster<'a> {
     samplers: Samplers,
     /// Tiers, front to back.
     tiers: Vec<Tier<'a>>,
+    /// What the instances that clients reach decide about.
+    layer: Layer,
+    /// Whether requests may wait in the queues of instances.
+    has_queues: bool,
     servers: Servers,
     clients: Clients,
     sessions: Sessions,
@@ -228,16 +232,19 @@ struct Streams {
     instance: Stream,
     subset: Stream,
     addresses: AddressStreams,
+    /// Where in the address space networks lie.
+    networks: Stream,
     pages: Stream,
     request_values: Stream,
 }
 
 impl Streams {
     fn new(scenario: &Scenario, replication: u32) -> Self {
-        let behaviour = u64::from(replication);
-        let population = match scenario.vary {
-            Vary::Population => behaviour,
-            Vary::Behaviour => 0,
+        let anew = u64::from(replication);
+        let (population, behaviour, networks) = match scenario.vary {
+            Vary::Population => (anew, anew, anew),
+            Vary::Behaviour => (0, anew, 0),
+            Vary::Hash => (0, 0, anew),
         };
         let stream = |replication, id| Stream::new(scenario.seed, replication, id);
         Self {
@@ -274,6 +281,7 @@ impl Streams {
                 connections: stream(behaviour, StreamId::ConnectionAddress),
                 measured_from: SimTime::ZERO + scenario.warmup,
             },
+            networks: stream(networks, StreamId::Addresses),
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
         }
@@ -281,7 +289,7 @@ impl Streams {
 }
 
 impl Model for Cluster<'_> {
-    #[inline]
+    #[inline(always)]
     fn handle<Q: PendingEvents>(&mut self, now: SimTime, word: u32, pending: &mut Scheduler<Q>) {
         match Event::from_word(word) {
             Event::ClientActs(client) => self.client_acts(now, client, pending),
@@ -297,7 +305,9 @@ impl Model for Cluster<'_> {
             Event::FaultEnds(fault) => self.fault_ends(now, fault, pending),
             Event::ScriptStep(step) => self.script_step(now, step, pending),
         }
-        self.start_waiting(now, pending);
+        if self.has_queues {
+            self.start_waiting(now, pending);
+        }
     }
 
     #[inline]

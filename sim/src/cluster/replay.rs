@@ -92,9 +92,9 @@ impl<'a> Cluster<'a> {
                     row.connection = connection.0;
                 }
                 let demand = Draw { entity: u64::from(source), index: number, purpose: Purpose::LogLine };
-                let operations = u64::from(begins_session) + 2 * u64::from(session.is_some());
-                let store_time = self.store_time(now, operations, demand);
-                let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
+                let operations = u8::from(begins_session) + 2 * u8::from(session.is_some());
+                let mut request = Request::new(now, origin, connection, method, session, demand);
+                request.store_operations = self.store_operations(now, operations);
                 request.begins_session = begins_session;
                 request.work = match session {
                     Some(_) => SessionWork::Use,
@@ -105,7 +105,7 @@ impl<'a> Cluster<'a> {
                 let has_cookie = known && !log_client.is_bot();
                 let visitor = 1 << 63 | u64::from(source) << 32 | u64::from(user);
                 let cookie = has_cookie.then_some(visitor);
-                self.send(now, request, cookie, pending);
+                self.send_apart(now, request, cookie, pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }
@@ -201,7 +201,7 @@ impl<'a> Cluster<'a> {
             let found = self.find_session(
                 now,
                 slot,
-                &request.route,
+                &request.route(),
                 (plan.session_idle_timeout, plan.on_unknown_id),
                 true,
             );
@@ -213,11 +213,12 @@ impl<'a> Cluster<'a> {
                     self.tell_log_story(now, user, slot, request, &found);
                     if let Some(slot) = self.settle_lost_session(slot, plan.on_unknown_id) {
                         self.store_session_again(now, slot, request);
+                        self.sessions.chosen_by(slot, &request.route());
                         let forked = self.sessions.take_over(
                             now,
                             slot,
-                            request.server(),
-                            request.route.from,
+                            request.server,
+                            request.from,
                             &self.servers,
                             plan.session_idle_timeout,
                         );
@@ -260,8 +261,8 @@ impl<'a> Cluster<'a> {
     }
 
     fn begin_log_session(&mut self, now: SimTime, source: u16, user: u32, request: &Request) {
-        let slot = self.sessions.create(now, request.server(), request.route.from, &self.servers);
-        self.sessions.chosen_by(slot, request.route.instance);
+        let slot = self.sessions.create(now, request.server, request.from, &self.servers);
+        self.sessions.chosen_by(slot, &request.route());
         self.store_session(now, slot, request);
         self.log(u32::from(source)).users[user as usize].session = slot;
         if let Some(counts) = self.recorder.at(now) {

@@ -25,7 +25,7 @@ use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::population::{AddressSpace, AddressesExhausted};
-use crate::scenario::{Population, Program, Scenario, TierPlan, Traffic, UserFile};
+use crate::scenario::{Population, Program, Scenario, TierPlan, Traffic, UserFile, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
@@ -146,13 +146,24 @@ pub fn calendar(scenario: &Scenario, logs: &[PreparedLog]) -> Calendar {
     let end = measured_from + duration;
     let begins = scenario.faults.iter().map(|fault| measured_from + fault.at);
     let ends = scenario.faults.iter().map(|fault| measured_from + fault.at + fault.kind.lasts());
-    Calendar {
+    let mut calendar = Calendar {
         measured_from,
         faults_from: begins.min().unwrap_or(end).min(end),
         faults_until: ends.max().unwrap_or(end).min(end),
         end,
         window: scenario.window,
+        batch_windows: 0,
+    };
+    if scenario.replications == 1 && scenario.is_stationary() {
+        calendar.batch_windows = batch_windows(calendar.windows());
     }
+    calendar
+}
+
+/// Windows in a batch of a single long run, such that there are about twenty (Schmeiser, Operations Research 30 (1982), 556:
+/// between 10 and 30 is as good as any); 0 when the run is too short for ten.
+fn batch_windows(windows: usize) -> u32 {
+    if windows < 10 { 0 } else { windows.div_ceil(20) as u32 }
 }
 
 /// Carries out one run. `progress` is called now and then with the share of the run that is done.
@@ -182,7 +193,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     if total >= u64::from(MAX_SLOTS) {
         return Err(RunError::TooManyClients { clients: total });
     }
-    let mut space = AddressSpace::new(streams.addresses.addresses);
+    let mut space = AddressSpace::new(streams.networks);
     let fixed = scenario.populations.iter().flat_map(|population| population.address.fixed.iter().copied());
     let scripted = scenario.scripted_clients.iter().map(|client| client.address);
     let logged = logs.iter().flat_map(|log| log.clients().iter().map(|client| client.address));
@@ -224,28 +235,26 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     }
     sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
 
+    let tiers = strategy.tiers.iter().enumerate().map(|(number, plan)| {
+        let mut tier = build_tier(plan, number as u64, scenario.servers.len(), scenario.ports(), &streams);
+        if let Some(life) = cookies(plan) {
+            let of_log = |source: &Source<'_>| match source {
+                Source::Log(replay) => replay.users.len(),
+                Source::Arrivals(_) => 0,
+            };
+            tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
+        }
+        tier
+    });
+    let tiers: Vec<_> = tiers.collect();
     let cluster = Cluster {
         scenario,
         strategy,
         streams,
         samplers,
-        tiers: strategy
-            .tiers
-            .iter()
-            .enumerate()
-            .map(|(number, plan)| {
-                let mut tier =
-                    build_tier(plan, number as u64, scenario.servers.len(), scenario.ports(), &streams);
-                if let Some(life) = cookies(plan) {
-                    let of_log = |source: &Source<'_>| match source {
-                        Source::Log(replay) => replay.users.len(),
-                        Source::Arrivals(_) => 0,
-                    };
-                    tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
-                }
-                tier
-            })
-            .collect(),
+        layer: tiers[0].instances[0].layer(),
+        has_queues: tiers.iter().any(|tier| tier.waiting.is_possible()),
+        tiers,
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
         sessions: Sessions::default(),
@@ -282,7 +291,8 @@ fn cookies(plan: &TierPlan) -> Option<CookieLife> {
 /// The store of a strategy that has one with a behaviour of its own.
 fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
     let SessionPlan::Store(session) = &setup.scenario.strategies[setup.strategy].session else { return None };
-    let stream = |id| Stream::new(setup.scenario.seed, u64::from(setup.replication), id);
+    let behaviour = if setup.scenario.vary == Vary::Hash { 0 } else { u64::from(setup.replication) };
+    let stream = |id| Stream::new(setup.scenario.seed, behaviour, id);
     let streams = StoreStreams {
         operation: stream(StreamId::StoreOperation),
         copy: stream(StreamId::StoreCopy),
@@ -391,7 +401,7 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
                 let id = ClientId(client);
                 let rest = match &laws.users {
                     Some(users) => users.begins_s(id, &model.streams.initial),
-                    None => plan.away.residual(&model.streams.initial, u64::from(client), 0),
+                    None => plan.away.residual_by(&laws.away, &model.streams.initial, u64::from(client), 0),
                 };
                 let rest = match &laws.pace {
                     None => SimDuration::from_secs_f64(rest),

@@ -10,7 +10,7 @@ pub use crate::cluster::TraceLine;
 use crate::metrics::{Direction, LossCause, Phase, Unit};
 
 /// Version of the shape of `summary.json`.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// An experiment's findings.
 #[derive(Clone, Debug, Serialize)]
@@ -27,10 +27,17 @@ pub struct Summary {
     pub seed: u64,
     /// Replications of each strategy.
     pub replications: u32,
-    /// What changed between replications: `population`, `behaviour`, or `nothing` (a replayed log: no intervals).
+    /// Batches into which a single long run was cut, over which its intervals are; 0 when they are over replications.
+    pub batches: u32,
+    /// What changed between replications: `population`, `behaviour`, `hash`, `time` (batches of one run), or `nothing` (no
+    /// intervals).
     pub vary: String,
+    /// How precise the results are, if replications were added until they are.
+    pub precision: Option<Precision>,
     /// Warm-up before measurement \[s\].
     pub warmup_s: f64,
+    /// Whether the warm-up was detected by MSER-5.
+    pub warmup_detected: bool,
     /// Length of the measured part \[s\].
     pub duration_s: f64,
     /// Length of a load window \[s\].
@@ -71,14 +78,30 @@ pub struct FaultLine {
     pub until_s: f64,
 }
 
-/// A mean over replications with its 95 % t-interval.
+/// How precise results are, beside how precise they were to be.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct Precision {
+    /// Wanted: half the width of the 95 % interval over the mean, at most.
+    pub wanted: f64,
+    /// The metrics that it is wanted of, in all strategies.
+    pub metrics: Vec<&'static str>,
+    /// Found: the largest of these; `None` where a mean is zero, or there is no interval.
+    pub found: Option<f64>,
+    /// Whether it was reached.
+    pub reached: bool,
+    /// Replications after which it is given up.
+    pub replications_most: u32,
+}
+
+/// An estimate from all replications with its 95 % interval: by Student's t for means, by the jackknife for ratios of counts and
+/// quantiles of pooled distributions.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq)]
 pub struct Estimate {
-    /// Mean.
+    /// The estimate.
     pub mean: f64,
     /// Half the width of the 95 % interval; `None` with fewer than two replications, or when nothing varies.
     pub half_width: Option<f64>,
-    /// Replications in which the metric had a value.
+    /// Replications (or batches of a single run) in which the metric had a value.
     pub n: u32,
 }
 
@@ -124,10 +147,16 @@ pub struct MetricSummary {
     pub direction: Direction,
     /// The value; `None` when undefined in every replication.
     pub value: Option<Estimate>,
+    /// Half of the replications are at most this; `None` with fewer than two.
+    pub p50: Option<f64>,
+    /// 95 % of the replications are at most this. Where tails are heavy the mean is shy.
+    pub p95: Option<f64>,
     /// What uniform random choice would give at the same counts (load skew only).
     pub noise_floor: Option<f64>,
     /// Paired difference to the first strategy; `None` for the first strategy itself.
     pub difference: Option<Estimate>,
+    /// How likely such a difference is by chance, counted among those of all strategies (Holm).
+    pub difference_p: Option<f64>,
 }
 
 /// What a server did.
@@ -183,7 +212,7 @@ pub struct Series {
     pub utilisation: Vec<Vec<f64>>,
 }
 
-/// What an expectation came to.
+/// What an expectation, or the comparison with a baseline, came to.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExpectationResult {
     /// The strategy's name.
@@ -192,16 +221,39 @@ pub struct ExpectationResult {
     pub metric: &'static str,
     /// The phase.
     pub phase: Phase,
+    /// The strategy whose value the limits multiply; `value` is then the ratio of the two.
+    pub relative_to: Option<String>,
+    /// The quantile over replications that is limited; `None`: the metric as it is estimated.
+    pub quantile: Option<f64>,
+    /// The baseline that it is held against; `value` is then the difference to it.
+    pub baseline: Option<AgainstBaseline>,
     /// Smallest value that passes.
     pub min: Option<f64>,
     /// Largest value that passes.
     pub max: Option<f64>,
-    /// What was found; `None` when the metric had no value, which fails.
+    /// What was found, with its 95 % interval; `None` when the metric had no value, which fails.
     pub value: Option<Estimate>,
+    /// Lower end of the interval that decided; `None` when it has none.
+    pub low: Option<f64>,
+    /// Upper end of the interval that decided.
+    pub high: Option<f64>,
     /// The verdict.
     pub verdict: Verdict,
-    /// Line of the scenario file, from 1.
+    /// How far beyond a limit the value must be to be called worse in four of five checks; `None` without an interval.
+    pub detectable: Option<f64>,
+    /// Line of the scenario file, from 1; 0 for a comparison with a baseline.
     pub line: usize,
+}
+
+/// What a value was held against.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct AgainstBaseline {
+    /// The baseline's value.
+    pub mean: f64,
+    /// The value now.
+    pub now: f64,
+    /// Whether both met the same clients, so that differences are taken replication by replication.
+    pub paired: bool,
 }
 
 /// What an expectation comes to.

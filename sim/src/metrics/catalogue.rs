@@ -67,12 +67,14 @@ pub enum Direction {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Mean over replications of one value each.
+    /// Mean over replications of one value each; its interval is Student's t.
     Mean,
-    /// A ratio of counts in each replication.
+    /// A ratio of counts, which are added over replications first; its interval is a jackknife's.
     Ratio,
-    /// A quantile of a distribution pooled within each replication.
+    /// A quantile of a distribution that is pooled over replications first; its interval is a jackknife's.
     Quantile,
+    /// Mean over replications of the largest value of each. A part of a run says nothing of the whole's.
+    Maximum,
 }
 
 /// One line of the catalogue.
@@ -103,24 +105,24 @@ macro_rules! metrics {
 }
 
 metrics! {
-    "load.requests.peak_to_mean", Ratio, LowerIsBetter, Ratio, "requests at the most loaded server over the mean, by weight", "no request";
-    "load.requests.peak_to_nominal", Ratio, LowerIsBetter, Ratio, "requests at the most loaded server over the fair share of the full fleet: the skew tax", "no request";
-    "load.requests.jain", Ratio, HigherIsBetter, Ratio, "Jain's fairness index of requests by server and weight; 1 is even", "no request";
-    "load.requests.cv", Ratio, LowerIsBetter, Ratio, "standard deviation over mean of requests by server and weight", "no request";
-    "load.requests.gini", Ratio, LowerIsBetter, Ratio, "Gini coefficient of requests by server and weight; 0 is even", "no request";
-    "load.requests.max_share", Ratio, LowerIsBetter, Ratio, "share of all requests that the most loaded server got", "no request";
-    "load.requests.window.p95", Ratio, LowerIsBetter, Quantile, "95th percentile over windows of peak to mean requests", "no window with 100 requests a server";
-    "load.connections.peak_to_mean", Ratio, LowerIsBetter, Ratio, "connections opened to the most loaded server over the mean, by weight", "no connection";
-    "load.connections.jain", Ratio, HigherIsBetter, Ratio, "Jain's fairness index of connections by server and weight", "no connection";
-    "load.connections.cv", Ratio, LowerIsBetter, Ratio, "standard deviation over mean of connections by server and weight", "no connection";
-    "load.connections.gini", Ratio, LowerIsBetter, Ratio, "Gini coefficient of connections by server and weight", "no connection";
-    "load.connections.max_share", Ratio, LowerIsBetter, Ratio, "share of all connections that the most loaded server got", "no connection";
-    "load.busy.peak_to_mean", Ratio, LowerIsBetter, Ratio, "busy time of the most loaded server over the mean, by weight", "no busy time";
-    "load.busy.peak_to_nominal", Ratio, LowerIsBetter, Ratio, "busy time of the most loaded server over the fair share of the full fleet", "no busy time";
-    "load.busy.jain", Ratio, HigherIsBetter, Ratio, "Jain's fairness index of busy time by server and weight", "no busy time";
-    "load.busy.cv", Ratio, LowerIsBetter, Ratio, "standard deviation over mean of busy time by server and weight", "no busy time";
-    "load.busy.gini", Ratio, LowerIsBetter, Ratio, "Gini coefficient of busy time by server and weight", "no busy time";
-    "load.busy.max_share", Ratio, LowerIsBetter, Ratio, "share of all busy time that the most loaded server had", "no busy time";
+    "load.requests.peak_to_mean", Ratio, LowerIsBetter, Mean, "requests at the most loaded server over the mean, by weight", "no request";
+    "load.requests.peak_to_nominal", Ratio, LowerIsBetter, Mean, "requests at the most loaded server over the fair share of the full fleet: the skew tax", "no request";
+    "load.requests.jain", Ratio, HigherIsBetter, Mean, "Jain's fairness index of requests by server and weight; 1 is even", "no request";
+    "load.requests.cv", Ratio, LowerIsBetter, Mean, "standard deviation over mean of requests by server and weight", "no request";
+    "load.requests.gini", Ratio, LowerIsBetter, Mean, "Gini coefficient of requests by server and weight; 0 is even", "no request";
+    "load.requests.max_share", Ratio, LowerIsBetter, Mean, "share of all requests that the most loaded server got", "no request";
+    "load.requests.window.p95", Ratio, LowerIsBetter, Mean, "95th percentile over windows of peak to mean requests", "no window with 100 requests a server";
+    "load.connections.peak_to_mean", Ratio, LowerIsBetter, Mean, "connections opened to the most loaded server over the mean, by weight", "no connection";
+    "load.connections.jain", Ratio, HigherIsBetter, Mean, "Jain's fairness index of connections by server and weight", "no connection";
+    "load.connections.cv", Ratio, LowerIsBetter, Mean, "standard deviation over mean of connections by server and weight", "no connection";
+    "load.connections.gini", Ratio, LowerIsBetter, Mean, "Gini coefficient of connections by server and weight", "no connection";
+    "load.connections.max_share", Ratio, LowerIsBetter, Mean, "share of all connections that the most loaded server got", "no connection";
+    "load.busy.peak_to_mean", Ratio, LowerIsBetter, Mean, "busy time of the most loaded server over the mean, by weight", "no busy time";
+    "load.busy.peak_to_nominal", Ratio, LowerIsBetter, Mean, "busy time of the most loaded server over the fair share of the full fleet", "no busy time";
+    "load.busy.jain", Ratio, HigherIsBetter, Mean, "Jain's fairness index of busy time by server and weight", "no busy time";
+    "load.busy.cv", Ratio, LowerIsBetter, Mean, "standard deviation over mean of busy time by server and weight", "no busy time";
+    "load.busy.gini", Ratio, LowerIsBetter, Mean, "Gini coefficient of busy time by server and weight", "no busy time";
+    "load.busy.max_share", Ratio, LowerIsBetter, Mean, "share of all busy time that the most loaded server had", "no busy time";
     "utilisation.max", Ratio, LowerIsBetter, Mean, "busy share of the workers of the busiest server", "no time";
     "visits.with_loss", Ratio, LowerIsBetter, Ratio, "share of logged-in visits that lost their session at least once", "no visit logged in";
     "visits.abandoned", Ratio, LowerIsBetter, Ratio, "share of visits that the user gave up", "no visit ended";
@@ -142,28 +144,29 @@ metrics! {
     "requests.queued", Ratio, LowerIsBetter, Ratio, "times that a request waited in the balancer's queue, per request", "no request";
     "queue.wait", Milliseconds, LowerIsBetter, Mean, "mean wait in the balancer's queue, of requests that waited there", "no request waited";
     "connections.reconnects", Count, LowerIsBetter, Mean, "held exchanges that were opened again after a break", "never";
-    "connections.reconnects.peak", PerSecond, LowerIsBetter, Quantile, "most of these in one second", "never";
-    "load.held.peak_to_mean", Ratio, LowerIsBetter, Ratio, "exchanges held by the server that held most over the mean, by weight and time", "nothing was held";
-    "load.held.max_share", Ratio, LowerIsBetter, Ratio, "share of all held exchanges that one server held", "nothing was held";
+    "connections.reconnects.peak", PerSecond, LowerIsBetter, Maximum, "most of these in one second", "never";
+    "load.held.peak_to_mean", Ratio, LowerIsBetter, Mean, "exchanges held by the server that held most over the mean, by weight and time", "nothing was held";
+    "load.held.max_share", Ratio, LowerIsBetter, Mean, "share of all held exchanges that one server held", "nothing was held";
     "logins.failed", Ratio, LowerIsBetter, Ratio, "share of posted logins that did not succeed", "no login posted";
     "throughput", PerSecond, Neutral, Mean, "requests answered a second", "no time";
     "latency.mean", Milliseconds, LowerIsBetter, Mean, "mean response time of answered requests", "no answer";
     "latency.p50", Milliseconds, LowerIsBetter, Quantile, "median response time", "no answer";
     "latency.p90", Milliseconds, LowerIsBetter, Quantile, "90th percentile of response time", "no answer";
+    "latency.p95", Milliseconds, LowerIsBetter, Quantile, "95th percentile of response time", "no answer";
     "latency.p99", Milliseconds, LowerIsBetter, Quantile, "99th percentile of response time", "no answer";
     "latency.p999", Milliseconds, LowerIsBetter, Quantile, "99.9th percentile of response time", "no answer";
-    "latency.max", Milliseconds, LowerIsBetter, Quantile, "longest response time", "no answer";
+    "latency.max", Milliseconds, LowerIsBetter, Maximum, "longest response time", "no answer";
     "session.stale", Ratio, LowerIsBetter, Ratio, "share of the requests that need a session and found it as it had been some writes before", "no request needed a session";
     "session.lost_writes", Count, LowerIsBetter, Mean, "times that a session fell back to an earlier state, or that a request wrote over what it had not seen", "never";
-    "connections.active", Count, Neutral, Mean, "connections that clients have open, as nginx's status page counts them: with and without a request", "no request";
-    "connections.waiting", Count, Neutral, Mean, "of these, those without a request: what the keep-alive time makes", "no request";
+    "connections.active", Count, Neutral, Ratio, "connections that clients have open, as nginx's status page counts them: with and without a request", "no request";
+    "connections.waiting", Count, Neutral, Ratio, "of these, those without a request: what the keep-alive time makes", "no request";
     "store.operations", PerSecond, LowerIsBetter, Mean, "operations of the shared session store a second", "never";
     "store.wait", Milliseconds, LowerIsBetter, Mean, "time that a worker waits for the session store, per answered request", "no answer";
     "store.utilisation", Ratio, LowerIsBetter, Mean, "busy share of the workers of the session store's busiest node", "a store without nodes that queue";
     "store.failed", Ratio, LowerIsBetter, Ratio, "answers with an error per request since the session store could not be asked", "no request";
     "store.messages", PerSecond, LowerIsBetter, Mean, "messages a second by which the session store keeps copies", "never";
     "store.bytes", PerSecond, LowerIsBetter, Mean, "bytes a second of these messages, or of sessions in cookies", "never";
-    "store.memory_max", Count, LowerIsBetter, Mean, "most bytes of sessions that the store held, with all copies", "never";
+    "store.memory_max", Count, LowerIsBetter, Maximum, "most bytes of sessions that the store held, with all copies", "never";
 }
 
 impl MetricId {

@@ -43,6 +43,39 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
+    /// The buckets that hold anything, to be kept when many histograms are.
+    pub fn sparse(&self) -> Sparse {
+        let filled = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        Sparse {
+            buckets: filled.map(|(index, &count)| (index as u16, count)).collect(),
+            total: self.total,
+            sum: self.sum,
+            max: self.max,
+        }
+    }
+
+    /// Adds the counts of a histogram that was kept.
+    pub fn add(&mut self, other: &Sparse) {
+        for &(index, count) in &other.buckets {
+            self.counts[usize::from(index)] += count;
+        }
+        self.total += other.total;
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+    }
+
+    /// Takes back what [`Histogram::add`] added. The maximum stays, so that only quantiles and the mean are those of the rest.
+    ///
+    /// # Panics
+    /// Panics in debug builds if the other's counts were never added.
+    pub fn take_back(&mut self, other: &Sparse) {
+        for &(index, count) in &other.buckets {
+            self.counts[usize::from(index)] -= count;
+        }
+        self.total -= other.total;
+        self.sum -= other.sum;
+    }
+
     /// Durations counted.
     pub fn count(&self) -> u64 {
         self.total
@@ -96,6 +129,16 @@ impl Histogram {
             })
             .collect()
     }
+}
+
+/// A histogram without its empty buckets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sparse {
+    /// (bucket, count), in order of buckets.
+    buckets: Vec<(u16, u64)>,
+    total: u64,
+    sum: u128,
+    max: u64,
 }
 
 impl Default for Histogram {
@@ -168,6 +211,21 @@ mod tests {
         a.merge(&b);
         assert_eq!(a, both);
         assert_eq!(a.cdf().last().unwrap().1, 1.0);
+    }
+
+    #[test]
+    fn what_is_kept_sparsely_can_be_added_and_taken_back() {
+        let mut first = Histogram::new();
+        (1..50).for_each(|millis| first.record(SimDuration::from_millis(millis * millis)));
+        let mut pooled = first.clone();
+        let mut other = Histogram::new();
+        other.record(SimDuration::from_millis(7));
+        pooled.add(&other.sparse());
+        assert_ne!(pooled, first);
+        pooled.take_back(&other.sparse());
+        assert_eq!(pooled, first);
+        pooled.take_back(&first.sparse());
+        assert_eq!((pooled.count(), pooled.quantile(0.5)), (0, None));
     }
 
     #[test]

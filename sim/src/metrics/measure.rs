@@ -1,9 +1,9 @@
 //! From a run's counters to the values of the catalogue's metrics.
 
-use super::catalogue::METRICS;
+use super::catalogue::{Kind, METRICS, Unit};
 use super::fairness::{Fairness, random_loads};
 use super::recorder::{Counts, Failure, PhaseCounts};
-use super::{MetricId, Phase};
+use super::{Histogram, MetricId, Phase};
 use crate::engine::{SimTime, Stream};
 
 /// Requests that a window must hold per server, on average, to be judged by itself.
@@ -100,8 +100,35 @@ pub fn quantile(values: &[f64], q: f64) -> Option<f64> {
     Some(sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64))
 }
 
-/// Every metric's value in a phase, in catalogue order; `None` where undefined.
-pub fn values(counts: &Counts, fleet: &Fleet, phase: Phase) -> Vec<Option<f64>> {
+/// What a run says of a metric, in a form that can be put together with what other runs say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reading {
+    /// A value of the run as a whole.
+    Value(f64),
+    /// A ratio of counts.
+    Ratio {
+        /// What is counted.
+        part: u64,
+        /// Out of how many, at least 1.
+        whole: u64,
+    },
+    /// A quantile of the response times; their histogram stands beside the readings.
+    LatencyQuantile(f64),
+}
+
+impl Reading {
+    /// The metric's value in this run, whose response times are `latency`; `None` without any.
+    pub fn value(self, latency: &Histogram) -> Option<f64> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Ratio { part, whole } => Some(part as f64 / whole as f64),
+            Self::LatencyQuantile(q) => latency.quantile(q).map(|seconds| seconds * 1e3),
+        }
+    }
+}
+
+/// What a run says of every metric in a phase, in catalogue order; `None` where undefined.
+pub fn readings(counts: &Counts, fleet: &Fleet, phase: Phase) -> Vec<Option<Reading>> {
     let (from, until) = counts.calendar.bounds(phase);
     let phase_counts = counts.phase(phase);
     let sheet = Sheet {
@@ -112,7 +139,35 @@ pub fn values(counts: &Counts, fleet: &Fleet, phase: Phase) -> Vec<Option<f64>> 
         visits_open: (phase == Phase::All).then_some(counts.visits_open),
         fleet,
     };
-    METRICS.iter().map(|metric| sheet.value(metric.name)).collect()
+    METRICS.iter().map(|metric| sheet.reading(metric.name)).collect()
+}
+
+/// What the whole run but for one of its batches says of every metric, in catalogue order. Counts are scaled up to the length
+/// of the run; what only a whole run can tell (its longest response time, visits still open) is left out.
+pub fn readings_without_batch(counts: &Counts, fleet: &Fleet, batch: usize) -> Vec<Option<f64>> {
+    let (from, until) = counts.calendar.bounds(Phase::All);
+    let (cut_from, cut_until) = counts.calendar.part_bounds(batch);
+    let whole = until.since(from).as_secs_f64();
+    let phase_counts = counts.without_part(batch);
+    let outside = |window: &&JudgedWindow| window.until <= cut_from || window.from >= cut_until;
+    let windows = judged_windows(counts, fleet, Phase::All);
+    let sheet = Sheet {
+        seconds: whole - cut_until.since(cut_from).as_secs_f64(),
+        shares: fleet.shares(from, until),
+        windows: windows.iter().filter(outside).map(|window| window.peak_to_mean).collect(),
+        counts: &phase_counts,
+        visits_open: None,
+        fleet,
+    };
+    let scale = whole / sheet.seconds;
+    METRICS
+        .iter()
+        .map(|metric| match sheet.reading(metric.name)? {
+            _ if metric.kind == Kind::Maximum => None,
+            Reading::Value(value) if metric.unit == Unit::Count => Some(value * scale),
+            reading => reading.value(&phase_counts.latency),
+        })
+        .collect()
 }
 
 /// All that the metrics of one phase are computed from.
@@ -125,12 +180,16 @@ struct Sheet<'a> {
     fleet: &'a Fleet,
 }
 
-fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
+fn ratio(part: u64, whole: u64) -> Option<Reading> {
+    (whole > 0).then_some(Reading::Ratio { part, whole })
+}
+
+fn count(things: u64) -> Option<Reading> {
+    Some(Reading::Value(things as f64))
 }
 
 impl Sheet<'_> {
-    fn value(&self, name: &str) -> Option<f64> {
+    fn reading(&self, name: &str) -> Option<Reading> {
         let c = self.counts;
         if let Some(load) = name.strip_prefix("load.") {
             let (of, measure) = load.split_once('.')?;
@@ -140,51 +199,60 @@ impl Sheet<'_> {
                 "busy" => self.load(&c.busy_ns, measure),
                 "held" => self.load(&c.held_ns, measure),
                 _ => None,
-            };
+            }
+            .map(Reading::Value);
         }
-        let millis = |seconds: Option<f64>| seconds.map(|s| s * 1e3);
+        let millis = |seconds: Option<f64>| seconds.map(|s| Reading::Value(s * 1e3));
+        let quantile = |q| (c.latency.count() > 0).then_some(Reading::LatencyQuantile(q));
+        let per_second =
+            |things: u64| (self.seconds > 0.0).then(|| Reading::Value(things as f64 / self.seconds));
         match name {
-            "utilisation.max" => self.utilisation(),
+            "utilisation.max" => self.utilisation().map(Reading::Value),
             "visits.with_loss" => ratio(c.with_loss, c.logged_in),
             "visits.abandoned" => ratio(c.abandoned, c.finished + c.abandoned),
-            "visits.finished" => Some(c.finished as f64),
-            "visits.crowded_out" => Some(c.crowded_out as f64),
-            "connections.reconnects" => Some(c.reconnects as f64),
-            "connections.reconnects.peak" => Some(c.reconnects_peak as f64),
-            "visits.open" => self.visits_open.map(|visits| visits as f64),
+            "visits.finished" => count(c.finished),
+            "visits.crowded_out" => count(c.crowded_out),
+            "connections.reconnects" => count(c.reconnects),
+            "connections.reconnects.peak" => count(c.reconnects_peak),
+            "visits.open" => self.visits_open.and_then(count),
             "session.lost" => ratio(c.losses(), c.created),
-            "session.created" => Some(c.created as f64),
-            "session.expired" => Some(c.expired as f64),
-            "session.forked" => Some(c.forked as f64),
-            "requests.served" => Some(c.served as f64),
+            "session.created" => count(c.created),
+            "session.expired" => count(c.expired),
+            "session.forked" => count(c.forked),
+            "requests.served" => count(c.served),
             "requests.session_miss" => ratio(c.session_missed, c.session_needed),
             "requests.failed" => ratio(c.failures(), c.served + c.failures()),
             "requests.timed_out" => ratio(c.failed[Failure::TimedOut as usize], c.served + c.failures()),
             "requests.reloaded" => ratio(c.reloads, c.served + c.failures()),
             "requests.wasted" => ratio(c.wasted, c.served + c.wasted),
-            "requests.static" => Some(c.static_objects as f64),
+            "requests.static" => count(c.static_objects),
             "requests.retried" => ratio(c.retried, c.served + c.failures()),
             "requests.queued" => ratio(c.queued, c.served + c.failures()),
-            "queue.wait" => (c.queued > 0).then(|| c.queue_wait_ns as f64 / 1e6 / c.queued as f64),
+            "queue.wait" => {
+                (c.queued > 0).then(|| Reading::Value(c.queue_wait_ns as f64 / 1e6 / c.queued as f64))
+            }
             "logins.failed" => ratio(c.logins_failed, c.logins),
-            "throughput" => (self.seconds > 0.0).then(|| c.served as f64 / self.seconds),
+            "throughput" => per_second(c.served),
             "latency.mean" => millis(c.latency.mean()),
-            "latency.p50" => millis(c.latency.quantile(0.5)),
-            "latency.p90" => millis(c.latency.quantile(0.9)),
-            "latency.p99" => millis(c.latency.quantile(0.99)),
-            "latency.p999" => millis(c.latency.quantile(0.999)),
+            "latency.p50" => quantile(0.5),
+            "latency.p90" => quantile(0.9),
+            "latency.p95" => quantile(0.95),
+            "latency.p99" => quantile(0.99),
+            "latency.p999" => quantile(0.999),
             "latency.max" => millis(c.latency.max()),
             "session.stale" => ratio(c.stale, c.session_needed),
-            "session.lost_writes" => Some(c.lost_writes as f64),
-            "store.wait" => ratio(c.store_wait_ns, c.served).map(|ns| ns / 1e6),
-            "store.utilisation" => self.store_utilisation(),
+            "session.lost_writes" => count(c.lost_writes),
+            "store.wait" => {
+                (c.served > 0).then(|| Reading::Value(c.store_wait_ns as f64 / 1e6 / c.served as f64))
+            }
+            "store.utilisation" => self.store_utilisation().map(Reading::Value),
             "store.failed" => ratio(c.store_failed, c.served + c.failures()),
-            "store.messages" => (self.seconds > 0.0).then(|| c.store_messages as f64 / self.seconds),
-            "store.bytes" => (self.seconds > 0.0).then(|| c.store_bytes as f64 / self.seconds),
-            "store.memory_max" => Some(c.store_memory_max as f64),
+            "store.messages" => per_second(c.store_messages),
+            "store.bytes" => per_second(c.store_bytes),
+            "store.memory_max" => count(c.store_memory_max),
             "connections.active" => ratio(c.connections_open, c.connection_samples),
             "connections.waiting" => ratio(c.connections_waiting, c.connection_samples),
-            "store.operations" => (self.seconds > 0.0).then(|| c.store_operations as f64 / self.seconds),
+            "store.operations" => per_second(c.store_operations),
             _ => None,
         }
     }
@@ -301,6 +369,7 @@ mod tests {
             faults_until: at(60),
             end: at(100),
             window: SimDuration::from_secs(10),
+            batch_windows: 0,
         };
         Recorder::new(calendar, 2)
     }
@@ -312,8 +381,7 @@ mod tests {
         for i in 0..4_000_u64 {
             let now = SimTime::from_millis(i * 20);
             let server = ServerId((i % 2) as u16);
-            recorder.accepted(now, server);
-            recorder.level(now, server, 1, 1);
+            recorder.entered(now, server, 1, 1);
             let counts = recorder.at(now).unwrap();
             counts.connections[server.index()] += 1;
             counts.held_ns[server.index()] += 1;
@@ -329,8 +397,17 @@ mod tests {
             counts.logged_in += 1;
         }
         let counts = recorder.close(at(100), 0);
-        for (metric, value) in METRICS.iter().zip(values(&counts, &fleet(Vec::new()), Phase::All)) {
+        let latency = counts.phase(Phase::All).latency;
+        for (metric, reading) in METRICS.iter().zip(readings(&counts, &fleet(Vec::new()), Phase::All)) {
+            let value = reading.and_then(|reading| reading.value(&latency));
             assert!(value.is_some_and(f64::is_finite), "{}: {value:?}", metric.name);
+            let kind = match reading {
+                Some(Reading::Ratio { .. }) => Kind::Ratio,
+                Some(Reading::LatencyQuantile(_)) => Kind::Quantile,
+                _ if metric.kind == Kind::Maximum => Kind::Maximum,
+                _ => Kind::Mean,
+            };
+            assert_eq!(metric.kind, kind, "{}", metric.name);
         }
     }
 
@@ -349,7 +426,7 @@ mod tests {
         let mut recorder = recorder();
         // 12 requests a second: 120 a window, 200 wanted, so windows merge in pairs.
         for i in 0..1_200_u64 {
-            recorder.accepted(SimTime::from_millis(i * 1000 / 12), ServerId((i % 2) as u16));
+            recorder.entered(SimTime::from_millis(i * 1000 / 12), ServerId((i % 2) as u16), 1, 1);
         }
         let counts = recorder.close(at(100), 0);
         let windows = judged_windows(&counts, &fleet(Vec::new()), Phase::Before);

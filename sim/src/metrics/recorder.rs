@@ -57,6 +57,8 @@ pub struct Calendar {
     pub end: SimTime,
     /// Length of a window.
     pub window: SimDuration,
+    /// Windows after which counting starts anew, when a run without faults is to be judged by its parts; 0 when it is not.
+    pub batch_windows: u32,
 }
 
 impl Calendar {
@@ -80,11 +82,34 @@ impl Calendar {
         }
     }
 
-    /// The phase at a time, as an index into the counters; `None` during the warm-up and after the end.
+    /// Parts of the measured time that are counted apart: batches, or the phases before, during and after the faults.
+    pub fn parts(&self) -> usize {
+        match self.batch_windows {
+            0 => 3,
+            each => self.windows().div_ceil(each as usize),
+        }
+    }
+
+    /// Start and end of a part.
+    pub fn part_bounds(&self, part: usize) -> (SimTime, SimTime) {
+        match self.batch_windows {
+            0 => self.bounds([Phase::Before, Phase::During, Phase::After][part]),
+            each => {
+                let length = self.window * u64::from(each);
+                let from = self.measured_from + length * part as u64;
+                (from, (from + length).min(self.end))
+            }
+        }
+    }
+
+    /// The part at a time; `None` during the warm-up and after the end.
     #[inline(always)]
-    fn phase_at(&self, now: SimTime) -> Option<usize> {
+    fn part_at(&self, now: SimTime) -> Option<usize> {
         if now < self.measured_from || now >= self.end {
             None
+        } else if self.batch_windows > 0 {
+            let window = now.since(self.measured_from).0 / self.window.0;
+            Some((window / u64::from(self.batch_windows)) as usize)
         } else if now < self.faults_from {
             Some(0)
         } else {
@@ -292,25 +317,24 @@ struct Station {
     busy: u32,
 }
 
-/// The stretch of time, within one window and one phase, in which the last event lay: most events lie in the same one as
+/// The stretch of time, within one window and one part of the run, in which the last event lay: most events lie in the same one as
 /// the event before.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     from: SimTime,
     until: SimTime,
     window: usize,
-    phase: usize,
+    part: usize,
 }
 
 impl Stretch {
     /// The stretch around a time; `None` outside the measured part.
     fn around(calendar: &Calendar, now: SimTime) -> Option<Self> {
-        let phase = calendar.phase_at(now)?;
+        let part = calendar.part_at(now)?;
         let window = (now.since(calendar.measured_from).0 / calendar.window.0) as usize;
         let start = calendar.measured_from + calendar.window * window as u64;
-        let begins = [calendar.measured_from, calendar.faults_from, calendar.faults_until][phase];
-        let ends = [calendar.faults_from, calendar.faults_until, calendar.end][phase];
-        Some(Self { from: start.max(begins), until: (start + calendar.window).min(ends), window, phase })
+        let (begins, ends) = calendar.part_bounds(part);
+        Some(Self { from: start.max(begins), until: (start + calendar.window).min(ends), window, part })
     }
 
     #[inline(always)]
@@ -325,7 +349,8 @@ pub struct Recorder {
     calendar: Calendar,
     /// Where the last event lay.
     stretch: Stretch,
-    phases: [PhaseCounts; 3],
+    /// Counters of each part of the measured time.
+    parts: Vec<PhaseCounts>,
     /// Accepted tries by window and server.
     window_requests: Vec<u32>,
     /// Busy time by window and server \[ns\].
@@ -344,9 +369,9 @@ impl Recorder {
     pub fn new(calendar: Calendar, servers: usize) -> Self {
         let cells = calendar.windows() * servers;
         Self {
+            stretch: Stretch { from: SimTime::NEVER, until: SimTime::ZERO, window: 0, part: 0 },
+            parts: (0..calendar.parts()).map(|_| PhaseCounts::new(servers)).collect(),
             calendar,
-            stretch: Stretch { from: SimTime::NEVER, until: SimTime::ZERO, window: 0, phase: 0 },
-            phases: std::array::from_fn(|_| PhaseCounts::new(servers)),
             window_requests: vec![0; cells],
             window_busy_ns: vec![0; cells],
             stations: Column::filled(Station::default(), servers),
@@ -361,11 +386,11 @@ impl Recorder {
         &self.calendar
     }
 
-    /// The counters of the phase at `now`, or `None` outside the measured part.
+    /// The counters of the part of the run at `now`, or `None` outside the measured part.
     #[inline(always)]
     pub fn at(&mut self, now: SimTime) -> Option<&mut PhaseCounts> {
         let stretch = self.stretch(now)?;
-        Some(&mut self.phases[stretch.phase])
+        Some(&mut self.parts[stretch.part])
     }
 
     /// The stretch in which a time lies; `None` outside the measured part.
@@ -377,13 +402,24 @@ impl Recorder {
         Some(self.stretch)
     }
 
-    /// A server accepted a try.
+    /// A balancer sends a try to a server: over a connection of its own if it `connects`, and `again` if the try is not the
+    /// request's first.
     #[inline(always)]
-    pub fn accepted(&mut self, now: SimTime, server: ServerId) {
+    pub fn tried(&mut self, now: SimTime, server: ServerId, connects: bool, again: bool) {
+        if let Some(counts) = self.at(now) {
+            counts.retried += u64::from(again);
+            counts.connections[server.index()] += u64::from(connects);
+        }
+    }
+
+    /// A server accepted a try, and then had `present` requests and `busy` workers at work.
+    #[inline(always)]
+    pub fn entered(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
+        self.level(now, server, present, busy);
         self.ledger.station_arrivals += 1;
         let servers = self.stations.len();
-        if let Some(Stretch { phase, window, .. }) = self.stretch(now) {
-            self.phases[phase].requests[server.index()] += 1;
+        if let Some(Stretch { part, window, .. }) = self.stretch(now) {
+            self.parts[part].requests[server.index()] += 1;
             self.window_requests[window * servers + server.index()] += 1;
         }
     }
@@ -396,27 +432,34 @@ impl Recorder {
     }
 
     /// A server's level changed to `present` requests, `busy` of its workers at work.
-    #[inline]
+    #[inline(always)]
     pub fn level(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
+        let servers = self.stations.len();
         let station = &mut self.stations[server];
         let before = std::mem::replace(station, Station { since: now, present, busy });
-        self.ledger.station_area_ns += u128::from(now.since(before.since).0) * u128::from(before.present);
-        if before.busy > 0 {
+        let elapsed = now.since(before.since).0;
+        self.ledger.station_area_ns += u128::from(elapsed) * u128::from(before.present);
+        let Stretch { from, until, part, window } = self.stretch;
+        if from <= before.since && now <= until {
+            let busy = elapsed * u64::from(before.busy);
+            self.parts[part].busy_ns[server.index()] += busy;
+            self.window_busy_ns[window * servers + server.index()] += busy;
+        } else if before.busy > 0 {
             self.add_busy(server, before.since, now, u64::from(before.busy));
         }
     }
 
     /// Spreads busy time over the windows and phases that it covers.
-    #[inline]
+    #[inline(never)]
     fn add_busy(&mut self, server: ServerId, from: SimTime, to: SimTime, workers: u64) {
         let servers = self.stations.len();
         let mut from = from.max(self.calendar.measured_from);
         let to = to.min(self.calendar.end);
         while from < to {
-            let Some(Stretch { phase, window, until, .. }) = self.stretch(from) else { return };
+            let Some(Stretch { part, window, until, .. }) = self.stretch(from) else { return };
             let until = to.min(until);
             let busy = until.since(from).0 * workers;
-            self.phases[phase].busy_ns[server.index()] += busy;
+            self.parts[part].busy_ns[server.index()] += busy;
             self.window_busy_ns[window * servers + server.index()] += busy;
             from = until;
         }
@@ -426,11 +469,11 @@ impl Recorder {
     pub fn held(&mut self, now: SimTime, server: ServerId, change: i64) {
         let (held, since) = self.holding[server];
         self.holding[server] = (held.saturating_add_signed(change), now);
-        for (place, phase) in [Phase::Before, Phase::During, Phase::After].into_iter().enumerate() {
-            let (from, until) = self.calendar.bounds(phase);
+        for part in 0..self.parts.len() {
+            let (from, until) = self.calendar.part_bounds(part);
             let (from, until) = (from.max(since), until.min(now));
             if held > 0 && from < until {
-                self.phases[place].held_ns[server.index()] += held * until.since(from).0;
+                self.parts[part].held_ns[server.index()] += held * until.since(from).0;
             }
         }
     }
@@ -457,7 +500,7 @@ impl Recorder {
         Counts {
             calendar: self.calendar,
             servers: self.stations.len(),
-            phases: self.phases,
+            parts: self.parts,
             window_requests: self.window_requests,
             window_busy_ns: self.window_busy_ns,
             ledger: self.ledger,
@@ -473,7 +516,7 @@ pub struct Counts {
     pub calendar: Calendar,
     /// Number of servers.
     pub servers: usize,
-    phases: [PhaseCounts; 3],
+    parts: Vec<PhaseCounts>,
     /// Accepted tries; length = windows × servers.
     pub window_requests: Vec<u32>,
     /// Busy time \[ns\]; length = windows × servers.
@@ -488,16 +531,20 @@ impl Counts {
     /// The counts of a phase.
     pub fn phase(&self, phase: Phase) -> PhaseCounts {
         match phase {
-            Phase::All => {
-                let mut all = self.phases[0].clone();
-                all.merge(&self.phases[1]);
-                all.merge(&self.phases[2]);
-                all
-            }
-            Phase::Before => self.phases[0].clone(),
-            Phase::During => self.phases[1].clone(),
-            Phase::After => self.phases[2].clone(),
+            Phase::All => self.without_part(usize::MAX),
+            _ if self.calendar.batch_windows > 0 => self.without_part(usize::MAX),
+            Phase::Before => self.parts[0].clone(),
+            Phase::During => self.parts[1].clone(),
+            Phase::After => self.parts[2].clone(),
         }
+    }
+
+    /// The counts of the whole run but for one part; of the whole when there is no such part.
+    pub fn without_part(&self, left_out: usize) -> PhaseCounts {
+        let mut all = PhaseCounts::new(self.servers);
+        let others = self.parts.iter().enumerate().filter(|(part, _)| *part != left_out);
+        others.for_each(|(_, counts)| all.merge(counts));
+        all
     }
 }
 
@@ -516,6 +563,7 @@ mod tests {
             faults_until: at(140),
             end: at(200),
             window: SimDuration::from_secs(10),
+            batch_windows: 0,
         };
         Recorder::new(calendar, 1)
     }
@@ -537,11 +585,24 @@ mod tests {
     }
 
     #[test]
+    fn batches_are_whole_windows_and_add_up_to_the_run() {
+        let calendar =
+            Calendar { faults_from: at(200), faults_until: at(200), batch_windows: 3, ..recorder().calendar };
+        let mut recorder = Recorder::new(calendar, 1);
+        (100..200).for_each(|s| recorder.entered(at(s), ServerId(0), 1, 1));
+        let counts = recorder.close(at(200), 0);
+        assert_eq!(counts.calendar.parts(), 4);
+        let missing: Vec<u64> = (0..4).map(|part| 100 - counts.without_part(part).requests[0]).collect();
+        assert_eq!(missing, [30, 30, 30, 10]);
+        assert_eq!(counts.phase(Phase::All).requests, [100]);
+    }
+
+    #[test]
     fn what_happens_in_the_warm_up_is_in_the_ledger_only() {
         let mut recorder = recorder();
-        recorder.accepted(at(99), ServerId(0));
-        recorder.accepted(at(100), ServerId(0));
-        recorder.accepted(at(199), ServerId(0));
+        recorder.entered(at(99), ServerId(0), 1, 1);
+        recorder.entered(at(100), ServerId(0), 1, 1);
+        recorder.entered(at(199), ServerId(0), 1, 1);
         assert!(recorder.at(at(99)).is_none() && recorder.at(at(200)).is_none());
         let counts = recorder.close(at(200), 0);
         assert_eq!(counts.ledger.station_arrivals, 3);

@@ -11,6 +11,7 @@ mod presets;
 mod quantity;
 mod read;
 mod section;
+pub mod sweep;
 mod traffic;
 mod tree;
 
@@ -22,18 +23,21 @@ use crate::backend::Capacity;
 use crate::engine::{Distribution, SimDuration};
 use crate::ids::ServerId;
 use crate::metrics::{MetricId, Phase};
+use crate::population::arrivals::ArrivalPlan;
 use crate::population::replay::{LogFormat, SessionsBy};
 use crate::population::{AddressPlan, SitePages, UserTable};
 use crate::session::{OnUnknownId, SessionPlan};
+use crate::tier::haproxy::PersistenceRules;
 use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, RequestFields};
 
 pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
-pub use explain::{Resolved, StoreOption, canonical, parameters, store_options};
+pub use explain::{Resolved, StoreOption, canonical, parameters, store_options, workload};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
+pub use sweep::{Axis, SweepPlan};
 pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
 };
@@ -45,10 +49,14 @@ pub struct Scenario {
     pub title: String,
     /// Length of the measured part, after the warm-up. `None`: to the end of the replayed logs.
     pub duration: Option<SimDuration>,
-    /// Time before measurement begins.
+    /// Time before measurement begins; zero when it is to be detected.
     pub warmup: SimDuration,
-    /// Independent repetitions, at least 1.
+    /// Whether the experiment finds the warm-up itself; only of a scenario that [is stationary](Scenario::is_stationary).
+    pub detect_warmup: bool,
+    /// Independent repetitions, at least 1; with a `precision`, at most so many.
     pub replications: u32,
+    /// When repetitions suffice.
+    pub precision: Option<Precision>,
     /// Seed of every random number.
     pub seed: u64,
     /// What changes from one replication to the next.
@@ -73,9 +81,29 @@ pub struct Scenario {
     pub strategies: Vec<Strategy>,
     /// What `evenkeel check` demands.
     pub expectations: Vec<Expectation>,
+    /// What `evenkeel sweep` goes over.
+    pub sweep: Option<SweepPlan>,
+    /// Among what `evenkeel advise` chooses.
+    pub advise: Option<AdvisePlan>,
 }
 
 impl Scenario {
+    /// Whether the site is the same at all times, so that the run's beginning is all that must be left out: no fault, no log,
+    /// no script, and arrivals that do not follow the clock.
+    pub fn is_stationary(&self) -> bool {
+        let steady = |population: &Population| match population.traffic.arrivals() {
+            Some(ArrivalPlan::Poisson { .. } | ArrivalPlan::Bursts { .. }) => true,
+            Some(ArrivalPlan::Diurnal { .. } | ArrivalPlan::FlashCrowd { .. } | ArrivalPlan::Ramp { .. }) => {
+                false
+            }
+            None => population.traffic.visit().is_none_or(|visit| visit.diurnal.is_none()),
+        };
+        self.faults.is_empty()
+            && self.logs.is_empty()
+            && self.scripted_clients.is_empty()
+            && self.populations.iter().all(steady)
+    }
+
     /// The ports that clients call, in order of appearance; at least one.
     pub fn ports(&self) -> Vec<u16> {
         let of_populations = self.populations.iter().map(|population| population.connection.port);
@@ -97,13 +125,38 @@ impl Scenario {
 /// The port of the web.
 pub(crate) const HTTP: u16 = 80;
 
-/// What changes between replications (DESIGN, Experiments).
+/// When repetitions suffice: the 95 % interval of each metric, of every strategy, is at most so wide beside its mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Precision {
+    /// Half the interval's width over the mean, above 0.
+    pub relative: f64,
+    /// The metrics, over the whole run; at least one.
+    pub metrics: Vec<MetricId>,
+}
+
+/// What changes between replications.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Vary {
     /// Addresses and behaviour: *some* site of this kind.
     Population,
     /// Behaviour only: *this* site's users behaving anew.
     Behaviour,
+    /// Only where in the address space the users' networks lie: what luck with a hash comes to.
+    Hash,
+}
+
+impl Vary {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Population, Self::Behaviour, Self::Hash];
+
+    /// Its name in scenarios and results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Population => "population",
+            Self::Behaviour => "behaviour",
+            Self::Hash => "hash",
+        }
+    }
 }
 
 /// A population of simulated users.
@@ -398,6 +451,8 @@ pub struct Keys {
     pub hash: Option<Key>,
     /// What its stick table remembers ([`crate::tier::Ties::sample`]).
     pub stick: Option<Key>,
+    /// How ties count by the request's path ([`crate::tier::Ties::persistence`]).
+    pub persistence: PersistenceRules,
 }
 
 impl Keys {
@@ -420,6 +475,26 @@ pub enum Program {
     Proxy(ProxyConfig),
 }
 
+/// Among what `evenkeel advise` chooses: the strategies, at every value of these fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdvisePlan {
+    /// Fields and their values. A field of a strategy (`strategy.NAME.…`) belongs to that one, any other to all.
+    pub fields: Vec<Axis>,
+    /// The metrics of which none shall be larger without need; at least one.
+    pub minimise: Vec<MetricId>,
+    /// What a choice must keep.
+    pub limits: Vec<Constraint>,
+}
+
+/// A limit that a choice must keep.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Constraint {
+    /// The metric, over the whole run.
+    pub metric: MetricId,
+    /// Its largest value.
+    pub max: f64,
+}
+
 /// A limit on a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expectation {
@@ -429,6 +504,10 @@ pub struct Expectation {
     pub metric: MetricId,
     /// The phase.
     pub phase: Phase,
+    /// The strategy (index) whose value the limits multiply; `None`: they are limits of the value itself.
+    pub relative_to: Option<usize>,
+    /// The quantile over replications that is limited, above 0 and below 1; `None`: the metric as it is estimated.
+    pub quantile: Option<f64>,
     /// Smallest value that passes.
     pub min: Option<f64>,
     /// Largest value that passes.

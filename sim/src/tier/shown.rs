@@ -77,7 +77,7 @@ pub struct Shown<'a> {
 
 impl Shown<'_> {
     /// Appends the path, without query.
-    pub(super) fn push_path(&self, out: &mut Vec<u8>) {
+    pub fn push_path(&self, out: &mut Vec<u8>) {
         match self.page {
             Page::Home => out.push(b'/'),
             Page::Login => out.extend_from_slice(b"/login"),

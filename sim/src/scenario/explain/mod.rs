@@ -2,7 +2,7 @@
 //! gives the same scenario again and two files that mean the same come out the same.
 
 mod programs;
-mod session;
+pub(super) mod session;
 mod traffic;
 
 use std::fmt::{self, Write};
@@ -23,8 +23,8 @@ pub use session::{StoreOption, store_options};
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
-    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Program, Scenario,
-    ScriptedClient, Strategy, UserFile, Vary,
+    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Precision, Program, Scenario,
+    ScriptedClient, Strategy, UserFile,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -51,6 +51,22 @@ impl fmt::Display for Resolved {
 /// presets, whose figures it holds. Two files that resolve to the same scenario have the same text.
 pub fn canonical(resolved: &Resolved) -> String {
     document(&resolved.scenario, None)
+}
+
+/// The text whose SHA-256 names what the clients are and do: the experiment's length, seed and variation, sessions, populations, logs,
+/// scripts, and the work that requests make, without the servers and balancers that do it.
+pub fn workload(scenario: &Scenario) -> String {
+    let mut document = Document { text: String::new() };
+    let d = &mut document;
+    d.line("duration", scenario.duration.map_or_else(|| "\"log\"".into(), duration));
+    d.line("warmup", duration(scenario.warmup));
+    d.line("seed", scenario.seed);
+    d.line("vary", text(scenario.vary.name()));
+    show_clients(d, scenario, None);
+    for server in &scenario.servers {
+        d.line("service", show_distribution(&server.capacity.service, Quantity::Time));
+    }
+    document.text
 }
 
 /// A TOML document being written: one key a line, tables under headers.
@@ -96,7 +112,7 @@ pub(super) fn text(text: &str) -> String {
 }
 
 /// A TOML key.
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !name.is_empty() && name.chars().all(bare) { name.into() } else { text(name) }
 }
@@ -122,26 +138,16 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     let d = &mut document;
     d.line("title", text(&scenario.title));
     d.line("duration", scenario.duration.map_or_else(|| "\"log\"".into(), duration));
-    d.line("warmup", duration(scenario.warmup));
+    d.line("warmup", if scenario.detect_warmup { text("detect") } else { duration(scenario.warmup) });
     d.line("replications", scenario.replications);
     d.line("seed", scenario.seed);
-    let vary = match scenario.vary {
-        Vary::Population => "population",
-        Vary::Behaviour => "behaviour",
-    };
-    d.line("vary", text(vary));
+    if let Some(Precision { relative, metrics }) = &scenario.precision {
+        let metrics = list(metrics.iter().map(|metric| text(metric.metric().name)));
+        d.line("precision", format!("{{ relative = {relative:?}, metrics = {metrics} }}"));
+    }
+    d.line("vary", text(scenario.vary.name()));
     d.line("window", duration(scenario.window));
-    show_request(d, &scenario.request);
-    session::show_life(d, &scenario.session);
-    for (i, population) in scenario.populations.iter().enumerate() {
-        show_population(d, population, visit_presets.map(|presets| presets.get(i).copied().flatten()));
-    }
-    for log in &scenario.logs {
-        show_log(d, log);
-    }
-    for client in &scenario.scripted_clients {
-        show_scripted_client(d, client, &scenario.strategies);
-    }
+    show_clients(d, scenario, visit_presets);
     show_cluster(d, scenario);
     for fault in &scenario.faults {
         d.header("[[fault]]");
@@ -170,6 +176,24 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
         show_expectation(d, expectation, &scenario.strategies);
     }
     document.text
+}
+
+fn show_clients(
+    d: &mut Document,
+    scenario: &Scenario,
+    visit_presets: Option<&[Option<&'static PresetEntry>]>,
+) {
+    show_request(d, &scenario.request);
+    session::show_life(d, &scenario.session);
+    for (i, population) in scenario.populations.iter().enumerate() {
+        show_population(d, population, visit_presets.map(|presets| presets.get(i).copied().flatten()));
+    }
+    for log in &scenario.logs {
+        show_log(d, log);
+    }
+    for client in &scenario.scripted_clients {
+        show_scripted_client(d, client, &scenario.strategies);
+    }
 }
 
 /// The headers and parameters of requests, if there are any.
@@ -386,6 +410,12 @@ fn show_expectation(d: &mut Document, expectation: &Expectation, strategies: &[S
     }
     d.line("metric", text(expectation.metric.metric().name));
     d.line("phase", text(expectation.phase.name()));
+    if let Some(place) = expectation.relative_to {
+        d.line("relative_to", text(&strategies[place].name));
+    }
+    if let Some(quantile) = expectation.quantile {
+        d.line("quantile", format!("{quantile:?}"));
+    }
     for (key, limit) in [("min", expectation.min), ("max", expectation.max)] {
         if let Some(limit) = limit {
             d.line(key, format!("{limit:?}"));

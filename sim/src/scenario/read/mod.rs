@@ -7,6 +7,7 @@ mod arrivals;
 mod balancer;
 mod browser;
 mod cluster;
+mod experiment;
 mod fault;
 mod haproxy;
 mod log;
@@ -19,22 +20,23 @@ mod request;
 mod script;
 mod session;
 mod strategy;
+mod sweep;
 mod visit;
 
 use super::diagnostic::{Diagnostics, Report, Span, similar};
 use super::presets::PresetEntry;
 use super::section::{Item, Section};
 use super::tree::Table;
-use super::{Expectation, Fault, FaultKind, Population, Scenario, Server, SessionLife, Strategy, Vary};
+use super::{Fault, FaultKind, Population, Scenario, Server, SessionLife, Strategy, Vary};
 use crate::engine::SimDuration;
-use crate::metrics::catalogue::METRICS;
-use crate::metrics::{MetricId, Phase};
 use crate::tier::RequestFields;
 use cluster::ReadServer;
 use std::sync::Arc;
 
 /// Replications of a scenario that has something to vary; enough for a first interval.
 const REPLICATIONS: u32 = 10;
+/// Replications at most, where a precision is wanted and nothing else is said.
+const REPLICATIONS_TO_PRECISION: u32 = 200;
 /// Windows of a run at most: each keeps counters of every server.
 const WINDOWS_MAX: u64 = 1_000_000;
 /// Clients of all populations together; their ids are 32 bits wide and leave room for those of logs.
@@ -139,12 +141,17 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let s = &mut section;
     let title = s.required("title", |item| item.name().map(str::to_owned));
     let duration_item = s.take("duration");
-    let warmup = s.optional("warmup", SimDuration::ZERO, |item| item.duration());
+    let warmup_item = s.take("warmup");
+    let detect_warmup = warmup_item.as_ref().is_some_and(|item| item.text() == Some("detect"));
+    let warmup = match &warmup_item {
+        Some(item) if !detect_warmup => item.duration(),
+        _ => Some(SimDuration::ZERO),
+    };
     let replications_item = s.take("replications");
     let seed = s.optional("seed", 1, |item| item.integer(0, u64::MAX));
-    let vary = s.optional("vary", Vary::Population, |item| {
-        item.one_of(&[("population", Vary::Population), ("behaviour", Vary::Behaviour)])
-    });
+    let vary =
+        s.optional("vary", Vary::Population, |item| item.one_of(&Vary::ALL.map(|vary| (vary.name(), vary))));
+    let precision = s.optional("precision", None, |item| experiment::precision(&item).map(Some));
     let window_item = s.take("window");
     let window = match &window_item {
         Some(item) => item.duration_above_zero(),
@@ -252,8 +259,10 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         });
     let has_faults = faults.as_ref().is_none_or(|faults| !faults.is_empty());
     let expectations = each(s, "expect", "an array of tables: write `[[expect]]`", |item| {
-        expectation(&item, &strategy_names, has_faults)
+        experiment::expectation(&item, &strategy_names, has_faults)
     });
+    let sweep = s.optional("sweep", None, |item| sweep::sweep(&item).map(Some));
+    let advise = s.optional("advise", None, |item| sweep::advise(&item).map(Some));
     fault::check_faults(s, faults.as_deref(), &server_names, strategies.as_deref());
 
     let nobody = [
@@ -269,7 +278,9 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         && scripted_clients.as_ref().is_some_and(Vec::is_empty);
     let replications = match replications_item {
         Some(item) => item.integer(1, 1_000_000).map(|number| number as u32),
-        None => Some(if log_only { 1 } else { REPLICATIONS }),
+        None if log_only => Some(1),
+        None if matches!(precision, Some(Some(_))) => Some(REPLICATIONS_TO_PRECISION),
+        None => Some(REPLICATIONS),
     };
     section.finish();
     let servers = servers?.into_iter().map(|server| server.resolved).collect::<Option<Vec<Server>>>();
@@ -277,7 +288,9 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         title: title?,
         duration: duration?,
         warmup: warmup?,
+        detect_warmup,
         replications: replications?,
+        precision: precision?,
         seed: seed?,
         vary: vary?,
         window: window?,
@@ -290,9 +303,16 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         faults: faults?,
         strategies: strategies?,
         expectations: expectations?,
+        sweep: sweep?,
+        advise: advise?,
     };
     connection?;
     request?;
+    if let Some(item) = warmup_item.filter(|_| detect_warmup && !scenario.is_stationary()) {
+        let help = "give its length, such as `warmup = \"10min\"`";
+        let message = "a warm-up can only be detected where nothing depends on the time: no fault, log, script, or arrivals that follow the clock";
+        item.error_with_help(message.into(), help);
+    }
     Some(Read { scenario, visit_presets, log_files })
 }
 
@@ -348,46 +368,4 @@ fn check_clients(section: &Section<'_>, populations: &[Population]) {
         let message = format!("the populations have at most {CLIENTS_MAX} clients together, got {clients}");
         section.report().error(section.span(), message);
     }
-}
-
-fn expectation(item: &Item<'_>, strategies: &Names, has_faults: bool) -> Option<Expectation> {
-    let mut section = item.section("a table")?;
-    let s = &mut section;
-    let strategy = s.optional("strategy", None, |item| strategies.find(&item).map(Some));
-    let metric = s.required("metric", |item| {
-        let name = item.string()?;
-        let metric = MetricId::by_name(name);
-        if metric.is_none() {
-            let help = similar("metric", name, METRICS.iter().map(|metric| metric.name))
-                .unwrap_or_else(|| "`evenkeel list` prints all metrics".into());
-            item.error_with_help(format!("unknown metric `{name}`"), help);
-        }
-        metric
-    });
-    let phase = s.optional("phase", Phase::All, |item| {
-        let phase = item.one_of(&Phase::ALL.map(|phase| (phase.name(), phase)))?;
-        if matches!(phase, Phase::During | Phase::After) && !has_faults {
-            let help = "add a `[[fault]]`, or expect it of phase \"all\"";
-            item.error_with_help(format!("there is no phase `{}` without a fault", phase.name()), help);
-            return None;
-        }
-        Some(phase)
-    });
-    let min = s.optional("min", None, |item| item.number().map(Some));
-    let max = s.optional("max", None, |item| {
-        let max = item.number()?;
-        if let Some(Some(min)) = min
-            && min > max
-        {
-            item.error(format!("`max` must be at least `min`, got {min} and {}", item.got()));
-            return None;
-        }
-        Some(Some(max))
-    });
-    if (min, max) == (Some(None), Some(None)) {
-        s.missing("max", Some("an expectation needs `min` or `max`, or both"));
-    }
-    let line = s.report().line(s.span());
-    section.finish();
-    Some(Expectation { strategy: strategy?, metric: metric?, phase: phase?, min: min?, max: max?, line })
 }

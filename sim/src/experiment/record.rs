@@ -1,0 +1,148 @@
+//! What is kept of a run until all are done.
+
+use super::impact::{self, Impact};
+use crate::backend::Discipline;
+use crate::cluster::{Outage, RunOutcome, RunSizes, TraceLine};
+use crate::metrics::histogram::Sparse;
+use crate::metrics::measure::{self, Fleet, Reading};
+use crate::metrics::recorder::{Calendar, Counts};
+use crate::metrics::{LossCause, Phase};
+use crate::scenario::Scenario;
+
+/// Bins of the series over time, at most.
+const SERIES_BINS: usize = 120;
+
+/// What is kept of a run.
+pub(super) struct RunRecord {
+    /// The phases that the run has, the whole first.
+    pub phases: Vec<PhaseRecord>,
+    /// Of a single long run, by batch: every metric without that batch.
+    pub without_batch: Vec<Vec<Option<f64>>>,
+    pub requests: Vec<u64>,
+    pub connections: Vec<u64>,
+    pub busy_ns: Vec<u64>,
+    pub lost: [u64; LossCause::ALL.len()],
+    pub impacts: Vec<Impact>,
+    /// Only of a strategy's first replication.
+    pub bins: Option<Bins>,
+    pub trace: Vec<TraceLine>,
+    pub stories: Vec<String>,
+    pub sizes: RunSizes,
+}
+
+/// What is kept of a phase.
+pub(super) struct PhaseRecord {
+    pub phase: Phase,
+    /// Every metric, in catalogue order.
+    pub readings: Vec<Option<Reading>>,
+    pub latency: Sparse,
+    /// What the noise floor depends on.
+    pub noise: NoiseBasis,
+}
+
+pub(super) struct NoiseBasis {
+    pub requests: u64,
+    pub connections: u64,
+    pub window_requests: f64,
+    pub shares: Vec<f64>,
+}
+
+/// Load over time in bins: totals by server and bin.
+pub(super) struct Bins {
+    pub requests: Vec<Vec<u64>>,
+    pub busy_ns: Vec<Vec<u64>>,
+}
+
+/// The servers of a strategy, as their load is judged.
+pub(super) fn fleet(scenario: &Scenario, strategy: usize, outages: &[Outage]) -> Fleet {
+    Fleet {
+        store_workers: scenario.strategies[strategy].session.store_workers(scenario.servers.len()),
+        weights: scenario.servers.iter().map(|server| f64::from(server.weight)).collect(),
+        workers: scenario
+            .servers
+            .iter()
+            .map(|server| match server.capacity.discipline {
+                Discipline::Fcfs { workers, .. } => f64::from(workers),
+                Discipline::ProcessorSharing { cores, .. } => f64::from(cores),
+            })
+            .collect(),
+        outages: outages.iter().map(|o| (o.server.index(), o.from, o.until)).collect(),
+    }
+}
+
+/// The phases that a run has.
+fn phases(calendar: &Calendar) -> Vec<Phase> {
+    let lasts = |phase: &Phase| {
+        let (from, until) = calendar.bounds(*phase);
+        until > from
+    };
+    if calendar.has_faults() { Phase::ALL.into_iter().filter(lasts).collect() } else { vec![Phase::All] }
+}
+
+/// Windows in a bin of the series.
+pub(super) fn windows_per_bin(calendar: &Calendar) -> usize {
+    calendar.windows().div_ceil(SERIES_BINS).max(1)
+}
+
+impl RunRecord {
+    pub fn new(scenario: &Scenario, strategy: usize, outcome: RunOutcome, first: bool) -> Self {
+        let counts = &outcome.counts;
+        let calendar = &counts.calendar;
+        let fleet = fleet(scenario, strategy, &outcome.outages);
+        let batches = if calendar.batch_windows > 0 { calendar.parts() } else { 0 };
+        let all = counts.phase(Phase::All);
+        Self {
+            phases: phases(calendar)
+                .into_iter()
+                .map(|phase| PhaseRecord::new(counts, &fleet, phase))
+                .collect(),
+            without_batch: (0..batches)
+                .map(|batch| measure::readings_without_batch(counts, &fleet, batch))
+                .collect(),
+            impacts: impact::impacts(scenario, &outcome, &fleet),
+            bins: first.then(|| Bins::of(counts)),
+            requests: all.requests,
+            connections: all.connections,
+            busy_ns: all.busy_ns,
+            lost: all.lost,
+            trace: outcome.trace,
+            stories: outcome.stories,
+            sizes: outcome.sizes,
+        }
+    }
+}
+
+impl PhaseRecord {
+    fn new(counts: &Counts, fleet: &Fleet, phase: Phase) -> Self {
+        let phase_counts = counts.phase(phase);
+        let windows = measure::judged_windows(counts, fleet, phase);
+        let in_windows: u64 = windows.iter().map(|window| window.requests).sum();
+        let (from, until) = counts.calendar.bounds(phase);
+        Self {
+            phase,
+            readings: measure::readings(counts, fleet, phase),
+            latency: phase_counts.latency.sparse(),
+            noise: NoiseBasis {
+                requests: phase_counts.requests.iter().sum(),
+                connections: phase_counts.connections.iter().sum(),
+                window_requests: in_windows as f64 / windows.len().max(1) as f64,
+                shares: fleet.shares(from, until),
+            },
+        }
+    }
+}
+
+impl Bins {
+    fn of(counts: &Counts) -> Self {
+        let (servers, size) = (counts.servers, windows_per_bin(&counts.calendar));
+        let bins = counts.calendar.windows().div_ceil(size);
+        let mut requests = vec![vec![0; bins]; servers];
+        let mut busy_ns = vec![vec![0; bins]; servers];
+        for (cell, (&count, &busy)) in counts.window_requests.iter().zip(&counts.window_busy_ns).enumerate() {
+            let (bin, server) = (cell / servers / size, cell % servers);
+            requests[server][bin] += u64::from(count);
+            busy_ns[server][bin] += busy;
+        }
+        Self { requests, busy_ns }
+    }
+}
