@@ -10,7 +10,8 @@ const EXAMPLES: &str = "\
 Examples:
   evenkeel run scenarios/article/topologies.toml
   evenkeel run scenarios/article/topologies.toml --set population.homes.clients=2000 --explain-losses 5
-  evenkeel check scenarios/gate
+  evenkeel check scenarios/gate --baseline baseline.json --format junit=verdicts.xml
+  evenkeel baseline write scenarios/gate --out baseline.json
   evenkeel explain scenarios/logs/blog2016.toml
   evenkeel fit access.log.1.gz access.log --out site.toml
   evenkeel replay access.log --scenario scenarios/article/topologies.toml
@@ -78,8 +79,11 @@ pub enum Command {
     Fit(Fit),
     /// Write access logs with pseudonyms that share prefixes in place of addresses.
     Pseudonymise(Pseudonymise),
-    /// Run scenarios and fail if an expectation in them is not met.
+    /// Run scenarios and fail if an expectation in them is not met, or if they are worse than a baseline.
     Check(Check),
+    /// Write what scenarios come to, to be committed and checked against.
+    #[command(subcommand)]
+    Baseline(BaselineCommand),
     /// Print a scenario with every default filled in.
     Explain(Explain),
     /// List balancers, presets or metrics.
@@ -211,9 +215,97 @@ pub struct Check {
     #[arg(required = true, value_name = "FILE|FOLDER")]
     pub scenarios: Vec<PathBuf>,
 
-    /// Print the verdicts as JSON.
+    /// Hold the scenarios against this baseline, too.
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
+    /// Stop after the first scenario that fails.
+    #[arg(long)]
+    pub fail_fast: bool,
+
+    /// A verdict that is still out after all replications does not fail.
+    #[arg(long)]
+    pub allow_inconclusive: bool,
+
+    /// Replications at most while a verdict is out; by default four times the scenario's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_replications: Option<u32>,
+
+    /// How to print the verdicts, and to which file: `human`, `json`, `github`, `junit` or `markdown`. May be repeated.
+    #[arg(long, value_name = "FORMAT[=FILE]", value_parser = format_to)]
+    pub format: Vec<FormatTo>,
+
+    /// Print the verdicts as JSON: `--format json`.
     #[arg(long)]
     pub json: bool,
+
+    /// Threads; by default one for each core. The result does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Changes to the scenarios.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// How verdicts are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum CheckFormat {
+    /// Tables for people.
+    Human,
+    /// JSON.
+    Json,
+    /// GitHub's workflow commands.
+    Github,
+    /// JUnit XML.
+    Junit,
+    /// Markdown.
+    Markdown,
+}
+
+/// A format, and where it goes; standard output without a file.
+#[derive(Clone, Debug)]
+pub struct FormatTo {
+    /// How.
+    pub format: CheckFormat,
+    /// Where.
+    pub path: Option<PathBuf>,
+}
+
+fn format_to(text: &str) -> Result<FormatTo, String> {
+    let (name, path) = match text.split_once('=') {
+        Some((name, path)) if path != "-" => (name, Some(PathBuf::from(path))),
+        Some((name, _)) => (name, None),
+        None => (text, None),
+    };
+    Ok(FormatTo { format: CheckFormat::from_str(name, false)?, path })
+}
+
+/// What to do with baselines.
+#[derive(Debug, Subcommand)]
+pub enum BaselineCommand {
+    /// Run scenarios and write what they come to.
+    Write(BaselineWrite),
+}
+
+/// Arguments of `baseline write`.
+#[derive(Debug, Args)]
+pub struct BaselineWrite {
+    /// Scenario files, or folders of them.
+    #[arg(required = true, value_name = "FILE|FOLDER")]
+    pub scenarios: Vec<PathBuf>,
+
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+
+    /// A metric to keep, instead of the headlines and those of `[[expect]]`. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub metric: Vec<String>,
+
+    /// How much worse each value may become, in per cent of it; 5 by default. Single values can be edited in the file.
+    #[arg(long, value_name = "PERCENT")]
+    pub tolerance: Option<f64>,
 
     /// Threads; by default one for each core. The result does not depend on it.
     #[arg(long, value_name = "N")]

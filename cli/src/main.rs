@@ -42,6 +42,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Fit(fit) => commands::fit::fit(fit, arguments),
         Command::Pseudonymise(pseudonymise) => commands::pseudonymise::pseudonymise(pseudonymise, arguments),
         Command::Check(check) => commands::check::check(check, arguments),
+        Command::Baseline(command) => commands::baseline::baseline(command, arguments),
         Command::Explain(explain) => commands::explain::explain(explain),
         Command::List(list) => commands::list::list(list),
         Command::Conformance(conformance) => commands::conformance::conformance(conformance, arguments),

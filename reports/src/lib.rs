@@ -9,6 +9,7 @@ pub mod charts;
 pub mod fit;
 pub mod folder;
 pub mod format;
+pub mod gate;
 pub mod html;
 mod lookup;
 pub mod model;

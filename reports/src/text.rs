@@ -3,9 +3,10 @@
 
 use evenkeel_sim::balancer::Evidence;
 use evenkeel_sim::experiment::summary::{FaultImpact, MetricSummary, StrategySummary, Summary, Verdict};
-use evenkeel_sim::metrics::{MetricId, Phase};
+use evenkeel_sim::metrics::Phase;
 
 use crate::format::{self, Scale};
+use crate::gate;
 use crate::lookup;
 use crate::model::{Cell, Column, Emphasis, TableModel};
 
@@ -272,34 +273,9 @@ pub fn expectation_table(summary: &Summary) -> Option<TableModel> {
         .expectations
         .iter()
         .map(|it| {
-            let scale = MetricId::by_name(it.metric)
-                .map_or(Scale::Plain, |id| Scale::of(it.metric, id.metric().unit));
-            let limit = match (it.min, it.max) {
-                (Some(min), Some(max)) => {
-                    format!("{} to {}", format::value(min, scale), format::value(max, scale))
-                }
-                (Some(min), None) => format!("at least {}", format::value(min, scale)),
-                (None, Some(max)) => format!("at most {}", format::value(max, scale)),
-                (None, None) => format::UNDEFINED.to_owned(),
-            };
-            let (word, emphasis) = match it.verdict {
-                Verdict::Pass => ("✓ pass", Emphasis::Better),
-                Verdict::Worse => ("✗ worse", Emphasis::Worse),
-                Verdict::Inconclusive => ("? inconclusive", Emphasis::Worse),
-                Verdict::NoData => ("✗ no data", Emphasis::Worse),
-            };
-            let mut metric = Cell::plain(it.metric);
-            if it.phase != Phase::All {
-                metric.details.push(format!("{} the faults", it.phase.name()));
-            }
-            vec![
-                Cell { emphasis, ..Cell::plain(word) },
-                Cell::plain(&it.strategy),
-                metric,
-                Cell::plain(format::estimate(it.value, scale)),
-                Cell::plain(limit),
-                Cell::plain(it.line.to_string()),
-            ]
+            let (word, emphasis) = gate::word(it.verdict);
+            let cells = [it.strategy.clone(), gate::subject(it), gate::found(it), gate::limit(it), it.line.to_string()];
+            std::iter::once(Cell { emphasis, ..Cell::plain(word) }).chain(cells.map(Cell::plain)).collect()
         })
         .collect();
     let undecided = summary.expectations.iter().any(|it| it.verdict == Verdict::Inconclusive);

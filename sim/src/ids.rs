@@ -142,4 +142,8 @@ pub enum StreamId {
     Instance = 80,
     /// Which servers an instance of a tier uses, if not all.
     Subset = 81,
+    /// Points of a Latin hypercube.
+    LatinHypercube = 120,
+    /// Replications that are drawn again to tell how sure a choice is.
+    Resampling = 121,
 }

@@ -1,5 +1,6 @@
 //! The subcommands.
 
+pub mod baseline;
 pub mod check;
 pub mod conformance;
 pub mod explain;
@@ -14,6 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use evenkeel_sim::experiment::{self, ExperimentError, Findings};
+use evenkeel_sim::population::replay::PreparedLog;
 use evenkeel_sim::scenario::{self, Loaded, Overrides};
 
 use crate::failure::Failure;
@@ -42,6 +44,19 @@ fn pool(threads: Option<usize>) -> Result<rayon::ThreadPool, Failure> {
         .map_err(|error| Failure::usage(format!("cannot start the threads: {error}; lower `--threads`")))
 }
 
+/// Reads the logs that a scenario names.
+fn prepare_logs(loaded: &Loaded, quiet: bool) -> Result<Vec<PreparedLog>, Failure> {
+    let progress = Progress::start("reading the log", quiet || loaded.scenario.logs.is_empty());
+    let logs = experiment::prepare_logs(&loaded.scenario, &loaded.folder, &|share| progress.at(share));
+    progress.finish();
+    logs.map_err(fit::read_failure)
+}
+
+/// How an experiment that could not be carried out ends the program.
+fn experiment_failure(error: &ExperimentError) -> Failure {
+    if error.is_internal() { Failure::internal(error.to_string()) } else { Failure::usage(error.to_string()) }
+}
+
 /// Carries out a scenario's experiment, and says how long that took.
 fn carry_out(
     loaded: &Loaded,
@@ -49,21 +64,12 @@ fn carry_out(
     stories: usize,
     quiet: bool,
 ) -> Result<(Findings, Duration), Failure> {
-    let progress = Progress::start("reading the log", quiet || loaded.scenario.logs.is_empty());
-    let logs = experiment::prepare_logs(&loaded.scenario, &loaded.folder, &|share| progress.at(share));
-    progress.finish();
-    let logs = logs.map_err(fit::read_failure)?;
+    let logs = prepare_logs(loaded, quiet)?;
     let progress = Progress::start(&loaded.scenario.title, quiet);
     let start = Instant::now();
     let findings =
         pool.install(|| experiment::carry_out(loaded, &logs, stories, &|share| progress.at(share)));
     progress.finish();
-    let findings = findings.map_err(|error: ExperimentError| {
-        if error.is_internal() {
-            Failure::internal(error.to_string())
-        } else {
-            Failure::usage(error.to_string())
-        }
-    })?;
+    let findings = findings.map_err(|error| experiment_failure(&error))?;
     Ok((findings, start.elapsed()))
 }

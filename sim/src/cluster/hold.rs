@@ -93,7 +93,7 @@ impl Cluster<'_> {
         (request.server, request.instance, request.reason) = (held.server, held.instance, Reason::LiveEntry);
         self.recorder.ledger.requests_issued += 1;
         let sent = RequestId(self.requests.insert(request));
-        if let Some(refusal) = self.enter_server(now, sent, held.server, pending) {
+        if let Some(refusal) = self.enter_server(now, sent, held.server, (demand, 0), pending) {
             let full = refusal == Accepted::Full;
             self.release(sent);
             let failure = if full { Failure::QueueFull } else { Failure::Refused };

@@ -14,6 +14,7 @@ pub mod event;
 mod evidence;
 mod faults;
 mod hold;
+mod log_source;
 mod observe;
 mod open_loop;
 mod operations;
@@ -74,6 +75,8 @@ pub struct Cluster<'a> {
     samplers: Samplers,
     /// Tiers, front to back.
     tiers: Vec<Tier<'a>>,
+    /// What the instances that clients reach decide about.
+    layer: Layer,
     /// Whether requests may wait in the queues of instances.
     has_queues: bool,
     servers: Servers,
@@ -107,8 +110,6 @@ pub struct Cluster<'a> {
 #[derive(Debug)]
 struct Tier<'a> {
     instances: Vec<Instance>,
-    /// What its instances decide about.
-    layer: Layer,
     /// Requests in the instances' queues.
     waiting: Waiting,
     /// Whether its instances remember clients.

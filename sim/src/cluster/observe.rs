@@ -78,7 +78,7 @@ impl<O: Observer> Model for Observed<'_, '_, O> {
                     let answer = Answer {
                         server: request.server,
                         in_server: now.since(request.entered),
-                        store_time: self.cluster.store_time(request),
+                        store_time: self.cluster.store_time(request.demand, request.store_operations),
                     };
                     self.observer.answered(now, self.cluster.next_step_of(client), answer);
                 }

@@ -5,7 +5,7 @@
 
 use super::Cluster;
 use super::event::Event;
-use super::replay::LogReplay;
+use super::log_source::LogReplay;
 use super::request::{Draw, Origin, Purpose, Request};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Sampler, Scheduler, SimTime, Stream};

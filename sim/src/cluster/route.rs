@@ -70,7 +70,7 @@ impl Cluster<'_> {
 
     #[inline(always)]
     pub(super) fn layer(&self) -> Layer {
-        self.tiers[0].layer
+        self.layer
     }
 
     /// As [`Cluster::send`], kept apart from the event loop's own copy.
@@ -163,11 +163,12 @@ impl Cluster<'_> {
         };
         let request = self.requests.get_mut(id.0);
         (request.server, request.reason) = (server, decision.reason);
+        let (demand, operations) = (request.demand, request.store_operations);
         if let Some(slot) = request.session {
             self.take_evidence(now, id, slot);
         }
         self.recorder.tried(now, server, self.layer() == Layer::Request, decision.attempt > 1);
-        self.enter_server(now, id, server, pending)
+        self.enter_server(now, id, server, (demand, operations), pending)
     }
 
     /// The instance sends a request to no server now.
@@ -251,24 +252,25 @@ impl Cluster<'_> {
             && (reason == Reason::Hashed || !instances[usize::from(instance)].uses(session.home))
     }
 
-    /// Brings a request to a server. Returns `None` when it is in, else why it is not.
+    /// Brings a request to a server, with the name of its service demand and the operations of the shared session store that it
+    /// takes. Returns `None` when it is in, else why it is not.
     #[inline(always)]
     pub(super) fn enter_server<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
         server: ServerId,
+        (demand, operations): (Draw, u8),
         pending: &mut Scheduler<Q>,
     ) -> Option<Accepted> {
-        let request = self.requests.get(id.0);
-        let mut demand = self.demand(request.demand, server);
-        if request.store_operations > 0 {
-            demand += self.store_time(request);
+        let mut work = self.demand(demand, server);
+        if operations > 0 {
+            work += self.store_time(demand, operations);
         }
         if self.stored.is_some() {
-            demand += self.store_both(now, id, server);
+            work += self.store_both(now, id, server);
         }
-        let accepted = self.servers.accept(now, server, id, demand);
+        let accepted = self.servers.accept(now, server, id, work);
         let due = match accepted {
             Accepted::Full | Accepted::Refused | Accepted::Silent => return Some(accepted),
             Accepted::Queued => SimTime::NEVER,
@@ -279,12 +281,9 @@ impl Cluster<'_> {
             }
         };
         let request = self.requests.get_mut(id.0);
-        request.entered = now;
-        request.due = due;
-        request.in_server = true;
-        self.recorder.accepted(now, server);
+        (request.entered, request.due, request.in_server) = (now, due, true);
         let (present, busy) = self.servers.level(server);
-        self.recorder.level(now, server, present, busy);
+        self.recorder.entered(now, server, present, busy);
         None
     }
 
@@ -315,9 +314,9 @@ impl Cluster<'_> {
 
     /// Time that a worker waits for the shared session store on behalf of a request.
     #[inline(never)]
-    pub(super) fn store_time(&self, request: &Request) -> SimDuration {
-        let Draw { entity, index, purpose } = request.demand;
-        (0..u64::from(request.store_operations)).fold(SimDuration::ZERO, |sum, operation| {
+    pub(super) fn store_time(&self, demand: Draw, operations: u8) -> SimDuration {
+        let Draw { entity, index, purpose } = demand;
+        (0..u64::from(operations)).fold(SimDuration::ZERO, |sum, operation| {
             let index = index << 4 | (purpose as u64) << 2 | operation;
             sum + self.samplers.store.duration(&self.streams.store_latency, entity, index)
         })

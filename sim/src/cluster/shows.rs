@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 
 use super::Cluster;
+use super::log_source::LogReplay;
+use super::open_loop::Source;
 use super::request::{Draw, Origin, Request};
 use crate::engine::SimTime;
 use crate::ids::ClientId;
 use crate::population::clients::Step;
+use crate::population::replay::LoggedPath;
 use crate::tier::{Instance, Page, Persistence, Shown, push_client_number};
 
 /// The text of a tier's keys for the request that arrives now.
@@ -22,7 +25,7 @@ pub(super) struct KeyText {
     pub persistence: Persistence,
 }
 
-impl Cluster<'_> {
+impl<'a> Cluster<'a> {
     /// Evaluates the tier's keys for a request, if it has any. `cookie` is the visitor's number if the request brings the
     /// site's cookie.
     #[inline(always)]
@@ -35,11 +38,16 @@ impl Cluster<'_> {
 
     #[inline(never)]
     fn write_present_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
+        let (page, agent) = match origin {
+            Origin::Log { source, .. } => self.logged_page(source),
+            _ => (self.page(origin, draw, cookie), None),
+        };
         let shown = Shown {
             address,
             client: visitor(origin, cookie),
             has_cookie: cookie.is_some(),
-            page: self.page(origin, draw, cookie),
+            page,
+            agent,
             draws: &self.streams.request_values,
         };
         let tier = &mut self.tiers[0];
@@ -76,8 +84,23 @@ impl Cluster<'_> {
         }
     }
 
+    /// The target and the agent of the request of a log that is sent now.
+    fn logged_page(&self, source: u16) -> (Page<'a>, Option<&'a [u8]>) {
+        let Source::Log(LogReplay { log, current: Some(record), .. }) = &self.sources[usize::from(source)]
+        else {
+            return (Page::Home, None);
+        };
+        let page = match log.path(record) {
+            LoggedPath::Text(target) => Page::Logged(target),
+            LoggedPath::Hash(hash) => Page::Hashed(hash),
+            LoggedPath::None => Page::Home,
+        };
+        let agent = &log.agents()[log.clients()[record.client as usize].agent as usize];
+        (page, Some(agent))
+    }
+
     /// The page that a request asks for. A click's is named as its demand is, so it is the same under every strategy.
-    fn page(&self, origin: Origin, draw: Draw, cookie: Option<u64>) -> Page {
+    fn page(&self, origin: Origin, draw: Draw, cookie: Option<u64>) -> Page<'a> {
         let client = match origin {
             Origin::Client(client) if self.clients.row(client).step != Step::Click => return Page::Login,
             Origin::Client(client) | Origin::Object(client) => client,

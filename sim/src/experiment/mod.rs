@@ -4,8 +4,10 @@
 //! threads changes nothing but the time taken. Where it depends on results how many replications there are, they are looked at
 //! after numbers of replications that are fixed beforehand.
 
+pub mod baseline;
 mod column;
 mod expectations;
+pub mod gate;
 mod impact;
 mod intervals;
 mod record;
@@ -87,12 +89,14 @@ pub fn prepare_logs(
     progress: &dyn Fn(f64),
 ) -> Result<Vec<PreparedLog>, LogError> {
     let logs = scenario.logs.len() as f64;
+    let mut tiers = scenario.strategies.iter().flat_map(|strategy| &strategy.tiers);
+    let paths = tiers.any(|tier| tier.keys.show_path());
     scenario
         .logs
         .iter()
         .enumerate()
         .map(|(number, log)| {
-            let options = log_options(log, folder)?;
+            let options = LogOptions { paths, ..log_options(log, folder)? };
             // Standard input has no folder.
             let place =
                 |file: &PathBuf| if file == Path::new("-") { file.clone() } else { folder.join(file) };

@@ -417,9 +417,10 @@ impl Recorder {
         }
     }
 
-    /// A server accepted a try.
+    /// A server accepted a try, and then had `present` requests and `busy` workers at work.
     #[inline(always)]
-    pub fn accepted(&mut self, now: SimTime, server: ServerId) {
+    pub fn entered(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
+        self.level(now, server, present, busy);
         self.ledger.station_arrivals += 1;
         let servers = self.stations.len();
         if let Some(Stretch { part, window, .. }) = self.stretch(now) {
@@ -436,7 +437,7 @@ impl Recorder {
     }
 
     /// A server's level changed to `present` requests, `busy` of its workers at work.
-    #[inline]
+    #[inline(always)]
     pub fn level(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
         let servers = self.stations.len();
         let station = &mut self.stations[server];
@@ -593,7 +594,7 @@ mod tests {
         let calendar =
             Calendar { faults_from: at(200), faults_until: at(200), batch_windows: 3, ..recorder().calendar };
         let mut recorder = Recorder::new(calendar, 1);
-        (100..200).for_each(|s| recorder.accepted(at(s), ServerId(0)));
+        (100..200).for_each(|s| recorder.entered(at(s), ServerId(0), 1, 1));
         let counts = recorder.close(at(200), 0);
         assert_eq!(counts.calendar.parts(), 4);
         let missing: Vec<u64> = (0..4).map(|part| 100 - counts.without_part(part).requests[0]).collect();
@@ -604,9 +605,9 @@ mod tests {
     #[test]
     fn what_happens_in_the_warm_up_is_in_the_ledger_only() {
         let mut recorder = recorder();
-        recorder.accepted(at(99), ServerId(0));
-        recorder.accepted(at(100), ServerId(0));
-        recorder.accepted(at(199), ServerId(0));
+        recorder.entered(at(99), ServerId(0), 1, 1);
+        recorder.entered(at(100), ServerId(0), 1, 1);
+        recorder.entered(at(199), ServerId(0), 1, 1);
         assert!(recorder.at(at(99)).is_none() && recorder.at(at(200)).is_none());
         let counts = recorder.close(at(200), 0);
         assert_eq!(counts.ledger.station_arrivals, 3);

@@ -11,6 +11,7 @@ mod presets;
 mod quantity;
 mod read;
 mod section;
+pub mod sweep;
 mod traffic;
 mod tree;
 
@@ -31,11 +32,12 @@ use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, Reque
 
 pub use crate::health::active::TcpCheck;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
-pub use explain::{Resolved, StoreOption, canonical, parameters, store_options};
+pub use explain::{Resolved, StoreOption, canonical, parameters, store_options, workload};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
+pub use sweep::{Axis, SweepPlan};
 pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
 };
@@ -79,6 +81,10 @@ pub struct Scenario {
     pub strategies: Vec<Strategy>,
     /// What `evenkeel check` demands.
     pub expectations: Vec<Expectation>,
+    /// What `evenkeel sweep` goes over.
+    pub sweep: Option<SweepPlan>,
+    /// Among what `evenkeel advise` chooses.
+    pub advise: Option<AdvisePlan>,
 }
 
 impl Scenario {
@@ -449,6 +455,13 @@ pub struct Keys {
     pub persistence: PersistenceRules,
 }
 
+impl Keys {
+    /// Whether the path of a log's request can be part of one.
+    pub fn show_path(&self) -> bool {
+        [&self.hash, &self.stick].into_iter().flatten().any(Key::shows_path)
+    }
+}
+
 /// The program of a tier. Clock phases in it, and the stream of its own draws, are set per replication.
 #[derive(Clone, Debug)]
 pub enum Program {
@@ -460,6 +473,26 @@ pub enum Program {
     HaProxy(HaproxyConfig),
     /// A layer 7 proxy of no particular program.
     Proxy(ProxyConfig),
+}
+
+/// Among what `evenkeel advise` chooses: the strategies, at every value of these fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdvisePlan {
+    /// Fields and their values. A field of a strategy (`strategy.NAME.…`) belongs to that one, any other to all.
+    pub fields: Vec<Axis>,
+    /// The metrics of which none shall be larger without need; at least one.
+    pub minimise: Vec<MetricId>,
+    /// What a choice must keep.
+    pub limits: Vec<Constraint>,
+}
+
+/// A limit that a choice must keep.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Constraint {
+    /// The metric, over the whole run.
+    pub metric: MetricId,
+    /// Its largest value.
+    pub max: f64,
 }
 
 /// A limit on a metric.

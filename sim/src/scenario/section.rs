@@ -66,6 +66,11 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The value as TOML.
+    pub fn toml(&self) -> String {
+        self.node.value.to_toml()
+    }
+
     /// The elements' or entries' container is neither an array nor a table.
     pub fn is_scalar(&self) -> bool {
         !matches!(self.node.value, Value::Array(_) | Value::Table(_))

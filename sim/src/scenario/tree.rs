@@ -5,6 +5,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Report, Source, Span};
+use super::explain::{key, list, text};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -41,6 +42,29 @@ impl Value {
             Self::Datetime => "a date".into(),
             Self::Array(_) => "an array".into(),
             Self::Table(_) => "a table".into(),
+        }
+    }
+}
+
+impl Value {
+    /// The value as TOML.
+    pub fn to_toml(&self) -> String {
+        match self {
+            Self::String(string) => text(string),
+            Self::Integer(number) => number.to_string(),
+            Self::Float(number) => format!("{number:?}"),
+            Self::Boolean(truth) => truth.to_string(),
+            // No field is a date: the reader says so where it stands.
+            Self::Datetime => "1970-01-01".into(),
+            Self::Array(items) => list(items.iter().map(|item| item.value.to_toml())),
+            Self::Table(table) => {
+                let entries: Vec<String> = table
+                    .entries
+                    .iter()
+                    .map(|entry| format!("{} = {}", key(&entry.key), entry.node.value.to_toml()))
+                    .collect();
+                format!("{{ {} }}", entries.join(", "))
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod operations;
 mod queues;
 mod replay;
 mod scenario;
+mod statistics;
 mod stores;
 mod support;
 mod theory;

@@ -217,11 +217,13 @@ impl ClientRegistry {
                 paths.ask_for(line.path_hash);
             }
         }
+        let mut touched = 0;
         for line in &batch {
-            if let Some(client) = self.clients.candidate(line.client_hash) {
-                std::hint::black_box(self.rows[client as usize].agent);
-            }
+            let client = self.clients.candidate(line.client_hash);
+            touched ^= client.map_or(0, |client| self.rows[client as usize].agent);
+            touched ^= u32::from(self.agents.touch(line.agent_hash));
         }
+        std::hint::black_box(touched);
         for line in &batch {
             let mut record = line.record;
             record.client = self.settle_one(line, &texts)?;

@@ -148,6 +148,13 @@ impl Texts {
         &self.index
     }
 
+    /// Reads a little of the text that may have this hash, so that it is at hand when it is compared.
+    #[inline]
+    pub fn touch(&self, hash: u32) -> u8 {
+        let text = self.index.candidate(hash).map_or(&[][..], |number| self.get(number));
+        text.first().copied().unwrap_or(0) ^ text.last().copied().unwrap_or(0)
+    }
+
     /// The number of a text, if it has one.
     #[inline]
     pub fn find(&self, hash: u32, text: &[u8]) -> Option<u32> {

@@ -66,4 +66,4 @@ pub use spool::RecordReader;
 pub(super) use statistics::network_of;
 pub use statistics::{BotLines, CountSummary, LineCounts, LogStatistics, MalformedLine, TopShares};
 pub use timestamp::{parse_second, show_second};
-pub use visits::{Click, VisitTracker};
+pub use visits::{VisitState, VisitTracker};

@@ -313,6 +313,8 @@ impl LogPreparation {
             host_names: tables.names as u64,
             networks: by_client.networks,
             clients: tables.clients.len() as u64,
+            paths: tables.paths.as_ref().map_or(0, Paths::kept),
+            requests_with_hashed_path: tables.paths.as_ref().map_or(0, Paths::hashed),
             requests_per_address: by_client.requests_by_address.summary(),
             gini: by_client.requests_by_address.gini(),
             address_shares: by_client.requests_by_address.top_shares(),

@@ -53,6 +53,22 @@ pub fn canonical(resolved: &Resolved) -> String {
     document(&resolved.scenario, None)
 }
 
+/// The text whose SHA-256 names what the clients are and do: the experiment's length, seed and variation, sessions, populations, logs,
+/// scripts, and the work that requests make, without the servers and balancers that do it.
+pub fn workload(scenario: &Scenario) -> String {
+    let mut document = Document { text: String::new() };
+    let d = &mut document;
+    d.line("duration", scenario.duration.map_or_else(|| "\"log\"".into(), duration));
+    d.line("warmup", duration(scenario.warmup));
+    d.line("seed", scenario.seed);
+    d.line("vary", text(scenario.vary.name()));
+    show_clients(d, scenario, None);
+    for server in &scenario.servers {
+        d.line("service", show_distribution(&server.capacity.service, Quantity::Time));
+    }
+    document.text
+}
+
 /// A TOML document being written: one key a line, tables under headers.
 struct Document {
     text: String,
@@ -96,7 +112,7 @@ pub(super) fn text(text: &str) -> String {
 }
 
 /// A TOML key.
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !name.is_empty() && name.chars().all(bare) { name.into() } else { text(name) }
 }
@@ -131,17 +147,7 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     }
     d.line("vary", text(scenario.vary.name()));
     d.line("window", duration(scenario.window));
-    show_request(d, &scenario.request);
-    session::show_life(d, &scenario.session);
-    for (i, population) in scenario.populations.iter().enumerate() {
-        show_population(d, population, visit_presets.map(|presets| presets.get(i).copied().flatten()));
-    }
-    for log in &scenario.logs {
-        show_log(d, log);
-    }
-    for client in &scenario.scripted_clients {
-        show_scripted_client(d, client, &scenario.strategies);
-    }
+    show_clients(d, scenario, visit_presets);
     show_cluster(d, scenario);
     for fault in &scenario.faults {
         d.header("[[fault]]");
@@ -170,6 +176,24 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
         show_expectation(d, expectation, &scenario.strategies);
     }
     document.text
+}
+
+fn show_clients(
+    d: &mut Document,
+    scenario: &Scenario,
+    visit_presets: Option<&[Option<&'static PresetEntry>]>,
+) {
+    show_request(d, &scenario.request);
+    session::show_life(d, &scenario.session);
+    for (i, population) in scenario.populations.iter().enumerate() {
+        show_population(d, population, visit_presets.map(|presets| presets.get(i).copied().flatten()));
+    }
+    for log in &scenario.logs {
+        show_log(d, log);
+    }
+    for client in &scenario.scripted_clients {
+        show_scripted_client(d, client, &scenario.strategies);
+    }
 }
 
 /// The headers and parameters of requests, if there are any.

@@ -3,7 +3,7 @@
 use super::Site;
 use super::balancer::per_server;
 use super::cluster::ReadServer;
-use super::request::{sample, shown_to_all};
+use super::request::sample;
 use crate::balancer::haproxy::{HaproxyMethod, HaproxyServer, HashOptions, HashType, WEIGHT_MAX};
 use crate::engine::SimDuration;
 use crate::health::HaproxyCheck;
@@ -137,7 +137,7 @@ fn balance(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Option<(String, 
             for (word, number) in [("len", len?), ("depth", depth?)] {
                 words += &number.map_or_else(String::new, |number| format!(" {word} {number}"));
             }
-            Some((words, Some(shown_to_all((s.report(), s.span()), Key::uri(site.request), site)?)))
+            Some((words, Some(Key::uri(site.request))))
         }
         "url_param" => {
             let name = s.required("name", |item| {

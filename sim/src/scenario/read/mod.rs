@@ -20,6 +20,7 @@ mod request;
 mod script;
 mod session;
 mod strategy;
+mod sweep;
 mod visit;
 
 use super::diagnostic::{Diagnostics, Report, Span, similar};
@@ -122,8 +123,6 @@ struct Site<'a> {
     servers: Option<&'a [ReadServer]>,
     /// What every request has.
     request: &'a Arc<RequestFields>,
-    /// Whether requests of logs are among them, which show neither page nor agent.
-    has_logs: bool,
 }
 
 /// Reads the whole scenario.
@@ -240,8 +239,9 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         fault::fault(&item, &server_names, end)
     });
     // What is missing from a broken table has been reported there.
-    let fields = Arc::new(request.clone().unwrap_or_default());
-    let site = Site { names: &server_names, servers: servers.as_deref(), request: &fields, has_logs };
+    let fields = RequestFields { of_logs: has_logs, ..request.clone().unwrap_or_default() };
+    let fields = Arc::new(fields);
+    let site = Site { names: &server_names, servers: servers.as_deref(), request: &fields };
     let mut strategy_names = Names::new("strategy");
     let has_strategies = s.take("strategy").is_some();
     let strategies = each(s, "strategy", "an array of tables: write `[[strategy]]`", |item| {
@@ -261,6 +261,8 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let expectations = each(s, "expect", "an array of tables: write `[[expect]]`", |item| {
         experiment::expectation(&item, &strategy_names, has_faults)
     });
+    let sweep = s.optional("sweep", None, |item| sweep::sweep(&item).map(Some));
+    let advise = s.optional("advise", None, |item| sweep::advise(&item).map(Some));
     fault::check_faults(s, faults.as_deref(), &server_names, strategies.as_deref());
 
     let nobody = [
@@ -301,6 +303,8 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         faults: faults?,
         strategies: strategies?,
         expectations: expectations?,
+        sweep: sweep?,
+        advise: advise?,
     };
     connection?;
     request?;
