@@ -151,6 +151,8 @@ pub struct PhaseCounts {
     pub expired: u64,
     /// Second live copies that came about.
     pub forked: u64,
+    /// Times that a session was found again after a miss, or as a copy that a server had kept.
+    pub resumed: u64,
     /// Logins posted.
     pub logins: u64,
     /// Of these, those that did not succeed.
@@ -240,6 +242,7 @@ impl PhaseCounts {
             (&mut self.created, other.created),
             (&mut self.expired, other.expired),
             (&mut self.forked, other.forked),
+            (&mut self.resumed, other.resumed),
             (&mut self.logins, other.logins),
             (&mut self.logins_failed, other.logins_failed),
             (&mut self.finished, other.finished),
@@ -299,6 +302,8 @@ pub struct Ledger {
     pub losses_by_cause: [u64; LossCause::ALL.len()],
     /// Requests that missed their session.
     pub session_misses: u64,
+    /// Those of sessions that had been missed before and not been found since.
+    pub misses_again: u64,
     /// Requests that entered a server.
     pub station_arrivals: u64,
     /// Requests that left a server, served or cut off.
