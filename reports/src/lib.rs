@@ -13,6 +13,7 @@ pub mod gate;
 pub mod html;
 mod lookup;
 pub mod model;
+pub mod sweep;
 mod tables;
 pub mod text;
 

@@ -10,6 +10,7 @@ pub mod live;
 pub mod pseudonymise;
 pub mod replay;
 pub mod run;
+pub mod sweep;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

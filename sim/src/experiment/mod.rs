@@ -15,6 +15,7 @@ mod steady;
 mod stopping;
 mod summarise;
 pub mod summary;
+pub mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
