@@ -12,6 +12,8 @@ Examples:
   evenkeel run scenarios/article/topologies.toml --set population.homes.clients=2000 --explain-losses 5
   evenkeel check scenarios/gate --baseline baseline.json --format junit=verdicts.xml
   evenkeel baseline write scenarios/gate --out baseline.json
+  evenkeel compare scenarios/gate/two-servers.toml changed.toml --fail-on regression
+  evenkeel advise scenarios/tour/advise.toml --out results/advise
   evenkeel plan scenarios/tour/sweep.toml && evenkeel sweep scenarios/tour/sweep.toml --shard 0/4
   evenkeel explain scenarios/logs/blog2016.toml
   evenkeel fit access.log.1.gz access.log --out site.toml
@@ -86,6 +88,10 @@ pub enum Command {
     /// Write what scenarios come to, to be committed and checked against.
     #[command(subcommand)]
     Baseline(BaselineCommand),
+    /// Say what the second of two scenarios, results or baselines does otherwise than the first.
+    Compare(Compare),
+    /// Choose among strategies and values of their options.
+    Advise(Advise),
     /// Run a scenario at every point of its `[sweep]`, in shards that can be interrupted.
     Sweep(Sweep),
     /// Say how many runs a sweep has, how long they take and how large the result is.
@@ -252,6 +258,70 @@ pub struct Check {
     /// Changes to the scenarios.
     #[command(flatten)]
     pub overrides: Overrides,
+}
+
+/// Arguments of `advise`.
+#[derive(Debug, Args)]
+pub struct Advise {
+    /// The scenario file: its strategies at every value of the fields of its `[advise]` are the candidates.
+    pub scenario: PathBuf,
+
+    /// Draw the front into this folder.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+
+    /// Try every candidate to the end.
+    #[arg(long)]
+    pub exhaustive: bool,
+
+    /// Print every candidate as JSON.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Threads; by default one for each core. The result does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Changes to the scenario.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The reference: a scenario, a result folder, or a baseline of one scenario.
+    pub first: PathBuf,
+
+    /// What is held against it.
+    pub second: PathBuf,
+
+    /// A metric to compare, instead of the headlines and those of `[[expect]]`. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub metric: Vec<String>,
+
+    /// When to end with exit code 3.
+    #[arg(long, value_enum)]
+    pub fail_on: Option<FailOn>,
+
+    /// Print the comparison as JSON.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Threads; by default one for each core. The result does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Changes to both scenarios.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// What is a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum FailOn {
+    /// Something is worse.
+    Regression,
 }
 
 /// What a sweep goes over.

@@ -43,6 +43,8 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Pseudonymise(pseudonymise) => commands::pseudonymise::pseudonymise(pseudonymise, arguments),
         Command::Check(check) => commands::check::check(check, arguments),
         Command::Baseline(command) => commands::baseline::baseline(command, arguments),
+        Command::Compare(compare) => commands::compare::compare(compare, arguments),
+        Command::Advise(advise) => commands::advise::advise(advise, arguments),
         Command::Sweep(sweep) => commands::sweep::sweep(sweep, arguments),
         Command::Plan(plan) => commands::sweep::plan(plan),
         Command::Explain(explain) => commands::explain::explain(explain),

@@ -1,7 +1,9 @@
 //! The subcommands.
 
+pub mod advise;
 pub mod baseline;
 pub mod check;
+pub mod compare;
 pub mod conformance;
 pub mod explain;
 pub mod fit;

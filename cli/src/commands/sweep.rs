@@ -30,7 +30,8 @@ pub fn sweep(sweep: &SweepArguments, arguments: &Arguments) -> Result<Exit, Fail
     progress.finish();
     let done = outcome.map_err(file_failure)?;
     if !arguments.quiet {
-        let known = if done.known > 0 { format!(", {} of them from before", done.known) } else { String::new() };
+        let known =
+            if done.known > 0 { format!(", {} of them from before", done.known) } else { String::new() };
         output::note(&format!("{}: {} runs{known}", done.part.display(), done.runs));
     }
     if shard == Shard::WHOLE { put_together(&found, &folder, arguments) } else { Ok(Exit::Fine) }
@@ -74,11 +75,19 @@ fn runs_of_last_point(sweep: &Sweep) -> u64 {
 }
 
 fn in_words(seconds: f64) -> String {
-    if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { evenkeel_reports::format::duration(seconds) }
+    if seconds < 1.0 {
+        format!("{:.0} ms", seconds * 1e3)
+    } else {
+        evenkeel_reports::format::duration(seconds)
+    }
 }
 
 fn load(input: &SweepInput) -> Result<Sweep, Failure> {
-    let grid = input.grid.iter().map(|axis| Axis::parse(axis).map_err(Failure::usage)).collect::<Result<Vec<_>, _>>()?;
+    let grid = input
+        .grid
+        .iter()
+        .map(|axis| Axis::parse(axis).map_err(Failure::usage))
+        .collect::<Result<Vec<_>, _>>()?;
     Sweep::load(&input.scenario, &input.overrides.collect(), &grid).map_err(|error| match error {
         SweepError::Log(error) => super::fit::read_failure(error),
         other => Failure::usage(other.to_string()),

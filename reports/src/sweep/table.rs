@@ -80,8 +80,10 @@ fn schema(fields: &[Field]) -> Result<Type, ParquetError> {
 
 /// Runs as a Parquet file that is to be at `path`.
 pub(super) fn parquet(sweep: &Sweep, known: &Known, path: &Path) -> Result<Vec<u8>, SweepFileError> {
-    encode(sweep, known)
-        .map_err(|error| SweepFileError::Part { part: path.to_owned(), what: format!("cannot be written: {error}") })
+    encode(sweep, known).map_err(|error| SweepFileError::Part {
+        part: path.to_owned(),
+        what: format!("cannot be written: {error}"),
+    })
 }
 
 fn encode(sweep: &Sweep, known: &Known) -> Result<Vec<u8>, ParquetError> {
@@ -102,7 +104,8 @@ fn encode(sweep: &Sweep, known: &Known) -> Result<Vec<u8>, ParquetError> {
     for group in runs.chunks(RUNS_PER_GROUP) {
         let mut rows = writer.next_row_group()?;
         let scenario = |which: &SweepRun| &sweep.points()[which.point].loaded.scenario;
-        let whole = |pick: &dyn Fn(u64, &SweepRun) -> u64| per_row(group, |number, which| pick(number, which) as i64);
+        let whole =
+            |pick: &dyn Fn(u64, &SweepRun) -> u64| per_row(group, |number, which| pick(number, which) as i64);
         write::<Int64Type>(&mut rows, &whole(&|number, _| number), None)?;
         write::<Int64Type>(&mut rows, &whole(&|_, which| which.point as u64), None)?;
         let strategies = per_row(group, |_, which| text(&scenario(which).strategies[which.strategy].name));
@@ -115,7 +118,11 @@ fn encode(sweep: &Sweep, known: &Known) -> Result<Vec<u8>, ParquetError> {
                 let numbers = per_row(group, |_, which| value(which).parse().unwrap_or(f64::NAN));
                 write::<DoubleType>(&mut rows, &numbers, None)?;
             } else {
-                write::<ByteArrayType>(&mut rows, &per_row(group, |_, which| text(bare(value(which)))), None)?;
+                write::<ByteArrayType>(
+                    &mut rows,
+                    &per_row(group, |_, which| text(bare(value(which)))),
+                    None,
+                )?;
             }
         }
         let values = || group.iter().flat_map(|(_, _, phases)| phases.iter());
@@ -164,7 +171,8 @@ fn decode(file: File, hash: &str) -> Result<Option<Known>, ParquetError> {
     let reader = SerializedFileReader::new(file)?;
     let metadata = reader.metadata().file_metadata();
     let own = metadata.key_value_metadata().into_iter().flatten();
-    let has = |key: &str, value: &str| own.clone().any(|it| it.key == key && it.value.as_deref() == Some(value));
+    let has =
+        |key: &str, value: &str| own.clone().any(|it| it.key == key && it.value.as_deref() == Some(value));
     if !has("evenkeel.sweep", hash) || !has("evenkeel.schema_version", SCHEMA_VERSION) {
         return Ok(None);
     }
@@ -174,13 +182,17 @@ fn decode(file: File, hash: &str) -> Result<Option<Known>, ParquetError> {
         let group = reader.get_row_group(number)?;
         let rows = group.metadata().num_rows() as usize;
         let runs = column_of::<Int64Type>(get_typed_column_reader(group.get_column_reader(0)?), rows)?.0;
-        let phases = column_of::<ByteArrayType>(get_typed_column_reader(group.get_column_reader(columns - 3)?), rows)?.0;
+        let phases =
+            column_of::<ByteArrayType>(get_typed_column_reader(group.get_column_reader(columns - 3)?), rows)?
+                .0;
         let (values, defined) =
             column_of::<DoubleType>(get_typed_column_reader(group.get_column_reader(columns - 1)?), rows)?;
         let mut values = values.into_iter();
         let mut row = 0;
         while row < rows {
-            let Some(phase) = Phase::ALL.into_iter().find(|phase| phase.name().as_bytes() == phases[row].data()) else {
+            let Some(phase) =
+                Phase::ALL.into_iter().find(|phase| phase.name().as_bytes() == phases[row].data())
+            else {
                 return Ok(None);
             };
             let of_phase = (row..(row + METRICS.len()).min(rows))
@@ -215,7 +227,8 @@ pub(super) fn csv(sweep: &Sweep, known: &Known) -> Result<Vec<u8>, csv::Error> {
     let mut writer = Writer::from_writer(Vec::new());
     let fields = fields(sweep);
     let leading = LEADING.iter().map(|(name, _)| *name);
-    let names = leading.chain(fields.iter().map(|field| field.name.as_str())).chain(["phase", "metric", "value"]);
+    let names =
+        leading.chain(fields.iter().map(|field| field.name.as_str())).chain(["phase", "metric", "value"]);
     writer.write_record(names)?;
     for (&number, values) in known {
         let which = sweep.at(number);

@@ -11,8 +11,8 @@ use thiserror::Error;
 use super::record::{fleet, phases};
 use super::summarise::sha256;
 use super::{ExperimentError, prepare_logs, run};
-use crate::metrics::measure::readings;
 use crate::metrics::Phase;
+use crate::metrics::measure::readings;
 use crate::population::replay::{LogError, PreparedLog};
 use crate::scenario::sweep::{Point, SweepPlan, at_point};
 use crate::scenario::{self, Diagnostics, Loaded, Overrides, canonical};
@@ -34,10 +34,14 @@ pub enum SweepError {
         diagnostics: Diagnostics,
     },
     /// There is nothing to go over.
-    #[error("the scenario has no `[sweep]`\n  add one, or give `--grid 'population.homes.clients=[1000, 2000]'`")]
+    #[error(
+        "the scenario has no `[sweep]`\n  add one, or give `--grid 'population.homes.clients=[1000, 2000]'`"
+    )]
     Nothing,
     /// The scenario wants the warm-up detected.
-    #[error("a sweep cannot detect the warm-up: each point would have its own\n  give `warmup` as a length of time")]
+    #[error(
+        "a sweep cannot detect the warm-up: each point would have its own\n  give `warmup` as a length of time"
+    )]
     Warmup,
     /// A log cannot be read.
     #[error(transparent)]
@@ -92,7 +96,8 @@ impl Sweep {
         // Logs are read once, unless it is they that differ.
         let of_logs = |field: &str| field.split('.').next() == Some("log");
         let cube_fields = plan.hypercube.iter().flat_map(|cube| cube.fields.iter().map(|(field, _)| field));
-        let logs_differ = plan.grid.iter().map(|axis| &axis.field).chain(cube_fields).any(|field| of_logs(field));
+        let logs_differ =
+            plan.grid.iter().map(|axis| &axis.field).chain(cube_fields).any(|field| of_logs(field));
         let prepare = |loaded: &Loaded| -> Result<_, LogError> {
             Ok(Arc::new(prepare_logs(&loaded.scenario, &loaded.folder, &|_| ())?))
         };

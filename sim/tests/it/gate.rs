@@ -89,7 +89,7 @@ fn baseline(text: &str, tolerance: Option<f64>) -> BaselineScenario {
 fn check(text: &str, baseline: &BaselineScenario) -> Result<GateResult, GateError> {
     let loaded = read(text);
     let mut experiment = Experiment::new(&loaded, &[], 0).expect("nothing to detect");
-    Gate { baseline: Some(baseline), replications_most: None }.check(&mut experiment, &|_| ())
+    Gate { baseline: Some(baseline), replications_most: Some(10) }.check(&mut experiment, &|_| ())
 }
 
 fn worse(result: &GateResult) -> Vec<(String, &'static str)> {
@@ -105,7 +105,10 @@ fn what_has_not_changed_passes_and_is_the_same_to_the_digit() {
     assert_eq!(verdicts, vec![Verdict::Pass; verdicts.len()]);
     assert_eq!(result.looks, [10]);
     let compared = result.summary.expectations.iter().filter(|it| it.baseline.is_some());
-    assert!(compared.clone().count() > 8 && compared.clone().all(|it| it.value.is_some_and(|value| value.mean == 0.0)));
+    assert!(
+        compared.clone().count() > 8
+            && compared.clone().all(|it| it.value.is_some_and(|value| value.mean == 0.0))
+    );
 }
 
 #[test]
@@ -113,7 +116,7 @@ fn mistakes_in_a_configuration_are_caught() {
     let before = baseline(&site(1, true, "60s"), None);
     let caught = |text: &str| worse(&check(text, &before).expect("it fits"));
     let has = |found: &[(String, &str)], strategy: &str, metric: &str| {
-        assert!(found.contains(&(strategy.to_owned(), metric)) , "{strategy} {metric}: {found:?}");
+        assert!(found.contains(&(strategy.to_owned(), metric)), "{strategy} {metric}: {found:?}");
     };
     // A weight that the machine does not have.
     has(&caught(&site(3, true, "60s")), "nginx", "load.requests.peak_to_mean");
