@@ -44,7 +44,7 @@
 //! | [`engine`], [`ids`], [`table`] | time, pending events, random numbers, distributions; nothing about the web |
 //! | [`metrics`], [`population`], [`backend`] | counters and measures; clients, addresses, access logs; servers |
 //! | [`health`], [`balancer`], [`store`], [`session`] | who counts as dead; who is chosen; where sessions live, and what becomes of them |
-//! | [`tier`] | one nginx or one IPVS director, driven by inputs alone |
+//! | [`failover`], [`tier`] | who takes over from a director that dies; one nginx, HAProxy or IPVS director, driven by inputs alone |
 //! | [`conformance`], [`scenario`] | recordings replayed through tiers; scenario files |
 //! | [`cluster`] | the model of one run, where all parts meet |
 //! | [`experiment`] | strategies and replications, intervals, what is reported |
@@ -58,6 +58,7 @@ pub mod cluster;
 pub mod conformance;
 pub mod engine;
 pub mod experiment;
+pub mod failover;
 pub mod health;
 pub mod ids;
 pub mod metrics;

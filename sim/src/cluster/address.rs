@@ -83,7 +83,7 @@ impl Cluster<'_> {
 
     /// The connection of a client, unless the client's address has changed since it was opened: then it is broken, and
     /// nobody else hears of it. `name` names what is to be sent.
-    #[inline]
+    #[inline(always)]
     pub(super) fn standing_connection(
         &mut self,
         now: SimTime,
@@ -92,6 +92,18 @@ impl Cluster<'_> {
         name: u64,
     ) -> Option<ConnectionId> {
         let id = connection?;
+        if self.clients.row(client).moves() { self.follow(now, client, id, name) } else { Some(id) }
+    }
+
+    /// As [`Cluster::standing_connection`], for a client whose address may change.
+    #[inline(never)]
+    fn follow(
+        &mut self,
+        now: SimTime,
+        client: ClientId,
+        id: ConnectionId,
+        name: u64,
+    ) -> Option<ConnectionId> {
         match self.clients.since(client, now, name, self.connections.get(id.0).link) {
             Since::Unchanged => {}
             Since::Broken => {

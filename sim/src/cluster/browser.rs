@@ -179,6 +179,13 @@ impl Cluster<'_> {
         slot
     }
 
+    /// A client's try has come to something.
+    #[inline(never)]
+    pub(super) fn reset_tries(&mut self, id: ClientId) {
+        let tab = self.open_tab(id);
+        self.tabs.get_mut(tab).tries = 0;
+    }
+
     /// Does without a tab that has nothing open.
     pub(super) fn close_empty_tab(&mut self, id: ClientId) {
         if let Some(slot) = self.clients.row(id).tab()
@@ -270,6 +277,7 @@ impl Cluster<'_> {
     }
 
     /// A client with a browser acts next after `gap`; its connections idle meanwhile.
+    #[inline(never)]
     pub(super) fn browser_waits<Q: PendingEvents>(
         &mut self,
         now: SimTime,

@@ -8,11 +8,11 @@ use super::request::{Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
 use super::{Cluster, VisitSamplers};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::ids::ClientId;
+use crate::ids::{ClientId, ConnectionId};
 use crate::metrics::recorder::Failure;
 use crate::population::clients::{ClientRow, Step};
 use crate::scenario::{ConnectionRules, Population, Traffic, VisitPlan};
-use crate::session::sessions::{Cut, Lookup};
+use crate::session::sessions::Lookup;
 use crate::session::{SessionPlan, StoreSession};
 use crate::store::plan::StorePlan;
 use crate::tier::Method;
@@ -20,6 +20,15 @@ use crate::tier::Method;
 /// The logical index of a draw within a client's life.
 fn name(visit: u32, click: u16, step: Step) -> u64 {
     u64::from(visit) << 20 | u64::from(click) << 4 | step as u64
+}
+
+/// The name of the draws of a client's current step.
+#[inline(always)]
+fn step_name(id: ClientId, row: &ClientRow) -> Draw {
+    let again = row.logins_again > 0 && matches!(row.step, Step::Form | Step::Post);
+    let (purpose, click) =
+        if again { (Purpose::Relogin, u16::from(row.logins_again)) } else { (Purpose::Click, row.click) };
+    Draw { entity: u64::from(id.0), index: name(row.visit, click, row.step), purpose }
 }
 
 /// What a step wants of the session store.
@@ -30,6 +39,15 @@ fn session_work(step: Step, plan: &VisitPlan) -> SessionWork {
         Step::Logout => SessionWork::Logout,
         Step::Begin | Step::Form | Step::Click => SessionWork::None,
     }
+}
+
+/// What a client asks for.
+struct Ask {
+    method: Method,
+    /// The session that the request belongs to.
+    session: Option<u32>,
+    /// Operations that it takes of a session store that all servers share.
+    operations: u8,
 }
 
 /// The number by which the site knows a client: none for one without cookies, nor before the site's first answer in the
@@ -47,7 +65,7 @@ fn visitor(id: ClientId, row: &ClientRow, plan: &VisitPlan) -> Option<u64> {
 
 impl<'a> Cluster<'a> {
     /// The plan of a closed-loop client's visits, and its population.
-    #[inline]
+    #[inline(always)]
     pub(super) fn plan_of(&self, row: &ClientRow) -> (&'a Population, &'a VisitPlan) {
         let scenario = self.scenario;
         let population = &scenario.populations[row.population().index()];
@@ -60,18 +78,15 @@ impl<'a> Cluster<'a> {
     /// The name of the draws of a client's current step.
     #[inline]
     pub(super) fn step_name(&self, id: ClientId) -> Draw {
-        let row = self.clients.row(id);
-        let again = row.logins_again > 0 && matches!(row.step, Step::Form | Step::Post);
-        let (purpose, click) =
-            if again { (Purpose::Relogin, u16::from(row.logins_again)) } else { (Purpose::Click, row.click) };
-        Draw { entity: u64::from(id.0), index: name(row.visit, click, row.step), purpose }
+        step_name(id, self.clients.row(id))
     }
 
     /// How long the user takes after the answer to the current step.
-    #[inline]
+    #[inline(always)]
     fn think_time(&self, id: ClientId) -> SimDuration {
-        let draw = self.step_name(id);
-        let VisitSamplers { think, users, .. } = &self.samplers.visits[self.clients.row(id).population()];
+        let row = self.clients.row(id);
+        let draw = step_name(id, row);
+        let VisitSamplers { think, users, .. } = &self.samplers.visits[row.population()];
         let drawn = match draw.purpose {
             Purpose::Relogin => think.duration(&self.streams.relogin, draw.entity, draw.index << 2),
             _ => think.duration(&self.streams.think, draw.entity, draw.index),
@@ -87,77 +102,109 @@ impl<'a> Cluster<'a> {
         id: ClientId,
         pending: &mut Scheduler<Q>,
     ) {
-        let (_, plan) = self.plan_of(self.clients.row(id));
-        if self.clients.row(id).has_browser() && !self.browser_acts(now, id, plan, pending) {
-            return;
+        let mut row = *self.clients.row(id);
+        let (population, plan) = self.plan_of(&row);
+        if row.has_browser() {
+            return self.browser_steps(now, id, (plan, &population.connection), pending);
         }
-        if self.clients.row(id).step == Step::Begin {
+        if row.step == Step::Begin {
             self.begin_visit(now, id, plan);
+            row = *self.clients.row(id);
         }
-        let row = *self.clients.row(id);
+        let Ask { method, session, operations } = self.ask(&row, plan);
+        let demand = step_name(id, &row);
+        let origin = Origin::Client(id);
+        self.recorder.ledger.requests_issued += 1;
+        let kept = self.standing_connection(now, id, row.connection(), demand.index);
+        let connection = match self.reuse_connection(now, kept, method) {
+            Ok(Some(connection)) => connection,
+            Ok(None) => match self.connect(now, id, demand.index, &population.connection) {
+                Ok(connection) => connection,
+                Err(failure) => return self.request_failed(now, origin, failure, pending),
+            },
+            Err(failure) => {
+                self.clients.row_mut(id).set_connection(None);
+                return self.request_failed(now, origin, failure, pending);
+            }
+        };
+        let mut request = Request::new(now, origin, connection, method, session, demand);
+        request.store_operations = self.store_operations(now, operations);
+        request.work = session_work(row.step, plan);
+        self.send(now, request, visitor(id, &row, plan), pending);
+    }
+
+    /// Opens the connection of a client without a browser.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    #[inline(never)]
+    fn connect(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        name: u64,
+        rules: &ConnectionRules,
+    ) -> Result<ConnectionId, Failure> {
+        let source = self.clients.source(id, now, name);
+        let worker = (u64::from(id.0), u64::from(self.clients.row(id).visit) << 16 | u64::from(source.port));
+        let opened = self.open_connection(now, Origin::Client(id), source, worker, rules);
+        self.clients.row_mut(id).set_connection(opened.ok());
+        opened
+    }
+
+    /// What a client asks for in its current step.
+    #[inline(always)]
+    fn ask(&self, row: &ClientRow, plan: &VisitPlan) -> Ask {
         let (method, session, operations) = match row.step {
             Step::Begin => unreachable!("the visit has begun"),
-            Step::Form => (Method::Get, None, u64::from(plan.form_token)),
+            Step::Form => (Method::Get, None, u8::from(plan.form_token)),
             // A login under the id of a lost session writes that one's record.
             Step::Post => {
                 let session = row.session().filter(|_| self.stored.is_some());
-                (Method::Post, session, 1 + u64::from(plan.form_token))
+                (Method::Post, session, 1 + u8::from(plan.form_token))
             }
-            Step::Click => (Method::Get, row.session(), 2 * u64::from(plan.login)),
+            Step::Click => (Method::Get, row.session(), 2 * u8::from(plan.login)),
             Step::Logout => (Method::Get, row.session(), 1),
         };
-        let demand = self.step_name(id);
-        let origin = Origin::Client(id);
-        self.recorder.ledger.requests_issued += 1;
-        let rules = &self.scenario.populations[row.population().index()].connection;
-        if row.has_browser() {
-            return self.browser_asks(now, id, (plan, rules), (method, session, operations), pending);
-        }
-        let kept = self.standing_connection(now, id, row.connection(), demand.index);
-        let connection = match self.reuse_connection(now, kept, method) {
-            Ok(Some(connection)) => Ok(connection),
-            Ok(None) => {
-                let source = self.clients.source(id, now, demand.index);
-                let worker = (u64::from(id.0), u64::from(row.visit) << 16 | u64::from(source.port));
-                self.open_connection(now, origin, source, worker, rules)
-            }
-            Err(failure) => Err(failure),
-        };
-        match connection {
-            Ok(connection) => {
-                self.clients.row_mut(id).set_connection(Some(connection));
-                let store_time = self.store_time(now, operations, demand);
-                let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
-                request.work = session_work(row.step, plan);
-                let cookie = visitor(id, &row, plan);
-                self.send(now, request, cookie, pending);
-            }
-            Err(failure) => {
-                self.clients.row_mut(id).set_connection(None);
-                self.request_failed(now, origin, failure, pending);
-            }
-        }
+        Ask { method, session, operations }
     }
 
-    /// Sends the request of the current step of a client with a browser: the `ask`'s method, session and operations of the
-    /// session store.
+    /// A client with a browser makes its next step, or does what the exchange that it holds wants.
+    #[inline(never)]
+    fn browser_steps<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        plan: (&VisitPlan, &ConnectionRules),
+        pending: &mut Scheduler<Q>,
+    ) {
+        if !self.browser_acts(now, id, plan.0, pending) {
+            return;
+        }
+        if self.clients.row(id).step == Step::Begin {
+            self.begin_visit(now, id, plan.0);
+        }
+        self.recorder.ledger.requests_issued += 1;
+        self.browser_asks(now, id, plan, pending);
+    }
+
+    /// Sends the request of the current step of a client with a browser.
     fn browser_asks<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: ClientId,
         plan: (&VisitPlan, &ConnectionRules),
-        ask: (Method, Option<u32>, u64),
         pending: &mut Scheduler<Q>,
     ) {
         let origin = Origin::Client(id);
         let row = *self.clients.row(id);
-        let (method, session, operations) = ask;
+        let Ask { method, session, operations } = self.ask(&row, plan.0);
         let connection = self.connection_of_browser(now, id, (method, self.step_name(id).index), plan, true);
         match connection.unwrap_or(Err(Failure::NoServer)) {
             Ok(connection) => {
                 let demand = self.step_name(id);
-                let store_time = self.store_time(now, operations, demand);
-                let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
+                let mut request = Request::new(now, origin, connection, method, session, demand);
+                request.store_operations = self.store_operations(now, operations);
                 request.work = session_work(row.step, plan.0);
                 let tab = self.open_tab(id);
                 let tries = self.tabs.get(tab).tries;
@@ -167,7 +214,7 @@ impl<'a> Cluster<'a> {
                 if row.step == Step::Click && browser.is_some_and(|browser| browser.hold.is_some()) {
                     request.flow_end = FlowEnd::Held;
                 }
-                let sent = self.send(now, request, visitor(id, &row, plan.0), pending);
+                let sent = self.send_apart(now, request, visitor(id, &row, plan.0), pending);
                 self.watch(sent, pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
@@ -194,6 +241,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A client's request was answered by `request.server`.
+    #[inline(always)]
     pub(super) fn client_answered<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -203,27 +251,36 @@ impl<'a> Cluster<'a> {
     ) {
         let (_, plan) = self.plan_of(self.clients.row(id));
         if self.clients.row(id).has_browser() {
-            let tab = self.open_tab(id);
-            self.tabs.get_mut(tab).tries = 0;
+            self.reset_tries(id);
         }
         match self.clients.row(id).step {
             Step::Begin => unreachable!("nothing was asked"),
             Step::Logout => self.logged_out(now, id, pending),
-            Step::Form => {
-                let epoch = self.servers.epoch(request.server()) as u16;
-                let think = self.think_time(id);
-                let row = self.clients.row_mut(id);
-                row.form_server = request.server();
-                row.form_epoch = epoch;
-                row.step = Step::Post;
-                self.client_waits(now, id, think, pending);
-            }
+            Step::Form => self.form_answered(now, id, request, pending),
             Step::Post => self.login_answered(now, id, plan, request, pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
             Step::Click => self.page_loaded(now, id, plan, request, pending),
         }
     }
 
+    #[inline(never)]
+    fn form_answered<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        request: &Request,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let epoch = self.servers.epoch(request.server) as u16;
+        let think = self.think_time(id);
+        let row = self.clients.row_mut(id);
+        row.form_server = request.server;
+        row.form_epoch = epoch;
+        row.step = Step::Post;
+        self.client_waits(now, id, think, pending);
+    }
+
+    #[inline(never)]
     fn login_answered<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -232,7 +289,7 @@ impl<'a> Cluster<'a> {
         request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
-        let Cut { to: server, from, instance, .. } = request.route;
+        let Request { server, from, .. } = *request;
         let row = *self.clients.row(id);
         let token_known = match &self.strategy.session {
             SessionPlan::Shared { .. } => true,
@@ -251,12 +308,12 @@ impl<'a> Cluster<'a> {
         let forked = match row.session() {
             Some(slot) => {
                 self.store_session_again(now, slot, request);
-                self.sessions.chosen_by(slot, instance);
+                self.sessions.chosen_by(slot, &request.route());
                 self.sessions.take_over(now, slot, server, from, &self.servers, plan.session_idle_timeout)
             }
             None => {
                 let slot = self.sessions.create(now, server, from, &self.servers);
-                self.sessions.chosen_by(slot, instance);
+                self.sessions.chosen_by(slot, &request.route());
                 self.store_session(now, slot, request);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false
@@ -273,6 +330,7 @@ impl<'a> Cluster<'a> {
         self.client_waits(now, id, think, pending);
     }
 
+    #[inline(never)]
     fn click_answered<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -285,7 +343,7 @@ impl<'a> Cluster<'a> {
         let found = self.find_session(
             now,
             slot,
-            &request.route,
+            &request.route(),
             (plan.session_idle_timeout, plan.on_unknown_id),
             plan.cookies,
         );
@@ -356,6 +414,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// The application has ended the session, wherever it looked for it.
+    #[inline(never)]
     fn logged_out<Q: PendingEvents>(&mut self, now: SimTime, id: ClientId, pending: &mut Scheduler<Q>) {
         if let Some(slot) = self.clients.row(id).session() {
             self.end_session(slot);
@@ -487,7 +546,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// The client does nothing for `gap`; its connection idles, and is closed if the gap is longer than it may idle.
-    #[inline]
+    #[inline(always)]
     pub(super) fn client_waits<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -500,8 +559,8 @@ impl<'a> Cluster<'a> {
             return self.browser_waits(now, id, gap, pending);
         }
         if let Some(connection) = row.connection() {
-            let rules = self.scenario.populations[row.population().index()].connection;
-            if !self.keep_alive(now, connection, &rules, Some(gap), pending) {
+            let rules = &self.scenario.populations[row.population().index()].connection;
+            if !self.keep_alive(now, connection, rules, Some(gap), pending) {
                 self.clients.row_mut(id).set_connection(None);
             }
         }

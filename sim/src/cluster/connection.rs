@@ -18,7 +18,7 @@ impl Cluster<'_> {
     ///
     /// # Errors
     /// The request fails with the connection.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reuse_connection(
         &mut self,
         now: SimTime,
@@ -26,26 +26,35 @@ impl Cluster<'_> {
         method: Method,
     ) -> Result<Option<ConnectionId>, Failure> {
         let Some(id) = connection else { return Ok(None) };
-        if self.layer() == Layer::Connection {
-            let Connection { flow, instance, .. } = *self.connections.get(id.0);
-            match self.instance(instance).segment(now, flow, Segment::FromClient) {
-                Forwarded::To(_) => {}
-                Forwarded::Reset => {
-                    self.forget_connection(id);
-                    // A browser sends a GET again on a new connection; it does not repeat a POST.
-                    return if method == Method::Get { Ok(None) } else { Err(Failure::Reset) };
-                }
-                Forwarded::Dropped => {
-                    self.forget_connection(id);
-                    return Err(Failure::Dropped);
-                }
-            }
+        if self.layer() == Layer::Connection && !self.director_knows(now, id, method)? {
+            return Ok(None);
         }
         let row = self.connections.get_mut(id.0);
         row.idle_until = SimTime::NEVER;
         row.in_flight += 1;
         row.requests += 1;
         Ok(Some(id))
+    }
+
+    /// Whether the director of an open connection forwards a request of a client on it. If it does not, the connection is gone,
+    /// and the request can be sent again.
+    ///
+    /// # Errors
+    /// The request fails with the connection.
+    fn director_knows(&mut self, now: SimTime, id: ConnectionId, method: Method) -> Result<bool, Failure> {
+        let Connection { flow, instance, .. } = *self.connections.get(id.0);
+        match self.instance(instance).segment(now, flow, Segment::FromClient) {
+            Forwarded::To(_) => Ok(true),
+            Forwarded::Reset => {
+                self.forget_connection(id);
+                // A browser sends a GET again on a new connection; it does not repeat a POST.
+                if method == Method::Get { Ok(false) } else { Err(Failure::Reset) }
+            }
+            Forwarded::Dropped => {
+                self.forget_connection(id);
+                Err(Failure::Dropped)
+            }
+        }
     }
 
     /// Opens a connection for a first request. `worker` names the draws of the instance that it reaches and of the worker
@@ -120,7 +129,7 @@ impl Cluster<'_> {
 
     /// After an answer: keeps the connection for the next request, or closes it. `gap` is the time to the next request if
     /// that is known. Returns whether the connection will be open for it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn keep_alive<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -129,16 +138,32 @@ impl Cluster<'_> {
         gap: Option<SimDuration>,
         pending: &mut Scheduler<Q>,
     ) -> bool {
-        if !self.connections.get(id.0).open {
+        let row = self.connections.get(id.0);
+        let (open, spent) = (row.open, row.requests >= rules.keepalive_requests);
+        // No gap is shorter than a time-out of zero, which keeps nothing alive.
+        if open && !spent && gap.is_some_and(|gap| gap < rules.keepalive_timeout) {
+            return true;
+        }
+        self.let_idle(now, id, rules, gap, pending)
+    }
+
+    /// As [`Cluster::keep_alive`], where the next request does not come soon.
+    #[inline(never)]
+    fn let_idle<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ConnectionId,
+        rules: &ConnectionRules,
+        gap: Option<SimDuration>,
+        pending: &mut Scheduler<Q>,
+    ) -> bool {
+        let row = self.connections.get(id.0);
+        if !row.open {
             return false;
         }
-        let spent = self.connections.get(id.0).requests >= rules.keepalive_requests;
-        if spent || rules.keepalive_timeout.is_zero() {
+        if row.requests >= rules.keepalive_requests || rules.keepalive_timeout.is_zero() {
             self.close_connection(now, id);
             return false;
-        }
-        if gap.is_some_and(|gap| gap < rules.keepalive_timeout) {
-            return true;
         }
         match self.layer() {
             // Nothing in a layer 7 instance depends on when its client's connection closes.

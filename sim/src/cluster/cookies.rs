@@ -90,12 +90,18 @@ impl CookieJars {
 
 impl Cluster<'_> {
     /// The answer to a request brings the browser a cookie, if the instance sets one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_cookie(&mut self, now: SimTime, request: &Request) {
+        if self.tiers[0].cookies.is_some() {
+            self.take_cookie_of_tier(now, request);
+        }
+    }
+
+    #[inline(never)]
+    fn take_cookie_of_tier(&mut self, now: SimTime, request: &Request) {
         let tier = &mut self.tiers[0];
         if let Some(jars) = &mut tier.cookies
-            && let Some(server) =
-                tier.instances[usize::from(request.route.instance)].cookie_to_set(request.flow)
+            && let Some(server) = tier.instances[usize::from(request.instance)].cookie_to_set(request.flow)
         {
             jars.set(now, request.origin, server);
         }

@@ -1,25 +1,30 @@
 //! Every event of the model, and its 32-bit word in the pending-event set.
 //!
-//! The class stands in the top three bits, so that at equal times faults come before departures, departures before timers
+//! The kind stands in the top four bits, so that at equal times faults come before departures, departures before timers
 //! and timers before arrivals: a request that arrives as a worker becomes free finds it free, and one that arrives as a
 //! server dies finds it dead. Below stands a slot.
 
 use crate::ids::{ClientId, ConnectionId, RequestId, ServerId};
 
-const CLASS_SHIFT: u32 = 29;
-/// Set when the slot is of the class's second kind.
-const SECOND_KIND: u32 = 1 << 28;
-const SLOT: u32 = SECOND_KIND - 1;
+const KIND_SHIFT: u32 = 28;
+const SLOT: u32 = (1 << KIND_SHIFT) - 1;
 
 /// Slots that fit an event word: clients, connections and requests each number fewer.
 pub const MAX_SLOTS: u32 = SLOT;
 
-const FAULT: u32 = 0;
-const DEPARTURE: u32 = 1;
-const TIMER: u32 = 2;
-const PATIENCE: u32 = 3;
-const ARRIVAL: u32 = 4;
-const OPEN_ARRIVAL: u32 = 5;
+/// Ends sort before begins, so that a server whose second crash begins as the first ends is down.
+const FAULT_ENDS: u32 = 0;
+const FAULT_BEGINS: u32 = 1;
+const SERVICE_DONE: u32 = 2;
+const SHARED_SERVICE_DONE: u32 = 3;
+const CONNECTION_IDLE: u32 = 4;
+const CHECK: u32 = 5;
+const GIVES_UP: u32 = 6;
+const OVERDUE: u32 = 7;
+const CLIENT_ACTS: u32 = 8;
+const RETRY: u32 = 9;
+const SOURCE_ARRIVAL: u32 = 10;
+const SCRIPT_STEP: u32 = 11;
 
 /// What happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,41 +61,40 @@ impl Event {
     /// The event's word.
     #[inline(always)]
     pub fn word(self) -> u32 {
-        let (class, slot) = match self {
-            Self::FaultBegins(fault) => (FAULT, fault | SECOND_KIND),
-            // Ends sort before begins, so that a server whose second crash begins as the first ends is down.
-            Self::FaultEnds(fault) => (FAULT, fault),
-            Self::ServiceDone(request) => (DEPARTURE, request.0),
-            Self::SharedServiceDone(server) => (DEPARTURE, u32::from(server.0) | SECOND_KIND),
-            Self::ConnectionIdle(connection) => (TIMER, connection.0),
-            Self::Check(server) => (TIMER, u32::from(server.0) | SECOND_KIND),
-            Self::GivesUp(request) => (PATIENCE, request.0),
-            Self::Overdue => (PATIENCE, SECOND_KIND),
-            Self::Retry(request) => (ARRIVAL, request.0 | SECOND_KIND),
-            Self::ClientActs(client) => (ARRIVAL, client.0),
-            Self::SourceArrival(source) => (OPEN_ARRIVAL, source),
-            Self::ScriptStep(step) => (OPEN_ARRIVAL, step | SECOND_KIND),
+        let (kind, slot) = match self {
+            Self::FaultEnds(fault) => (FAULT_ENDS, fault),
+            Self::FaultBegins(fault) => (FAULT_BEGINS, fault),
+            Self::ServiceDone(request) => (SERVICE_DONE, request.0),
+            Self::SharedServiceDone(server) => (SHARED_SERVICE_DONE, u32::from(server.0)),
+            Self::ConnectionIdle(connection) => (CONNECTION_IDLE, connection.0),
+            Self::Check(server) => (CHECK, u32::from(server.0)),
+            Self::GivesUp(request) => (GIVES_UP, request.0),
+            Self::Overdue => (OVERDUE, 0),
+            Self::ClientActs(client) => (CLIENT_ACTS, client.0),
+            Self::Retry(request) => (RETRY, request.0),
+            Self::SourceArrival(source) => (SOURCE_ARRIVAL, source),
+            Self::ScriptStep(step) => (SCRIPT_STEP, step),
         };
-        class << CLASS_SHIFT | slot
+        kind << KIND_SHIFT | slot
     }
 
     /// The event of a word that [`Event::word`] made.
     #[inline(always)]
     pub fn from_word(word: u32) -> Self {
         let slot = word & SLOT;
-        match (word >> CLASS_SHIFT, word & SECOND_KIND != 0) {
-            (FAULT, true) => Self::FaultBegins(slot),
-            (FAULT, false) => Self::FaultEnds(slot),
-            (DEPARTURE, false) => Self::ServiceDone(RequestId(slot)),
-            (DEPARTURE, true) => Self::SharedServiceDone(ServerId(slot as u16)),
-            (TIMER, false) => Self::ConnectionIdle(ConnectionId(slot)),
-            (TIMER, true) => Self::Check(ServerId(slot as u16)),
-            (PATIENCE, false) => Self::GivesUp(RequestId(slot)),
-            (PATIENCE, true) => Self::Overdue,
-            (ARRIVAL, false) => Self::ClientActs(ClientId(slot)),
-            (ARRIVAL, true) => Self::Retry(RequestId(slot)),
-            (_, false) => Self::SourceArrival(slot),
-            (_, true) => Self::ScriptStep(slot),
+        match word >> KIND_SHIFT {
+            FAULT_ENDS => Self::FaultEnds(slot),
+            FAULT_BEGINS => Self::FaultBegins(slot),
+            SERVICE_DONE => Self::ServiceDone(RequestId(slot)),
+            SHARED_SERVICE_DONE => Self::SharedServiceDone(ServerId(slot as u16)),
+            CONNECTION_IDLE => Self::ConnectionIdle(ConnectionId(slot)),
+            CHECK => Self::Check(ServerId(slot as u16)),
+            GIVES_UP => Self::GivesUp(RequestId(slot)),
+            OVERDUE => Self::Overdue,
+            CLIENT_ACTS => Self::ClientActs(ClientId(slot)),
+            RETRY => Self::Retry(RequestId(slot)),
+            SOURCE_ARRIVAL => Self::SourceArrival(slot),
+            _ => Self::ScriptStep(slot),
         }
     }
 }

@@ -49,7 +49,7 @@ impl Cluster<'_> {
         }
         match kind {
             FaultKind::Crash { .. } if self.servers.is_up(server) => self.crash(now, server, pending),
-            FaultKind::Hang { .. } => self.hang(now, server),
+            FaultKind::Hang { .. } => self.hang(now, server, pending),
             FaultKind::Drain { .. } | FaultKind::Down { .. } | FaultKind::Weight { .. } => {
                 self.operate(now, server);
             }
@@ -98,14 +98,15 @@ impl Cluster<'_> {
         self.active_kinds(server).any(FaultKind::keeps_clients_away)
     }
 
-    /// A server's processes stand still.
-    fn hang(&mut self, now: SimTime, server: ServerId) {
+    /// A server's processes stand still. Clients whose answers were certain to come in time wait with an end now.
+    fn hang<Q: PendingEvents>(&mut self, now: SimTime, server: ServerId, pending: &mut Scheduler<Q>) {
         let mut frozen = Vec::new();
         for slot in 0..self.requests.slots() {
             let request = self.requests.get_mut(slot);
-            if request.in_server && request.server() == server && request.due != SimTime::NEVER {
+            if request.in_server && request.server == server && request.due != SimTime::NEVER {
                 frozen.push((RequestId(slot), request.due.since(now)));
                 request.due = SimTime::NEVER;
+                self.watch(RequestId(slot), pending);
             }
         }
         self.servers.hang(now, server, frozen);
@@ -144,7 +145,7 @@ impl Cluster<'_> {
         }
         for slot in 0..self.requests.slots() {
             let request = self.requests.get(slot);
-            if request.in_server && request.server() == server {
+            if request.in_server && request.server == server {
                 self.cut_off(now, RequestId(slot), pending);
             }
         }

@@ -13,7 +13,6 @@ use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ClientId, RequestId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::scenario::HoldPlan;
-use crate::session::sessions::Cut;
 use crate::tier::{Layer, Method, Outcome, Reason, Segment};
 
 impl Cluster<'_> {
@@ -41,12 +40,12 @@ impl Cluster<'_> {
         let tab = self.tabs.get_mut(slot);
         tab.tries = 0;
         tab.held = Some(Held {
-            server: request.server(),
-            instance: request.route.instance,
+            server: request.server,
+            instance: request.instance,
             flow: request.flow,
             connection: request.connection,
         });
-        self.recorder.held(now, request.server(), 1);
+        self.recorder.held(now, request.server, 1);
         self.next_message(now, id, slot, hold, pending);
     }
 
@@ -87,20 +86,14 @@ impl Cluster<'_> {
         }
         self.tabs.get_mut(slot).messages += 1;
         let demand = Draw { entity: u64::from(id.0), index: name, purpose: Purpose::Message };
-        let (origin, none) = (Origin::Message(id), SimDuration::ZERO);
-        let mut request = Request::new(now, origin, held.connection, Method::Post, None, demand, none);
+        let origin = Origin::Message(id);
+        let mut request = Request::new(now, origin, held.connection, Method::Post, None, demand);
         request.flow_end = FlowEnd::Detached;
-        let from = self.connections.get(held.connection.0).address;
-        request.route = Cut {
-            from,
-            to: held.server,
-            instance: held.instance,
-            reason: Reason::LiveEntry,
-            ..request.route
-        };
+        request.from = self.connections.get(held.connection.0).address;
+        (request.server, request.instance, request.reason) = (held.server, held.instance, Reason::LiveEntry);
         self.recorder.ledger.requests_issued += 1;
         let sent = RequestId(self.requests.insert(request));
-        if let Some(refusal) = self.enter_server(now, sent, held.server, pending) {
+        if let Some(refusal) = self.enter_server(now, sent, held.server, (demand, 0), pending) {
             let full = refusal == Accepted::Full;
             self.release(sent);
             let failure = if full { Failure::QueueFull } else { Failure::Refused };

@@ -14,6 +14,7 @@ pub mod event;
 mod evidence;
 mod faults;
 mod hold;
+mod log_source;
 mod observe;
 mod open_loop;
 mod operations;
@@ -50,7 +51,7 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::table::Column;
-use crate::tier::Instance;
+use crate::tier::{Instance, Layer};
 
 use address::AddressTie;
 use browser::{BrowserSamplers, Pace, Tab};
@@ -74,6 +75,10 @@ pub struct Cluster<'a> {
     samplers: Samplers,
     /// Tiers, front to back.
     tiers: Vec<Tier<'a>>,
+    /// What the instances that clients reach decide about.
+    layer: Layer,
+    /// Whether requests may wait in the queues of instances.
+    has_queues: bool,
     servers: Servers,
     clients: Clients,
     sessions: Sessions,
@@ -284,7 +289,7 @@ impl Streams {
 }
 
 impl Model for Cluster<'_> {
-    #[inline]
+    #[inline(always)]
     fn handle<Q: PendingEvents>(&mut self, now: SimTime, word: u32, pending: &mut Scheduler<Q>) {
         match Event::from_word(word) {
             Event::ClientActs(client) => self.client_acts(now, client, pending),
@@ -300,7 +305,9 @@ impl Model for Cluster<'_> {
             Event::FaultEnds(fault) => self.fault_ends(now, fault, pending),
             Event::ScriptStep(step) => self.script_step(now, step, pending),
         }
-        self.start_waiting(now, pending);
+        if self.has_queues {
+            self.start_waiting(now, pending);
+        }
     }
 
     #[inline]

@@ -76,9 +76,9 @@ impl<O: Observer> Model for Observed<'_, '_, O> {
                     && let Origin::Client(client) = request.origin
                 {
                     let answer = Answer {
-                        server: request.server(),
+                        server: request.server,
                         in_server: now.since(request.entered),
-                        store_time: request.store_time,
+                        store_time: self.cluster.store_time(request.demand, request.store_operations),
                     };
                     self.observer.answered(now, self.cluster.next_step_of(client), answer);
                 }

@@ -5,10 +5,10 @@
 
 use super::Cluster;
 use super::event::Event;
-use super::replay::LogReplay;
+use super::log_source::LogReplay;
 use super::request::{Draw, Origin, Purpose, Request};
 use crate::engine::queue::PendingEvents;
-use crate::engine::{Sampler, Scheduler, SimDuration, SimTime, Stream};
+use crate::engine::{Sampler, Scheduler, SimTime, Stream};
 use crate::ids::ClientId;
 use crate::population::arrivals::ArrivalProcess;
 use crate::population::clients::Step;
@@ -154,10 +154,9 @@ impl Cluster<'_> {
             Ok(connection) => {
                 let demand =
                     Draw { entity: 1 << 40 | u64::from(source), index: number, purpose: Purpose::Arrival };
-                let none = SimDuration::ZERO;
-                let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
+                let request = Request::new(now, origin, connection, Method::Get, None, demand);
                 // Who sends single requests has been here before.
-                self.send(now, request, Some(u64::from(client.0)), pending);
+                self.send_apart(now, request, Some(u64::from(client.0)), pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
         }

@@ -98,7 +98,7 @@ impl Cluster<'_> {
         let kept_away = |kind: &FaultKind| kind.is_planned() && kind.keeps_clients_away();
         if self.active_kinds(session.home).any(kept_away) {
             LossCause::Drained
-        } else if reason == Reason::Hashed && session.last_hit <= operated_at {
+        } else if reason == Reason::Hashed && session.routed_home_at < operated_at {
             LossCause::Remapped
         } else {
             cause

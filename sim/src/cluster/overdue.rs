@@ -75,7 +75,7 @@ impl Cluster<'_> {
         self.gone += 1;
         (request.in_server, request.due, request.watched) = (false, SimTime::NEVER, false);
         let id = RequestId(self.requests.insert(request));
-        let instance = self.instance(request.route.instance);
+        let instance = self.instance(request.instance);
         let then = instance.attempt_ended(now, request.flow, Outcome::ReadTimeout);
         self.go_on(now, id, then, Failure::ProxyTimeout, pending);
     }

@@ -26,6 +26,7 @@ impl Cluster<'_> {
         }
     }
 
+    #[inline(never)]
     fn page_loaded_in_browser<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -83,11 +84,10 @@ impl Cluster<'_> {
             match connection {
                 Ok(connection) => {
                     let demand = Draw { entity: u64::from(id.0), index: name, purpose: Purpose::Object };
-                    let none = SimDuration::ZERO;
-                    let mut request = Request::new(now, origin, connection, Method::Get, None, demand, none);
+                    let mut request = Request::new(now, origin, connection, Method::Get, None, demand);
                     request.gives_up_at = self.gives_up_at(now, id, name);
                     let cookie = plan.cookies.then_some(u64::from(id.0));
-                    let sent = self.send(now, request, cookie, pending);
+                    let sent = self.send_apart(now, request, cookie, pending);
                     self.watch(sent, pending);
                 }
                 Err(failure) => self.request_failed(now, origin, failure, pending),

@@ -56,7 +56,7 @@ impl Cluster<'_> {
         // Other streams of the connection go on.
         let closes = connection.open && connection.in_flight == 1;
         match self.layer() {
-            Layer::Request => self.instance(request.route.instance).abort(now, request.flow),
+            Layer::Request => self.instance(request.instance).abort(now, request.flow),
             Layer::Connection if closes => {
                 self.instance(connection.instance).segment(now, connection.flow, Segment::ClientFin);
             }

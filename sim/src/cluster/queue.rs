@@ -21,6 +21,11 @@ impl Waiting {
         Self { requests: with_queues.map(|_| Vec::new()).collect() }
     }
 
+    /// Whether there are queues at all.
+    pub fn is_possible(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
     fn note(&mut self, instance: u16, flow: FlowId, request: RequestId) {
         let (requests, slot) = (&mut self.requests[usize::from(instance)], flow.slot as usize);
         if slot >= requests.len() {
@@ -40,7 +45,7 @@ impl Cluster<'_> {
     ) {
         let request = self.requests.get_mut(id.0);
         request.entered = now;
-        let (flow, instance) = (request.flow, request.route.instance);
+        let (flow, instance) = (request.flow, request.instance);
         self.tiers[0].waiting.note(instance, flow, id);
         if let Some(counts) = self.recorder.at(now) {
             counts.queued += 1;
@@ -53,7 +58,7 @@ impl Cluster<'_> {
     }
 
     /// Requests that may leave the queues go to their servers. To be called when an event has been handled.
-    #[inline]
+    #[inline(never)]
     pub(super) fn start_waiting<Q: PendingEvents>(&mut self, now: SimTime, pending: &mut Scheduler<Q>) {
         for instance in 0..self.tiers[0].waiting.requests.len() {
             self.start_waiting_at(now, instance as u16, pending);

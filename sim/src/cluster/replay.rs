@@ -7,134 +7,16 @@
 
 use super::Cluster;
 use super::event::Event;
+use super::log_source::{Is, LogReplay, NONE};
 use super::open_loop;
 use super::request::{Draw, Origin, Purpose, Request, SessionWork};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::ConnectionId;
 use crate::population::Source;
-use crate::population::replay::{LogMethod, PreparedLog, RecordReader, ReplayedRequest, VisitTracker};
-use crate::scenario::LogSource;
+use crate::population::replay::LogMethod;
 use crate::session::sessions::Lookup;
-use crate::tier::Method;
-
-/// A log while it is replayed.
-#[derive(Debug)]
-pub(super) struct LogReplay<'a> {
-    plan: &'a LogSource,
-    log: &'a PreparedLog,
-    reader: RecordReader,
-    visits: VisitTracker,
-    rows: Vec<LogUserRow>,
-    /// The next request.
-    next: Option<ReplayedRequest>,
-    /// Requests so far.
-    number: u64,
-    /// Why reading stopped before the end, if it did.
-    error: Option<String>,
-}
-
-const NONE: u32 = u32::MAX;
-
-/// The state of one user of a log.
-#[derive(Clone, Copy, Debug)]
-struct LogUserRow {
-    connection: u32,
-    /// The client that the latest request was of.
-    client: u32,
-    session: u32,
-    latest: SimTime,
-    port_counter: u16,
-    /// Whether a visit goes on.
-    visiting: bool,
-    /// Whether the visit carries a session.
-    logged_in: bool,
-    had_loss: bool,
-    /// Whether the visit began after the warm-up.
-    measured: bool,
-    /// Whether the site has answered the client before, so that it has a cookie, if it keeps cookies.
-    known: bool,
-}
-
-impl<'a> LogReplay<'a> {
-    /// A log at its first request.
-    pub(super) fn new(plan: &'a LogSource, log: &'a PreparedLog) -> Self {
-        let row = LogUserRow {
-            connection: NONE,
-            client: NONE,
-            session: NONE,
-            latest: SimTime::ZERO,
-            port_counter: 0,
-            visiting: false,
-            logged_in: false,
-            had_loss: false,
-            measured: false,
-            known: false,
-        };
-        let gap = u32::try_from(plan.visit_gap.0 / 1_000_000_000).unwrap_or(u32::MAX);
-        let mut replay = Self {
-            plan,
-            log,
-            reader: log.records(),
-            visits: VisitTracker::new(log.users(), gap),
-            rows: vec![row; log.users()],
-            next: None,
-            number: 0,
-            error: None,
-        };
-        replay.advance();
-        replay
-    }
-
-    fn advance(&mut self) {
-        self.next = match self.reader.next() {
-            Some(Ok(request)) => {
-                Some(ReplayedRequest { at: at_speed(request.at, self.plan.speed), ..request })
-            }
-            Some(Err(error)) => {
-                self.error = Some(error.to_string());
-                None
-            }
-            None => None,
-        };
-    }
-
-    /// When the next request comes, from the log's first second.
-    pub(super) fn next_at(&self) -> Option<SimTime> {
-        self.next.map(|request| request.at)
-    }
-
-    /// Why reading stopped before the end of the log.
-    pub(super) fn error(&self) -> Option<&str> {
-        self.error.as_deref()
-    }
-
-    /// Visits that go on.
-    pub(super) fn visiting(&self) -> u64 {
-        self.rows.iter().filter(|row| row.visiting).count() as u64
-    }
-
-    /// Visits that go on and began after the warm-up.
-    pub(super) fn visiting_measured(&self) -> u64 {
-        self.rows.iter().filter(|row| row.visiting && row.measured).count() as u64
-    }
-
-    /// Users of the log.
-    pub(super) fn users(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Bytes of the users' rows.
-    pub(super) fn bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<LogUserRow>()
-    }
-}
-
-/// When a request comes if `speed` seconds of the log pass in one.
-fn at_speed(at: SimTime, speed: f64) -> SimTime {
-    // The usual speed keeps every nanosecond, which floats would not.
-    if speed == 1.0 { at } else { SimTime((at.0 as f64 / speed) as u64) }
-}
+use crate::tier::{Layer, Method};
 
 impl<'a> Cluster<'a> {
     fn log(&mut self, source: u32) -> &mut LogReplay<'a> {
@@ -151,38 +33,36 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let measured_from = self.recorder.calendar().measured_from;
+        self.close_idle_log_connections(now, source);
         let replay = self.log(source);
-        let Some(ReplayedRequest { record, .. }) = replay.next else { return };
-        replay.advance();
-        replay.number += 1;
-        let number = replay.number;
-        let plan = replay.plan;
-        let log_client = replay.log.clients()[record.client as usize];
+        let Some((next, begins)) = replay.take_next() else { return };
+        let (record, log_client) = (next.record, next.client);
         let user = log_client.user;
-        let click = replay.visits.observe(user, record.second);
+        let (number, plan) = (replay.number, replay.plan);
         if let Some(next) = replay.next_at() {
             pending.at(measured_from + next.since(SimTime::ZERO), Event::SourceArrival(source).word());
         }
-        if click.click == 0 {
+        self.touch_sessions(source);
+        if begins {
             self.log_visit_ended(source, user);
             self.recorder.ledger.visits_begun += 1;
-            let row = &mut self.log(source).rows[user as usize];
-            row.visiting = true;
-            row.measured = now >= measured_from;
+            let row = &mut self.log(source).users[user as usize];
+            row.set(Is::Visiting, true);
+            row.set(Is::Measured, now >= measured_from);
         }
         let with_session = plan.sessions
             && !log_client.is_bot()
             && !record.flags.static_object()
             && !record.flags.bot_path();
-        let row = &mut self.log(source).rows[user as usize];
+        let row = &mut self.log(source).users[user as usize];
         row.latest = now;
         let moved = std::mem::replace(&mut row.client, record.client) != record.client;
         row.port_counter = row.port_counter.wrapping_add(1);
         let (connection, port_counter) = (row.connection, row.port_counter);
-        let known = std::mem::replace(&mut row.known, true);
+        let known = row.set(Is::Known, true);
         let session = (with_session && row.session != NONE).then_some(row.session);
-        let begins_session = with_session && !row.logged_in;
-        row.logged_in |= with_session;
+        let begins_session = with_session && !row.is(Is::LoggedIn);
+        row.set(Is::LoggedIn, row.is(Is::LoggedIn) || with_session);
 
         let method = if record.method == LogMethod::Post { Method::Post } else { Method::Get };
         let origin = Origin::Log { source: source as u16, user };
@@ -207,14 +87,14 @@ impl<'a> Cluster<'a> {
         };
         match connection {
             Ok(connection) => {
-                let rows = &mut self.log(source).rows;
-                if rows[user as usize].connection == NONE {
-                    rows[user as usize].connection = connection.0;
+                let row = &mut self.log(source).users[user as usize];
+                if row.connection == NONE {
+                    row.connection = connection.0;
                 }
                 let demand = Draw { entity: u64::from(source), index: number, purpose: Purpose::LogLine };
-                let operations = u64::from(begins_session) + 2 * u64::from(session.is_some());
-                let store_time = self.store_time(now, operations, demand);
-                let mut request = Request::new(now, origin, connection, method, session, demand, store_time);
+                let operations = u8::from(begins_session) + 2 * u8::from(session.is_some());
+                let mut request = Request::new(now, origin, connection, method, session, demand);
+                request.store_operations = self.store_operations(now, operations);
                 request.begins_session = begins_session;
                 request.work = match session {
                     Some(_) => SessionWork::Use,
@@ -225,9 +105,29 @@ impl<'a> Cluster<'a> {
                 let has_cookie = known && !log_client.is_bot();
                 let visitor = 1 << 63 | u64::from(source) << 32 | u64::from(user);
                 let cookie = has_cookie.then_some(visitor);
-                self.send(now, request, cookie, pending);
+                self.send_apart(now, request, cookie, pending);
             }
             Err(failure) => self.request_failed(now, origin, failure, pending),
+        }
+    }
+
+    /// Closes connections to a layer 7 tier that have idled long enough. Nothing there depends on the moment, so it takes no
+    /// event, and their users notice when they want them again.
+    fn close_idle_log_connections(&mut self, now: SimTime, source: u32) {
+        while let Some((until, id)) = self.log(source).idled(now) {
+            let row = self.connections.get(id.0);
+            if row.open && row.in_flight == 0 && row.idle_until == until {
+                self.close_connection(now, id);
+            }
+        }
+    }
+
+    /// Has the sessions of the next requests fetched.
+    #[inline]
+    fn touch_sessions(&self, source: u32) {
+        if let open_loop::Source::Log(replay) = &self.sources[source as usize] {
+            let touched = replay.sessions_of_new_batch().map(|slot| self.sessions.get(slot).generation);
+            std::hint::black_box(touched.fold(0, |all, one| all ^ one));
         }
     }
 
@@ -244,7 +144,12 @@ impl<'a> Cluster<'a> {
             return None;
         }
         let row = *self.connections.get(slot);
-        debug_assert!(row.open && row.owner == owner, "a client's connection is open and its own");
+        if !(row.open && row.owner == owner) {
+            // It was closed for idleness, and its slot may be another's. The user cannot have it for a second connection,
+            // which is opened only beside a first one that lives.
+            self.forget_owner(owner, ConnectionId(slot));
+            return None;
+        }
         if row.in_flight > 0 {
             if moved {
                 // It closes after its answer, like any other than the user's first.
@@ -269,7 +174,7 @@ impl<'a> Cluster<'a> {
     }
 
     pub(super) fn forget_log_connection(&mut self, source: u16, user: u32, id: ConnectionId) {
-        let row = &mut self.log(u32::from(source)).rows[user as usize];
+        let row = &mut self.log(u32::from(source)).users[user as usize];
         if row.connection == id.0 {
             row.connection = NONE;
         }
@@ -287,7 +192,7 @@ impl<'a> Cluster<'a> {
         self.rest_log_connection(now, source, user, request.connection, pending);
         let replay = self.log(u32::from(source));
         let plan = replay.plan;
-        let row = replay.rows[user as usize];
+        let row = replay.users[user as usize];
         // A session that ended while the request was under way (the visit went over to the next) is not looked for.
         if let Some(slot) = request.session
             && row.session == slot
@@ -296,7 +201,7 @@ impl<'a> Cluster<'a> {
             let found = self.find_session(
                 now,
                 slot,
-                &request.route,
+                &request.route(),
                 (plan.session_idle_timeout, plan.on_unknown_id),
                 true,
             );
@@ -304,15 +209,16 @@ impl<'a> Cluster<'a> {
                 Lookup::Hit => return,
                 Lookup::Expired => self.end_session(slot),
                 Lookup::Lost { .. } => {
-                    self.log(u32::from(source)).rows[user as usize].had_loss = true;
+                    self.log(u32::from(source)).users[user as usize].set(Is::HadLoss, true);
                     self.tell_log_story(now, user, slot, request, &found);
                     if let Some(slot) = self.settle_lost_session(slot, plan.on_unknown_id) {
                         self.store_session_again(now, slot, request);
+                        self.sessions.chosen_by(slot, &request.route());
                         let forked = self.sessions.take_over(
                             now,
                             slot,
-                            request.server(),
-                            request.route.from,
+                            request.server,
+                            request.from,
                             &self.servers,
                             plan.session_idle_timeout,
                         );
@@ -324,9 +230,9 @@ impl<'a> Cluster<'a> {
                     }
                 }
             }
-            self.log(u32::from(source)).rows[user as usize].session = NONE;
+            self.log(u32::from(source)).users[user as usize].session = NONE;
             self.begin_log_session(now, source, user, request);
-        } else if request.begins_session && row.visiting && row.session == NONE {
+        } else if request.begins_session && row.is(Is::Visiting) && row.session == NONE {
             self.begin_log_session(now, source, user, request);
         }
     }
@@ -342,9 +248,12 @@ impl<'a> Cluster<'a> {
     ) {
         let replay = self.log(u32::from(source));
         let plan = replay.plan;
-        if replay.rows[user as usize].connection == id.0 {
+        if replay.users[user as usize].connection == id.0 {
             if !self.keep_alive(now, id, &plan.connection, None, pending) {
                 self.forget_log_connection(source, user, id);
+            } else if self.layer() == Layer::Request {
+                let until = self.connections.get(id.0).idle_until;
+                self.log(u32::from(source)).idles(id, until);
             }
         } else if self.connections.get(id.0).open {
             self.close_connection(now, id);
@@ -352,10 +261,10 @@ impl<'a> Cluster<'a> {
     }
 
     fn begin_log_session(&mut self, now: SimTime, source: u16, user: u32, request: &Request) {
-        let slot = self.sessions.create(now, request.server(), request.route.from, &self.servers);
-        self.sessions.chosen_by(slot, request.route.instance);
+        let slot = self.sessions.create(now, request.server, request.from, &self.servers);
+        self.sessions.chosen_by(slot, &request.route());
         self.store_session(now, slot, request);
-        self.log(u32::from(source)).rows[user as usize].session = slot;
+        self.log(u32::from(source)).users[user as usize].session = slot;
         if let Some(counts) = self.recorder.at(now) {
             counts.created += 1;
         }
@@ -363,34 +272,26 @@ impl<'a> Cluster<'a> {
 
     /// The visit of a user of a log is over, if there is one.
     fn log_visit_ended(&mut self, source: u32, user: u32) {
-        let row = self.log(source).rows[user as usize];
-        if !row.visiting {
+        let row = self.log(source).users[user as usize];
+        if !row.is(Is::Visiting) {
             return;
         }
         if row.session != NONE {
             self.end_session(row.session);
         }
-        self.visit_ended(row.latest, row.measured, true, row.logged_in, row.had_loss);
-        let row = &mut self.log(source).rows[user as usize];
+        self.visit_ended(row.latest, row.is(Is::Measured), true, row.is(Is::LoggedIn), row.is(Is::HadLoss));
+        let row = &mut self.log(source).users[user as usize];
         row.session = NONE;
-        row.visiting = false;
-        row.logged_in = false;
-        row.had_loss = false;
+        for what in [Is::Visiting, Is::LoggedIn, Is::HadLoss] {
+            row.set(what, false);
+        }
     }
 
     /// Ends the visits that had been idle for longer than the gap when the run ended.
     pub(super) fn end_idle_log_visits(&mut self, end: SimTime) {
         for source in 0..self.sources.len() as u32 {
             let open_loop::Source::Log(replay) = &self.sources[source as usize] else { continue };
-            let gap = SimDuration(at_speed(SimTime(replay.plan.visit_gap.0), replay.plan.speed).0);
-            let over: Vec<u32> = replay
-                .rows
-                .iter()
-                .enumerate()
-                .filter(|(_, row)| row.visiting && row.latest + gap < end)
-                .map(|(user, _)| user as u32)
-                .collect();
-            for user in over {
+            for user in replay.visits_over(end) {
                 self.log_visit_ended(source, user);
             }
         }

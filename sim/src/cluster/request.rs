@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::engine::{SimDuration, SimTime};
+use crate::engine::SimTime;
 use crate::ids::{ClientId, ConnectionId, ServerId};
+use crate::metrics::LossCause;
 use crate::session::sessions::Cut;
 use crate::tier::{FlowId, Method, Reason};
 
@@ -40,8 +41,8 @@ pub struct Request {
     pub entered: SimTime,
     /// When its service ends; [`SimTime::NEVER`] while it waits or is not in a server.
     pub due: SimTime,
-    /// Time that a worker waits for the session store on its behalf.
-    pub store_time: SimDuration,
+    /// When its sender stops waiting; [`SimTime::NEVER`] if it does not, and once the request has ended.
+    pub gives_up_at: SimTime,
     /// Its flow in a layer 7 instance.
     pub flow: FlowId,
     /// The name of its service demand.
@@ -54,11 +55,19 @@ pub struct Request {
     pub session: Option<u32>,
     /// Tells that session from later ones in its slot.
     pub session_generation: u32,
-    /// Where it went last, and why: the evidence if its session turns out to be lost.
-    pub route: Cut,
-    /// When its sender stops waiting; [`SimTime::NEVER`] if it does not, and once the request has ended.
-    pub gives_up_at: SimTime,
-    /// Whether that is among the pending events.
+    /// The instance of the tier that it went through.
+    pub instance: u16,
+    /// The server that has it, or had it last.
+    pub server: ServerId,
+    /// Why the balancer sent it there.
+    pub reason: Reason,
+    /// What that makes the cause if its session turns out to be lost; of no meaning without a session.
+    pub cause: LossCause,
+    /// The address that it came from, as the balancer saw it.
+    pub from: IpAddr,
+    /// Operations of the shared session store that it takes.
+    pub store_operations: u8,
+    /// Whether the end of its sender's patience is among the pending events.
     pub watched: bool,
     /// What its end means to a layer 7 instance.
     pub flow_end: FlowEnd,
@@ -76,11 +85,16 @@ pub struct Request {
     pub method: Method,
 }
 
+// Every request is written once and read once as a whole: up to this size that takes no call.
+const _: () = assert!(size_of::<Request>() <= 128);
+
 impl Request {
-    /// The server that has it, or had it last.
-    #[inline(always)]
-    pub fn server(&self) -> ServerId {
-        self.route.to
+    /// Where it went last, and why: the evidence if its session turns out to be lost. For a request that a server has, or
+    /// has answered.
+    #[inline]
+    pub fn route(&self) -> Cut {
+        let Self { entered, from, server, reason, cause, instance, .. } = *self;
+        Cut { at: entered, from, to: server, reason, cause, instance }
     }
 }
 

@@ -36,11 +36,11 @@ impl Cluster<'_> {
         self.requests.get_mut(id.0).due = SimTime::NEVER;
         if request.connecting {
             self.requests.get_mut(id.0).connecting = false;
-            let instance = self.instance(request.route.instance);
+            let instance = self.instance(request.instance);
             let then = instance.attempt_ended(now, request.flow, Outcome::ConnectTimeout);
             return self.go_on(now, id, then, Failure::ProxyTimeout, pending);
         }
-        let instance = self.instance(request.route.instance);
+        let instance = self.instance(request.instance);
         let queued = match instance {
             Instance::HaProxy(haproxy) => haproxy.is_queued(request.flow),
             Instance::Nginx(_) | Instance::Lvs(_) | Instance::Proxy(_) => false,

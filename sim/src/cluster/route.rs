@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::event::Event;
-use super::request::{Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
+use super::request::{Connection, Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
 use super::{Cluster, Tier, evidence};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
@@ -31,30 +31,26 @@ impl Request {
         method: Method,
         session: Option<u32>,
         demand: Draw,
-        store_time: SimDuration,
     ) -> Self {
         Self {
             sent: now,
             entered: now,
             due: SimTime::NEVER,
-            store_time,
+            gives_up_at: SimTime::NEVER,
             flow: NO_FLOW,
             demand,
             origin,
             connection,
             session,
             session_generation: 0,
-            gives_up_at: SimTime::NEVER,
+            instance: 0,
+            server: ServerId(0),
+            reason: Reason::NoneUsable,
+            cause: LossCause::NoAffinity,
+            from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            store_operations: 0,
             watched: false,
             flow_end: FlowEnd::WithAnswer,
-            route: Cut {
-                at: now,
-                from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                to: ServerId(0),
-                reason: Reason::NoneUsable,
-                cause: LossCause::NoAffinity,
-                instance: 0,
-            },
             work: SessionWork::None,
             has_cookie: false,
             connecting: false,
@@ -74,12 +70,24 @@ impl Cluster<'_> {
 
     #[inline(always)]
     pub(super) fn layer(&self) -> Layer {
-        self.tiers[0].instances[0].layer()
+        self.layer
+    }
+
+    /// As [`Cluster::send`], kept apart from the event loop's own copy.
+    #[inline(never)]
+    pub(super) fn send_apart<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        request: Request,
+        cookie: Option<u64>,
+        pending: &mut Scheduler<Q>,
+    ) -> RequestId {
+        self.send(now, request, cookie, pending)
     }
 
     /// Sends a request on its connection. Its row can be read until another request is sent. `cookie` is the visitor's
     /// number, if the site has given it a cookie and it keeps cookies.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -87,48 +95,44 @@ impl Cluster<'_> {
         cookie: Option<u64>,
         pending: &mut Scheduler<Q>,
     ) -> RequestId {
-        request.session_generation = request.session.map_or(0, |slot| self.sessions.get(slot).generation);
-        let method = request.method;
-        let connection = *self.connections.get(request.connection.0);
-        request.route.instance = connection.instance;
-        request.has_cookie = cookie.is_some();
-        request.route.from = connection.address;
-        let id = RequestId(self.requests.insert(request));
-        if now >= self.next_sample {
-            self.sample_connections(now);
+        if let Some(slot) = request.session {
+            request.session_generation = self.sessions.get(slot).generation;
         }
-        match self.layer() {
-            Layer::Connection => {
-                let decision =
-                    Decision { server: Some(connection.server), reason: connection.reason, attempt: 1 };
-                self.attempt(now, id, decision, pending);
-            }
+        let connection = self.connections.get(request.connection.0);
+        let Connection { address, port, instance, worker, server, reason, .. } = *connection;
+        request.instance = instance;
+        request.from = address;
+        request.has_cookie = cookie.is_some();
+        let decision = match self.layer() {
+            Layer::Connection => Decision { server: Some(server), reason, attempt: 1 },
             Layer::Request => {
-                self.write_keys(request.origin, request.demand, connection.address, cookie);
+                self.write_keys(request.origin, request.demand, address, cookie);
                 let Tier { instances, key_text, cookies, .. } = &mut self.tiers[0];
                 // A browser that keeps no cookies has no number either.
                 let jars = cookies.as_ref().filter(|_| cookie.is_some());
                 let cookie = jars.and_then(|jars| jars.server(now, request.origin));
-                let ties = Ties { cookie, sample: &key_text.stick, ..Ties::NONE };
-                let open = Open {
-                    address: connection.address,
-                    port: connection.port,
-                    key: &key_text.hash,
-                    method,
-                    worker: connection.worker,
-                    service: 0,
-                    ties,
-                };
-                let opened = instances[usize::from(connection.instance)].open(now, &open);
-                self.requests.get_mut(id.0).flow = opened.flow;
-                self.attempt(now, id, opened.decision, pending);
+                let ties = Ties { cookie, sample: &key_text.stick, persistence: key_text.persistence };
+                let method = request.method;
+                let open = Open { address, port, key: &key_text.hash, method, worker, service: 0, ties };
+                let opened = instances[usize::from(instance)].open(now, &open);
+                request.flow = opened.flow;
+                opened.decision
             }
+        };
+        let id = RequestId(self.requests.insert(request));
+        if now >= self.next_sample {
+            self.sample_connections(now);
+        }
+        if let Some(refusal) = self.carry_out(now, id, decision, pending)
+            && let Some(next) = self.after_refusal(now, id, refusal, pending)
+        {
+            self.attempt(now, id, next, pending);
         }
         id
     }
 
     /// Carries out a decision, and those that follow as long as servers refuse.
-    #[inline]
+    #[inline(never)]
     pub(super) fn attempt<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -136,53 +140,103 @@ impl Cluster<'_> {
         mut decision: Decision,
         pending: &mut Scheduler<Q>,
     ) {
-        let layer = self.layer();
-        loop {
-            let Some(server) = decision.server else {
-                if decision.reason == Reason::Queued {
-                    return self.wait_in_queue(now, id, pending);
-                }
-                return self.give_up(now, id, Failure::NoServer, pending);
-            };
-            let reason = decision.reason;
-            let request = self.requests.get(id.0);
-            let (flow, from, instance) = (request.flow, request.route.from, request.route.instance);
-            let generation = request.session_generation;
-            // A session of a log's client may have ended while a retry was under way.
-            let session = request.session.filter(|&slot| self.sessions.get(slot).generation == generation);
-            let split = session.is_some_and(|slot| self.is_split(slot, instance, reason));
-            let cause = evidence::departure_cause(reason, self.tiers[0].remembers, split);
-            let mut route = Cut { at: now, from, to: server, reason, cause, instance };
-            if let Some(slot) = session {
-                route.cause = self.planned_cause(self.sessions.get(slot), reason, route.cause);
-                if self.sessions.get(slot).home != server && self.address_made_leave(now, slot, &route) {
-                    route.cause = LossCause::AddressChanged;
-                }
-                self.sessions.routed(slot, &self.servers, route);
-            }
-            self.requests.get_mut(id.0).route = route;
-            if let Some(counts) = self.recorder.at(now) {
-                counts.retried += u64::from(decision.attempt > 1);
-                counts.connections[server.index()] += u64::from(layer == Layer::Request);
-            }
-            let (outcome, failure) = match self.enter_server(now, id, server, pending) {
+        while let Some(refusal) = self.carry_out(now, id, decision, pending) {
+            match self.after_refusal(now, id, refusal, pending) {
+                Some(next) => decision = next,
                 None => return,
-                Some(Accepted::Full) => (Outcome::Status(503), Failure::QueueFull),
-                Some(Accepted::Silent) if layer == Layer::Request => {
-                    return self.wait_for_connection(now, id, pending);
-                }
-                Some(Accepted::Silent) => (Outcome::ConnectTimeout, Failure::Dropped),
-                Some(_) => (Outcome::ConnectRefused, Failure::Refused),
-            };
-            if layer == Layer::Connection {
-                return self.give_up(now, id, failure, pending);
-            }
-            match self.instance(instance).attempt_ended(now, flow, outcome) {
-                Then::Retry(next) => decision = next,
-                Then::Wait(delay) => return self.wait_before_retry(now, id, delay, pending),
-                Then::Done { .. } => return self.give_up(now, id, failure, pending),
             }
         }
+    }
+
+    /// Carries out a decision. If that is to go to a server which does not take the request, returns why.
+    #[inline(always)]
+    fn carry_out<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        decision: Decision,
+        pending: &mut Scheduler<Q>,
+    ) -> Option<Accepted> {
+        let Some(server) = decision.server else {
+            self.stay_away(now, id, decision.reason, pending);
+            return None;
+        };
+        let request = self.requests.get_mut(id.0);
+        (request.server, request.reason) = (server, decision.reason);
+        let (demand, operations) = (request.demand, request.store_operations);
+        if let Some(slot) = request.session {
+            self.take_evidence(now, id, slot);
+        }
+        self.recorder.tried(now, server, self.layer() == Layer::Request, decision.attempt > 1);
+        self.enter_server(now, id, server, (demand, operations), pending)
+    }
+
+    /// The instance sends a request to no server now.
+    #[inline(never)]
+    fn stay_away<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        reason: Reason,
+        pending: &mut Scheduler<Q>,
+    ) {
+        if reason == Reason::Queued {
+            self.wait_in_queue(now, id, pending);
+        } else {
+            self.give_up(now, id, Failure::NoServer, pending);
+        }
+    }
+
+    /// A server has not taken a request. Returns where it goes next, if that is decided now.
+    #[inline(never)]
+    fn after_refusal<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        refusal: Accepted,
+        pending: &mut Scheduler<Q>,
+    ) -> Option<Decision> {
+        let layer = self.layer();
+        let (outcome, failure) = match refusal {
+            Accepted::Full => (Outcome::Status(503), Failure::QueueFull),
+            Accepted::Silent if layer == Layer::Request => {
+                self.wait_for_connection(now, id, pending);
+                return None;
+            }
+            Accepted::Silent => (Outcome::ConnectTimeout, Failure::Dropped),
+            Accepted::Refused | Accepted::Started { .. } | Accepted::Queued | Accepted::Shared { .. } => {
+                (Outcome::ConnectRefused, Failure::Refused)
+            }
+        };
+        if layer == Layer::Connection {
+            self.give_up(now, id, failure, pending);
+            return None;
+        }
+        let Request { flow, instance, .. } = *self.requests.get(id.0);
+        match self.instance(instance).attempt_ended(now, flow, outcome) {
+            Then::Retry(next) => return Some(next),
+            Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
+            Then::Done { .. } => self.give_up(now, id, failure, pending),
+        }
+        None
+    }
+
+    /// A request of a session goes to a server: what that makes the cause, should the session turn out to be lost.
+    fn take_evidence(&mut self, now: SimTime, id: RequestId, slot: u32) {
+        let Request { from, server, reason, instance, session_generation, .. } = *self.requests.get(id.0);
+        // A session of a log's client may have ended while a retry was under way.
+        if self.sessions.get(slot).generation != session_generation {
+            return;
+        }
+        let split = self.is_split(slot, instance, reason);
+        let cause = evidence::departure_cause(reason, self.tiers[0].remembers, split);
+        let cause = self.planned_cause(self.sessions.get(slot), reason, cause);
+        let mut route = Cut { at: now, from, to: server, reason, cause, instance };
+        if self.sessions.get(slot).home != server && self.address_made_leave(now, slot, &route) {
+            route.cause = LossCause::AddressChanged;
+        }
+        self.sessions.routed(slot, &self.servers, route);
+        self.requests.get_mut(id.0).cause = route.cause;
     }
 
     /// Whether a request that leaves home does so because its instance knows other servers, or other failures, than the one that
@@ -198,19 +252,25 @@ impl Cluster<'_> {
             && (reason == Reason::Hashed || !instances[usize::from(instance)].uses(session.home))
     }
 
-    /// Brings a request to a server. Returns `None` when it is in, else why it is not.
+    /// Brings a request to a server, with the name of its service demand and the operations of the shared session store that it
+    /// takes. Returns `None` when it is in, else why it is not.
     #[inline(always)]
     pub(super) fn enter_server<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
         server: ServerId,
+        (demand, operations): (Draw, u8),
         pending: &mut Scheduler<Q>,
     ) -> Option<Accepted> {
-        let request = self.requests.get(id.0);
-        let demand = self.demand(request.demand, server) + request.store_time;
-        let demand = demand + self.store_both(now, id, server);
-        let accepted = self.servers.accept(now, server, id, demand);
+        let mut work = self.demand(demand, server);
+        if operations > 0 {
+            work += self.store_time(demand, operations);
+        }
+        if self.stored.is_some() {
+            work += self.store_both(now, id, server);
+        }
+        let accepted = self.servers.accept(now, server, id, work);
         let due = match accepted {
             Accepted::Full | Accepted::Refused | Accepted::Silent => return Some(accepted),
             Accepted::Queued => SimTime::NEVER,
@@ -221,12 +281,9 @@ impl Cluster<'_> {
             }
         };
         let request = self.requests.get_mut(id.0);
-        request.entered = now;
-        request.due = due;
-        request.in_server = true;
-        self.recorder.accepted(now, server);
+        (request.entered, request.due, request.in_server) = (now, due, true);
         let (present, busy) = self.servers.level(server);
-        self.recorder.level(now, server, present, busy);
+        self.recorder.entered(now, server, present, busy);
         None
     }
 
@@ -243,24 +300,30 @@ impl Cluster<'_> {
         self.samplers.demand[server].duration(stream, draw.entity, index)
     }
 
-    /// Time that a worker will wait for the session store, and counts the operations.
-    #[inline]
-    pub(super) fn store_time(&mut self, now: SimTime, operations: u64, draw: Draw) -> SimDuration {
+    /// Counts the operations that a request takes of the shared session store. Returns how many, none without such a store.
+    #[inline(always)]
+    pub(super) fn store_operations(&mut self, now: SimTime, operations: u8) -> u8 {
         if !matches!(self.strategy.session, SessionPlan::Shared { .. }) {
-            return SimDuration::ZERO;
+            return 0;
         }
         if let Some(counts) = self.recorder.at(now) {
-            counts.store_operations += operations;
+            counts.store_operations += u64::from(operations);
         }
-        let purpose = draw.purpose as u64;
-        (0..operations).fold(SimDuration::ZERO, |sum, operation| {
-            let index = draw.index << 4 | purpose << 2 | operation;
-            sum + self.samplers.store.duration(&self.streams.store_latency, draw.entity, index)
+        operations
+    }
+
+    /// Time that a worker waits for the shared session store on behalf of a request.
+    #[inline(never)]
+    pub(super) fn store_time(&self, demand: Draw, operations: u8) -> SimDuration {
+        let Draw { entity, index, purpose } = demand;
+        (0..u64::from(operations)).fold(SimDuration::ZERO, |sum, operation| {
+            let index = index << 4 | (purpose as u64) << 2 | operation;
+            sum + self.samplers.store.duration(&self.streams.store_latency, entity, index)
         })
     }
 
     /// A worker is done with a request, unless the announcement is out of date.
-    #[inline]
+    #[inline(always)]
     pub(super) fn service_done<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -271,9 +334,10 @@ impl Cluster<'_> {
         if request.due != now || !request.in_server {
             return;
         }
-        let server = request.server();
+        let server = request.server;
         if let Some(written) = self.store_write(now, id) {
             self.requests.get_mut(id.0).due = written;
+            self.watch(id, pending);
             return pending.at(written, Event::ServiceDone(id).word());
         }
         if let Some((next, due)) = self.servers.worker_done(now, server) {
@@ -283,6 +347,7 @@ impl Cluster<'_> {
     }
 
     /// A processor-sharing server is done with a request, unless the announcement is out of date.
+    #[inline(never)]
     pub(super) fn shared_service_done<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -296,7 +361,7 @@ impl Cluster<'_> {
         self.request_done(now, id, server, pending);
     }
 
-    #[inline]
+    #[inline(always)]
     fn request_done<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -315,8 +380,7 @@ impl Cluster<'_> {
             Layer::Request if request.flow_end == FlowEnd::WithAnswer => {
                 self.take_cookie(now, &request);
                 self.show_answer(now, &request);
-                let instance = request.route.instance;
-                self.instance(instance).attempt_ended(now, request.flow, Outcome::Status(200));
+                self.instance(request.instance).attempt_ended(now, request.flow, Outcome::Status(200));
             }
             Layer::Request => {}
             Layer::Connection => {
@@ -324,7 +388,7 @@ impl Cluster<'_> {
                 // The kernel of a client that has closed its socket resets what comes after.
                 let gone = request.origin == Origin::Gone;
                 let reply = if gone { Segment::ClientReset } else { Segment::FromClient };
-                let instance = self.instance(request.route.instance);
+                let instance = self.instance(request.instance);
                 instance.segment(now, flow, Segment::FromServer);
                 instance.segment(now, flow, reply);
             }
@@ -360,18 +424,14 @@ impl Cluster<'_> {
         let request = self.requests.get_mut(id.0);
         request.in_server = false;
         request.due = SimTime::NEVER;
-        let (flow, entered, instance) = (request.flow, request.entered, request.route.instance);
+        let (flow, entered, instance) = (request.flow, request.entered, request.instance);
         let detached = request.flow_end == FlowEnd::Detached;
         self.recorder.left(now, entered);
         if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Reset, pending);
         }
-        match self.instance(instance).attempt_ended(now, flow, Outcome::Reset) {
-            Then::Retry(decision) => self.attempt(now, id, decision, pending),
-            Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
-            Then::Done { .. } => self.give_up(now, id, Failure::Reset, pending),
-        }
-        self.watch(id, pending);
+        let then = self.instance(instance).attempt_ended(now, flow, Outcome::Reset);
+        self.go_on(now, id, then, Failure::Reset, pending);
     }
 
     /// A request ends without an answer.

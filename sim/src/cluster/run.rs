@@ -11,7 +11,7 @@ use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::open_loop::{ArrivalSource, Crowd, Source};
 use super::queue::Waiting;
-use super::replay::LogReplay;
+use super::log_source::LogReplay;
 use super::script::{Script, TraceLine};
 use super::shows::KeyText;
 use super::stored::Stored;
@@ -235,28 +235,26 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     }
     sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
 
+    let tiers = strategy.tiers.iter().enumerate().map(|(number, plan)| {
+        let mut tier = build_tier(plan, number as u64, scenario.servers.len(), scenario.ports(), &streams);
+        if let Some(life) = cookies(plan) {
+            let of_log = |source: &Source<'_>| match source {
+                Source::Log(replay) => replay.users.len(),
+                Source::Arrivals(_) => 0,
+            };
+            tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
+        }
+        tier
+    });
+    let tiers: Vec<_> = tiers.collect();
     let cluster = Cluster {
         scenario,
         strategy,
         streams,
         samplers,
-        tiers: strategy
-            .tiers
-            .iter()
-            .enumerate()
-            .map(|(number, plan)| {
-                let mut tier =
-                    build_tier(plan, number as u64, scenario.servers.len(), scenario.ports(), &streams);
-                if let Some(life) = cookies(plan) {
-                    let of_log = |source: &Source<'_>| match source {
-                        Source::Log(replay) => replay.users(),
-                        Source::Arrivals(_) => 0,
-                    };
-                    tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
-                }
-                tier
-            })
-            .collect(),
+        layer: tiers[0].instances[0].layer(),
+        has_queues: tiers.iter().any(|tier| tier.waiting.is_possible()),
+        tiers,
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
         sessions: Sessions::default(),
@@ -403,7 +401,7 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
                 let id = ClientId(client);
                 let rest = match &laws.users {
                     Some(users) => users.begins_s(id, &model.streams.initial),
-                    None => plan.away.residual(&model.streams.initial, u64::from(client), 0),
+                    None => plan.away.residual_by(&laws.away, &model.streams.initial, u64::from(client), 0),
                 };
                 let rest = match &laws.pace {
                     None => SimDuration::from_secs_f64(rest),
@@ -513,7 +511,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         .sources
         .iter()
         .map(|source| match source {
-            Source::Log(replay) => (replay.users(), replay.bytes()),
+            Source::Log(replay) => (replay.users.len(), replay.bytes()),
             Source::Arrivals(arrivals) => (0, arrivals.crowd.bytes()),
         })
         .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));

@@ -147,14 +147,13 @@ impl<'a> Cluster<'a> {
             Ok(connection) => {
                 self.script.connections[step.connection as usize] = Some(connection);
                 let demand = Draw { entity: name.0, index: 0, purpose: Purpose::Arrival };
-                let none = SimDuration::ZERO;
-                let request = Request::new(now, origin, connection, Method::Get, None, demand, none);
-                let id = self.send(now, request, None, pending);
+                let request = Request::new(now, origin, connection, Method::Get, None, demand);
+                let id = self.send_apart(now, request, None, pending);
                 let request = *self.requests.get(id.0);
-                self.connections.get_mut(connection.0).server = request.server();
-                let reason = self.trace_reason(request.route.reason, remembered);
+                self.connections.get_mut(connection.0).server = request.server;
+                let reason = self.trace_reason(request.reason, remembered);
                 let server = if request.in_server {
-                    &self.scenario.servers[request.server().index()].name
+                    &self.scenario.servers[request.server.index()].name
                 } else {
                     "none"
                 };

@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 
 use super::Cluster;
+use super::log_source::LogReplay;
+use super::open_loop::Source;
 use super::request::{Draw, Origin, Request};
 use crate::engine::SimTime;
 use crate::ids::ClientId;
 use crate::population::clients::Step;
-use crate::tier::{Instance, Page, Shown, push_client_number};
+use crate::population::replay::LoggedPath;
+use crate::tier::{Instance, Page, Persistence, Shown, push_client_number};
 
 /// The text of a tier's keys for the request that arrives now.
 #[derive(Debug, Default)]
@@ -16,25 +19,35 @@ pub(super) struct KeyText {
     pub hash: Vec<u8>,
     /// What its stick table remembers.
     pub stick: Vec<u8>,
+    /// The path, where ties depend on it.
+    path: Vec<u8>,
+    /// How ties count.
+    pub persistence: Persistence,
 }
 
-impl Cluster<'_> {
+impl<'a> Cluster<'a> {
     /// Evaluates the tier's keys for a request, if it has any. `cookie` is the visitor's number if the request brings the
     /// site's cookie.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
         let keys = self.tiers[0].keys;
-        if keys.hash.is_some() || keys.stick.is_some() {
+        if keys.hash.is_some() || keys.stick.is_some() || !keys.persistence.is_empty() {
             self.write_present_keys(origin, draw, address, cookie);
         }
     }
 
+    #[inline(never)]
     fn write_present_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
+        let (page, agent) = match origin {
+            Origin::Log { source, .. } => self.logged_page(source),
+            _ => (self.page(origin, draw, cookie), None),
+        };
         let shown = Shown {
             address,
             client: visitor(origin, cookie),
             has_cookie: cookie.is_some(),
-            page: self.page(origin, draw, cookie),
+            page,
+            agent,
             draws: &self.streams.request_values,
         };
         let tier = &mut self.tiers[0];
@@ -46,24 +59,48 @@ impl Cluster<'_> {
                 key.evaluate(&shown, text);
             }
         }
+        if !tier.keys.persistence.is_empty() {
+            tier.key_text.path.clear();
+            shown.push_path(&mut tier.key_text.path);
+            tier.key_text.persistence = tier.keys.persistence.of(&tier.key_text.path);
+        }
     }
 
     /// Shows the instance what an answer holds for its stick rules: the site's cookie, if it sets that.
-    #[inline]
+    #[inline(always)]
     pub(super) fn show_answer(&mut self, now: SimTime, request: &Request) {
-        if request.has_cookie || self.tiers[0].keys.stick.is_none() {
-            return;
+        if self.tiers[0].keys.stick.is_some() && !request.has_cookie {
+            self.show_answer_to_stick_rules(now, request);
         }
+    }
+
+    #[inline(never)]
+    fn show_answer_to_stick_rules(&mut self, now: SimTime, request: &Request) {
         let tier = &mut self.tiers[0];
-        if let Instance::HaProxy(haproxy) = &mut tier.instances[usize::from(request.route.instance)] {
+        if let Instance::HaProxy(haproxy) = &mut tier.instances[usize::from(request.instance)] {
             tier.key_text.stick.clear();
             push_client_number(visitor(request.origin, None), &mut tier.key_text.stick);
             haproxy.answer_sample(now, request.flow, &tier.key_text.stick);
         }
     }
 
+    /// The target and the agent of the request of a log that is sent now.
+    fn logged_page(&self, source: u16) -> (Page<'a>, Option<&'a [u8]>) {
+        let Source::Log(LogReplay { log, current: Some(record), .. }) = &self.sources[usize::from(source)]
+        else {
+            return (Page::Home, None);
+        };
+        let page = match log.path(record) {
+            LoggedPath::Text(target) => Page::Logged(target),
+            LoggedPath::Hash(hash) => Page::Hashed(hash),
+            LoggedPath::None => Page::Home,
+        };
+        let agent = &log.agents()[log.clients()[record.client as usize].agent as usize];
+        (page, Some(agent))
+    }
+
     /// The page that a request asks for. A click's is named as its demand is, so it is the same under every strategy.
-    fn page(&self, origin: Origin, draw: Draw, cookie: Option<u64>) -> Page {
+    fn page(&self, origin: Origin, draw: Draw, cookie: Option<u64>) -> Page<'a> {
         let client = match origin {
             Origin::Client(client) if self.clients.row(client).step != Step::Click => return Page::Login,
             Origin::Client(client) | Origin::Object(client) => client,

@@ -17,7 +17,7 @@ use crate::session::sessions::{Cut, Lookup};
 use crate::session::{OnStoreError, StoreSession};
 use crate::store::plan::{AtSwitch, HybridRule};
 use crate::store::{Access, Found, Gone, NewSession, RecordId, Reply, Store, StoreStreams, Why};
-use crate::tier::{Layer, Outcome, Then};
+use crate::tier::{Layer, Outcome};
 
 /// Names of the operations of a request.
 const READ: u64 = 0;
@@ -172,7 +172,7 @@ fn access(now: SimTime, request: &Request, operation: u64) -> Access {
     let draw = request.demand;
     Access {
         now,
-        server: request.server(),
+        server: request.server,
         entity: draw.entity,
         index: draw.index << 5 | (draw.purpose as u64) << 2 | operation,
     }
@@ -200,7 +200,7 @@ impl Cluster<'_> {
         }
         stored.follow_rule(now, active);
         *stored.step(id) = Step { stage: Stage::Begun, ..FRESH };
-        let start = now + stored.store.work_of(request.server());
+        let start = now + stored.store.work_of(request.server);
         let mut due = due + start.since(now);
         let mut waited = SimDuration::ZERO;
         if let (SessionWork::Use, Some(slot)) = (request.work, session) {
@@ -248,6 +248,7 @@ impl Cluster<'_> {
         let reply = match (request.work, record) {
             (SessionWork::Use, Some(record)) if found => {
                 if stored.writes_stream.uniform(access.entity, access.index) >= stored.writes {
+                    stored.store.keep(&access, record);
                     return None;
                 }
                 let stale = u64::from(step.found == Some(Found::Stale));
@@ -347,16 +348,13 @@ impl Cluster<'_> {
         let request = self.requests.get_mut(id.0);
         request.in_server = false;
         request.due = SimTime::NEVER;
-        let (flow, instance) = (request.flow, request.route.instance);
+        let (flow, instance) = (request.flow, request.instance);
         let detached = request.flow_end == FlowEnd::Detached;
         if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Store, pending);
         }
-        match self.instance(instance).attempt_ended(now, flow, Outcome::Status(500)) {
-            Then::Retry(decision) => self.attempt(now, id, decision, pending),
-            Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
-            Then::Done { .. } => self.give_up(now, id, Failure::Store, pending),
-        }
+        let then = self.instance(instance).attempt_ended(now, flow, Outcome::Status(500));
+        self.go_on(now, id, then, Failure::Store, pending);
     }
 
     /// Whether the answer just taken is that of a login which could not be stored.
@@ -431,7 +429,7 @@ impl Cluster<'_> {
                 if let Some(counts) = self.recorder.at(now) {
                     counts.stale += u64::from(found == Found::Stale);
                 }
-                return Some(self.sessions.look_up_shared(now, slot, route.to, idle_timeout));
+                return Some(self.sessions.look_up_shared(now, slot, route, idle_timeout));
             }
             Found::Failed => return Some(lost(LossCause::StoreLost, now)),
             Found::Missing(gone) => gone,
@@ -479,7 +477,7 @@ impl Cluster<'_> {
     }
 
     /// A worker that has begun with a request announces when it will be done.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin_service<Q: PendingEvents>(
         &mut self,
         now: SimTime,

@@ -31,7 +31,7 @@ impl Cluster<'_> {
     ) -> Lookup {
         let (idle_timeout, on_unknown_id) = rules;
         let mut found = match self.strategy.session {
-            SessionPlan::Shared { .. } => self.sessions.look_up_shared(now, slot, route.to, idle_timeout),
+            SessionPlan::Shared { .. } => self.sessions.look_up_shared(now, slot, route, idle_timeout),
             SessionPlan::Local | SessionPlan::Store(_) => {
                 self.find_stored(now, slot, route, idle_timeout).unwrap_or_else(|| {
                     self.sessions.look_up(now, slot, route, &self.servers, idle_timeout, on_unknown_id)
@@ -113,7 +113,7 @@ impl Cluster<'_> {
         found: &Lookup,
     ) {
         if self.stories.told.len() < self.stories.wanted {
-            let address = request.route.from;
+            let address = request.from;
             let row = self.clients.row(client);
             let who = format!(
                 "client {} ({address}, visit {}, click {} of {})",
@@ -135,7 +135,7 @@ impl Cluster<'_> {
         found: &Lookup,
     ) {
         if self.stories.told.len() < self.stories.wanted {
-            let address = request.route.from;
+            let address = request.from;
             self.tell(now, &format!("log user {user} ({address})"), slot, request, found);
         }
     }
@@ -197,7 +197,7 @@ impl Cluster<'_> {
         story.push_str(&format!(
             "; at {} {} did not find the session: {}",
             clock(now),
-            name(request.server()),
+            name(request.server),
             cause.name()
         ));
         self.stories.told.push(story);

@@ -125,7 +125,11 @@ impl Distribution {
     /// whole law given that it is below the cut, drawn by rejection under one name. Where the mean lies above the
     /// cut that would be rare, and truncated draws are length-biased by rejection instead.
     pub fn residual(&self, stream: &Stream, entity: u64, index: u64) -> f64 {
-        let sampler = self.sampler();
+        self.residual_by(&self.sampler(), stream, entity, index)
+    }
+
+    /// As [`Distribution::residual`], with the law's sampler at hand, for many draws.
+    pub fn residual_by(&self, sampler: &Sampler, stream: &Stream, entity: u64, index: u64) -> f64 {
         let mut draws = stream.draws(entity, index);
         let max = sampler.max();
         if let Some((min, alpha)) = sampler.pareto() {

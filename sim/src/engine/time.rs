@@ -57,7 +57,9 @@ impl SimDuration {
     #[inline]
     pub fn from_secs_f64(secs: f64) -> Self {
         // `as` saturates and sends NaN to zero; adding one half rounds without a call to the maths library.
-        Self((secs * 1e9 + 0.5) as u64)
+        let nanos = secs * 1e9 + 0.5;
+        // Below 2^63 a conversion to a signed number takes a third of the instructions.
+        if nanos < (1_u64 << 63) as f64 { Self((nanos as i64).max(0) as u64) } else { Self(nanos as u64) }
     }
 
     /// Seconds, for printing and statistics.

@@ -92,12 +92,14 @@ pub fn prepare_logs(
     progress: &dyn Fn(f64),
 ) -> Result<Vec<PreparedLog>, LogError> {
     let logs = scenario.logs.len() as f64;
+    let mut tiers = scenario.strategies.iter().flat_map(|strategy| &strategy.tiers);
+    let paths = tiers.any(|tier| tier.keys.show_path());
     scenario
         .logs
         .iter()
         .enumerate()
         .map(|(number, log)| {
-            let options = log_options(log, folder)?;
+            let options = LogOptions { paths, ..log_options(log, folder)? };
             // Standard input has no folder.
             let place =
                 |file: &PathBuf| if file == Path::new("-") { file.clone() } else { folder.join(file) };

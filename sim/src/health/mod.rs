@@ -2,6 +2,7 @@
 
 pub mod active;
 pub mod haproxy;
+pub mod keepalived;
 pub mod passive;
 
 pub use haproxy::{HaproxyCheck, HaproxyHealth};

@@ -381,8 +381,7 @@ mod tests {
         for i in 0..4_000_u64 {
             let now = SimTime::from_millis(i * 20);
             let server = ServerId((i % 2) as u16);
-            recorder.accepted(now, server);
-            recorder.level(now, server, 1, 1);
+            recorder.entered(now, server, 1, 1);
             let counts = recorder.at(now).unwrap();
             counts.connections[server.index()] += 1;
             counts.held_ns[server.index()] += 1;
@@ -427,7 +426,7 @@ mod tests {
         let mut recorder = recorder();
         // 12 requests a second: 120 a window, 200 wanted, so windows merge in pairs.
         for i in 0..1_200_u64 {
-            recorder.accepted(SimTime::from_millis(i * 1000 / 12), ServerId((i % 2) as u16));
+            recorder.entered(SimTime::from_millis(i * 1000 / 12), ServerId((i % 2) as u16), 1, 1);
         }
         let counts = recorder.close(at(100), 0);
         let windows = judged_windows(&counts, &fleet(Vec::new()), Phase::Before);

@@ -402,9 +402,20 @@ impl Recorder {
         Some(self.stretch)
     }
 
-    /// A server accepted a try.
+    /// A balancer sends a try to a server: over a connection of its own if it `connects`, and `again` if the try is not the
+    /// request's first.
     #[inline(always)]
-    pub fn accepted(&mut self, now: SimTime, server: ServerId) {
+    pub fn tried(&mut self, now: SimTime, server: ServerId, connects: bool, again: bool) {
+        if let Some(counts) = self.at(now) {
+            counts.retried += u64::from(again);
+            counts.connections[server.index()] += u64::from(connects);
+        }
+    }
+
+    /// A server accepted a try, and then had `present` requests and `busy` workers at work.
+    #[inline(always)]
+    pub fn entered(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
+        self.level(now, server, present, busy);
         self.ledger.station_arrivals += 1;
         let servers = self.stations.len();
         if let Some(Stretch { part, window, .. }) = self.stretch(now) {
@@ -421,18 +432,25 @@ impl Recorder {
     }
 
     /// A server's level changed to `present` requests, `busy` of its workers at work.
-    #[inline]
+    #[inline(always)]
     pub fn level(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
+        let servers = self.stations.len();
         let station = &mut self.stations[server];
         let before = std::mem::replace(station, Station { since: now, present, busy });
-        self.ledger.station_area_ns += u128::from(now.since(before.since).0) * u128::from(before.present);
-        if before.busy > 0 {
+        let elapsed = now.since(before.since).0;
+        self.ledger.station_area_ns += u128::from(elapsed) * u128::from(before.present);
+        let Stretch { from, until, part, window } = self.stretch;
+        if from <= before.since && now <= until {
+            let busy = elapsed * u64::from(before.busy);
+            self.parts[part].busy_ns[server.index()] += busy;
+            self.window_busy_ns[window * servers + server.index()] += busy;
+        } else if before.busy > 0 {
             self.add_busy(server, before.since, now, u64::from(before.busy));
         }
     }
 
     /// Spreads busy time over the windows and phases that it covers.
-    #[inline]
+    #[inline(never)]
     fn add_busy(&mut self, server: ServerId, from: SimTime, to: SimTime, workers: u64) {
         let servers = self.stations.len();
         let mut from = from.max(self.calendar.measured_from);
@@ -571,7 +589,7 @@ mod tests {
         let calendar =
             Calendar { faults_from: at(200), faults_until: at(200), batch_windows: 3, ..recorder().calendar };
         let mut recorder = Recorder::new(calendar, 1);
-        (100..200).for_each(|s| recorder.accepted(at(s), ServerId(0)));
+        (100..200).for_each(|s| recorder.entered(at(s), ServerId(0), 1, 1));
         let counts = recorder.close(at(200), 0);
         assert_eq!(counts.calendar.parts(), 4);
         let missing: Vec<u64> = (0..4).map(|part| 100 - counts.without_part(part).requests[0]).collect();
@@ -582,9 +600,9 @@ mod tests {
     #[test]
     fn what_happens_in_the_warm_up_is_in_the_ledger_only() {
         let mut recorder = recorder();
-        recorder.accepted(at(99), ServerId(0));
-        recorder.accepted(at(100), ServerId(0));
-        recorder.accepted(at(199), ServerId(0));
+        recorder.entered(at(99), ServerId(0), 1, 1);
+        recorder.entered(at(100), ServerId(0), 1, 1);
+        recorder.entered(at(199), ServerId(0), 1, 1);
         assert!(recorder.at(at(99)).is_none() && recorder.at(at(200)).is_none());
         let counts = recorder.close(at(200), 0);
         assert_eq!(counts.ledger.station_arrivals, 3);

@@ -120,6 +120,12 @@ impl ClientRow {
         PopulationId(u16::from(self.population))
     }
 
+    /// Whether the client's address is not always the same.
+    #[inline(always)]
+    pub fn moves(&self) -> bool {
+        self.flags & MOVES != 0
+    }
+
     /// Starts the next visit with `clicks` clicks. `measured` says that it began after the warm-up.
     #[inline]
     pub fn begin_visit(&mut self, clicks: u16, measured: bool) {
@@ -343,7 +349,7 @@ impl Clients {
     #[inline]
     pub fn since(&mut self, id: ClientId, now: SimTime, name: u64, link: u32) -> Since {
         let row = &self.rows[id];
-        if row.flags & MOVES == 0 {
+        if !row.moves() {
             return Since::Unchanged;
         }
         let population = &mut self.populations[usize::from(row.population)];

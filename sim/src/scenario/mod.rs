@@ -27,6 +27,7 @@ use crate::population::arrivals::ArrivalPlan;
 use crate::population::replay::{LogFormat, SessionsBy};
 use crate::population::{AddressPlan, SitePages, UserTable};
 use crate::session::{OnUnknownId, SessionPlan};
+use crate::tier::haproxy::PersistenceRules;
 use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, RequestFields};
 
 pub use crate::health::active::TcpCheck;
@@ -450,6 +451,15 @@ pub struct Keys {
     pub hash: Option<Key>,
     /// What its stick table remembers ([`crate::tier::Ties::sample`]).
     pub stick: Option<Key>,
+    /// How ties count by the request's path ([`crate::tier::Ties::persistence`]).
+    pub persistence: PersistenceRules,
+}
+
+impl Keys {
+    /// Whether the path of a log's request can be part of one.
+    pub fn show_path(&self) -> bool {
+        [&self.hash, &self.stick].into_iter().flatten().any(Key::shows_path)
+    }
 }
 
 /// The program of a tier. Clock phases in it, and the stream of its own draws, are set per replication.

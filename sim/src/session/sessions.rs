@@ -49,6 +49,9 @@ pub struct Session {
     pub generation: u32,
     /// The instance of the tier that chose its home last.
     pub instance: u16,
+    /// When an instance last chose its home. The answer that tells of a hit comes later, perhaps after the instance has
+    /// changed its mind.
+    pub routed_home_at: SimTime,
     /// Older copies under the same id, on other servers.
     copies: u32,
 }
@@ -98,6 +101,7 @@ impl Sessions {
             first_cut: None,
             generation: self.created,
             instance: 0,
+            routed_home_at: now,
             copies: NONE,
         };
         self.created = self.created.wrapping_add(1);
@@ -132,10 +136,11 @@ impl Sessions {
         forked
     }
 
-    /// Says which instance of the tier chose its home.
+    /// Says by which route its home was chosen.
     #[inline]
-    pub fn chosen_by(&mut self, slot: u32, instance: u16) {
-        self.rows.get_mut(slot).instance = instance;
+    pub fn chosen_by(&mut self, slot: u32, route: &Cut) {
+        let row = self.rows.get_mut(slot);
+        (row.instance, row.routed_home_at) = (route.instance, route.at);
     }
 
     /// A session is of no more use to anybody: the user left, or got another.
@@ -182,7 +187,7 @@ impl Sessions {
             row.first_cut.get_or_insert(cut);
             return;
         }
-        row.instance = cut.instance;
+        (row.instance, row.routed_home_at) = (cut.instance, cut.at);
         if servers.epoch(row.home) == row.home_epoch {
             row.first_cut = None;
         }
@@ -228,7 +233,7 @@ impl Sessions {
         &mut self,
         now: SimTime,
         slot: u32,
-        server: ServerId,
+        route: &Cut,
         idle_timeout: SimDuration,
     ) -> Lookup {
         let row = self.rows.get_mut(slot);
@@ -236,7 +241,8 @@ impl Sessions {
             return Lookup::Expired;
         }
         row.last_hit = now;
-        row.home = server;
+        row.home = route.to;
+        row.routed_home_at = route.at;
         row.first_cut = None;
         Lookup::Hit
     }
@@ -264,6 +270,7 @@ impl Sessions {
             row.home = server;
             row.home_epoch = servers.epoch(server);
             row.last_hit = now;
+            row.routed_home_at = route.at;
             row.last_address = route.from;
             row.first_cut = None;
         }

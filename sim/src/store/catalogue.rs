@@ -47,10 +47,10 @@ pub const STORES: &[StoreEntry] = &[
     },
     StoreEntry {
         name: "memcached",
-        summary: "memcached nodes; clients find a key's node by remainder or by libketama's ring",
+        summary: "memcached nodes; clients find a key's node by remainder or on a ring",
         loses: "a dead node's share, and with its keys moved those that move (remainder: most of all); eviction by class of size",
         costs: "operations; memory in chunks larger than the session",
-        source: "memcached 1.4.39 slabs.c; libmemcached 1.0.18; libketama at 06c870b",
+        source: "memcached 1.6.18 slabs.c, items.c; libmemcached 1.1.4",
     },
     StoreEntry {
         name: "tomcat_delta",

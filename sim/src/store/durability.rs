@@ -8,8 +8,8 @@ use crate::engine::{SimDuration, SimTime};
 pub enum Durability {
     /// Not at all.
     None,
-    /// InnoDB's log.
-    Log(FlushLog),
+    /// InnoDB's log and the binary log.
+    Log(Log),
     /// Redis's append-only file. A Redis that only dies loses nothing of it: it writes before it answers.
     Append(AppendFsync),
     /// Redis's snapshots.
@@ -22,12 +22,59 @@ fn last_tick(at: SimTime, seconds: u64) -> SimTime {
     SimTime(at.0 / period * period)
 }
 
+/// Linux writes what has been dirty for so long (`vm.dirty_expire_centisecs`, 3000 by default).
+const KERNEL_FLUSHES_S: u64 = 30;
+
+/// What a MySQL source has on its disk. A commit is kept if both logs have it: what is prepared in InnoDB's and not in the binary log
+/// is rolled back when the source starts again (MySQL 8.0 Reference Manual, 7.4.4 and 17.14).
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    flush: FlushLog,
+    /// `sync_binlog`.
+    every: u32,
+    /// Commits since the binary log was flushed, and when that was.
+    unflushed: u32,
+    flushed: SimTime,
+}
+
+impl Log {
+    /// With `innodb_flush_log_at_trx_commit` and `sync_binlog`.
+    pub fn new(flush: FlushLog, sync_binlog: u32) -> Self {
+        Self { flush, every: sync_binlog, unflushed: 0, flushed: SimTime::ZERO }
+    }
+
+    fn written(&mut self, at: SimTime) {
+        self.unflushed += 1;
+        if self.unflushed >= self.every {
+            (self.unflushed, self.flushed) = (0, at);
+        }
+    }
+
+    fn survives_until(&self, at: SimTime, power_loss: bool) -> SimTime {
+        let redo = match self.flush {
+            FlushLog::AtCommit => at,
+            FlushLog::WrittenAtCommit if !power_loss => at,
+            FlushLog::WrittenAtCommit | FlushLog::EachSecond => last_tick(at, 1),
+        };
+        let binary = match self.every {
+            // A process that dies loses nothing that it has written.
+            _ if !power_loss => at,
+            0 => last_tick(at, KERNEL_FLUSHES_S),
+            _ if self.unflushed == 0 => at,
+            _ => self.flushed,
+        };
+        redo.min(binary)
+    }
+}
+
 impl Durability {
     /// A write at `at`.
     #[inline]
     pub fn written(&mut self, at: SimTime) {
-        if let Self::Snapshots(snapshots) = self {
-            snapshots.written(at);
+        match self {
+            Self::Snapshots(snapshots) => snapshots.written(at),
+            Self::Log(log) => log.written(at),
+            Self::None | Self::Append(_) => {}
         }
     }
 
@@ -35,14 +82,11 @@ impl Durability {
     pub fn survives_until(&mut self, at: SimTime, power_loss: bool) -> Option<SimTime> {
         match self {
             Self::None => None,
-            Self::Log(FlushLog::AtCommit) => Some(at),
-            Self::Log(FlushLog::EachSecond) => Some(last_tick(at, 1)),
-            Self::Log(FlushLog::WrittenAtCommit) => Some(if power_loss { last_tick(at, 1) } else { at }),
+            Self::Log(log) => Some(log.survives_until(at, power_loss)),
             Self::Append(_) if !power_loss => Some(at),
             Self::Append(AppendFsync::Always) => Some(at),
             Self::Append(AppendFsync::Everysec) => Some(last_tick(at, 1)),
-            // `vm.dirty_expire_centisecs` is 3000 by default.
-            Self::Append(AppendFsync::No) => Some(last_tick(at, 30)),
+            Self::Append(AppendFsync::No) => Some(last_tick(at, KERNEL_FLUSHES_S)),
             Self::Snapshots(snapshots) => {
                 snapshots.settle(at);
                 Some(snapshots.saved)
@@ -114,13 +158,27 @@ mod tests {
     }
 
     #[test]
+    fn a_binary_log_that_is_flushed_now_and_then_loses_its_end_with_the_machine_only() {
+        let death = at(65);
+        for (sync_binlog, kept) in [(1, death), (2, at(40)), (3, death), (0, at(60)), (100, SimTime::ZERO)] {
+            let mut log = Durability::Log(Log::new(FlushLog::AtCommit, sync_binlog));
+            for s in [35, 40, 45] {
+                log.written(at(s));
+            }
+            assert_eq!(log.survives_until(death, true), Some(kept), "sync_binlog = {sync_binlog}");
+            assert_eq!(log.survives_until(death, false), Some(death));
+        }
+    }
+
+    #[test]
     fn an_append_only_file_loses_its_last_second_with_the_machine_only() {
         let death = SimTime::from_millis(7_600);
         let mut file = Durability::Append(AppendFsync::Everysec);
         assert_eq!(file.survives_until(death, false), Some(death));
         assert_eq!(file.survives_until(death, true), Some(at(7)));
         assert_eq!(Durability::Append(AppendFsync::Always).survives_until(death, true), Some(death));
-        assert_eq!(Durability::Log(FlushLog::EachSecond).survives_until(death, false), Some(at(7)));
+        let log = Log::new(FlushLog::EachSecond, 1);
+        assert_eq!(Durability::Log(log).survives_until(death, false), Some(at(7)));
         assert_eq!(Durability::None.survives_until(death, false), None);
     }
 }

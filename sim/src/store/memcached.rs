@@ -1,68 +1,33 @@
 //! memcached: nodes that know nothing of each other, and clients that all find a key's node in the same way.
 //!
-//! Sources: libmemcached 1.0.18 (`hash.cc`, `hosts.cc`) for where keys go; libketama (`ketama.c`, commit 06c870b,
-//! `ketama_create_continuum`) for the ring; `slabs.c` for memory. Departures: a key is hashed by a bijection of its name, which
+//! Where keys go is in `key_map.rs`, how memory is given in `slabs.rs`. Departures: a key is hashed by a bijection of its name, which
 //! spreads as evenly as the programs' hashes, to other places; each use moves an item to the front, where memcached does so
 //! at most once a minute; all clients notice a dead node, and its return, at once.
 
-use md5::{Digest, Md5};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::copies::Copies;
-use super::plan::{KeyDistribution, MemcachedPlan};
+use super::key_map::KeyMap;
+use super::plan::MemcachedPlan;
 use super::records::{Gone, RecordId, Records};
 use super::slabs::{Classes, Pages};
 use super::station::Station;
 use super::{Access, Costs, Found, NewSession, Reply, StoreStreams, Why};
 use crate::balancer::modern::hash::mix;
-use crate::balancer::modern::ring::Ring;
 use crate::engine::{Sampler, SimTime};
-use crate::ids::ServerId;
 
-/// Points of libketama's ring for a node: 40 MD5 sums of its address, `-` and a number, each of four 32-bit points in
-/// little-endian order. The ring's hashes are the points in the upper half of 64 bits.
-fn ketama_points(points: &mut Vec<(u64, ServerId)>, address: &str, node: ServerId) {
-    for number in 0..40 {
-        let digest = Md5::digest(format!("{address}-{number}"));
-        points.extend(digest.chunks_exact(4).map(|word| {
-            let point = word.iter().rev().fold(0, |point, &byte| point << 8 | u64::from(byte));
-            (point << 32, node)
-        }));
-    }
+/// The way from keys to these nodes of a plan. A ring needs addresses: those of a private network.
+fn spread(plan: &MemcachedPlan, nodes: impl Iterator<Item = usize>) -> KeyMap {
+    let address = |node: usize| {
+        SocketAddrV4::new(Ipv4Addr::new(10, 11, (node / 250) as u8, (node % 250 + 1) as u8), 11_211)
+    };
+    let nodes: Vec<_> = nodes.map(|node| (node, address(node))).collect();
+    KeyMap::new(plan.distribution, &nodes)
 }
 
-/// Where keys go.
-#[derive(Clone, Debug)]
-enum KeyMap {
-    Modula(Vec<usize>),
-    Ketama(Ring),
-}
-
-impl KeyMap {
-    /// Of the nodes (by their number) among which keys are spread.
-    fn new(distribution: KeyDistribution, nodes: Vec<usize>) -> Self {
-        match distribution {
-            KeyDistribution::Modula => Self::Modula(nodes),
-            KeyDistribution::Ketama => {
-                let mut points = Vec::new();
-                for node in nodes {
-                    // Addresses of a private network: a ring needs some.
-                    let address = format!("10.11.{}.{}:11211", node / 250, node % 250 + 1);
-                    ketama_points(&mut points, &address, ServerId::from_index(node));
-                }
-                Self::Ketama(Ring::new(points))
-            }
-        }
-    }
-
-    /// The node of a key.
-    fn node(&self, name: u64) -> Option<usize> {
-        let hash = mix(name);
-        match self {
-            Self::Modula(nodes) => nodes.get((hash % nodes.len().max(1) as u64) as usize).copied(),
-            // Points and keys have 32 bits.
-            Self::Ketama(ring) => ring.owner(hash >> 32 << 32).map(ServerId::index),
-        }
-    }
+/// The hash of a session's key.
+fn hash(name: u64) -> u32 {
+    (mix(name) >> 32) as u32
 }
 
 /// The store.
@@ -98,7 +63,7 @@ impl Memcached {
             pages: vec![Pages::new(plan.memory, &classes); nodes],
             stations: vec![Station::new(plan.threads, None); nodes],
             up: vec![true; nodes],
-            keys: KeyMap::new(plan.distribution, (0..nodes).collect()),
+            keys: spread(plan, 0..nodes),
             changed: Gone { why: Why::Moved, at: SimTime::ZERO },
             homes: Vec::new(),
             classes,
@@ -127,7 +92,7 @@ impl Memcached {
             self.copies.take_everywhere(id);
             self.records.drop_data(id, None);
         }
-        let node = self.keys.node(self.records.get(id).name).filter(|&node| self.up[node])?;
+        let node = self.keys.node(hash(self.records.get(id).name)).filter(|&node| self.up[node])?;
         let service = self.operation.duration(&self.streams.operation, access.entity, access.index);
         self.costs.busy_ns[node] += service.0;
         let done = self.stations[node].serve(access.now + self.plan.network, service)?;
@@ -220,8 +185,7 @@ impl Memcached {
     /// The set of nodes changed, if the clients go by who is up.
     fn spread_keys(&mut self, changed: Gone) {
         if self.plan.remove_failed_servers {
-            let nodes = (0..self.up.len()).filter(|&node| self.up[node]).collect();
-            self.keys = KeyMap::new(self.plan.distribution, nodes);
+            self.keys = spread(&self.plan, (0..self.up.len()).filter(|&node| self.up[node]));
             self.changed = changed;
         }
     }
@@ -231,7 +195,8 @@ impl Memcached {
 mod tests {
     use super::*;
     use crate::engine::{Distribution, SimDuration, Stream};
-    use crate::ids::StreamId;
+    use crate::ids::{ServerId, StreamId};
+    use crate::store::plan::KeyDistribution;
 
     fn memcached(distribution: KeyDistribution, nodes: u32, memory: u64) -> Memcached {
         let stream = |id| Stream::new(1, 0, id);
@@ -264,37 +229,17 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_is_that_of_a_client_library() {
-        // uhashring 2.5, `HashRing(nodes=[...], hash_fn='ketama')`: its points, and the nodes of keys with their hashes.
-        let addresses = ["10.0.1.1:11211", "10.0.1.2:11211", "10.0.1.4:11211"];
-        let mut points = Vec::new();
-        for (node, address) in addresses.iter().enumerate() {
-            ketama_points(&mut points, address, ServerId::from_index(node));
-        }
-        points.sort_unstable();
-        assert_eq!(points.len(), 480);
-        let first = points[..4].iter().map(|(point, node)| (point >> 32, node.index()));
-        assert!(first.eq([(4_398_564, 2), (4_826_654, 1), (10_171_922, 0), (24_991_403, 1)]));
-        let ring = Ring::new(points);
-        for (hash, node) in [
-            (3_111_502_092_u64, 0),
-            (3_763_148_674, 2),
-            (13_546_237, 1),
-            (3_425_615_685, 0),
-            (3_675_831_724, 1),
-        ] {
-            assert_eq!(ring.owner(hash << 32), Some(ServerId(node)), "{hash}");
-        }
-    }
-
-    #[test]
     fn losing_one_of_n_nodes_loses_one_nth_with_a_ring_and_all_but_one_nth_with_modula() {
-        // Of four nodes: a ring loses what the dead node had, 1/4 by expectation, with 160 points a node give or take 8 %; the
-        // remainder of a hash by 4 and by 3 agree for 1 key in 4.
-        for (distribution, expected, width) in
-            [(KeyDistribution::Ketama, 0.25, 0.06), (KeyDistribution::Modula, 0.75, 0.01)]
-        {
-            let mut store = memcached(distribution, 4, 1 << 30);
+        // Of n nodes: a ring loses what the dead node had, 1/n by expectation, and with p points a node give or take 1/sqrt(p)
+        // of it (160: 8 %, 100: 10 %; three deviations of four); remainders by n and by n - 1 agree for 1 key in n.
+        for (distribution, nodes, expected, width) in [
+            (KeyDistribution::KetamaWeighted, 4, 0.25, 0.06),
+            (KeyDistribution::Ketama, 4, 0.25, 0.075),
+            (KeyDistribution::KetamaWeighted, 10, 0.1, 0.03),
+            (KeyDistribution::Modula, 4, 0.75, 0.01),
+            (KeyDistribution::Modula, 10, 0.9, 0.01),
+        ] {
+            let mut store = memcached(distribution, nodes, 1 << 30);
             let ids: Vec<RecordId> = (0..20_000).map(|name| store.create(&access(0), &new(name)).0).collect();
             store.node_lost(access(1).now, 2);
             let missing = |&&id: &&RecordId| matches!(store.clone_read(id), Found::Missing(gone) if gone.why == Why::NodeLost);
@@ -306,7 +251,7 @@ mod tests {
     impl Memcached {
         /// What a read would find, without a trace.
         fn clone_read(&self, id: RecordId) -> Found {
-            let node = self.keys.node(self.records.get(id).name).expect("a node");
+            let node = self.keys.node(hash(self.records.get(id).name)).expect("a node");
             match self.copies.version(id, node) {
                 0 => Found::Missing(self.records.get(id).gone.unwrap_or(self.changed)),
                 _ => Found::Current,

@@ -11,15 +11,16 @@
 pub mod catalogue;
 mod copies;
 mod durability;
-mod eviction;
+pub(crate) mod eviction;
+pub(crate) mod key_map;
 mod memcached;
 pub mod options;
 pub mod plan;
-mod records;
+pub(crate) mod records;
 mod replicated;
 #[cfg(test)]
 mod replicated_tests;
-mod slabs;
+pub(crate) mod slabs;
 mod station;
 mod tomcat;
 
@@ -210,6 +211,14 @@ impl Store {
     #[inline]
     pub fn write(&mut self, access: &Access, id: RecordId) -> Reply {
         each!(self, it => { it.costs.operations += 1; it.write(access, id) })
+    }
+
+    /// A request that has read its session ends without writing it.
+    #[inline]
+    pub fn keep(&mut self, access: &Access, id: RecordId) {
+        if let Self::Delta(it) = self {
+            it.keep(access, id);
+        }
     }
 
     /// A user logs out: the session is deleted, as far as it can be.

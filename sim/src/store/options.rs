@@ -89,27 +89,53 @@ impl StorePlan {
 
     /// The same store with settings beside which other options have an effect: (the settings, the store).
     pub fn variants(&self) -> Vec<(&'static str, Self)> {
-        let mut variants = Vec::new();
         match self {
             Self::Mysql(plan) => {
-                let plan = MysqlPlan { rpl_semi_sync_source_enabled: true, ..plan.clone() };
-                variants.push(("rpl_semi_sync_source_enabled = true", Self::Mysql(plan)));
+                let replicas = plan.replicas.max(1);
+                let read = MysqlPlan { replicas, read_from: ReadFrom::Replicas, ..plan.clone() };
+                let waits = MysqlPlan { replicas, rpl_semi_sync_source_enabled: true, ..plan.clone() };
+                vec![
+                    ("replicas = 1", Self::Mysql(MysqlPlan { replicas, ..plan.clone() })),
+                    ("read_from = \"replicas\"", Self::Mysql(read)),
+                    ("rpl_semi_sync_source_enabled = true", Self::Mysql(waits)),
+                ]
             }
             Self::Redis(plan) => {
-                let cluster = RedisPlan { failover: CLUSTER, ..plan.clone() };
-                variants.push(("failover = \"cluster\"", Self::Redis(cluster)));
-                let policy = MaxmemoryPolicy::Lru;
-                let full = RedisPlan { maxmemory: Some(1 << 30), maxmemory_policy: policy, ..plan.clone() };
-                variants.push(("maxmemory = \"1GB\", maxmemory_policy = \"allkeys-lru\"", Self::Redis(full)));
+                let with = |setting: fn(&mut RedisPlan)| {
+                    let mut plan = plan.clone();
+                    setting(&mut plan);
+                    Self::Redis(plan)
+                };
+                vec![
+                    ("failover = \"sentinel\"", with(|plan| plan.failover = SENTINEL)),
+                    ("failover = \"cluster\"", with(|plan| plan.failover = CLUSTER)),
+                    ("replicas = 1", with(|plan| plan.replicas = 1)),
+                    ("appendonly = \"yes\"", with(|plan| plan.appendfsync = Some(AppendFsync::Everysec))),
+                    ("appendonly = \"no\"", with(|plan| plan.appendfsync = None)),
+                    ("maxmemory = \"1GB\"", with(|plan| plan.maxmemory = Some(1 << 30))),
+                    (
+                        "maxmemory = \"1GB\", maxmemory-policy = \"allkeys-lru\"",
+                        with(|plan| {
+                            plan.maxmemory = Some(1 << 30);
+                            plan.maxmemory_policy = MaxmemoryPolicy::AllkeysLru;
+                        }),
+                    ),
+                    (
+                        "maxmemory = \"1GB\", maxmemory-policy = \"allkeys-lfu\"",
+                        with(|plan| {
+                            plan.maxmemory = Some(1 << 30);
+                            plan.maxmemory_policy = MaxmemoryPolicy::AllkeysLfu;
+                        }),
+                    ),
+                ]
             }
             Self::Local(_)
             | Self::Memcached(_)
             | Self::TomcatDelta(_)
             | Self::TomcatBackup(_)
             | Self::Cookie(_)
-            | Self::WriteBehind(_) => {}
+            | Self::WriteBehind(_) => Vec::new(),
         }
-        variants
     }
 
     /// Shows every option that has an effect.
@@ -150,6 +176,7 @@ impl Default for MysqlPlan {
             rpl_semi_sync_source_enabled: false,
             rpl_semi_sync_source_timeout: SimDuration::from_secs(10),
             innodb_flush_log_at_trx_commit: FlushLog::AtCommit,
+            sync_binlog: 1,
             promotion: Some(Distribution::Constant(30.0)),
             network: ASSUMED_NETWORK,
         }
@@ -183,6 +210,9 @@ impl MysqlPlan {
             &[FlushLog::EachSecond, FlushLog::AtCommit, FlushLog::WrittenAtCommit],
             &["0", "1", "2"],
         );
+        let meaning =
+            "commits after which the binary log is flushed; what a power loss takes from it is rolled back";
+        v.whole("sync_binlog", meaning, &mut self.sync_binlog, (0, u32::MAX));
         v.duration(NETWORK.0, NETWORK.1, &mut self.network);
         if self.replicas == 0 {
             return;
@@ -224,6 +254,8 @@ impl Default for RedisPlan {
             maxmemory: None,
             maxmemory_policy: MaxmemoryPolicy::NoEviction,
             maxmemory_samples: 5,
+            lfu_log_factor: 10,
+            lfu_decay_time: 1,
             save: vec![(3_600, 1), (300, 100), (60, 10_000)],
             appendfsync: None,
             network: ASSUMED_NETWORK,
@@ -259,53 +291,63 @@ impl RedisPlan {
         match &mut self.failover {
             RedisFailover::None => {}
             RedisFailover::Sentinel { down_after, failover } => {
-                v.duration("down_after_milliseconds", "`down-after-milliseconds`", down_after);
+                v.duration(
+                    "down-after-milliseconds",
+                    "silence after which Sentinel takes the master for dead",
+                    down_after,
+                );
                 let meaning = "time from there until clients use the promoted replica (assumed)";
                 v.law("sentinel_failover", meaning, failover);
             }
             RedisFailover::Cluster { masters, node_timeout, require_full_coverage } => {
                 v.whole("masters", "masters, among which the 16384 slots are divided", masters, (1, 1_000));
-                v.duration("cluster_node_timeout", "`cluster-node-timeout`", node_timeout);
+                let meaning = "silence after which the other masters take one for dead";
+                v.duration("cluster-node-timeout", meaning, node_timeout);
                 let meaning = "whether all refuse while slots of a dead master are nobody's";
-                v.flag("cluster_require_full_coverage", meaning, require_full_coverage);
+                v.flag("cluster-require-full-coverage", meaning, require_full_coverage);
             }
         }
         v.law("read", "time that a read takes (assumed)", &mut self.read);
         v.law("write", "time that a write takes (assumed)", &mut self.write);
         v.bytes_limit("maxmemory", "memory of a master, or \"none\"", &mut self.maxmemory);
         if self.maxmemory.is_some() {
-            choose(
-                v,
-                (
-                    "maxmemory_policy",
-                    "who goes when it is used up; the names of `volatile-` and `allkeys-` that come to the same here are one",
-                ),
-                &mut self.maxmemory_policy,
-                &[
-                    MaxmemoryPolicy::NoEviction,
-                    MaxmemoryPolicy::Lru,
-                    MaxmemoryPolicy::Random,
-                    MaxmemoryPolicy::Ttl,
-                ],
-                &["noeviction", "allkeys-lru", "allkeys-random", "volatile-ttl"],
-            );
-            if matches!(self.maxmemory_policy, MaxmemoryPolicy::Lru | MaxmemoryPolicy::Ttl) {
+            let policy =
+                ("maxmemory-policy", "who goes when it is used up; all sessions expire, so all are volatile");
+            choose(v, policy, &mut self.maxmemory_policy, &MaxmemoryPolicy::ALL, &MaxmemoryPolicy::NAMES);
+            let any = [
+                MaxmemoryPolicy::NoEviction,
+                MaxmemoryPolicy::AllkeysRandom,
+                MaxmemoryPolicy::VolatileRandom,
+            ];
+            if !any.contains(&self.maxmemory_policy) {
                 let meaning = "keys that are drawn for one eviction";
-                v.whole("maxmemory_samples", meaning, &mut self.maxmemory_samples, (1, 64));
+                v.whole("maxmemory-samples", meaning, &mut self.maxmemory_samples, (1, 64));
+            }
+            if self.maxmemory_policy.counts_uses() {
+                let meaning = "how slowly the counter of a key's uses grows";
+                v.whole("lfu-log-factor", meaning, &mut self.lfu_log_factor, (0, 1_000_000));
+                let meaning = "minutes without use after which it falls by one, 0 for never";
+                v.whole("lfu-decay-time", meaning, &mut self.lfu_decay_time, (0, 1_000_000));
             }
         }
+        let mut appends = self.appendfsync.is_some();
         choose(
             v,
-            (
-                "appendonly",
-                "whether writes go to an append-only file, and how often that is flushed (`appendfsync`)",
-            ),
-            &mut self.appendfsync,
-            &[None, Some(AppendFsync::Always), Some(AppendFsync::Everysec), Some(AppendFsync::No)],
-            &["no", "always", "everysec", "os"],
+            ("appendonly", "whether writes go to an append-only file"),
+            &mut appends,
+            &[false, true],
+            &["no", "yes"],
         );
-        if self.appendfsync.is_none() {
-            v.save("save", "snapshots after seconds and changes, \"\" for none", &mut self.save);
+        self.appendfsync = appends.then(|| self.appendfsync.unwrap_or(AppendFsync::Everysec));
+        match &mut self.appendfsync {
+            Some(appendfsync) => choose(
+                v,
+                ("appendfsync", "when that file is flushed to the disk"),
+                appendfsync,
+                &[AppendFsync::Always, AppendFsync::Everysec, AppendFsync::No],
+                &["always", "everysec", "no"],
+            ),
+            None => v.save("save", "snapshots after seconds and changes, \"\" for none", &mut self.save),
         }
         v.duration(NETWORK.0, NETWORK.1, &mut self.network);
         if self.replicas > 0 {
@@ -341,13 +383,9 @@ impl Default for MemcachedPlan {
 impl MemcachedPlan {
     fn options(&mut self, v: &mut dyn StoreOptionVisitor) {
         v.whole("nodes", "nodes", &mut self.nodes, (1, 1_000));
-        choose(
-            v,
-            ("distribution", "how clients find a key's node: remainder, or libketama's ring"),
-            &mut self.distribution,
-            &[KeyDistribution::Modula, KeyDistribution::Ketama],
-            &["modula", "ketama"],
-        );
+        let meaning = "how clients find a key's node: by remainder, or on a ring of 100 or 160 points a node";
+        let option = ("distribution", meaning);
+        choose(v, option, &mut self.distribution, &KeyDistribution::ALL, &KeyDistribution::NAMES);
         let meaning = "whether clients leave out a dead node, so that its keys go to others";
         v.flag("remove_failed_servers", meaning, &mut self.remove_failed_servers);
         v.bytes("memory", "memory of a node for items (`-m`)", &mut self.memory);

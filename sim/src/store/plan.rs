@@ -55,7 +55,7 @@ impl StorePlan {
         match self {
             Self::Local(_) | Self::Cookie(_) => Vec::new(),
             Self::TomcatDelta(plan) | Self::TomcatBackup(plan) => vec![plan.max_threads; servers],
-            Self::Mysql(plan) => vec![plan.workers; self.nodes()],
+            Self::Mysql(plan) => vec![plan.at_a_time(); self.nodes()],
             Self::Redis(_) => vec![1; self.nodes()],
             Self::Memcached(plan) => vec![plan.threads; self.nodes()],
             Self::WriteBehind(plan) => vec![plan.workers, plan.database_workers],
@@ -130,10 +130,20 @@ pub struct MysqlPlan {
     pub rpl_semi_sync_source_timeout: SimDuration,
     /// What of a commit survives the source's death, if the source comes back.
     pub innodb_flush_log_at_trx_commit: FlushLog,
+    /// `sync_binlog`: commits after which the binary log is flushed; 0 leaves it to the kernel. What is not in it is rolled back when
+    /// the source starts again.
+    pub sync_binlog: u32,
     /// Time until a replica takes the place of a dead source \[s\]; `None`: nobody promotes one.
     pub promotion: Option<Distribution>,
     /// Time to the store, one way.
     pub network: SimDuration,
+}
+
+impl MysqlPlan {
+    /// Operations that a node carries out at a time: each has a connection.
+    pub fn at_a_time(&self) -> u32 {
+        self.workers.min(self.max_connections)
+    }
 }
 
 /// Who promotes a Redis replica.
@@ -159,17 +169,56 @@ pub enum RedisFailover {
     },
 }
 
-/// `maxmemory-policy`, of which those that differ for keys that all expire are kept.
+/// `maxmemory-policy`. All sessions expire, so `volatile-` and `allkeys-` come to the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxmemoryPolicy {
-    /// Writes fail.
+    /// `noeviction`: writes fail.
     NoEviction,
-    /// `allkeys-lru`, and `volatile-lru`, which is the same here since all sessions expire.
-    Lru,
-    /// `allkeys-random`, `volatile-random`.
-    Random,
+    /// `allkeys-lru`: those that were used longest ago.
+    AllkeysLru,
+    /// `volatile-lru`.
+    VolatileLru,
+    /// `allkeys-lfu`: those that are used least.
+    AllkeysLfu,
+    /// `volatile-lfu`.
+    VolatileLfu,
+    /// `allkeys-random`: any.
+    AllkeysRandom,
+    /// `volatile-random`.
+    VolatileRandom,
     /// `volatile-ttl`: those that expire first.
-    Ttl,
+    VolatileTtl,
+}
+
+impl MaxmemoryPolicy {
+    /// All of them, in the order of `redis.conf`.
+    pub const ALL: [Self; 8] = [
+        Self::VolatileLru,
+        Self::AllkeysLru,
+        Self::VolatileLfu,
+        Self::AllkeysLfu,
+        Self::VolatileRandom,
+        Self::AllkeysRandom,
+        Self::VolatileTtl,
+        Self::NoEviction,
+    ];
+
+    /// Their names, in the same order.
+    pub const NAMES: [&str; 8] = [
+        "volatile-lru",
+        "allkeys-lru",
+        "volatile-lfu",
+        "allkeys-lfu",
+        "volatile-random",
+        "allkeys-random",
+        "volatile-ttl",
+        "noeviction",
+    ];
+
+    /// Whether it goes by how often keys are used.
+    pub fn counts_uses(self) -> bool {
+        matches!(self, Self::AllkeysLfu | Self::VolatileLfu)
+    }
 }
 
 /// `appendfsync`.
@@ -204,6 +253,10 @@ pub struct RedisPlan {
     pub maxmemory_policy: MaxmemoryPolicy,
     /// Keys that are looked at for one eviction.
     pub maxmemory_samples: u32,
+    /// How slowly the counter of uses grows.
+    pub lfu_log_factor: u32,
+    /// Minutes without use after which that counter falls by one; 0: it never does.
+    pub lfu_decay_time: u32,
     /// `save`: snapshots after (seconds, changes); none if empty.
     pub save: Vec<(u32, u32)>,
     /// `appendonly` with `appendfsync`, or none.
@@ -227,8 +280,18 @@ impl RedisPlan {
 pub enum KeyDistribution {
     /// Hash modulo the number of nodes (`MEMCACHED_DISTRIBUTION_MODULA`, libmemcached's default).
     Modula,
-    /// libketama's ring.
+    /// A ring with 100 points a node (`MEMCACHED_BEHAVIOR_KETAMA`, the default of PHP's sessions).
     Ketama,
+    /// libketama's ring, with 160 points a node of the same weight (`MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED`).
+    KetamaWeighted,
+}
+
+impl KeyDistribution {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Modula, Self::Ketama, Self::KetamaWeighted];
+
+    /// Their names in PHP's `memcached.sess_consistent_hash_type` and in libmemcached, in the same order.
+    pub const NAMES: [&str; 3] = ["modula", "ketama", "ketama_weighted"];
 }
 
 /// memcached nodes behind a client library such as libmemcached. Defaults are those of memcached 1.4 (`-m`, `-t`, `-f`, `-n`) and of

@@ -58,6 +58,13 @@ pub struct Record {
     pub gone: Option<Gone>,
 }
 
+impl Record {
+    /// When it will have idled too long, unless it is used again.
+    pub fn expires(&self) -> SimTime {
+        self.used + self.idle
+    }
+}
+
 /// All records of a store, in places that are used again.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
@@ -164,7 +171,7 @@ impl Records {
             if row.incarnation != incarnation || !row.stored {
                 continue;
             }
-            let expires = row.used + row.idle;
+            let expires = row.expires();
             if expires <= now {
                 return Some(RecordId(place));
             }

@@ -9,8 +9,8 @@
 
 mod failover;
 
-use super::durability::{Durability, Snapshots};
-use super::eviction::Keyspace;
+use super::durability::{Durability, Log, Snapshots};
+use super::eviction::{Keyspace, Rule};
 use super::plan::{MaxmemoryPolicy, MysqlPlan, ReadFrom, RedisFailover, RedisPlan, WriteBehindPlan};
 use super::records::{Gone, RecordId, Records};
 use super::station::Station;
@@ -20,6 +20,10 @@ use crate::engine::{Distribution, Sampler, SimDuration, SimTime};
 
 /// Hash slots of a Redis Cluster (cluster specification).
 const SLOTS: u64 = 16_384;
+
+/// Of stores that have no such limit.
+const KEEPS_ALL: Rule =
+    Rule { policy: MaxmemoryPolicy::NoEviction, samples: 1, log_factor: 0, decay_time: SimDuration::ZERO };
 
 /// How a replica takes the place of a dead primary.
 #[derive(Clone, Debug)]
@@ -102,8 +106,6 @@ pub struct Replicated {
     failover: Option<Failover>,
     full_coverage_after: Option<SimDuration>,
     maxmemory: Option<u64>,
-    policy: MaxmemoryPolicy,
-    samples: u32,
     /// Whether the first node takes its place back as soon as it is up.
     fails_back: bool,
 }
@@ -126,7 +128,7 @@ fn shard(nodes: Vec<Node>, durability: Durability) -> Shard {
         degraded_from: None,
         durability,
         failures: 0,
-        keyspace: Keyspace::default(),
+        keyspace: Keyspace::new(KEEPS_ALL),
     }
 }
 
@@ -154,18 +156,17 @@ impl Replicated {
             failover: None,
             full_coverage_after: None,
             maxmemory: None,
-            policy: MaxmemoryPolicy::NoEviction,
-            samples: 1,
             fails_back: false,
         }
     }
 
     /// MySQL.
     pub(super) fn mysql(plan: &MysqlPlan, streams: StoreStreams) -> Self {
-        let waiting = plan.max_connections.saturating_sub(plan.workers);
-        let one = || node(plan.workers, Some(waiting), Some(plan.replica_parallel_workers));
+        let workers = plan.at_a_time();
+        let waiting = plan.max_connections - workers;
+        let one = || node(workers, Some(waiting), Some(plan.replica_parallel_workers));
         let nodes = (0..=plan.replicas).map(|_| one()).collect();
-        let durability = Durability::Log(plan.innodb_flush_log_at_trx_commit);
+        let durability = Durability::Log(Log::new(plan.innodb_flush_log_at_trx_commit, plan.sync_binlog));
         let semi_sync = plan.rpl_semi_sync_source_enabled.then_some(plan.rpl_semi_sync_source_timeout);
         Self {
             read_from: plan.read_from,
@@ -189,7 +190,16 @@ impl Replicated {
             None if plan.save.is_empty() => Durability::None,
             None => Durability::Snapshots(Snapshots::new(&plan.save)),
         };
-        let one = || shard((0..=plan.replicas).map(|_| node(1, None, None)).collect(), durability());
+        let rule = Rule {
+            policy: plan.maxmemory_policy,
+            samples: plan.maxmemory_samples,
+            log_factor: plan.lfu_log_factor,
+            decay_time: SimDuration::from_secs(60 * u64::from(plan.lfu_decay_time)),
+        };
+        let one = || Shard {
+            keyspace: Keyspace::new(rule),
+            ..shard((0..=plan.replicas).map(|_| node(1, None, None)).collect(), durability())
+        };
         let shards = (0..plan.masters()).map(|_| one()).collect();
         let (failover, full_coverage_after) = match &plan.failover {
             RedisFailover::None => (None, None),
@@ -213,8 +223,6 @@ impl Replicated {
             failover,
             full_coverage_after,
             maxmemory: plan.maxmemory,
-            policy: plan.maxmemory_policy,
-            samples: plan.maxmemory_samples,
             ..Self::new(shards, streams, &plan.read, &plan.write)
         }
     }
@@ -295,7 +303,10 @@ impl Replicated {
         self.shards[shard].durability.written(commit);
         if fresh {
             self.records.add_again(commit, id);
-            self.places[id.index()] = self.shards[shard].keyspace.add(id, self.records.get(id).bytes);
+            let bytes = self.records.get(id).bytes;
+            self.places[id.index()] = self.shards[shard].keyspace.add(commit, id, bytes);
+        } else {
+            self.counts_use(access, shard, id);
         }
         let record = self.records.get_mut(id);
         record.written = commit;
@@ -417,8 +428,15 @@ impl Replicated {
         };
         if matches!(found, Found::Current | Found::Stale) {
             self.records.get_mut(id).used = now;
+            self.counts_use(access, shard, id);
         }
         Reply { at: done + self.network, found }
+    }
+
+    /// A key is used; which matters to a Redis that goes by how often.
+    fn counts_use(&mut self, access: &Access, shard: usize, id: RecordId) {
+        let name = (access.entity, access.index);
+        self.shards[shard].keyspace.used(access.now, id, &self.streams.eviction, name);
     }
 
     /// The node that a read goes to, if one may answer.
@@ -471,8 +489,7 @@ impl Replicated {
         let needed = Keyspace::size(bytes);
         while self.shards[shard].keyspace.bytes() + needed > limit {
             let keyspace = &mut self.shards[shard].keyspace;
-            let stream = &self.streams.eviction;
-            let victim = keyspace.victim(self.policy, self.samples, &self.records, shard as u64, stream);
+            let victim = keyspace.victim(now, &self.records, shard as u64, &self.streams.eviction);
             let Some(victim) = victim else { return false };
             self.forget(shard, victim, Some(Gone { why: Why::Evicted, at: now }));
         }

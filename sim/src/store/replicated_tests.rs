@@ -42,6 +42,7 @@ fn mysql() -> MysqlPlan {
         rpl_semi_sync_source_enabled: false,
         rpl_semi_sync_source_timeout: SimDuration::from_secs(10),
         innodb_flush_log_at_trx_commit: FlushLog::AtCommit,
+        sync_binlog: 1,
         promotion: Some(Distribution::Constant(30.0)),
         network: SimDuration::from_millis(1),
     }
@@ -61,6 +62,8 @@ fn redis() -> RedisPlan {
         maxmemory: None,
         maxmemory_policy: MaxmemoryPolicy::NoEviction,
         maxmemory_samples: 5,
+        lfu_log_factor: 10,
+        lfu_decay_time: 1,
         save: Vec::new(),
         appendfsync: None,
         network: SimDuration::ZERO,
@@ -190,11 +193,10 @@ fn too_many_connections_are_refused() {
 
 #[test]
 fn a_full_redis_refuses_or_evicts_as_its_policy_says() {
-    for (policy, fails, evicted) in
-        [(MaxmemoryPolicy::NoEviction, 90, 0), (MaxmemoryPolicy::Lru, 0, 90), (MaxmemoryPolicy::Ttl, 0, 90)]
-    {
-        // 1000 bytes and 128 of overhead: room for ten.
-        let plan = RedisPlan { maxmemory: Some(11_300), maxmemory_policy: policy, ..redis() };
+    for policy in MaxmemoryPolicy::ALL {
+        let (fails, evicted) = if policy == MaxmemoryPolicy::NoEviction { (90, 0) } else { (0, 90) };
+        // 1000 bytes take 1168: room for ten.
+        let plan = RedisPlan { maxmemory: Some(11_700), maxmemory_policy: policy, ..redis() };
         let mut store = Replicated::redis(&plan, streams());
         let made: Vec<_> = (0..100)
             .map(|name| store.create(&access(name * 10, name), &NewSession { name, ..NEW }))

@@ -2,24 +2,36 @@
 //!
 //! `DeltaManager` sends every change to all members: n - 1 messages. `BackupManager` sends it to one backup, and all members know
 //! where each session is; its rules are those of `AbstractReplicatedMap` and `LazyReplicatedMap`
-//! (`org.apache.catalina.tribes.tipis`). Whichever member answers a request has the session from then on, as with
+//! (`org.apache.catalina.tribes.tipis`). A login creates a session and fills it: one message more than a change. Whichever member answers a request has the session from then on, as with
 //! `JvmRouteBinderValve`.
 //!
 //! Messages leave in no time, arrive after a lag, and are worked on by the receiver's threads. Sending and receiving also take
 //! processor time, which the next request on that server waits for: that is what limits all-to-all replication. A dead
 //! member is noticed at once (`TcpFailureDetector`), and one that starts has all sessions before it takes requests.
 
+mod backup;
+mod delta;
+
+pub use backup::Backup;
+pub use delta::Delta;
+
 use super::plan::TomcatPlan;
-use super::records::{Gone, RecordId, Records};
 use super::station::Station;
-use super::{Access, Costs, Found, NewSession, Reply, StoreStreams, Why};
+use super::{Costs, StoreStreams};
 use crate::engine::{Sampler, SimDuration, SimTime};
 use crate::ids::ServerId;
 
 /// Bytes of a message without session data: a location, a deletion, a question; an assumption.
 const SMALL: u64 = 200;
-/// Set in the index of draws that no request causes.
+/// Set in the index of draws that a change of membership causes.
 const BY_MEMBERSHIP: u64 = 1 << 62;
+/// Set in the index of draws about messages beside a request's own: that its session is new, or has expired.
+const BESIDE: u64 = 1 << 61;
+
+/// The entity of draws about a session that no request causes.
+fn entity_of(name: u64) -> u64 {
+    name & ((1 << 48) - 1)
+}
 
 /// The members of the cluster.
 #[derive(Clone, Debug)]
@@ -111,374 +123,13 @@ struct Copy {
 
 const NO_COPY: Copy = Copy { first: SimTime::NEVER, latest: SimTime::NEVER };
 
-/// `DeltaManager`.
-#[derive(Clone, Debug)]
-pub struct Delta {
-    pub(super) records: Records,
-    pub(super) costs: Costs,
-    pub(super) members: Members,
-    /// By record, then by server.
-    copies: Vec<Copy>,
-    /// By record: the server that wrote it last.
-    homes: Vec<ServerId>,
-}
-
-impl Delta {
-    pub(super) fn new(plan: &TomcatPlan, servers: usize, streams: StoreStreams) -> Self {
-        Self {
-            records: Records::default(),
-            costs: Costs::new(servers),
-            members: Members::new(plan, servers, streams),
-            copies: Vec::new(),
-            homes: Vec::new(),
-        }
-    }
-
-    fn copies_of(&mut self, id: RecordId) -> &mut [Copy] {
-        let servers = self.members.up.len();
-        &mut self.copies[id.index() * servers..][..servers]
-    }
-
-    fn expire(&mut self, now: SimTime) {
-        // Each member lets go of a session by its own clock, without a message.
-        while let Some(id) = self.records.next_expired(now) {
-            self.records.drop_data(id, None);
-        }
-    }
-
-    pub(super) fn create(&mut self, access: &Access, session: &NewSession) -> (RecordId, Reply) {
-        let id = self.records.add(access.now, session.name, session.bytes, session.idle_timeout);
-        let (places, servers) = (self.records.places(), self.members.up.len());
-        self.copies.resize(places * servers, NO_COPY);
-        self.homes.resize(places, access.server);
-        self.copies_of(id).fill(NO_COPY);
-        (id, self.write(access, id))
-    }
-
-    pub(super) fn write(&mut self, access: &Access, id: RecordId) -> Reply {
-        let now = access.now;
-        self.expire(now);
-        if !self.records.get(id).stored {
-            self.copies_of(id).fill(NO_COPY);
-            self.records.add_again(now, id);
-        }
-        let record = self.records.get_mut(id);
-        (record.version, record.used, record.written) = (record.version + 1, now, now);
-        let bytes = u64::from(record.bytes);
-        let home = access.server.index();
-        self.homes[id.index()] = access.server;
-        let own = &mut self.copies_of(id)[home];
-        (own.first, own.latest) = (own.first.min(now), now);
-        let mut acknowledged = now;
-        for other in 0..self.members.up.len() {
-            if !self.members.is_other(home, other) {
-                continue;
-            }
-            let draw = (access.entity, access.index);
-            let (done, known) = self.members.send(&mut self.costs, now, (home, other), bytes, draw);
-            acknowledged = acknowledged.max(known);
-            let copy = &mut self.copies_of(id)[other];
-            (copy.first, copy.latest) = (copy.first.min(done), done);
-        }
-        Reply { at: if self.members.synchronous { acknowledged } else { now }, found: Found::Current }
-    }
-
-    pub(super) fn read(&mut self, access: &Access, id: RecordId) -> Reply {
-        let now = access.now;
-        self.expire(now);
-        let copy = self.copies_of(id)[access.server.index()];
-        let record = self.records.get_mut(id);
-        let found = if !record.stored {
-            Found::Missing(record.gone.unwrap_or(Gone { why: Why::Expired, at: now }))
-        } else if copy.first > now {
-            Found::Missing(Gone { why: Why::Lagged, at: record.created })
-        } else {
-            record.used = now;
-            if copy.latest > now { Found::Stale } else { Found::Current }
-        };
-        Reply { at: now, found }
-    }
-
-    pub(super) fn remove(&mut self, access: &Access, id: RecordId) -> Reply {
-        let home = access.server.index();
-        let draw = (access.entity, access.index);
-        self.members.tell_others(&mut self.costs, access.now, home, None, draw);
-        self.records.drop_data(id, None);
-        Reply { at: access.now, found: Found::Current }
-    }
-
-    pub(super) fn server_lost(&mut self, now: SimTime, server: ServerId) {
-        self.expire(now);
-        self.members.up[server.index()] = false;
-        self.members.stations[server.index()].clear(now);
-        let ids: Vec<RecordId> = self.records.stored().collect();
-        for id in ids {
-            let from_it = self.homes[id.index()] == server;
-            let copies = self.copies_of(id);
-            copies[server.index()] = NO_COPY;
-            let mut rolled_back = false;
-            for copy in copies.iter_mut().filter(|copy| from_it && copy.latest > now) {
-                // What had not arrived is gone with its sender.
-                if copy.first > now {
-                    *copy = NO_COPY;
-                } else {
-                    copy.latest = now;
-                    rolled_back = true;
-                }
-            }
-            if copies.iter().all(|copy| copy.first == SimTime::NEVER) {
-                self.records.drop_data(id, Some(Gone { why: Why::NodeLost, at: now }));
-            }
-            self.costs.rolled_back += u64::from(rolled_back);
-        }
-    }
-
-    pub(super) fn server_back(&mut self, now: SimTime, server: ServerId) {
-        self.members.up[server.index()] = true;
-        let ids: Vec<RecordId> = self.records.stored().collect();
-        let bytes: u64 = ids.iter().map(|&id| u64::from(self.records.get(id).bytes)).sum();
-        self.costs.messages(1, bytes);
-        for id in ids {
-            self.copies_of(id)[server.index()] = Copy { first: now, latest: now };
-        }
-    }
-}
-
-/// Where a session of a `BackupManager` is.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    primary: usize,
-    /// The backup and its copy, if there is one.
-    backup: Option<(usize, Copy)>,
-}
-
-/// `BackupManager`.
-#[derive(Clone, Debug)]
-pub struct Backup {
-    pub(super) records: Records,
-    pub(super) costs: Costs,
-    pub(super) members: Members,
-    /// By record.
-    places: Vec<Place>,
-    /// By record, then by server: since when the server knows where the session is.
-    known: Vec<SimTime>,
-    /// By server: the member that is its next session's backup (`currentNode`).
-    next: Vec<usize>,
-    /// Changes of membership so far, which name their draws.
-    changes: u64,
-}
-
-impl Backup {
-    pub(super) fn new(plan: &TomcatPlan, servers: usize, streams: StoreStreams) -> Self {
-        Self {
-            records: Records::default(),
-            costs: Costs::new(servers),
-            members: Members::new(plan, servers, streams),
-            places: Vec::new(),
-            known: Vec::new(),
-            next: vec![0; servers],
-            changes: 0,
-        }
-    }
-
-    fn expire(&mut self, now: SimTime) {
-        while let Some(id) = self.records.next_expired(now) {
-            self.records.drop_data(id, None);
-        }
-    }
-
-    /// `getNextBackupIndex`: round robin, in which the first member's turn comes twice, since the counter is set back to the
-    /// turn that was just taken.
-    fn next_backup(&mut self, of: usize, members: usize) -> usize {
-        if members == 0 {
-            return 0;
-        }
-        let turn = self.next[of];
-        self.next[of] = turn + 1;
-        if turn < members {
-            return turn;
-        }
-        self.next[of] = 0;
-        0
-    }
-
-    /// A member that has the session gives it a backup and tells all others where it is; returns when all of them have
-    /// acknowledged.
-    fn publish(&mut self, now: SimTime, id: RecordId, from: usize, draw: (u64, u64)) -> SimTime {
-        let servers = self.members.up.len();
-        self.known[id.index() * servers + from] = now;
-        let others = (0..servers).filter(|&member| self.members.is_other(from, member)).count();
-        let turn = self.next_backup(from, others);
-        let backup = (0..servers).filter(|&member| self.members.is_other(from, member)).nth(turn);
-        let Some(backup) = backup else {
-            self.places[id.index()] = Place { primary: from, backup: None };
-            return now;
-        };
-        let mut acknowledged = now;
-        for other in 0..servers {
-            if !self.members.is_other(from, other) {
-                continue;
-            }
-            let bytes = if other == backup { u64::from(self.records.get(id).bytes) } else { SMALL };
-            let (done, heard) = self.members.send(&mut self.costs, now, (from, other), bytes, draw);
-            acknowledged = acknowledged.max(heard);
-            let known = &mut self.known[id.index() * servers + other];
-            *known = done.min(*known);
-            if other == backup {
-                let copy = Copy { first: done, latest: done };
-                self.places[id.index()] = Place { primary: from, backup: Some((backup, copy)) };
-            }
-        }
-        acknowledged
-    }
-
-    fn answered(&self, now: SimTime, acknowledged: SimTime) -> Reply {
-        Reply { at: if self.members.synchronous { acknowledged } else { now }, found: Found::Current }
-    }
-
-    pub(super) fn create(&mut self, access: &Access, session: &NewSession) -> (RecordId, Reply) {
-        let id = self.records.add(access.now, session.name, session.bytes, session.idle_timeout);
-        let (places, servers) = (self.records.places(), self.members.up.len());
-        self.places.resize(places, Place { primary: access.server.index(), backup: None });
-        self.known.resize(places * servers, SimTime::NEVER);
-        self.records.drop_data(id, None);
-        (id, self.write(access, id))
-    }
-
-    pub(super) fn write(&mut self, access: &Access, id: RecordId) -> Reply {
-        let now = access.now;
-        self.expire(now);
-        let server = access.server.index();
-        let draw = (access.entity, access.index);
-        let is_new = !self.records.get(id).stored;
-        if is_new {
-            let servers = self.members.up.len();
-            self.known[id.index() * servers..][..servers].fill(SimTime::NEVER);
-            self.records.add_again(now, id);
-        }
-        let record = self.records.get_mut(id);
-        (record.version, record.used, record.written) = (record.version + 1, now, now);
-        let bytes = u64::from(record.bytes);
-        let place = self.places[id.index()];
-        let acknowledged = match place.backup {
-            Some((backup, copy)) if !is_new && place.primary == server => {
-                let (done, heard) = self.members.send(&mut self.costs, now, (server, backup), bytes, draw);
-                self.places[id.index()].backup = Some((backup, Copy { latest: done, ..copy }));
-                heard
-            }
-            _ => self.publish(now, id, server, draw),
-        };
-        self.answered(now, acknowledged)
-    }
-
-    pub(super) fn read(&mut self, access: &Access, id: RecordId) -> Reply {
-        let now = access.now;
-        self.expire(now);
-        let server = access.server.index();
-        let servers = self.members.up.len();
-        let record = *self.records.get(id);
-        let missing = |why, at| Reply { at: now, found: Found::Missing(Gone { why, at }) };
-        if !record.stored {
-            return missing(
-                record.gone.map_or(Why::Expired, |gone| gone.why),
-                record.gone.map_or(now, |gone| gone.at),
-            );
-        }
-        let place = self.places[id.index()];
-        let mut reply = Reply { at: now, found: Found::Current };
-        if place.primary != server {
-            let Some((backup, copy)) = place.backup else { return missing(Why::Elsewhere, now) };
-            if self.known[id.index() * servers + server] > now {
-                return missing(Why::Lagged, record.created);
-            }
-            let draw = (access.entity, access.index);
-            let mut asked = now;
-            if backup == server {
-                self.publish(now, id, server, draw);
-            } else {
-                // The backup is asked for the session; then all but it are told of the new primary.
-                let bytes = u64::from(record.bytes);
-                asked = self.members.send(&mut self.costs, now, (server, backup), SMALL, draw).0;
-                reply.at = self.members.send(&mut self.costs, asked, (backup, server), bytes, draw).0;
-                self.members.tell_others(&mut self.costs, now, server, Some(backup), draw);
-                self.places[id.index()].primary = server;
-            }
-            if copy.first > asked {
-                return missing(Why::Lagged, record.created);
-            }
-            if copy.latest > asked {
-                reply.found = Found::Stale;
-            }
-        }
-        self.records.get_mut(id).used = now;
-        reply
-    }
-
-    pub(super) fn remove(&mut self, access: &Access, id: RecordId) -> Reply {
-        let server = access.server.index();
-        let draw = (access.entity, access.index);
-        self.members.tell_others(&mut self.costs, access.now, server, None, draw);
-        self.records.drop_data(id, None);
-        Reply { at: access.now, found: Found::Current }
-    }
-
-    /// The name of draws that a change of membership causes.
-    fn change(&mut self, id: RecordId) -> (u64, u64) {
-        (self.records.get(id).name & ((1 << 48) - 1), BY_MEMBERSHIP | self.changes)
-    }
-
-    pub(super) fn server_lost(&mut self, now: SimTime, server: ServerId) {
-        self.expire(now);
-        let lost = server.index();
-        self.changes += 1;
-        self.members.up[lost] = false;
-        self.members.stations[lost].clear(now);
-        let servers = self.members.up.len();
-        let ids: Vec<RecordId> = self.records.stored().collect();
-        for id in ids {
-            self.known[id.index() * servers + lost] = SimTime::NEVER;
-            let draw = self.change(id);
-            match self.places[id.index()] {
-                Place { primary, backup: Some((backup, copy)) } if primary == lost => {
-                    if copy.first > now {
-                        self.records.drop_data(id, Some(Gone { why: Why::NodeLost, at: now }));
-                        continue;
-                    }
-                    self.costs.rolled_back += u64::from(copy.latest > now);
-                    self.publish(now, id, backup, draw);
-                }
-                Place { primary, backup: None } if primary == lost => {
-                    self.records.drop_data(id, Some(Gone { why: Why::NodeLost, at: now }));
-                }
-                Place { primary, backup: Some((backup, _)) } if backup == lost => {
-                    self.publish(now, id, primary, draw);
-                }
-                Place { .. } => {}
-            }
-        }
-    }
-
-    pub(super) fn server_back(&mut self, now: SimTime, server: ServerId) {
-        self.changes += 1;
-        self.members.up[server.index()] = true;
-        let servers = self.members.up.len();
-        let ids: Vec<RecordId> = self.records.stored().collect();
-        self.costs.messages(1, SMALL * ids.len() as u64);
-        for id in ids {
-            self.known[id.index() * servers + server.index()] = now;
-            let draw = self.change(id);
-            if let Place { primary, backup: None } = self.places[id.index()] {
-                self.publish(now, id, primary, draw);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::{Distribution, Stream};
     use crate::ids::StreamId;
+    use crate::store::records::Gone;
+    use crate::store::{Access, Found, NewSession, Why};
 
     const NEW: NewSession = NewSession { name: 1, bytes: 1_000, idle_timeout: SimDuration::from_secs(1_800) };
 
@@ -510,8 +161,13 @@ mod tests {
         for servers in [1, 2, 5, 14] {
             let mut delta = Delta::new(&plan(false), servers, streams());
             let (id, _) = delta.create(&access(0, 0), &NEW);
+            assert_eq!(
+                delta.costs.messages,
+                2 * (servers as u64 - 1),
+                "the session, and what the login put in it"
+            );
             delta.write(&access(100, 0), id);
-            assert_eq!(delta.costs.messages, 2 * (servers as u64 - 1));
+            assert_eq!(delta.costs.messages, 3 * (servers as u64 - 1));
             assert_eq!(delta.members.work_of(ServerId(0)), SimDuration::from_millis(delta.costs.messages));
         }
     }
@@ -521,7 +177,11 @@ mod tests {
         let mut backup = Backup::new(&plan(false), 5, streams());
         let messages = |backup: &mut Backup| std::mem::take(&mut backup.costs.messages);
         let (id, _) = backup.create(&access(0, 0), &NEW);
-        assert_eq!(messages(&mut backup), 4, "a copy to one, the place to three");
+        assert_eq!(
+            messages(&mut backup),
+            5,
+            "a copy to one, the place to three, and what the login put in it"
+        );
         backup.write(&access(100, 0), id);
         assert_eq!(messages(&mut backup), 1);
         // Member 1 has the copy: it becomes primary and chooses a backup.
@@ -533,6 +193,41 @@ mod tests {
         assert_eq!(read.at, SimTime::from_millis(322), "two lags and the work at both ends");
         backup.remove(&access(400, 4), id);
         assert_eq!(messages(&mut backup), 4);
+    }
+
+    #[test]
+    fn a_trace_costs_as_many_messages_as_the_managers_sources_say() {
+        // Goal: each kind of message, for any number of members. Method: one session that is created on member 0 and filled,
+        // changed there twice, read there, read on member 1, changed there, left alone until it expires. DeltaManager sends
+        // EVT_SESSION_CREATED, three EVT_SESSION_DELTA, none for the read at the primary, EVT_SESSION_ACCESSED, one more delta and
+        // EVT_SESSION_EXPIRED, each to n - 1 members. BackupManager publishes the new session to all (n - 1), sends three
+        // deltas to the backup, which is member 1 and takes over at its read (n - 1), one delta, and a removal (n - 1).
+        for n in [2, 3, 5, 8, 14] {
+            let mut delta = Delta::new(&plan(false), n, streams());
+            let (id, _) = delta.create(&access(0, 0), &NEW);
+            delta.write(&access(1_000, 0), id);
+            delta.write(&access(2_000, 0), id);
+            delta.read(&access(3_000, 0), id);
+            delta.keep(&access(3_000, 0), id);
+            delta.read(&access(4_000, 1), id);
+            delta.keep(&access(4_000, 1), id);
+            delta.write(&access(5_000, 1), id);
+            let gone = delta.read(&access(5_000_000, 0), id);
+            assert!(matches!(gone.found, Found::Missing(_)));
+            let others = n as u64 - 1;
+            assert_eq!(delta.costs.messages, 7 * others, "{n} members");
+
+            let mut backup = Backup::new(&plan(false), n, streams());
+            let (id, _) = backup.create(&access(0, 0), &NEW);
+            backup.write(&access(1_000, 0), id);
+            backup.write(&access(2_000, 0), id);
+            backup.read(&access(3_000, 0), id);
+            backup.read(&access(4_000, 1), id);
+            backup.write(&access(5_000, 1), id);
+            let gone = backup.read(&access(5_000_000, 0), id);
+            assert!(matches!(gone.found, Found::Missing(_)));
+            assert_eq!(backup.costs.messages, 3 * others + 4, "{n} members");
+        }
     }
 
     #[test]

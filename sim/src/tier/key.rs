@@ -74,16 +74,13 @@ impl Key {
         self.parts.iter().any(|part| matches!(part, Part::BinaryAddress | Part::Value(_, Value::Address)))
     }
 
-    /// Whether the page or the agent, which replayed requests do not show, is part of it.
-    pub fn shows_page(&self) -> bool {
-        let of_page = |value: &Value| matches!(value, Value::Page | Value::Agent);
+    /// Whether a log's path or query can be part of it.
+    pub fn shows_path(&self) -> bool {
         let fields = &self.fields.params;
         self.parts.iter().any(|part| match part {
-            Part::RequestUri => true,
-            Part::Value(_, value) => of_page(value),
-            Part::Args => fields.iter().any(|(_, value)| of_page(value)),
-            Part::Arg(name) => fields.iter().any(|(known, value)| **known == **name && of_page(value)),
-            Part::Text(_) | Part::BinaryAddress | Part::Cookie => false,
+            Part::RequestUri | Part::Args | Part::Value(_, Value::Page) => true,
+            Part::Arg(name) => fields.iter().all(|(known, value)| **known != **name || *value == Value::Page),
+            Part::Text(_) | Part::BinaryAddress | Part::Value(..) | Part::Cookie => false,
         })
     }
 
@@ -223,8 +220,15 @@ impl Key {
         self.push_args(shown, b"?", out);
     }
 
-    /// Appends the query, behind `lead` if there is one: the parameters that every request has.
+    /// Appends the query, behind `lead` if there is one: a log's own, or the parameters that every request has.
     fn push_args(&self, shown: &Shown<'_>, lead: &[u8], out: &mut Vec<u8>) {
+        if let Some(query) = shown.logged_query() {
+            if !query.is_empty() {
+                out.extend_from_slice(lead);
+                out.extend_from_slice(query);
+            }
+            return;
+        }
         let mut separator = lead;
         for (name, value) in &self.fields.params {
             out.extend_from_slice(separator);
@@ -236,7 +240,13 @@ impl Key {
     }
 
     fn push_arg(&self, name: &str, shown: &Shown<'_>, out: &mut Vec<u8>) {
-        if let Some((name, value)) = self.fields.params.iter().find(|(known, _)| known == name) {
+        let logged = shown.logged_query().unwrap_or_default().split(|&byte| byte == b'&').find_map(|param| {
+            let (of, value) = param.split_at(param.iter().position(|&byte| byte == b'=')?);
+            (of == name.as_bytes()).then_some(&value[1..])
+        });
+        if let Some(value) = logged {
+            out.extend_from_slice(value);
+        } else if let Some((name, value)) = self.fields.params.iter().find(|(known, _)| known == name) {
             shown.push_value(name, value, out);
         }
     }
@@ -278,7 +288,7 @@ fn header(name: &str, fields: &RequestFields) -> Result<Part, KeyError> {
 }
 
 fn param(name: &str, fields: &RequestFields) -> Result<Part, KeyError> {
-    if fields.params.iter().any(|(known, _)| known == name) {
+    if fields.of_logs || fields.params.iter().any(|(known, _)| known == name) {
         return Ok(Part::Arg(name.into()));
     }
     Err(KeyError::NoParam { name: name.to_owned() })
@@ -293,7 +303,7 @@ mod tests {
     fn fields() -> Arc<RequestFields> {
         let headers = vec![("X-User".into(), Value::Client), ("X-Forwarded-For".into(), Value::Address)];
         let params = vec![("user".into(), Value::Client), ("shop".into(), Value::Text("7".into()))];
-        Arc::new(RequestFields { headers, params })
+        Arc::new(RequestFields { headers, params, of_logs: false })
     }
 
     fn text(key: Result<Key, KeyError>, shown: &Shown<'_>) -> String {
@@ -339,6 +349,33 @@ mod tests {
             ("base", "www.example.com/page3".into()),
         ] {
             assert_eq!(text(Key::haproxy(sample, &fields()), &request), value, "{sample}");
+        }
+    }
+
+    #[test]
+    fn a_log_s_request_shows_its_own_target_and_agent() {
+        let fields = Arc::new(RequestFields { of_logs: true, ..(*fields()).clone() });
+        let logged = Shown {
+            agent: Some(b"Mozilla/5.0"),
+            ..shown("192.0.2.1", Page::Logged(b"/a/b.css?id=7&shop=9&id=8"))
+        };
+        for (key, value) in [
+            ("$uri", "/a/b.css"),
+            ("$request_uri", "/a/b.css?id=7&shop=9&id=8"),
+            ("$args", "id=7&shop=9&id=8"),
+            ("$arg_id-$arg_nothing", "7-"),
+            ("$arg_shop", "9"),
+            ("$arg_user", CLIENT),
+            ("$http_user_agent", "Mozilla/5.0"),
+        ] {
+            assert_eq!(text(Key::nginx(key, &fields), &logged), value, "{key}");
+        }
+        let bare = Shown { page: Page::Logged(b"/a"), ..logged };
+        assert_eq!(text(Key::haproxy("url", &fields), &bare), "/a");
+        let beyond = Shown { page: Page::Hashed(0xbeef), ..logged };
+        assert_eq!(text(Key::nginx("$request_uri$arg_id", &fields), &beyond), "/0000beef");
+        for (key, shows) in [("$uri", true), ("$arg_id", true), ("$arg_user", false), ("$http_user_agent", false)] {
+            assert_eq!(Key::nginx(key, &fields).expect("a key").shows_path(), shows, "{key}");
         }
     }
 

@@ -210,7 +210,7 @@ impl Instance {
     }
 
     /// A flow opens: a connection (layer 4) or a request (layer 7).
-    #[inline]
+    #[inline(always)]
     pub fn open(&mut self, now: SimTime, open: &Open<'_>) -> Opened {
         match self {
             Self::Nginx(nginx) => nginx.open(now, open),
@@ -221,7 +221,7 @@ impl Instance {
     }
 
     /// A try of a request ended. Only for layer 7.
-    #[inline]
+    #[inline(always)]
     pub fn attempt_ended(&mut self, now: SimTime, flow: FlowId, outcome: Outcome) -> Then {
         match self {
             Self::Nginx(nginx) => nginx.attempt_ended(now, flow, outcome),
@@ -263,7 +263,7 @@ impl Instance {
     }
 
     /// A segment of a known connection passes. Only for layer 4.
-    #[inline]
+    #[inline(always)]
     pub fn segment(&mut self, now: SimTime, flow: FlowId, segment: Segment) -> Forwarded {
         match self {
             Self::Nginx(_) | Self::HaProxy(_) | Self::Proxy(_) => {

@@ -14,6 +14,8 @@ pub struct RequestFields {
     pub headers: Vec<(String, Value)>,
     /// Parameters of the query, in their order.
     pub params: Vec<(String, Value)>,
+    /// Whether requests of a log are among them, which have a query of their own.
+    pub of_logs: bool,
 }
 
 /// What a header or parameter holds.
@@ -25,7 +27,7 @@ pub enum Value {
     Address,
     /// The path.
     Page,
-    /// The user agent: one of a hundred, each client's for good.
+    /// The user agent: a log's own, else one of a hundred, each client's for good.
     Agent,
     /// Always the same text.
     Text(String),
@@ -42,13 +44,17 @@ const PAGE: &[u8] = b"/page";
 
 /// The page that a request asks for.
 #[derive(Clone, Copy, Debug)]
-pub enum Page {
-    /// `/`, of a site with one page.
+pub enum Page<'a> {
+    /// `/`, of a site with one page, or of a log's request that is none.
     Home,
     /// `/login`.
     Login,
     /// `/page1` and so on.
     Ranked(u32),
+    /// A log's target, with its query.
+    Logged(&'a [u8]),
+    /// A log's target of which only this is known.
+    Hashed(u32),
 }
 
 /// What a request shows.
@@ -62,14 +68,16 @@ pub struct Shown<'a> {
     /// number.
     pub has_cookie: bool,
     /// What it asks for.
-    pub page: Page,
+    pub page: Page<'a>,
+    /// The user agent, if it is known.
+    pub agent: Option<&'a [u8]>,
     /// What values that are a client's for good are drawn from.
     pub draws: &'a Stream,
 }
 
 impl Shown<'_> {
     /// Appends the path, without query.
-    pub(super) fn push_path(&self, out: &mut Vec<u8>) {
+    pub fn push_path(&self, out: &mut Vec<u8>) {
         match self.page {
             Page::Home => out.push(b'/'),
             Page::Login => out.extend_from_slice(b"/login"),
@@ -77,6 +85,19 @@ impl Shown<'_> {
                 out.extend_from_slice(PAGE);
                 push_number(out, rank);
             }
+            Page::Logged(target) => out.extend_from_slice(split_target(target).0),
+            Page::Hashed(hash) => {
+                let _ = write!(out, "/{hash:08x}");
+            }
+        }
+    }
+
+    /// The query of a log's target; `None` of other pages.
+    pub(super) fn logged_query(&self) -> Option<&[u8]> {
+        match self.page {
+            Page::Logged(target) => Some(split_target(target).1),
+            Page::Hashed(_) => Some(&[]),
+            Page::Home | Page::Login | Page::Ranked(_) => None,
         }
     }
 
@@ -99,7 +120,10 @@ impl Shown<'_> {
             Value::Client => self.push_client(out),
             Value::Address => self.push_address(out),
             Value::Page => self.push_path(out),
-            Value::Agent => self.push_one_of("User-Agent", AGENTS, b"browser", out),
+            Value::Agent => match self.agent {
+                Some(agent) => out.extend_from_slice(agent),
+                None => self.push_one_of("User-Agent", AGENTS, b"browser", out),
+            },
             Value::Text(text) => out.extend_from_slice(text.as_bytes()),
             Value::OneOf(values) => self.push_one_of(name, *values, b"value", out),
         }
@@ -113,6 +137,14 @@ impl Shown<'_> {
         let which = self.draws.below(u64::from(values), self.client, field);
         out.extend_from_slice(prefix);
         push_number(out, which as u32 + 1);
+    }
+}
+
+/// The path and the query of a target.
+fn split_target(target: &[u8]) -> (&[u8], &[u8]) {
+    match memchr::memchr(b'?', target) {
+        Some(mark) => (&target[..mark], &target[mark + 1..]),
+        None => (target, &[]),
     }
 }
 
@@ -157,13 +189,14 @@ pub(super) mod fixture {
     use crate::ids::StreamId;
 
     /// A request for `page` by client 0xbeef from `address`, who has the cookie.
-    pub(in super::super) fn shown(address: &str, page: Page) -> Shown<'static> {
+    pub(in super::super) fn shown(address: &str, page: Page<'static>) -> Shown<'static> {
         static DRAWS: std::sync::OnceLock<Stream> = std::sync::OnceLock::new();
         Shown {
             address: address.parse().expect("an address"),
             client: 0xbeef,
             has_cookie: true,
             page,
+            agent: None,
             draws: DRAWS.get_or_init(|| Stream::new(1, 0, StreamId::RequestValues)),
         }
     }

@@ -20,3 +20,4 @@ mod support;
 mod theory;
 mod tidy;
 mod traffic;
+mod vrrp;

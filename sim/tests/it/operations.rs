@@ -8,6 +8,11 @@ use crate::support::replications;
 
 /// 300 users at three servers for 20 minutes behind `strategy`, with a fault of web2 from minute 6 to minute 12.
 fn outcome(strategy: &str, fault: &str) -> RunOutcome {
+    outcome_with("workers = 8, service = \"20ms\"", strategy, fault)
+}
+
+/// The same with another capacity of the servers.
+fn outcome_with(capacity: &str, strategy: &str, fault: &str) -> RunOutcome {
     let text = format!(
         r#"title = "operations"
 duration = "20min"
@@ -20,7 +25,7 @@ clients = 300
 address = {{ preset = "direct" }}
 visit = {{ preset = "login-site", away = "3min" }}
 [cluster]
-capacity = {{ workers = 8, service = "20ms" }}
+capacity = {{ {capacity} }}
 servers = [
   {{ name = "web1", address = "10.0.0.1:80" }},
   {{ name = "web2", address = "10.0.0.2:80" }},
@@ -99,6 +104,16 @@ fn a_director_that_drops_templates_of_drained_servers_logs_their_users_out() {
 fn whoever_is_sent_back_when_the_server_is_there_again_is_remapped() {
     let outcome = outcome("balancer = { nginx.ip_hash = {} }", DOWN);
     assert!(lost(&outcome, LossCause::Remapped) > 0 && lost(&outcome, LossCause::Spilled) == 0);
+}
+
+#[test]
+fn losses_of_users_whose_requests_were_under_way_at_an_operation_are_the_operation_s() {
+    // Goal: whoever was sent to a server before web2 was back, and is sent elsewhere by the hash after that, is remapped, even
+    // if the answer from the old server came last. Method: services so long that many requests are under way at the time.
+    let slow = "workers = 200, service = \"5s\"";
+    let outcome = outcome_with(slow, "balancer = { nginx.ip_hash = {} }", DOWN);
+    assert!(lost(&outcome, LossCause::Remapped) > 20, "{}", lost(&outcome, LossCause::Remapped));
+    assert_eq!(lost(&outcome, LossCause::Spilled), 0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use evenkeel_sim::population::replay::{PreparedLog, VisitTracker};
 use evenkeel_sim::scenario::{Loaded, Overrides, load};
 use evenkeel_sim::session::SessionPlan;
 
-use crate::support::repository;
+use crate::support::{read, repository};
 
 /// Lines of the log, none of which is malformed.
 const LINES: u64 = 206_860;
@@ -74,7 +74,7 @@ fn visits(log: &PreparedLog, counts: impl Fn(usize) -> bool) -> u64 {
     for (place, request) in log.records().enumerate() {
         let record = request.expect("a record").record;
         let counted = &mut counted[record.client as usize];
-        *counted &= tracker.observe(record.client, record.second).click > 0;
+        *counted &= tracker.observe(record.client, record.second) > 0;
         if !*counted && counts(place) {
             *counted = true;
             visits += 1;
@@ -120,4 +120,79 @@ fn one_thread_and_two_find_the_same() {
         serde_json::to_string(&found.summary).expect("JSON")
     };
     assert!(summary(1) == summary(2), "the summary depends on the number of threads");
+}
+
+/// CRC-32 of IEEE 802.3, bit by bit.
+fn crc32(text: &[u8]) -> u32 {
+    !text.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { 0xEDB8_8320 } else { 0 })
+    })
+}
+
+#[test]
+fn keys_of_path_query_and_agent_are_those_of_the_logs_own_requests() {
+    // Goal: a page key sends each replayed line where nginx would. Method: the shares of three servers against those of
+    // ngx_http_upstream_hash_module.c over texts of the log, (crc >> 16 & 0x7fff) mod 3, computed apart from the simulator.
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let line = |n: u32| {
+        format!(
+            "192.0.2.1 - - [20/Feb/2016:00:{:02}:{:02} +0000] \"GET /item/{}?id={}&x=1 HTTP/1.1\" 200 1 \"-\" \"A/{}\"\n",
+            n / 60,
+            n % 60,
+            n * n % 17,
+            n % 23,
+            n % 7
+        )
+    };
+    let lines = 600;
+    std::fs::write(file.path(), (0..lines).map(line).collect::<String>()).expect("room for the log");
+    let shares_of = |balancer: &str| {
+        let text = format!(
+            r#"
+title = "keys of a log"
+[[log]]
+name = "log"
+file = "{}"
+[cluster]
+capacity = {{ workers = 8, service = "20ms" }}
+servers = [
+  {{ name = "web1", address = "10.0.0.1:80" }},
+  {{ name = "web2", address = "10.0.0.2:80" }},
+  {{ name = "web3", address = "10.0.0.3:80" }},
+]
+[[strategy]]
+name = "s"
+session = {{ local = {{}} }}
+balancer = {{ {balancer} }}
+"#,
+            file.path().display()
+        );
+        let loaded = read(&text);
+        let logs = prepare_logs(&loaded.scenario, &loaded.folder, &|_| ()).expect("a log");
+        let setup =
+            RunSetup { scenario: &loaded.scenario, strategy: 0, replication: 0, logs: &logs, stories: 0 };
+        let outcome = cluster::run(&setup, &|_| ()).unwrap_or_else(|error| panic!("{error}"));
+        outcome.counts.phase(Phase::All).requests.clone()
+    };
+    let expected = |text: &dyn Fn(u32) -> String| {
+        let mut requests = vec![0; 3];
+        for n in 0..lines {
+            requests[((crc32(text(n).as_bytes()) >> 16 & 0x7fff) % 3) as usize] += 1;
+        }
+        requests
+    };
+    let target = |n: u32| format!("/item/{}?id={}&x=1", n * n % 17, n % 23);
+    for (key, text) in [
+        ("$uri", &(|n| target(n).split_once('?').expect("a query").0.to_owned()) as &dyn Fn(u32) -> String),
+        ("$request_uri", &target),
+        ("$arg_id", &|n| (n % 23).to_string()),
+        ("$http_user_agent", &|n| format!("A/{}", n % 7)),
+    ] {
+        assert_eq!(shares_of(&format!("nginx.hash = {{ key = \"{key}\" }}")), expected(text), "{key}");
+    }
+    for balancer in ["haproxy.uri = {}", "haproxy.hash = { sample = \"path\" }", "haproxy.url_param = { name = \"id\" }"] {
+        let found = shares_of(balancer);
+        assert!(found.iter().all(|&requests| requests > 60), "{balancer} spreads 17 pages: {found:?}");
+    }
+    assert_eq!(shares_of("haproxy.uri = { depth = 1 }").iter().filter(|&&requests| requests > 0).count(), 1);
 }

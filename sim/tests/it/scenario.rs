@@ -1,6 +1,7 @@
 //! Scenario files: what is read, what is said about mistakes, and what `explain` prints.
 
 mod addresses;
+mod haproxy;
 mod instances;
 mod keys;
 mod lvs;

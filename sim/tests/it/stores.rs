@@ -74,8 +74,8 @@ fn every_store_balances_its_books_through_both_crashes_and_logs_users_in() {
         "{ mysql = { replicas = 0, on_store_error = \"login\" } }",
         "{ mysql = { read_from = \"source\", rpl_semi_sync_source_enabled = true, max_connections = 3 } }",
         "{ redis = { read_from = \"replicas\", replica_lag = { exponential = { mean = \"1s\" } } } }",
-        "{ redis = { failover = \"cluster\", cluster_node_timeout = \"5s\" } }",
-        "{ redis = { maxmemory = \"200KB\", maxmemory_policy = \"volatile-ttl\" } }",
+        "{ redis = { failover = \"cluster\", cluster-node-timeout = \"5s\" } }",
+        "{ redis = { maxmemory = \"200KB\", maxmemory-policy = \"volatile-ttl\" } }",
         "{ redis = { maxmemory = \"100KB\" } }",
         "{ memcached = { remove_failed_servers = true } }",
         "{ memcached = {} }",
@@ -116,7 +116,7 @@ fn what_the_death_of_a_node_takes_is_called_store_lost() {
     assert_eq!(lost(&all, LossCause::StoreLost), all.losses());
     assert!(all.store_failed > 50, "nobody is served from memory while it is away");
     // One that logs its writes forgets nobody.
-    let all = counts(ANY, "{ redis = { failover = \"none\", replicas = 0, appendonly = \"everysec\" } }");
+    let all = counts(ANY, "{ redis = { failover = \"none\", replicas = 0, appendonly = \"yes\" } }");
     assert_eq!(all.losses(), 0);
 }
 
@@ -138,7 +138,7 @@ fn a_full_memory_evicts_and_the_loss_is_called_so() {
     let all = counts(STICKY, "{ local = { max_sessions = 12 } }");
     assert!(lost(&all, LossCause::StoreEvicted) > 20, "{:?}", all.lost);
     assert!(lost(&all, LossCause::ServerLost) > 0, "{:?}", all.lost);
-    let all = counts(ANY, "{ redis = { maxmemory = \"100KB\", maxmemory_policy = \"allkeys-lru\" } }");
+    let all = counts(ANY, "{ redis = { maxmemory = \"100KB\", maxmemory-policy = \"allkeys-lru\" } }");
     assert!(lost(&all, LossCause::StoreEvicted) > 20, "{:?}", all.lost);
 }
 

@@ -109,6 +109,28 @@ fn clients_that_give_up_leave_the_servers_working_in_vain() {
 }
 
 #[test]
+fn clients_give_up_on_a_server_that_hangs_while_it_serves_them() {
+    // Goal: an answer that was certain to come in time, and then does not, is waited for no longer than others. Method: a
+    // service of 2 s, patience of 3 s, and a server that hangs for 5 minutes with requests under way.
+    let text = site(
+        "clients = 200\nvisit = { preset = \"browse\", away = \"30s\", patience = { timeout = \"3s\", reloads = 1, leaves = false } }",
+        200,
+        "\"2s\"",
+        &format!(
+            "[[fault]]\nat = \"10min\"\nhang = {{ server = \"b\", lasts = \"5min\" }}\n{}{}{}",
+            strategy("nginx.ip_hash"),
+            strategy("lvs.rr"),
+            strategy("haproxy.roundrobin")
+        ),
+    );
+    for outcome in outcomes(&text) {
+        let all = outcome.counts.phase(Phase::All);
+        assert!(all.failed[Failure::TimedOut as usize] > 20, "{:?}", all.failed);
+        assert!(all.latency.max().is_some_and(|max| max < 3.1), "{:?}", all.latency.max());
+    }
+}
+
+#[test]
 fn a_login_that_times_out_is_never_posted_again_by_itself() {
     // Goal: a POST is not resent. Method: the form is answered in time by no draw of luck, since nothing else is; so with
     // forms that are always reloaded and posts that never are, logins posted are at most the logins that users attempt.

@@ -323,8 +323,9 @@ impl Run<'_> {
             if let Some((&id, _)) = self.open.iter().find(|(_, open)| !open.queued) {
                 self.release(id)?;
             } else if let Some(number) = ways.next() {
-                // Who waits still would wait for ever; a server that comes back from maintenance looks for work.
-                for words in ["weight 1", "state maint", "state ready"] {
+                // Who waits still would wait for ever; a server that comes back from maintenance looks for work. A static
+                // algorithm takes only the first weight, and the first is none for a server that began without.
+                for words in ["weight 100%", "weight 1", "state maint", "state ready"] {
                     self.admin(number, words)?;
                 }
             } else {

@@ -10,7 +10,8 @@ use crate::health::HaproxyCheck;
 use crate::health::haproxy::{Observe, OnError};
 use crate::tier::HaproxyConfig;
 use crate::tier::haproxy::{
-    CookieMode, HaproxyLine, StickConfig, StickKey, StickRule, StickSource, StickTableConfig, StoreAt,
+    ConditionNotModelled, CookieMode, HaproxyLine, PathCondition, PersistenceRules, StickConfig, StickKey,
+    StickRule, StickSource, StickTableConfig, StoreAt,
 };
 
 const CONFIGURATION: &str = "haproxy.cfg";
@@ -28,8 +29,7 @@ pub(super) struct Configuration {
     pub(super) sample_cookie: Option<String>,
     /// Whether the algorithm hashes the URI.
     pub(super) hashes_uri: bool,
-    pub(super) ignore_persist: Option<Condition>,
-    pub(super) force_persist: Option<Condition>,
+    pub(super) persistence: PersistenceRules,
     /// Whether checks ask for an answer (`option httpchk`) rather than a connection.
     pub(super) httpchk: bool,
     /// Whether several threads serve requests, and the algorithm keeps a state for each.
@@ -53,31 +53,6 @@ impl From<CaseError> for Refusal {
 
 fn not_modelled<T>(what: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::NotModelled(what.into()))
-}
-
-/// `if { path_beg /a /b }`, the kind of condition that recordings have.
-#[derive(Debug)]
-pub(super) struct Condition {
-    begins: bool,
-    values: Vec<Vec<u8>>,
-}
-
-impl Condition {
-    fn parse(words: &str) -> Result<Self, Refusal> {
-        let bare = words.trim().trim_start_matches("if").replace(['{', '}'], " ");
-        let mut words = bare.split_whitespace();
-        let begins = match words.next() {
-            Some("path_beg") => true,
-            Some("path") => false,
-            _ => return not_modelled(format!("the condition `{}` is not modelled", bare.trim())),
-        };
-        Ok(Self { begins, values: words.map(|word| word.as_bytes().to_vec()).collect() })
-    }
-
-    pub(super) fn holds(&self, path: &[u8]) -> bool {
-        let path = path.split(|&byte| byte == b'?').next().unwrap_or_default();
-        self.values.iter().any(|value| if self.begins { path.starts_with(value) } else { path == value })
-    }
 }
 
 impl Configuration {
@@ -306,12 +281,19 @@ impl Draft {
             param: words.next().filter(|_| algorithm == "url_param").map(str::to_owned),
             sample_cookie: self.sample_cookie,
             hashes_uri: algorithm == "uri",
-            ignore_persist: self.ignore_persist.as_deref().map(Condition::parse).transpose()?,
-            force_persist: self.force_persist.as_deref().map(Condition::parse).transpose()?,
+            persistence: PersistenceRules {
+                forced: condition(self.force_persist)?,
+                ignored: condition(self.ignore_persist)?,
+            },
             httpchk: self.httpchk,
             threads,
         })
     }
+}
+
+fn condition(text: Option<String>) -> Result<Option<PathCondition>, Refusal> {
+    let read = text.map(|text| text.parse()).transpose();
+    read.map_err(|error: ConditionNotModelled| Refusal::NotModelled(error.to_string()))
 }
 
 /// `cookie NAME insert|prefix|rewrite …`.
@@ -477,13 +459,5 @@ mod tests {
             let Err(Refusal::Wrong(got)) = read(lines) else { panic!("{lines}") };
             assert_eq!(got.to_string(), error);
         }
-    }
-
-    #[test]
-    fn conditions_look_at_the_path() {
-        let condition = Condition::parse("if { path_beg /static /img }").expect("known");
-        assert!(condition.holds(b"/static/a") && condition.holds(b"/img?x=1"));
-        assert!(!condition.holds(b"/p") && !condition.holds(b"/p?/static"));
-        assert!(matches!(Condition::parse("if LOCALHOST"), Err(Refusal::NotModelled(_))));
     }
 }

@@ -310,14 +310,7 @@ impl Keys<'_> {
             None => (text, &b""[..]),
         };
         request.cookie = cookie(header, cookie_name).and_then(|value| haproxy.server_of_cookie(value));
-        let holds = |condition: &Option<_>| {
-            condition.as_ref().is_some_and(|condition: &super::directives::Condition| condition.holds(path))
-        };
-        if holds(&self.configuration.force_persist) {
-            request.persistence = Persistence::Forced;
-        } else if holds(&self.configuration.ignore_persist) {
-            request.persistence = Persistence::Ignored;
-        }
+        request.persistence = self.configuration.persistence.of(path);
         request.sample = match (haproxy.cookie, sample_cookie) {
             (Some(_), Some(name)) => cookie(header, name).unwrap_or_default().to_vec(),
             _ => path.to_vec(),

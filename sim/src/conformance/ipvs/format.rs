@@ -29,7 +29,11 @@ pub(super) struct Manifest {
     #[serde(default)]
     pub services: Vec<Service>,
     pub kernel_timer: Option<KernelTimer>,
-    pub directors: Option<serde_json::Value>,
+    /// Addresses of two directors by name; the first holds the virtual address to begin with.
+    pub directors: Option<BTreeMap<String, String>>,
+    /// Whether the first director's sync daemon is a master and the second's a backup.
+    #[serde(default)]
+    pub sync_daemon: bool,
     pub keepalived: Option<serde_json::Value>,
 }
 

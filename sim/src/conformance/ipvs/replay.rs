@@ -1,4 +1,4 @@
-//! Drives a director through the rows of a recording.
+//! Drives a director, or two with the address moving from one to the other, through the rows of a recording.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::conformance::{CaseError, Difference, Tally};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
+use crate::tier::lvs::{SyncEntry, SyncRole};
 use crate::tier::{FlowId, Forwarded, Lvs, Method, Open, Reason, Segment, Ties};
 
 use super::format::Event;
@@ -29,9 +30,16 @@ struct Connection {
     server: Option<ServerId>,
 }
 
-/// A director and what surrounds it in the recording.
+/// A flow that no director knows.
+const NO_FLOW: FlowId = FlowId { slot: u32::MAX, generation: 0 };
+
+/// A director, or two, and what surrounds them in the recording.
 pub(super) struct Replay {
-    lvs: Lvs,
+    directors: Vec<Lvs>,
+    /// Which of them has the address.
+    active: usize,
+    /// What the sync daemon sends; empty between rows.
+    sent: Vec<SyncEntry>,
     setup: Setup,
     connections: BTreeMap<String, Connection>,
     /// Whether each server refuses new connections (`server_down`); length = servers.
@@ -43,9 +51,18 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    pub fn new(setup: Setup) -> Self {
+    /// `first_look`: when the sync daemon's thread looks for something to send for the first time.
+    pub fn new(setup: Setup, first_look: SimDuration) -> Self {
+        let lvs = |_| Lvs::new(setup.config.clone());
+        let mut directors: Vec<Lvs> = (0..setup.directors.len().max(1)).map(lvs).collect();
+        if let (Some(sync), [first, second, ..]) = (setup.sync, &mut directors[..]) {
+            first.start_sync(SimTime::ZERO, sync, SyncRole::Master, first_look);
+            second.start_sync(SimTime::ZERO, sync, SyncRole::Backup, first_look);
+        }
         Self {
-            lvs: Lvs::new(setup.config.clone()),
+            directors,
+            active: 0,
+            sent: Vec::new(),
             connections: BTreeMap::new(),
             down: vec![false; setup.servers.len()],
             delayed: VecDeque::new(),
@@ -69,25 +86,33 @@ impl Replay {
             && *at <= now
             && let Some((at, conn, segment)) = self.delayed.pop_front()
         {
+            self.synchronise(at);
             self.segment(at, &conn, segment);
         }
+        self.synchronise(now);
         match event.event.as_str() {
             "open" => self.open(now, event),
             "close" => self.close(now, event),
             "data" => self.data(now, event),
             "weight" => {
                 let (server, weight) = (self.server(event)?, weight(event)?);
-                self.lvs.set_weight(now, server, weight);
+                self.directors.iter_mut().for_each(|lvs| lvs.set_weight(now, server, weight));
                 Ok(())
             }
             "add" => {
                 let (server, weight) = (self.server(event)?, weight(event)?);
-                self.lvs.add_server(now, server, weight);
+                self.directors.iter_mut().for_each(|lvs| lvs.add_server(now, server, weight));
                 Ok(())
             }
             "remove" => {
                 let server = self.server(event)?;
-                self.lvs.remove_server(now, server);
+                self.directors.iter_mut().for_each(|lvs| lvs.remove_server(now, server));
+                Ok(())
+            }
+            "failover" => {
+                self.active = self.director(event, &event.server)?;
+                // Each director names flows for itself.
+                self.connections.values_mut().for_each(|connection| connection.flow = NO_FLOW);
                 Ok(())
             }
             "server_down" | "server_up" => {
@@ -95,7 +120,15 @@ impl Replay {
                 self.down[server.index()] = event.event == "server_down";
                 Ok(())
             }
-            "snapshot" => snapshot::compare(&mut self.lvs, &self.setup, now, event, &mut self.snapshots),
+            "snapshot" => {
+                let snapshot = snapshot::read(event)?;
+                let director = match &snapshot.director {
+                    Some(name) if !self.setup.directors.is_empty() => self.director(event, name)?,
+                    _ => self.active,
+                };
+                let lvs = &mut self.directors[director];
+                snapshot::compare(lvs, &self.setup, now, event, &snapshot, &mut self.snapshots)
+            }
             other => Err(event.error(format!("unknown event `{other}`"))),
         }
     }
@@ -119,7 +152,7 @@ impl Replay {
             service,
             ties: Ties::NONE,
         };
-        let opened = self.lvs.open(now, &open);
+        let opened = self.directors[self.active].open(now, &open);
         let server = opened.decision.server;
         let connection =
             Connection { address, port: event.client_port, service, key, flow: opened.flow, server };
@@ -203,7 +236,8 @@ impl Replay {
     /// Sends a segment of a connection; by its addresses, where its entry has expired.
     fn segment(&mut self, now: SimTime, conn: &str, segment: Segment) -> Forwarded {
         let Some(connection) = self.connections.get_mut(conn) else { return Forwarded::Reset };
-        let forwarded = self.lvs.segment(now, connection.flow, segment);
+        let lvs = &mut self.directors[self.active];
+        let forwarded = lvs.segment(now, connection.flow, segment);
         if forwarded != Forwarded::Reset {
             return forwarded;
         }
@@ -216,7 +250,7 @@ impl Replay {
             service: connection.service,
             ties: Ties::NONE,
         };
-        let rejoined = self.lvs.rejoin(now, &open, segment);
+        let rejoined = lvs.rejoin(now, &open, segment);
         if let Some(opened) = rejoined.opened {
             connection.flow = opened.flow;
         }
@@ -235,6 +269,22 @@ impl Replay {
                 modelled,
             });
         }
+    }
+
+    /// What the sync daemon of the first director sends by `now` reaches the other at once.
+    fn synchronise(&mut self, now: SimTime) {
+        let [first, second] = &mut self.directors[..] else { return };
+        while first.sync_due() <= now {
+            let due = first.sync_due();
+            first.send_sync(due, &mut self.sent);
+            second.receive_sync(due, &self.sent);
+            self.sent.clear();
+        }
+    }
+
+    fn director(&self, event: &Event, name: &str) -> Result<usize, CaseError> {
+        let index = self.setup.directors.iter().position(|own| own == name);
+        index.ok_or_else(|| event.error(format!("no director `{name}` in case.json")))
     }
 
     fn called(&self, event: &Event) -> Result<Called, CaseError> {

@@ -1,12 +1,13 @@
 //! The director that a recording describes, and which of its services a client calls.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::balancer::lvs::{LvsScheduler, SchedulerFlags};
 use crate::conformance::CaseError;
 use crate::engine::SimDuration;
 use crate::tier::lvs::{
-    Forwarding, KernelClock, LvsConfig, LvsServer, LvsService, LvsSysctl, LvsTimeouts, TemplateScope,
+    Forwarding, KernelClock, LvsConfig, LvsServer, LvsService, LvsSync, LvsSysctl, LvsTimeouts, TemplateScope,
 };
 
 use super::format::{KernelTimer, MANIFEST, Manifest, Service};
@@ -38,7 +39,7 @@ enum Name {
 }
 
 /// An iptables rule that marks packets.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Marking {
     mark: u32,
     /// `-d`; any address without it.
@@ -99,7 +100,7 @@ impl Marking {
 }
 
 /// The director and its surroundings.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub config: LvsConfig,
     /// Names of the servers, by their ids.
@@ -110,6 +111,10 @@ pub(super) struct Setup {
     markings: Vec<Marking>,
     /// What an `open` without `vip=` or `vport=` calls.
     pub default: Called,
+    /// Names of the directors; empty where there is only one.
+    pub directors: Vec<String>,
+    /// The sysctls of the sync daemon, if it runs.
+    pub sync: Option<LvsSync>,
 }
 
 impl Setup {
@@ -205,6 +210,10 @@ impl Setup {
             Ok(sysctl) => sysctl,
             Err(value) => return Ok(Err(format!("no rule for {value}"))),
         };
+        let sync = match sync(&manifest.sysctl) {
+            Some(sync) => manifest.sync_daemon.then_some(sync),
+            None => return Err(wrong("`sysctl`: a `sync_*` value is no number".into())),
+        };
         let config = LvsConfig {
             services,
             forwarding: match manifest.forwarding.as_str() {
@@ -233,6 +242,8 @@ impl Setup {
             labels,
             markings: commands.lines().filter_map(Marking::parse).collect(),
             default,
+            directors: manifest.directors.iter().flatten().map(|(name, _)| name.clone()).collect(),
+            sync,
         }))
     }
 
@@ -278,6 +289,23 @@ fn parse_name(service: &str) -> Option<Name> {
         ("-f", mark) => Some(Name::Mark(mark.split_whitespace().next()?.parse().ok()?)),
         _ => None,
     }
+}
+
+/// `net.ipv4.vs.sync_*`; `None` if a value is no number.
+fn sync(sysctl: &BTreeMap<String, String>) -> Option<LvsSync> {
+    let default = LvsSync::default();
+    let number =
+        |name: &str, default: u64| sysctl.get(name).map_or(Some(default), |value| value.parse().ok());
+    let threshold = sysctl.get("sync_threshold").map_or("3 50", String::as_str);
+    let mut pair = threshold.split_whitespace().map(|word| word.parse().ok());
+    Some(LvsSync {
+        sync_threshold: pair.next()??,
+        sync_period: pair.next()??,
+        sync_refresh_period: seconds(number("sync_refresh_period", 0)?),
+        sync_retries: number("sync_retries", 0)?.min(3) as u8,
+        sync_persist_mode: number("sync_persist_mode", 0)? != 0,
+        ..default
+    })
 }
 
 /// The leading bits of a netmask for IPv4 and IPv6, of which the other is whole.

@@ -33,6 +33,13 @@ pub struct SnapshotTally {
     pub connections_matched: u64,
 }
 
+impl SnapshotTally {
+    /// Values of any kind that are equal.
+    pub fn matched(&self) -> u64 {
+        self.counters_matched + self.templates_matched + self.connections_matched
+    }
+}
+
 type Counters = BTreeMap<String, [i64; 3]>;
 
 /// A line of `ipvsadm -Lnc`: client, server, seconds left, state, and the service where there are several.
@@ -55,7 +62,9 @@ impl Line {
 }
 
 #[derive(Debug, Deserialize)]
-struct Snapshot {
+pub(super) struct Snapshot {
+    /// Whose tables these are, where there are two.
+    pub director: Option<String>,
     servers: Option<Counters>,
     services: Option<BTreeMap<String, Counters>>,
     templates_count: Option<u64>,
@@ -64,19 +73,27 @@ struct Snapshot {
     conns: Option<Vec<Line>>,
 }
 
+/// The snapshot of a row.
+///
+/// # Errors
+/// If it is not what a snapshot looks like.
+pub(super) fn read(event: &Event) -> Result<Snapshot, CaseError> {
+    serde_json::from_str(&event.detail)
+        .map_err(|error| event.error(format!("`detail` is no snapshot: {error}")))
+}
+
 /// Compares one snapshot.
 ///
 /// # Errors
-/// If it is not what a snapshot looks like, or names a server or service that there is not.
+/// If it names a server or service that there is not.
 pub(super) fn compare(
     lvs: &mut Lvs,
     setup: &Setup,
     now: SimTime,
     event: &Event,
+    snapshot: &Snapshot,
     tally: &mut SnapshotTally,
 ) -> Result<(), CaseError> {
-    let snapshot: Snapshot = serde_json::from_str(&event.detail)
-        .map_err(|error| event.error(format!("`detail` is no snapshot: {error}")))?;
     let server_id = |name: &str| {
         let index = setup.servers.iter().position(|own| own == name);
         index.map(ServerId::from_index).ok_or_else(|| event.error(format!("no server `{name}` in case.json")))

@@ -74,19 +74,19 @@ pub enum LogError {
     Key(#[from] KeyError),
     /// The log has more distinct clients than a record can name.
     #[error(
-        "{file}:{line}: more than 4294967295 distinct clients (address and user agent)\n  \
+        "{file}:{line}: more than 2147483648 distinct clients (address and user agent), or names of them\n  \
          split the log by time and replay the parts"
     )]
     TooManyClients {
         /// The file's name, as given.
         file: String,
-        /// The line that brought one client too many, from 1.
+        /// The line that brought one client too many, or one up to 63 lines after it, from 1.
         line: u64,
     },
     /// The temporary file of sorted records could not be made, written or read back.
     #[error(
         "{}: cannot keep the log's records in a temporary file: {source}\n  \
-         name a directory with room for 16 bytes a line (48 while sorting), or allow more memory",
+         name a directory with room for 20 bytes a line (60 while sorting), or allow more memory",
         directory.display()
     )]
     Spool {

@@ -1,15 +1,17 @@
 //! Lines of a file that may be compressed by gzip or zstd, in bounded memory.
 
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
+use memchr::memchr;
 
 /// The longest line that is read. nginx limits the request line and each header to 8 KiB
 /// (`large_client_header_buffers`), Apache to 8,190 bytes (`LimitRequestLine`, `LimitRequestFieldSize`), and escaping
 /// makes at most four bytes of one: three fields of 32 KiB and the rest fit.
 pub(super) const LINE_BYTES_MAX: usize = 131_072;
 
-const BUFFER_BYTES: usize = 256 * 1024;
+/// More than a line, so that one that was cut at the buffer's end has room to be completed.
+const BUFFER_BYTES: usize = 512 * 1024;
 
 /// The first bytes of a gzip member (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
@@ -18,14 +20,20 @@ const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 
 /// The beginning of the text from which its format is judged.
-const HEAD_BYTES: u64 = 64 * 1024;
+const HEAD_BYTES: usize = 64 * 1024;
 
-/// The lines of one file.
+/// The lines of one file, as parts of its buffer.
 pub(super) struct Lines<'a> {
-    /// The first bytes of the text, once more.
-    head: Vec<u8>,
-    input: Box<dyn BufRead + 'a>,
-    line: Vec<u8>,
+    input: Box<dyn Read + 'a>,
+    buffer: Vec<u8>,
+    /// The part of the buffer that was read and not yet handed out.
+    start: usize,
+    end: usize,
+    /// Whether the line that begins at `start` is the rest of one that was too long.
+    skips: bool,
+    ended: bool,
+    /// What is broken further on, told by the line that cannot be read.
+    failed: Option<io::Error>,
     /// Lines begun so far; the number, from 1, of the one that was returned last.
     pub number: u64,
 }
@@ -50,25 +58,32 @@ impl<'a> Lines<'a> {
         input.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut magic)?;
         let (gzip, zstd) = (magic.starts_with(&GZIP_MAGIC), magic == ZSTD_MAGIC);
         let whole = Cursor::new(magic).chain(input);
-        let buffered = |input| BufReader::with_capacity(BUFFER_BYTES, input);
-        let mut text: Box<dyn Read + 'a> = if gzip {
-            Box::new(MultiGzDecoder::new(buffered(Box::new(whole) as Box<dyn Read>)))
+        let input: Box<dyn Read + 'a> = if gzip {
+            Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, whole)))
         } else if zstd {
             Box::new(zstd::Decoder::new(whole)?)
         } else {
             Box::new(whole)
         };
-        let mut head = Vec::new();
-        let read = text.by_ref().take(HEAD_BYTES).read_to_end(&mut head);
-        // What is broken further on is told by the line that cannot be read.
-        let failed = read.err().map(|error| io::Error::new(error.kind(), error));
-        let input = buffered(Box::new(Cursor::new(head.clone()).chain(Failed(failed)).chain(text)));
-        Ok(Self { head, input: Box::new(input), line: Vec::new(), number: 0 })
+        let mut lines = Self {
+            input,
+            buffer: vec![0; BUFFER_BYTES],
+            start: 0,
+            end: 0,
+            skips: false,
+            ended: false,
+            failed: None,
+            number: 0,
+        };
+        while lines.end < HEAD_BYTES && !lines.ended {
+            lines.read_more();
+        }
+        Ok(lines)
     }
 
     /// The first bytes of the text, decompressed, from which its format may be judged; they are not consumed.
     pub fn head(&self) -> &[u8] {
-        &self.head
+        &self.buffer[..self.end.min(HEAD_BYTES)]
     }
 
     /// The next line, or `None` at the end.
@@ -76,27 +91,59 @@ impl<'a> Lines<'a> {
     /// # Errors
     /// If reading or decompressing fails.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
-        self.line.clear();
         self.number += 1;
-        // One byte more than the limit leaves room for the end of the longest line.
-        let read = self.input.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut self.line)?;
-        if read == 0 {
-            return Ok(None);
+        let mut searched = 0;
+        loop {
+            let unsearched = &self.buffer[self.start + searched..self.end];
+            if let Some(found) = memchr(b'\n', unsearched) {
+                let length = searched + found + 1;
+                let start = self.start;
+                self.start += length;
+                if std::mem::take(&mut self.skips) {
+                    searched = 0;
+                    continue;
+                }
+                let line = &self.buffer[start..start + length];
+                // The longest line has its end besides.
+                return Ok(Some(if length > LINE_BYTES_MAX + 1 {
+                    Line::TooLong(line)
+                } else {
+                    Line::Whole(line)
+                }));
+            }
+            searched = self.end - self.start;
+            if self.skips {
+                (self.start, searched) = (self.end, 0);
+            } else if searched > LINE_BYTES_MAX {
+                self.skips = true;
+                let line = self.start..self.end;
+                self.start = self.end;
+                return Ok(Some(Line::TooLong(&self.buffer[line])));
+            }
+            if self.ended {
+                if let Some(error) = self.failed.take() {
+                    return Err(error);
+                }
+                let rest = self.start..self.end;
+                self.start = self.end;
+                return Ok((!rest.is_empty()).then(|| Line::Whole(&self.buffer[rest])));
+            }
+            self.read_more();
         }
-        if read > LINE_BYTES_MAX && self.line.last() != Some(&b'\n') {
-            self.input.skip_until(b'\n')?;
-            return Ok(Some(Line::TooLong(&self.line)));
-        }
-        Ok(Some(Line::Whole(&self.line)))
     }
-}
 
-/// Nothing to read, or an error once.
-struct Failed(Option<io::Error>);
-
-impl Read for Failed {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        self.0.take().map_or(Ok(0), Err)
+    /// Reads behind what is there, which makes room for it at the front if it must.
+    fn read_more(&mut self) {
+        if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        match self.input.read(&mut self.buffer[self.end..]) {
+            Ok(0) => self.ended = true,
+            Ok(read) => self.end += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => (self.ended, self.failed) = (true, Some(error)),
+        }
     }
 }
 

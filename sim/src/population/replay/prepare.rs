@@ -8,11 +8,12 @@ use std::sync::Arc;
 use super::clients::ClientRegistry;
 use super::error::LogError;
 use super::format::{Detected, FormatError, LineParser, LogFormat, SessionsBy, detect};
+use super::intern::NoNumberLeft;
 use super::lines::{LINE_BYTES_MAX, Line, Lines};
 use super::parse::{LineError, LineFault, LogLine};
+use super::paths::Paths;
 use super::prepared::PreparedLog;
 use super::pseudonym::Pseudonyms;
-use super::record::LogRecord;
 use super::sort::{SortLimits, Sorted, TimeSorter};
 use super::statistics::{ClientStatistics, LineCounts, LogStatistics, MalformedLine};
 use super::visits::{Passed, pass};
@@ -38,12 +39,17 @@ pub struct LogOptions {
     /// How late a line may be for the log to be sorted on the way, in seconds; default 60. It changes speed, never
     /// results.
     pub reorder_window_seconds: u32,
-    /// The most lines in the reorder window, at 16 bytes each; default 65,536. It changes speed, never results.
+    /// The most lines in the reorder window, at 20 bytes each; default 65,536. It changes speed, never results.
     pub reorder_lines: usize,
-    /// Memory for records, beyond which they go to a temporary file, in bytes; default 64 MiB, enough for 2 million
-    /// lines. The table of clients, about 2 MiB of fixed buffers and the reorder window come on top. It changes
+    /// Memory for records, beyond which they go to a temporary file, in bytes; default 64 MiB, enough for 1.6
+    /// million lines. The table of clients, about 2 MiB of fixed buffers and the reorder window come on top. It changes
     /// speed, never results.
     pub memory_bytes: usize,
+    /// Whether requests keep their paths, for balancers that hash them; default false.
+    pub paths: bool,
+    /// Memory for paths, beyond which new ones are known by their hash, in bytes; default 256 MiB, enough for some 3 million
+    /// paths of 50 bytes.
+    pub path_bytes: usize,
     /// How many malformed lines are kept as samples; default 20. All are counted.
     pub malformed_samples: usize,
     /// The longest gap within a visit, in seconds; default 1,800.
@@ -64,6 +70,8 @@ impl Default for LogOptions {
             reorder_window_seconds: 60,
             reorder_lines: 65_536,
             memory_bytes: 64 << 20,
+            paths: false,
+            path_bytes: 256 << 20,
             malformed_samples: 20,
             visit_gap_seconds: 1_800,
             temporary_directory: None,
@@ -107,6 +115,18 @@ impl Read for Counted<'_> {
     }
 }
 
+/// Why lines could not be sorted.
+enum Unsettled {
+    NoNumberLeft,
+    Failed(LogError),
+}
+
+impl From<NoNumberLeft> for Unsettled {
+    fn from(_: NoNumberLeft) -> Self {
+        Self::NoNumberLeft
+    }
+}
+
 /// A second and the line that names it.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -125,7 +145,8 @@ impl LogPreparation {
             memory_bytes: options.memory_bytes,
             directory: options.temporary_directory.clone().unwrap_or_else(std::env::temp_dir),
         });
-        let registry = ClientRegistry::new(options.sessions_by.clone(), options.pseudonyms.clone());
+        let paths = options.paths.then(|| Paths::new(options.path_bytes));
+        let registry = ClientRegistry::new(options.sessions_by.clone(), options.pseudonyms.clone(), paths);
         Self {
             options,
             sources: Vec::new(),
@@ -165,7 +186,7 @@ impl LogPreparation {
             let number = lines.number + 1;
             let line = match lines.next_line() {
                 Ok(Some(line)) => line,
-                Ok(None) => return Ok(()),
+                Ok(None) => return self.settle(name, number),
                 Err(source) => return Err(failed(number, source)),
             };
             self.counts.lines += 1;
@@ -205,10 +226,6 @@ impl LogPreparation {
             self.counts.outside += 1;
             return Ok(());
         }
-        let seen = self
-            .registry
-            .see(line)
-            .map_err(|_| LogError::TooManyClients { file: file.to_owned(), line: number })?;
         if line.time < self.previous {
             self.counts.backward_steps += 1;
             let step = self.previous - line.time;
@@ -224,7 +241,21 @@ impl LogPreparation {
         }
         self.counts.valid += 1;
         self.counts.agents_cut += u64::from(line.agent_cut);
-        self.sorter.push(LogRecord::new(line, seen.client, seen.bot_path))
+        let full = self
+            .registry
+            .see(line)
+            .map_err(|_| LogError::TooManyClients { file: file.to_owned(), line: number })?;
+        if full { self.settle(file, number) } else { Ok(()) }
+    }
+
+    /// Has the lines that wait for their clients sorted.
+    fn settle(&mut self, file: &str, number: u64) -> Result<(), LogError> {
+        let sorter = &mut self.sorter;
+        let settled = self.registry.settle(|record| sorter.push(record).map_err(Unsettled::Failed));
+        settled.map_err(|error| match error {
+            Unsettled::NoNumberLeft => LogError::TooManyClients { file: file.to_owned(), line: number },
+            Unsettled::Failed(error) => error,
+        })
     }
 
     fn reject(&mut self, error: LineError, text: &[u8], file: &str, number: u64) {
@@ -282,6 +313,8 @@ impl LogPreparation {
             host_names: tables.names as u64,
             networks: by_client.networks,
             clients: tables.clients.len() as u64,
+            paths: tables.paths.as_ref().map_or(0, Paths::kept),
+            requests_with_hashed_path: tables.paths.as_ref().map_or(0, Paths::hashed),
             requests_per_address: by_client.requests_by_address.summary(),
             gini: by_client.requests_by_address.gini(),
             address_shares: by_client.requests_by_address.top_shares(),
@@ -296,6 +329,7 @@ impl LogPreparation {
             clients: tables.clients,
             users: tables.users,
             agents: tables.agents,
+            paths: tables.paths,
             spool,
             statistics,
         })

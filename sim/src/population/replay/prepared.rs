@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::clients::LogClient;
 use super::error::LogError;
+use super::paths::{LoggedPath, Paths};
 use super::prepare::{LogOptions, LogPreparation};
+use super::record::LogRecord;
 use super::spool::{RecordReader, Spool};
 use super::statistics::LogStatistics;
 
@@ -16,6 +18,7 @@ pub struct PreparedLog {
     pub(super) clients: Vec<LogClient>,
     pub(super) users: usize,
     pub(super) agents: Vec<Box<[u8]>>,
+    pub(super) paths: Option<Paths>,
     pub(super) spool: Arc<Spool>,
     pub(super) statistics: LogStatistics,
 }
@@ -58,6 +61,12 @@ impl PreparedLog {
     /// The user agents as logged, in the order in which the log names them first; `-` stands for none.
     pub fn agents(&self) -> &[Box<[u8]>] {
         &self.agents
+    }
+
+    /// The path of a request; [`LoggedPath::None`] if [`LogOptions::paths`] was not asked for.
+    #[inline]
+    pub fn path(&self, record: &LogRecord) -> LoggedPath<'_> {
+        self.paths.as_ref().map_or(LoggedPath::None, |paths| paths.get(record.path))
     }
 
     /// The log in numbers.

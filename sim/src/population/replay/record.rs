@@ -1,8 +1,9 @@
-//! What is kept of a line for replay: 16 bytes.
+//! What is kept of a line for replay: 20 bytes.
 
 use crate::engine::SimTime;
 
 use super::parse::LogLine;
+use super::paths::NO_PATH;
 
 /// One request of a prepared log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -14,6 +15,8 @@ pub struct LogRecord {
     pub client: u32,
     /// Nanoseconds after the second; 4294967295 if the log writes whole seconds.
     pub nanos: u32,
+    /// What stands for the path: [`super::PreparedLog::path`] tells it, if paths were kept.
+    pub path: u32,
     /// The logged status; 0 if there was none.
     pub status: u16,
     /// The method, as far as balancers tell methods apart.
@@ -23,7 +26,7 @@ pub struct LogRecord {
 }
 
 /// Bytes of a record in memory and in a file.
-pub(super) const RECORD_BYTES: usize = 16;
+pub(super) const RECORD_BYTES: usize = 20;
 const _: () = assert!(size_of::<LogRecord>() == RECORD_BYTES);
 
 /// Stands for a time without a fraction of its second.
@@ -80,8 +83,8 @@ pub struct ReplayedRequest {
 }
 
 impl LogRecord {
-    /// The record of `line`, sent by `client`.
-    pub(super) fn new(line: &LogLine<'_>, client: u32, bot_path: bool) -> Self {
+    /// The record of `line`, whose client and path have no numbers yet.
+    pub(super) fn new(line: &LogLine<'_>, bot_path: bool) -> Self {
         let method = match line.method {
             Some(b"GET" | b"HEAD") => LogMethod::Get,
             Some(b"POST" | b"LOCK" | b"PATCH") => LogMethod::Post,
@@ -89,8 +92,9 @@ impl LogRecord {
         };
         Self {
             second: line.time,
-            client,
+            client: 0,
             nanos: line.nanos.unwrap_or(NO_NANOS),
+            path: NO_PATH,
             status: line.status,
             method,
             flags: RecordFlags::new(line.path.is_some_and(is_static_path), bot_path),
@@ -113,9 +117,10 @@ impl LogRecord {
         bytes[0..4].copy_from_slice(&self.second.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.client.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.nanos.to_le_bytes());
-        bytes[12..14].copy_from_slice(&self.status.to_le_bytes());
-        bytes[14] = self.method as u8;
-        bytes[15] = self.flags.0;
+        bytes[12..16].copy_from_slice(&self.path.to_le_bytes());
+        bytes[16..18].copy_from_slice(&self.status.to_le_bytes());
+        bytes[18] = self.method as u8;
+        bytes[19] = self.flags.0;
         bytes
     }
 
@@ -126,13 +131,14 @@ impl LogRecord {
             second: word(0),
             client: word(4),
             nanos: word(8),
-            status: u16::from_le_bytes([bytes[12], bytes[13]]),
-            method: match bytes[14] {
+            path: word(12),
+            status: u16::from_le_bytes([bytes[16], bytes[17]]),
+            method: match bytes[18] {
                 0 => LogMethod::Get,
                 1 => LogMethod::Post,
                 _ => LogMethod::Other,
             },
-            flags: RecordFlags(bytes[15]),
+            flags: RecordFlags(bytes[19]),
         }
     }
 }
@@ -166,6 +172,7 @@ mod tests {
                 second: 0x0102_0304,
                 client: u32::MAX,
                 nanos: 0x0A0B_0C0D,
+                path: 0x0E0F_1011,
                 status: 499,
                 method,
                 flags: RecordFlags::new(false, true),
@@ -188,7 +195,7 @@ mod tests {
     fn methods_are_classed_and_a_whole_second_has_no_fraction() {
         let line = |request: &str| {
             let text = format!("192.0.2.7 - - [20/Feb/2016:00:00:45 -0500] \"{request}\" 200 1");
-            combined(text.as_bytes(), |line| LogRecord::new(&line.expect("a valid line"), 0, false))
+            combined(text.as_bytes(), |line| LogRecord::new(&line.expect("a valid line"), false))
         };
         assert_eq!(line("GET / HTTP/1.1").nanos(), None);
         assert_eq!(line("HEAD / HTTP/1.1").method, LogMethod::Get);

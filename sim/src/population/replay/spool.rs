@@ -108,7 +108,7 @@ impl RecordWriter {
         let file = tempfile::tempfile_in(directory)
             .map_err(|source| LogError::Spool { directory: directory.into(), source })?;
         let out = RecordFile { file, directory: directory.into(), records: 0 };
-        Ok(Self { out, pending: Vec::with_capacity(CHUNK_BYTES) })
+        Ok(Self { out, pending: Vec::with_capacity(CHUNK_BYTES + RECORD_BYTES) })
     }
 
     /// Records written so far.
@@ -264,6 +264,7 @@ mod tests {
                 second,
                 client,
                 nanos: u32::MAX,
+                path: u32::MAX,
                 status: 200,
                 method: LogMethod::Get,
                 flags: RecordFlags::default(),
@@ -300,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_second_longer_than_a_chunk_is_placed_as_in_memory() {
-        // The second of 40,000 records spans three chunks of 16,384 and begins within the first.
+        // The second of 40,000 records spans four chunks of 13,107 and begins within the first.
         let seconds = std::iter::repeat_n(5, 1_000)
             .chain(std::iter::repeat_n(6, 40_000))
             .chain(std::iter::repeat_n(9, 10));

@@ -141,6 +141,10 @@ pub struct LogStatistics {
     pub networks: u64,
     /// Distinct pairs of address and user agent.
     pub clients: u64,
+    /// Distinct paths that are kept as text, if paths are kept.
+    pub paths: u64,
+    /// Requests whose path came when the memory for paths was spent, and is known by its hash.
+    pub requests_with_hashed_path: u64,
     /// Requests per address.
     pub requests_per_address: CountSummary,
     /// Gini coefficient of the requests per address: 0 if all sent the same number, near 1 if one sent all.
@@ -195,6 +199,13 @@ impl LogStatistics {
             sentences.push(format!(
                 "Addresses: {} host names stand as made-up addresses of 240.0.0.0/4, which share no prefixes.",
                 self.host_names
+            ));
+        }
+        if self.requests_with_hashed_path > 0 {
+            sentences.push(format!(
+                "Paths: {} distinct ones are kept as text; {} requests for further ones are told apart by a hash, and a balancer \
+                 that hashes paths sends them elsewhere than it would in truth.",
+                self.paths, self.requests_with_hashed_path
             ));
         }
         if self.external_sort || self.counts.backward_steps > 0 {

@@ -12,7 +12,7 @@ use super::record::LogRecord;
 use super::spool::{RecordReader, Spool};
 use super::statistics::Counts;
 
-/// Numbers visits and clicks while records go by in time order. 12 bytes a user.
+/// Counts the clicks of visits while records go by in time order. 8 bytes a user.
 #[derive(Clone, Debug)]
 pub struct VisitTracker {
     gap_seconds: u32,
@@ -20,24 +20,32 @@ pub struct VisitTracker {
     states: Vec<VisitState>,
 }
 
+/// Where a user is in its visits.
 #[derive(Clone, Copy, Debug, Default)]
-struct VisitState {
+pub struct VisitState {
     /// Second of the latest request.
     latest: u32,
-    /// Number of the current visit, from 0.
-    visit: u32,
     /// Requests of the current visit so far; 0 before the first.
     clicks: u32,
 }
-const _: () = assert!(size_of::<VisitState>() <= 16);
+const _: () = assert!(size_of::<VisitState>() == 8);
 
-/// Where a request stands among its user's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Click {
-    /// Number of the visit among the user's visits, from 0.
-    pub visit: u32,
-    /// Number of the request within the visit, from 0; saturates.
-    pub click: u32,
+impl VisitState {
+    /// Before the first visit.
+    pub const NEW: Self = Self { latest: 0, clicks: 0 };
+
+    /// Counts a request at `second`, which is not before that of the last one; a longer gap than `gap_seconds` begins a
+    /// visit. Returns the request's number within its visit, from 0; it saturates.
+    #[inline]
+    pub fn observe(&mut self, second: u32, gap_seconds: u32) -> u32 {
+        if self.clicks > 0 && second.saturating_sub(self.latest) > gap_seconds {
+            self.clicks = 0;
+        }
+        let click = self.clicks;
+        self.latest = second;
+        self.clicks = self.clicks.saturating_add(1);
+        click
+    }
 }
 
 impl VisitTracker {
@@ -46,21 +54,14 @@ impl VisitTracker {
         Self { gap_seconds, states: vec![VisitState::default(); users] }
     }
 
-    /// Counts a request of `user` at `second`, which is not before that of its last request.
+    /// Counts a request of `user` at `second`, which is not before that of its last request. Returns the request's number
+    /// within its visit, from 0; it saturates.
     ///
     /// # Panics
     /// Panics if there is no such user.
     #[inline]
-    pub fn observe(&mut self, user: u32, second: u32) -> Click {
-        let state = &mut self.states[user as usize];
-        if state.clicks > 0 && second.saturating_sub(state.latest) > self.gap_seconds {
-            state.visit += 1;
-            state.clicks = 0;
-        }
-        let click = Click { visit: state.visit, click: state.clicks };
-        state.latest = second;
-        state.clicks = state.clicks.saturating_add(1);
-        click
+    pub fn observe(&mut self, user: u32, second: u32) -> u32 {
+        self.states[user as usize].observe(second, self.gap_seconds)
     }
 
     /// Requests so far of the current visit of `user`; 0 if there was none yet.
@@ -88,6 +89,9 @@ pub(super) struct Passed {
     pub gap: (u32, u32),
 }
 
+/// Records whose tables are read together, so that they wait for memory together.
+const BATCH: usize = 64;
+
 /// Goes through all records in their order.
 pub(super) fn pass(
     tables: &ClientTables,
@@ -99,14 +103,29 @@ pub(super) fn pass(
     let mut by_address = VisitLengths::new(tables.addresses.len(), gap_seconds);
     let mut gap = (start, start);
     let mut previous = start;
-    for request in RecordReader::new(Arc::clone(spool), start) {
-        let LogRecord { second, client, .. } = request?.record;
-        by_user.observe(tables.clients[client as usize].user, second);
-        by_address.observe(tables.address_numbers[client as usize], second);
-        if second - previous > gap.1 - gap.0 {
-            gap = (previous, second);
+    let mut reader = RecordReader::new(Arc::clone(spool), start);
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        batch.clear();
+        for request in reader.by_ref().take(BATCH) {
+            let LogRecord { second, client, .. } = request?.record;
+            batch.push((second, client, client));
         }
-        previous = second;
+        if batch.is_empty() {
+            break;
+        }
+        for (_, client, address) in &mut batch {
+            *address = tables.address_numbers[*client as usize];
+            *client = tables.clients[*client as usize].user;
+        }
+        for &(second, user, address) in &batch {
+            by_user.observe(user, second);
+            by_address.observe(address, second);
+            if second - previous > gap.1 - gap.0 {
+                gap = (previous, second);
+            }
+            previous = second;
+        }
     }
     Ok(Passed { visits: by_user.finish(), visits_by_address: by_address.finish(), gap })
 }
@@ -124,7 +143,7 @@ impl VisitLengths {
 
     fn observe(&mut self, user: u32, second: u32) {
         let before = self.tracker.clicks(user);
-        if self.tracker.observe(user, second).click == 0 && before > 0 {
+        if self.tracker.observe(user, second) == 0 && before > 0 {
             self.lengths.add(before.into());
         }
     }
@@ -148,16 +167,14 @@ mod tests {
         let clicks: Vec<_> = [(0, 10), (1, 10), (0, 10), (0, 1_810), (0, 3_611), (1, 1_811), (0, 3_611)]
             .into_iter()
             .map(|(client, second)| tracker.observe(client, second))
-            .map(|click| (click.visit, click.click))
             .collect();
-        assert_eq!(clicks, [(0, 0), (0, 0), (0, 1), (0, 2), (1, 0), (1, 0), (1, 1)]);
+        assert_eq!(clicks, [0, 0, 1, 2, 0, 0, 1]);
         assert_eq!(tracker.open_visits().collect::<Vec<_>>(), [2, 1]);
     }
 
     #[test]
     fn without_a_gap_every_second_is_a_visit() {
         let mut tracker = VisitTracker::new(1, 0);
-        let visits: Vec<_> = [0, 0, 1, 1, 2].map(|second| tracker.observe(0, second).visit).into();
-        assert_eq!(visits, [0, 0, 1, 1, 2]);
+        assert_eq!([0, 0, 1, 1, 2].map(|second| tracker.observe(0, second)), [0, 1, 0, 1, 0]);
     }
 }

@@ -2,7 +2,7 @@
 //! gives the same scenario again and two files that mean the same come out the same.
 
 mod programs;
-mod session;
+pub(super) mod session;
 mod traffic;
 mod tried;
 

@@ -128,6 +128,11 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
     d.line("retry-on", text(&retry_on(&config.retry_on)));
     d.line("cookie", text(&cookie(config)));
     d.line("persist", config.persist);
+    for (word, condition) in keys.persistence.named() {
+        if let Some(condition) = condition {
+            d.line(word, text(&condition.to_string()));
+        }
+    }
     if let Some(stick) = &config.stick {
         let table = stick.table;
         let kind = match table.key {

@@ -62,24 +62,28 @@ pub struct StoreOption {
 
 /// The options of a store with their defaults; none of a name that is no store's with options.
 pub fn store_options(store: &str) -> Vec<StoreOption> {
-    let mut all: Vec<StoreOption> = Vec::new();
-    let of = |beside, plan: &mut dyn FnMut(&mut Table)| {
-        let mut table = Table(Vec::new());
-        plan(&mut table);
-        let option = move |(name, default, meaning)| StoreOption { name, default, meaning, beside };
-        table.0.into_iter().map(option).collect::<Vec<_>>()
-    };
     if store == "hybrid" {
-        return of("", &mut |table| HybridRule::default().options(table));
+        return shown("", |table| HybridRule::default().options(table));
     }
-    let Some(mut plan) = StorePlan::default_of(store) else { return all };
-    all.extend(of("", &mut |table| plan.options(table)));
-    for (beside, mut variant) in plan.variants() {
-        let more = of(beside, &mut |table| variant.options(table));
+    StorePlan::default_of(store).map_or(Vec::new(), |plan| options_of(&plan))
+}
+
+/// The options of a store, those that have no effect as it is among them.
+pub(in crate::scenario) fn options_of(store: &StorePlan) -> Vec<StoreOption> {
+    let mut all = shown("", |table| store.clone().options(table));
+    for (beside, mut variant) in store.variants() {
+        let more = shown(beside, |table| variant.options(table));
         let new: Vec<_> = more.into_iter().filter(|new| all.iter().all(|old| old.name != new.name)).collect();
         all.extend(new);
     }
     all
+}
+
+fn shown(beside: &'static str, show: impl FnOnce(&mut Table)) -> Vec<StoreOption> {
+    let mut table = Table(Vec::new());
+    show(&mut table);
+    let option = |(name, default, meaning)| StoreOption { name, default, meaning, beside };
+    table.0.into_iter().map(option).collect()
 }
 
 /// Options as the inside of an inline table.

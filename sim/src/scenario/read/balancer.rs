@@ -150,7 +150,7 @@ fn configure(entry: &CatalogueEntry, mut options: Section<'_>, site: &Site<'_>) 
             false => Some(None),
         };
         let config = nginx(&mut options, method, site);
-        config.zip(hash).map(|(config, hash)| (Program::Nginx(config), Keys { hash, stick: None }))
+        config.zip(hash).map(|(config, hash)| (Program::Nginx(config), Keys { hash, ..Keys::default() }))
     } else {
         let config = lvs(&mut options, LvsScheduler::by_name(entry.name)?, site);
         config.map(|config| (Program::Lvs(config), Keys::default()))

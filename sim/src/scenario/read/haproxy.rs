@@ -3,7 +3,7 @@
 use super::Site;
 use super::balancer::per_server;
 use super::cluster::ReadServer;
-use super::request::{sample, shown_to_all};
+use super::request::sample;
 use crate::balancer::haproxy::{HaproxyMethod, HaproxyServer, HashOptions, HashType, WEIGHT_MAX};
 use crate::engine::SimDuration;
 use crate::health::HaproxyCheck;
@@ -11,8 +11,8 @@ use crate::scenario::Keys;
 use crate::scenario::quantity::parse_duration;
 use crate::scenario::section::{Item, Section};
 use crate::tier::haproxy::{
-    CookieMode, HaproxyLine, RetryOn, StickConfig, StickKey, StickRule, StickSource, StickTableConfig,
-    StoreAt, UnknownCondition,
+    ConditionNotModelled, CookieMode, HaproxyLine, PathCondition, PersistenceRules, RetryOn, StickConfig,
+    StickKey, StickRule, StickSource, StickTableConfig, StoreAt, UnknownCondition,
 };
 use crate::tier::{CookieLife, HaproxyConfig, Key};
 
@@ -60,6 +60,7 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
     let retry_on = s.optional("retry-on", RetryOn::default(), |item| retry_on(&item));
     let cookie = s.optional("cookie", NO_COOKIE, |item| cookie(&item));
     let persist = s.optional("persist", false, |item| item.boolean());
+    let persistence = persistence(s, site);
     let stick = stick(s, site);
     let check = s.optional("check", None, |item| check(&item).map(Some));
     let own = per_server(s, site.names)?;
@@ -95,6 +96,15 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
         ..HaproxyConfig::new(method, servers)
     };
     let grows = |line: &HaproxyLine| line.server.minconn != 0 && line.server.minconn < line.server.maxconn;
+    let [cookie, stick] = [config.cookie.is_some(), config.stick.is_some()];
+    for (word, condition) in persistence.iter().flat_map(PersistenceRules::named) {
+        // Entries of stick tables cannot be ignored.
+        if condition.is_some() && !cookie && (!stick || word == PersistenceRules::IGNORED) {
+            let help = "add `cookie = \"insert\"`, or leave it out";
+            s.report().error_with_help(s.span(), format!("`{word}` has no effect without a cookie"), help);
+            return None;
+        }
+    }
     if config.fullconn == 0 && config.servers.iter().any(grows) {
         let help = "add `fullconn = 1_000`: with so many requests in the backend `maxconn` counts, with fewer a share of it";
         let message = "`minconn` below `maxconn` has no effect without `fullconn`".into();
@@ -105,7 +115,7 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
         s.report().error(s.span(), error.to_string());
         return None;
     }
-    Some((config, Keys { hash, stick: stick_key }))
+    Some((config, Keys { hash, stick: stick_key, persistence: persistence? }))
 }
 
 /// The arguments of `balance`, and what of a request it hashes beside the address.
@@ -127,7 +137,7 @@ fn balance(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Option<(String, 
             for (word, number) in [("len", len?), ("depth", depth?)] {
                 words += &number.map_or_else(String::new, |number| format!(" {word} {number}"));
             }
-            Some((words, Some(shown_to_all((s.report(), s.span()), Key::uri(site.request), site)?)))
+            Some((words, Some(Key::uri(site.request))))
         }
         "url_param" => {
             let name = s.required("name", |item| {
@@ -187,6 +197,24 @@ fn time(item: &Item<'_>) -> Option<SimDuration> {
         return None;
     }
     Some(time)
+}
+
+/// `force-persist` and `ignore-persist`.
+fn persistence(s: &mut Section<'_>, site: &Site<'_>) -> Option<PersistenceRules> {
+    let mut read = |word| s.optional(word, None, |item| condition(&item, site).map(Some));
+    let (forced, ignored) = (read(PersistenceRules::FORCED), read(PersistenceRules::IGNORED));
+    Some(PersistenceRules { forced: forced?, ignored: ignored? })
+}
+
+fn condition(item: &Item<'_>, site: &Site<'_>) -> Option<PathCondition> {
+    sample(item, "path", site)?;
+    item.string()?
+        .parse()
+        .map_err(|error: ConditionNotModelled| {
+            let help = "conditions look at the path, with `path`, `path_beg`, `path_end` or `path_sub`: \"if { path_beg /static }\"";
+            item.error_with_help(error.to_string(), help);
+        })
+        .ok()
 }
 
 /// `cookie` and its options.

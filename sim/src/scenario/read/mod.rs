@@ -123,8 +123,6 @@ struct Site<'a> {
     servers: Option<&'a [ReadServer]>,
     /// What every request has.
     request: &'a Arc<RequestFields>,
-    /// Whether requests of logs are among them, which show neither page nor agent.
-    has_logs: bool,
 }
 
 /// Reads the whole scenario.
@@ -241,8 +239,9 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         fault::fault(&item, &server_names, end)
     });
     // What is missing from a broken table has been reported there.
-    let fields = Arc::new(request.clone().unwrap_or_default());
-    let site = Site { names: &server_names, servers: servers.as_deref(), request: &fields, has_logs };
+    let fields = RequestFields { of_logs: has_logs, ..request.clone().unwrap_or_default() };
+    let fields = Arc::new(fields);
+    let site = Site { names: &server_names, servers: servers.as_deref(), request: &fields };
     let mut strategy_names = Names::new("strategy");
     let has_strategies = s.take("strategy").is_some();
     let strategies = each(s, "strategy", "an array of tables: write `[[strategy]]`", |item| {

@@ -2,7 +2,6 @@
 
 use super::Site;
 use crate::population::SitePages;
-use crate::scenario::diagnostic::{Report, Span};
 use crate::scenario::section::{Item, Section};
 use crate::tier::{Key, KeyError, RequestFields, Value};
 
@@ -17,7 +16,7 @@ pub(super) fn request(item: &Item<'_>) -> Option<RequestFields> {
     let headers = section.optional("headers", Vec::new(), |item| fields(&item));
     let params = section.optional("params", Vec::new(), |item| fields(&item));
     section.finish();
-    Some(RequestFields { headers: headers?, params: params? })
+    Some(RequestFields { headers: headers?, params: params?, of_logs: false })
 }
 
 fn fields(item: &Item<'_>) -> Option<Vec<(String, Value)>> {
@@ -68,33 +67,13 @@ pub(super) fn nginx_key(section: &mut Section<'_>, site: &Site<'_>) -> Option<Ke
     let read = |text: &str| Key::nginx(text, site.request);
     match section.take("key") {
         None => read("$remote_addr").ok(),
-        Some(item) => {
-            let key = understood(&item, read(item.string()?), &Key::NGINX)?;
-            shown_to_all((item.report(), item.span()), key, site)
-        }
+        Some(item) => understood(&item, read(item.string()?), &Key::NGINX),
     }
 }
 
 /// A sample fetch of HAProxy.
 pub(super) fn sample(item: &Item<'_>, text: &str, site: &Site<'_>) -> Option<Key> {
-    let key = understood(item, Key::haproxy(text, site.request), &Key::HAPROXY)?;
-    shown_to_all((item.report(), item.span()), key, site)
-}
-
-/// Reports a key of the page or the agent where requests of a log are among those that have it.
-pub(super) fn shown_to_all((report, span): (&Report, Span), key: Key, site: &Site<'_>) -> Option<Key> {
-    if !(site.has_logs && key.shows_page()) {
-        return Some(key);
-    }
-    report.error_with_help(
-        span,
-        format!(
-            "`{}` looks at the page or the agent, which the requests of a `[[log]]` do not show",
-            key.text()
-        ),
-        "let it look at the address, a cookie, or a header or parameter of `[request]` that holds the client",
-    );
-    None
+    understood(item, Key::haproxy(text, site.request), &Key::HAPROXY)
 }
 
 fn understood(item: &Item<'_>, key: Result<Key, KeyError>, known: &[&str]) -> Option<Key> {

@@ -2,6 +2,7 @@
 
 use crate::engine::{Distribution, SimDuration};
 use crate::scenario::SessionLife;
+use crate::scenario::explain::session::options_of;
 use crate::scenario::quantity::{Quantity, parse_size};
 use crate::scenario::section::{Item, Section};
 use crate::session::{OnStoreError, SessionPlan, StoreSession};
@@ -32,6 +33,10 @@ fn of_its_own(name: &str, section: &mut Section<'_>, rule: Option<HybridRule>) -
     let mut reader = Reader { section, all_good: true };
     store.options(&mut reader);
     let all_good = reader.all_good;
+    for option in options_of(&store).iter().filter(|option| !option.beside.is_empty()) {
+        let why = |name: &str| format!("`{name}` has no effect in this `{}`", store.name());
+        section.refuse(&[option.name], why, &format!("it has one beside `{}`", option.beside));
+    }
     if let StorePlan::Local(LocalPlan { max_sessions: None, on_disk: false }) = store {
         // Nothing is to be modelled beyond the server's own memory.
         return all_good.then_some(SessionPlan::Local);

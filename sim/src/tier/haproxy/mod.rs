@@ -8,6 +8,7 @@
 //!
 //! Departures: connections to servers are not kept; a change of state takes effect at once in all threads. What the balancers do not model is listed there.
 
+mod condition;
 mod config;
 mod dispatch;
 mod flows;
@@ -32,6 +33,7 @@ use flows::{Flow, Stage};
 use queues::Queues;
 use stick::{KeyBytes, StickTable};
 
+pub use condition::{ConditionNotModelled, PathCondition, PersistenceRules};
 pub use config::{
     CookieMode, HaproxyConfig, HaproxyConfigError, HaproxyLine, HaproxyServer, RetryOn, StickConfig,
     StickKey, StickRule, StickSource, StickTableConfig, StoreAt, UnknownCondition,

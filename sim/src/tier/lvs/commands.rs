@@ -69,13 +69,14 @@ impl Lvs {
     }
 
     /// Another director with the same configuration takes over and knows no connection: empty tables, counters at
-    /// zero, schedulers as at their start. Flows of before are answered with resets.
+    /// zero, schedulers as at their start, no sync daemon. Flows of before are answered with resets.
     pub fn lose_tables(&mut self, now: SimTime) {
         self.advance(now);
         self.table.clear();
         self.wheel.clear();
         self.addresses.clear();
         self.flush_at = None;
+        self.sync = None;
         for service in &mut self.services {
             service.restart();
         }
@@ -87,7 +88,8 @@ impl Lvs {
     /// (`struct ip_vs_conn`; the module says so when it is loaded), 320 in whole cache lines.
     pub fn table_sizes(&self) -> TableSizes {
         let (flows, affinity_entries) = (self.table.connections(), self.table.templates());
-        let bytes = self.table.bytes() + self.addresses.bytes();
+        let sync = self.sync.as_ref().map_or(0, |daemon| daemon.bytes());
+        let bytes = self.table.bytes() + self.addresses.bytes() + sync;
         TableSizes { flows, affinity_entries, bytes: bytes as u64 }
     }
 

@@ -12,6 +12,7 @@ use crate::tier::{Decision, Reason, Skipped};
 use super::addresses::Addresses;
 use super::service::{Endpoint, Service};
 use super::state::TcpState;
+use super::sync::SyncDaemon;
 use super::table::{Entry, Key, Kind, NONE, Table};
 use super::wheel::TimerWheel;
 use super::{FlowId, Forwarded, Forwarding, KernelClock, LvsConfig, LvsSysctl, Open, Opened, Segment};
@@ -47,11 +48,13 @@ pub struct Lvs {
     /// Whether the server's packets pass by.
     one_way: bool,
     /// Timeout of each state in ticks, in the order of [`TcpState::ALL`].
-    state_ticks: [u32; TcpState::ALL.len()],
+    pub(super) state_ticks: [u32; TcpState::ALL.len()],
     /// [`EXPIRE_LATER`] in ticks.
     pub(super) later_ticks: u32,
     /// The jiffy at which connections of removed servers are deleted (`expire_nodest_conn`).
     pub(super) flush_at: Option<u64>,
+    /// The sync daemon, if it runs.
+    pub(super) sync: Option<Box<SyncDaemon>>,
 }
 
 impl Lvs {
@@ -78,6 +81,7 @@ impl Lvs {
             state_ticks: TcpState::ALL.map(|state| clock.ticks(state.timeout(&timeouts))),
             later_ticks: clock.ticks(EXPIRE_LATER),
             flush_at: None,
+            sync: None,
             clock,
         }
     }
@@ -102,6 +106,7 @@ impl Lvs {
                 return Opened::refused(Reason::AffinityUnusable(Skipped::OutOfService));
             } else {
                 self.enter(slot, state.after_syn());
+                self.announce(slot);
                 return self.opened(slot, Reason::LiveEntry);
             }
         }
@@ -166,6 +171,9 @@ impl Lvs {
             }
         }
         self.enter(slot, self.state_of(slot).after(segment, self.one_way));
+        if !from_server {
+            self.announce(slot);
+        }
         Forwarded::To(ServerId(server))
     }
 
@@ -179,18 +187,19 @@ impl Lvs {
         };
         let Some((server, reason)) = chosen else { return Opened::refused(Reason::NoneUsable) };
         let key = self.acquire(open.address, open.port, endpoint, false);
-        let slot = self.table.insert(key, Kind::Connection(state), server, template);
+        let slot = self.insert(key, Kind::Connection(state), server, template);
         if template != NONE {
             self.table.entry_mut(template).link += 1;
         }
         self.services[usize::from(service)].destinations.bind(ServerId(server), state.is_active());
         self.arm(slot, self.state_ticks[state as usize]);
+        self.announce(slot);
         self.opened(slot, reason)
     }
 
     /// Gives the connection at `slot` a state and starts its timer anew.
     #[inline]
-    fn enter(&mut self, slot: u32, state: TcpState) {
+    pub(super) fn enter(&mut self, slot: u32, state: TcpState) {
         let before = self.state_of(slot);
         if state != before {
             let entry = self.table.entry_mut(slot);
@@ -224,21 +233,25 @@ impl Lvs {
     /// The destination that `open` calls; `None` if there is no such service, or for the 65536th destination.
     #[inline]
     fn endpoint(&mut self, open: &Open<'_>) -> Option<u16> {
-        if open.key.is_empty() {
-            return (usize::from(open.service) < self.services.len()).then_some(open.service);
-        }
-        self.other_endpoint(open)
+        self.endpoint_of(open.service, open.key)
     }
 
-    fn other_endpoint(&mut self, open: &Open<'_>) -> Option<u16> {
-        let service = Some(open.service).filter(|&service| usize::from(service) < self.services.len())?;
-        let known =
-            self.endpoints.iter().position(|known| known.service == service && *known.key == *open.key);
+    #[inline]
+    pub(super) fn endpoint_of(&mut self, service: u16, key: &[u8]) -> Option<u16> {
+        if key.is_empty() {
+            return (usize::from(service) < self.services.len()).then_some(service);
+        }
+        self.other_endpoint(service, key)
+    }
+
+    fn other_endpoint(&mut self, service: u16, key: &[u8]) -> Option<u16> {
+        let service = Some(service).filter(|&service| usize::from(service) < self.services.len())?;
+        let known = self.endpoints.iter().position(|known| known.service == service && *known.key == *key);
         if let Some(index) = known {
             return Some(index as u16);
         }
         let index = u16::try_from(self.endpoints.len()).ok()?;
-        self.endpoints.push(Endpoint { service, key: open.key.into() });
+        self.endpoints.push(Endpoint { service, key: key.into() });
         Some(index)
     }
 

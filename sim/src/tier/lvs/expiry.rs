@@ -43,6 +43,7 @@ impl Lvs {
         match self.table.entry(slot).kind() {
             Kind::Template { .. } if self.table.entry(slot).link > 0 => {
                 self.table.entry_mut(slot).set_kind(Kind::Template { shortened: true });
+                self.announce_shortened(slot);
                 self.arm(slot, self.later_ticks);
             }
             _ => self.unlink(slot),

@@ -5,9 +5,10 @@
 //! ([`crate::conformance::ipvs`]).
 //!
 //! Not modelled: UDP, SCTP and one-packet scheduling; helpers for applications (FTP); `drop_entry`, `drop_packet` and
-//! `secure_tcp`; `conn_reuse_mode` beyond 1; conntrack; the sync daemon.
+//! `secure_tcp`; `conn_reuse_mode` beyond 1; conntrack.
 
 mod addresses;
+mod announce;
 mod commands;
 mod director;
 mod expiry;
@@ -18,6 +19,7 @@ mod persistence;
 mod properties;
 mod service;
 mod state;
+mod sync;
 mod table;
 mod wheel;
 
@@ -25,6 +27,7 @@ pub use commands::ConnectionView;
 pub use director::{Lvs, Rejoined};
 pub use persistence::TemplateView;
 pub use state::TcpState;
+pub use sync::{Called, LvsSync, SyncEntry, SyncRole, SyncTraffic};
 
 use std::net::SocketAddr;
 

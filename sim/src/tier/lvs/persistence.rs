@@ -65,7 +65,7 @@ impl Lvs {
         };
         let reason = if unusable { Reason::AffinityUnusable(Skipped::OutOfService) } else { reason };
         let key = self.acquire(address, 0, service, true);
-        let slot = self.table.insert(key, Kind::Template { shortened: false }, server, 0);
+        let slot = self.insert(key, Kind::Template { shortened: false }, server, 0);
         self.arm(slot, ticks);
         (Some((server, reason)), slot)
     }

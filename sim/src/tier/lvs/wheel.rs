@@ -111,8 +111,7 @@ impl TimerWheel {
         }
         let second = std::mem::replace(&mut self.first[bucket], slot);
         self.occupied[usize::from(level)] |= 1 << (bucket % BUCKETS);
-        let shift = 3 * u32::from(level);
-        self.next_due = self.next_due.min(((expires >> shift) + 1) << shift);
+        self.next_due = self.next_due.min(granule_end(expires, level));
         let entry = &mut entries[slot as usize];
         entry.expires = expires as u32;
         entry.timer_next = second;
@@ -227,6 +226,23 @@ fn level_of(ticks: u32) -> u8 {
     // 63 * 8^(n-1) <= ticks < 63 * 8^n is level n.
     let level = (ticks / 63).ilog2() / 3 + 1;
     level.min(LEVELS as u32 - 1) as u8
+}
+
+/// The jiffy at which a timer fires that is armed at `now` to run out in `ticks`.
+pub(super) fn fires_at(now: u64, ticks: u32) -> u64 {
+    granule_end(now + u64::from(ticks), level_of(ticks))
+}
+
+/// The end of the granule around `now` in which a timer of `ticks` may fire.
+pub(super) fn next_granule(now: u64, ticks: u32) -> u64 {
+    granule_end(now, level_of(ticks))
+}
+
+/// The end of the granule of a level in which `expires` falls.
+#[inline]
+fn granule_end(expires: u64, level: u8) -> u64 {
+    let shift = 3 * u32::from(level);
+    ((expires >> shift) + 1) << shift
 }
 
 /// The bucket of a timer: the one behind the granule that its time falls in (`calc_index`).

@@ -97,7 +97,15 @@ impl Nginx {
             usize::from(open.worker) % tables
         };
         let Table { peers, method } = &mut epoch.tables[table];
-        let mut request = peers.begin(open.address);
+        let flow = self.flows.insert(Flow {
+            epoch: self.current,
+            table: table as u16,
+            attempt: 1,
+            non_idempotent: open.method == Method::Post,
+            started_ms: clock_ms,
+            request: peers.begin(open.address),
+        });
+        let request = &mut self.flows.live(flow).request;
         request.set_number(self.requests);
         self.requests += 1;
         if !open.key.is_empty() {
@@ -110,22 +118,15 @@ impl Nginx {
             request.set_hint(open.ties.cookie);
         }
         request.set_clock(clock_ms / 1_000);
-        let Some(server) = method.pick(peers, &mut request) else {
-            peers.finish(&request);
+        let Some(server) = method.pick(peers, request) else {
+            peers.finish(request);
+            self.flows.remove(flow);
             self.no_live_upstreams += 1;
             let decision = Decision { server: None, reason: Reason::NoneUsable, attempt: 1 };
             return Opened { flow: FlowId::NONE, decision };
         };
         epoch.in_flight += 1;
         let decision = Decision { server: Some(server), reason: request.reason(), attempt: 1 };
-        let flow = self.flows.insert(Flow {
-            epoch: self.current,
-            table: table as u16,
-            attempt: 1,
-            non_idempotent: open.method == Method::Post,
-            started_ms: clock_ms,
-            request,
-        });
         Opened { flow, decision }
     }
 
