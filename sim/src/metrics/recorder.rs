@@ -1,5 +1,6 @@
 //! The counters of one run: integers that can be added, kept by phase, by server and by window.
 
+use super::stretch::Stretch;
 use super::{Histogram, LossCause, Phase};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
@@ -104,7 +105,7 @@ impl Calendar {
 
     /// The part at a time; `None` during the warm-up and after the end.
     #[inline(always)]
-    fn part_at(&self, now: SimTime) -> Option<usize> {
+    pub(super) fn part_at(&self, now: SimTime) -> Option<usize> {
         if now < self.measured_from || now >= self.end {
             None
         } else if self.batch_windows > 0 {
@@ -322,32 +323,6 @@ struct Station {
     busy: u32,
 }
 
-/// The stretch of time, within one window and one part of the run, in which the last event lay: most events lie in the same one as
-/// the event before.
-#[derive(Clone, Copy, Debug)]
-struct Stretch {
-    from: SimTime,
-    until: SimTime,
-    window: usize,
-    part: usize,
-}
-
-impl Stretch {
-    /// The stretch around a time; `None` outside the measured part.
-    fn around(calendar: &Calendar, now: SimTime) -> Option<Self> {
-        let part = calendar.part_at(now)?;
-        let window = (now.since(calendar.measured_from).0 / calendar.window.0) as usize;
-        let start = calendar.measured_from + calendar.window * window as u64;
-        let (begins, ends) = calendar.part_bounds(part);
-        Some(Self { from: start.max(begins), until: (start + calendar.window).min(ends), window, part })
-    }
-
-    #[inline(always)]
-    fn holds(&self, time: SimTime) -> bool {
-        self.from <= time && time < self.until
-    }
-}
-
 /// The counters of one run while it goes on.
 #[derive(Debug)]
 pub struct Recorder {
@@ -374,7 +349,7 @@ impl Recorder {
     pub fn new(calendar: Calendar, servers: usize) -> Self {
         let cells = calendar.windows() * servers;
         Self {
-            stretch: Stretch { from: SimTime::NEVER, until: SimTime::ZERO, window: 0, part: 0 },
+            stretch: Stretch::NOWHERE,
             parts: (0..calendar.parts()).map(|_| PhaseCounts::new(servers)).collect(),
             calendar,
             window_requests: vec![0; cells],
