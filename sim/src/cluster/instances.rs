@@ -60,6 +60,9 @@ impl Cluster<'_> {
                 self.lose_instance(now, place, instance, pending);
             }
             (_, false) => {
+                if let Some(other) = reach.up.iter().position(|&up| up) {
+                    tier.learn_from(now, instance, other);
+                }
                 reach.up[usize::from(instance)] = true;
                 if let Some(pair) = &mut reach.pair {
                     pair.start(now, instance);
@@ -165,6 +168,13 @@ impl Cluster<'_> {
         let check = self.strategy.fronts[place].tcp_check();
         let try_lasts = check.filter(|_| !accepts).map_or(SimDuration::ZERO, |check| check.connect_timeout);
         pending.at(now + next + try_lasts, Event::CheckInstance { place: place as u8, target }.word());
+    }
+
+    /// What an HAProxy has learnt of clients goes to its peers.
+    #[inline(never)]
+    pub(super) fn tell_peers(&mut self, now: SimTime, instance: u16) {
+        let reach = self.paths.as_deref().and_then(|paths| paths.reach.last());
+        self.tier.share(now, instance, |place| reach.is_none_or(|reach| reach.up[place]));
     }
 
     /// The address and port that the last tier sees on a way, where a tier in front hides the client's.

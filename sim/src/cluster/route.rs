@@ -118,6 +118,9 @@ impl Cluster<'_> {
                 if instances.len() > 1 {
                     self.recorder.decided(now, self.tier.first, instance);
                 }
+                if self.tier.learnt.is_some() {
+                    self.tell_peers(now, instance);
+                }
                 request.flow = opened.flow;
                 opened.decision
             }
@@ -388,6 +391,9 @@ impl Cluster<'_> {
                 self.take_cookie(now, &request);
                 self.show_answer(now, &request);
                 self.instance(request.instance).attempt_ended(now, request.flow, Outcome::Status(200));
+                if self.tier.learnt.is_some() {
+                    self.tell_peers(now, request.instance);
+                }
             }
             Layer::Request | Layer::Connection => {}
         }

@@ -11,6 +11,7 @@ use crate::engine::{SimDuration, SimTime};
 use crate::health::active::TcpChecker;
 use crate::ids::ServerId;
 use crate::scenario::{Keys, Program, Scenario, TierPlan};
+use crate::tier::haproxy::StickUpdates;
 use crate::tier::lvs::{Forwarding, TemplateScope};
 use crate::tier::proxy::ProxyDraws;
 use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy, Reason};
@@ -39,6 +40,8 @@ pub(super) struct Tier<'a> {
     ports: Vec<u16>,
     /// Whether one virtual service answers at all of them.
     one_service: bool,
+    /// What a stick table has learnt, on its way to the other instances; `None` without `peers`. Empty between inputs.
+    pub learnt: Option<StickUpdates>,
     /// Whether the servers' packets pass by its directors.
     pub one_way: bool,
     /// Weights with which servers are added to the table.
@@ -57,9 +60,12 @@ impl<'a> Tier<'a> {
         streams: &Streams,
     ) -> Self {
         let ports = scenario.ports();
-        let instances: Vec<_> = (0..plan.instances.len() as u16)
+        let mut instances: Vec<_> = (0..plan.instances.len() as u16)
             .map(|place| build_instance(plan, number, place, ports.len(), streams))
             .collect();
+        if plan.peers {
+            instances.iter_mut().for_each(start_peers);
+        }
         let (remembers, workers, weights) = match &plan.program {
             Program::Nginx(config) => (config.cookies().is_some(), config.workers, Vec::new()),
             Program::Lvs(config) => {
@@ -88,6 +94,7 @@ impl<'a> Tier<'a> {
                 Program::Lvs(config) if config.services[0].template_scope != TemplateScope::Port
             ),
             cookies: None,
+            learnt: plan.peers.then(StickUpdates::default),
             one_way: matches!(&plan.program, Program::Lvs(config) if config.forwarding != Forwarding::Nat),
             weights,
             checkers: plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]),
@@ -96,7 +103,43 @@ impl<'a> Tier<'a> {
 
     /// An instance comes back and knows nothing.
     pub fn restart(&mut self, plan: &TierPlan, instance: u16, streams: &Streams) {
-        self.instances[usize::from(instance)] = build_instance(plan, 0, instance, self.ports.len(), streams);
+        let place = usize::from(instance);
+        self.instances[place] = build_instance(plan, 0, instance, self.ports.len(), streams);
+        if plan.peers {
+            start_peers(&mut self.instances[place]);
+        }
+    }
+
+    /// What an instance has learnt of clients goes to the others that are alive.
+    pub fn share(&mut self, now: SimTime, from: u16, is_up: impl Fn(usize) -> bool) {
+        let Some(learnt) = &mut self.learnt else { return };
+        if let Instance::HaProxy(haproxy) = &mut self.instances[usize::from(from)] {
+            haproxy.push_updates(learnt);
+        }
+        if learnt.is_empty() {
+            return;
+        }
+        for (place, instance) in self.instances.iter_mut().enumerate() {
+            if let Instance::HaProxy(haproxy) = instance
+                && place != usize::from(from)
+                && is_up(place)
+            {
+                haproxy.learn(now, learnt);
+            }
+        }
+        learnt.clear();
+    }
+
+    /// An instance that comes back asks another that is alive for all that it knows.
+    pub fn learn_from(&mut self, now: SimTime, instance: u16, other: usize) {
+        let Some(learnt) = &mut self.learnt else { return };
+        if let Instance::HaProxy(haproxy) = &mut self.instances[other] {
+            haproxy.teach(now, learnt);
+        }
+        if let Instance::HaProxy(haproxy) = &mut self.instances[usize::from(instance)] {
+            haproxy.learn(now, learnt);
+        }
+        learnt.clear();
     }
 
     /// Whether a request leaves `home` because it comes from another address than the last one that reached home did (`way`: that
@@ -144,6 +187,12 @@ impl TierPlan {
             Program::Proxy(config) => config.cookie,
             Program::Lvs(_) => None,
         }
+    }
+}
+
+fn start_peers(instance: &mut Instance) {
+    if let Instance::HaProxy(haproxy) = instance {
+        haproxy.start_peers();
     }
 }
 

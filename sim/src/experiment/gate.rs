@@ -104,6 +104,11 @@ impl Gate<'_> {
             return vec![first];
         }
         let usual = first.saturating_mul(1 << DOUBLINGS).max(scenario.replications);
+        // Beyond the baseline's replications there are no more pairs to compare.
+        let pairs = self
+            .baseline
+            .filter(|it| scenario.expectations.is_empty() && it.workload == experiment.workload());
+        let usual = pairs.map_or(usual, |baseline| baseline.replications);
         let most = self.replications_most.unwrap_or(usual).max(first);
         let mut looks = vec![first];
         while let Some(&last) = looks.last().filter(|last| **last < most) {

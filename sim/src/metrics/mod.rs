@@ -8,6 +8,7 @@ pub mod loss;
 pub mod measure;
 pub mod recorder;
 pub mod tier_counts;
+mod stretch;
 
 pub use catalogue::{Direction, Metric, MetricId, Phase, Unit};
 pub use fairness::Fairness;

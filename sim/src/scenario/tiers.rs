@@ -66,6 +66,8 @@ pub struct TierPlan {
     pub tcp_check: Option<TcpCheck>,
     /// The two instances are a pair of which one has the virtual address, if they are.
     pub director: Option<DirectorPlan>,
+    /// Whether the stick tables of its HAProxys tell each other what they learn (`peers`).
+    pub peers: bool,
     /// Whether the next tier learns the client's address, not an instance's own.
     pub passes_address: bool,
 }

@@ -204,6 +204,22 @@ fn who_takes_over_knows_nothing_or_a_hash_or_what_was_synced() {
 }
 
 #[test]
+fn peers_tell_each_other_whom_they_sent_where() {
+    // Goal: connections come to any of three HAProxys, and a stick table is enough if its entries are pushed. Method: with and
+    // without, and with one of them dead for a while, which is taught by another when it is back.
+    let tiers = |peers: bool| {
+        format!(
+            "tiers = [{{ balancer = \"lvs.rr\", health = {{ tcp_check = {{ delay_loop = \"2s\" }} }} }}, \
+             {{ balancer = {{ {STICKY} }}, instances = 3, peers = {peers} }}]"
+        )
+    };
+    assert!(outcome(&tiers(false), "").counts.ledger.losses > 300);
+    assert_eq!(outcome(&tiers(true), "").counts.ledger.losses, 0);
+    let crash = CRASH.replace("lvs1", "haproxy2");
+    assert_eq!(outcome(&tiers(true), &crash).counts.ledger.losses, 0);
+}
+
+#[test]
 fn without_preemption_the_address_stays_where_it_is() {
     let counts = counts("director = { vrrp = { nopreempt = true } }\nbalancer = { lvs.wlc = {} }", CRASH);
     assert_eq!(counts.tiers.takeovers, 1);
@@ -362,6 +378,12 @@ fn tiers_that_cannot_stand_so_are_mistakes_with_a_remedy() {
             "",
             "`director` makes a pair",
             "two names",
+        ),
+        (
+            "instances = 2\npeers = true\nbalancer = \"haproxy.source\"",
+            "",
+            "`peers` is of several",
+            "stick-table",
         ),
         (
             "director = { vrrp = { sync = true } }\nbalancer = \"nginx.ip_hash\"",

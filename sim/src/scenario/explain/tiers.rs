@@ -52,6 +52,9 @@ pub(super) fn show_tier(
     if let Some(plan) = &plan.director {
         d.line("director", director(plan));
     }
+    if plan.peers {
+        d.line("peers", plan.peers);
+    }
     show_check(d, path, plan.tcp_check);
     d.header(&format!("[{path}.balancer.{balancer}]"));
     if let (true, Some(entry)) = (comments, balancer::entry(balancer)) {

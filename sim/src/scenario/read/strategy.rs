@@ -31,7 +31,7 @@ pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> O
         None => tier(s, site, 0, false).map(|(balancer, tier)| (balancer, Vec::new(), tier)),
         Some(item) => {
             s.refuse(
-                &["balancer", "health", "instances", "director"],
+                &["balancer", "health", "instances", "director", "peers"],
                 |key| format!("`{key}` belongs inside `tiers`"),
                 "move it there",
             );
@@ -85,6 +85,17 @@ pub(super) fn tier(
         let help = "add `director = { vrrp = {} }` for a pair, or a tier such as `{ ecmp = {} }` in front";
         item.error_with_help("nothing says which of the directors a connection reaches".into(), help);
     }
+    let peers = section.optional("peers", false, |item| {
+        let peers = item.boolean()?;
+        let has_table = matches!(program, Some(Program::HaProxy(config)) if config.stick.is_some());
+        let alone = instances.as_ref().is_some_and(|instances| instances.len() == 1);
+        if peers && program.is_some() && (!has_table || alone) {
+            let help = "add a `stick-table` to the balancer and a second instance, or leave it out";
+            item.error_with_help("`peers` is of several HAProxys with stick tables".into(), help);
+            return None;
+        }
+        Some(peers)
+    });
     let layer = program.map(Program::layer);
     let passes_address = if rank == 0 { Some(true) } else { client_address(section, layer) };
     let of_its_own = match &balancer {
@@ -114,6 +125,7 @@ pub(super) fn tier(
         keys,
         tcp_check: tcp_check?,
         director: director?,
+        peers: peers?,
         passes_address: passes_address?,
     };
     Some((name, plan))

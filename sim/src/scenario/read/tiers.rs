@@ -117,7 +117,7 @@ fn read_front(item: &Item<'_>, site: &Site<'_>, rank: usize, is_first: bool) -> 
         return tier.map(|(balancer, plan)| FrontPlan::Tier { balancer, plan });
     }
     s.refuse(
-        &["balancer", "instances", "director", "client_address"],
+        &["balancer", "instances", "director", "peers", "client_address"],
         |key| format!("`{key}` has no meaning for `dns` and `ecmp`"),
         "it belongs to a tier of its own",
     );
