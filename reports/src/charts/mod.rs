@@ -6,6 +6,8 @@
 mod axis;
 mod canvas;
 mod fit;
+mod front;
+mod labels;
 mod latency;
 mod legend;
 mod load;
@@ -19,6 +21,7 @@ use evenkeel_sim::experiment::summary::Summary;
 use canvas::{Anchor, Canvas, Paint, Weight};
 
 pub use fit::fitted;
+pub use front::front;
 pub use png::ChartError;
 
 /// Width of every chart \[px\].

@@ -40,7 +40,11 @@ pub fn check(ledger: &Ledger, under_way: &UnderWay) -> Result<(), AccountingErro
     let sum: u64 = ledger.losses_by_cause.iter().sum();
     let identities = [
         ("losses by cause sum to losses", u128::from(sum), u128::from(ledger.losses)),
-        ("every miss is a loss", u128::from(ledger.session_misses), u128::from(ledger.losses)),
+        (
+            "every miss is a loss, unless the session was lost before and not found since",
+            u128::from(ledger.session_misses),
+            u128::from(ledger.losses + ledger.misses_again),
+        ),
         (
             "visits = finished + abandoned + open",
             u128::from(ledger.visits_begun),

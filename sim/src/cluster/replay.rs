@@ -206,7 +206,7 @@ impl<'a> Cluster<'a> {
                 true,
             );
             match found {
-                Lookup::Hit => return,
+                Lookup::Hit | Lookup::Resumed { .. } => return,
                 Lookup::Expired => self.end_session(slot),
                 Lookup::Lost { .. } => {
                     self.log(u32::from(source)).users[user as usize].set(Is::HadLoss, true);

@@ -7,6 +7,7 @@ mod exceptions;
 pub mod haproxy;
 pub mod ipvs;
 pub mod nginx;
+pub mod stores;
 
 pub use exceptions::{EXCEPTIONS, Exception};
 
@@ -267,6 +268,9 @@ impl Case {
                     "nginx" => nginx::replay(self),
                     "ipvs" => ipvs::replay(self),
                     "haproxy" => haproxy::replay(self),
+                    "redis" => stores::redis::replay(self),
+                    "memcached" => stores::memcached::replay(self),
+                    "libmemcached" => stores::library::replay(self),
                     other => CaseOutcome::Skipped { reason: format!("no tier replays `{other}`") },
                 };
                 let keepalived = || head.keepalived.map(|_| "keepalived".to_owned());

@@ -104,6 +104,11 @@ impl Gate<'_> {
             return vec![first];
         }
         let usual = first.saturating_mul(1 << DOUBLINGS).max(scenario.replications);
+        // Beyond the baseline's replications there are no more pairs to compare.
+        let pairs = self
+            .baseline
+            .filter(|it| scenario.expectations.is_empty() && it.workload == experiment.workload());
+        let usual = pairs.map_or(usual, |baseline| baseline.replications);
         let most = self.replications_most.unwrap_or(usual).max(first);
         let mut looks = vec![first];
         while let Some(&last) = looks.last().filter(|last| **last < most) {
@@ -176,7 +181,10 @@ fn against(
 ///
 /// # Errors
 /// There is none: what has no baseline does not pass for being as good as before.
-pub fn baseline_of<'b>(baseline: &'b Baseline, file: &std::path::Path) -> Result<&'b BaselineScenario, GateError> {
+pub fn baseline_of<'b>(
+    baseline: &'b Baseline,
+    file: &std::path::Path,
+) -> Result<&'b BaselineScenario, GateError> {
     let name = super::baseline::scenario_name(file);
     baseline.scenarios.iter().find(|scenario| scenario.scenario == name).ok_or_else(|| GateError::Baseline {
         what: "the baseline has no such scenario".into(),

@@ -71,7 +71,7 @@ pub(super) fn fleet(scenario: &Scenario, strategy: usize, outages: &[Outage]) ->
 }
 
 /// The phases that a run has.
-fn phases(calendar: &Calendar) -> Vec<Phase> {
+pub(super) fn phases(calendar: &Calendar) -> Vec<Phase> {
     let lasts = |phase: &Phase| {
         let (from, until) = calendar.bounds(*phase);
         until > from

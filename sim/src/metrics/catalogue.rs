@@ -133,6 +133,7 @@ metrics! {
     "session.created", Count, Neutral, Mean, "sessions created", "never";
     "session.expired", Count, Neutral, Mean, "sessions that idled longer than the application allows; no loss", "never";
     "session.forked", Count, LowerIsBetter, Mean, "times that a second live copy of a session came about", "never";
+    "session.resumed", Count, Neutral, Mean, "times that a session was found again: after a miss, or as a copy that a server had kept", "never";
     "requests.served", Count, Neutral, Mean, "requests answered", "never";
     "requests.session_miss", Ratio, LowerIsBetter, Ratio, "share of the requests that need a session and did not find it", "no request needed a session";
     "requests.failed", Ratio, LowerIsBetter, Ratio, "share of requests that ended without an answer of a server", "no request";

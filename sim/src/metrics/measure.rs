@@ -219,6 +219,7 @@ impl Sheet<'_> {
             "session.created" => count(c.created),
             "session.expired" => count(c.expired),
             "session.forked" => count(c.forked),
+            "session.resumed" => count(c.resumed),
             "requests.served" => count(c.served),
             "requests.session_miss" => ratio(c.session_missed, c.session_needed),
             "requests.failed" => ratio(c.failures(), c.served + c.failures()),

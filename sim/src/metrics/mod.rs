@@ -6,6 +6,7 @@ pub mod histogram;
 pub mod loss;
 pub mod measure;
 pub mod recorder;
+mod stretch;
 
 pub use catalogue::{Direction, Metric, MetricId, Phase, Unit};
 pub use fairness::Fairness;

@@ -1,5 +1,6 @@
 //! The counters of one run: integers that can be added, kept by phase, by server and by window.
 
+use super::stretch::Stretch;
 use super::{Histogram, LossCause, Phase};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
@@ -104,7 +105,7 @@ impl Calendar {
 
     /// The part at a time; `None` during the warm-up and after the end.
     #[inline(always)]
-    fn part_at(&self, now: SimTime) -> Option<usize> {
+    pub(super) fn part_at(&self, now: SimTime) -> Option<usize> {
         if now < self.measured_from || now >= self.end {
             None
         } else if self.batch_windows > 0 {
@@ -151,6 +152,8 @@ pub struct PhaseCounts {
     pub expired: u64,
     /// Second live copies that came about.
     pub forked: u64,
+    /// Times that a session was found again after a miss, or as a copy that a server had kept.
+    pub resumed: u64,
     /// Logins posted.
     pub logins: u64,
     /// Of these, those that did not succeed.
@@ -240,6 +243,7 @@ impl PhaseCounts {
             (&mut self.created, other.created),
             (&mut self.expired, other.expired),
             (&mut self.forked, other.forked),
+            (&mut self.resumed, other.resumed),
             (&mut self.logins, other.logins),
             (&mut self.logins_failed, other.logins_failed),
             (&mut self.finished, other.finished),
@@ -299,6 +303,8 @@ pub struct Ledger {
     pub losses_by_cause: [u64; LossCause::ALL.len()],
     /// Requests that missed their session.
     pub session_misses: u64,
+    /// Those of sessions that had been missed before and not been found since.
+    pub misses_again: u64,
     /// Requests that entered a server.
     pub station_arrivals: u64,
     /// Requests that left a server, served or cut off.
@@ -315,32 +321,6 @@ struct Station {
     since: SimTime,
     present: u32,
     busy: u32,
-}
-
-/// The stretch of time, within one window and one part of the run, in which the last event lay: most events lie in the same one as
-/// the event before.
-#[derive(Clone, Copy, Debug)]
-struct Stretch {
-    from: SimTime,
-    until: SimTime,
-    window: usize,
-    part: usize,
-}
-
-impl Stretch {
-    /// The stretch around a time; `None` outside the measured part.
-    fn around(calendar: &Calendar, now: SimTime) -> Option<Self> {
-        let part = calendar.part_at(now)?;
-        let window = (now.since(calendar.measured_from).0 / calendar.window.0) as usize;
-        let start = calendar.measured_from + calendar.window * window as u64;
-        let (begins, ends) = calendar.part_bounds(part);
-        Some(Self { from: start.max(begins), until: (start + calendar.window).min(ends), window, part })
-    }
-
-    #[inline(always)]
-    fn holds(&self, time: SimTime) -> bool {
-        self.from <= time && time < self.until
-    }
 }
 
 /// The counters of one run while it goes on.
@@ -369,7 +349,7 @@ impl Recorder {
     pub fn new(calendar: Calendar, servers: usize) -> Self {
         let cells = calendar.windows() * servers;
         Self {
-            stretch: Stretch { from: SimTime::NEVER, until: SimTime::ZERO, window: 0, part: 0 },
+            stretch: Stretch::NOWHERE,
             parts: (0..calendar.parts()).map(|_| PhaseCounts::new(servers)).collect(),
             calendar,
             window_requests: vec![0; cells],

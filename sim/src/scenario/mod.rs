@@ -486,6 +486,16 @@ pub struct AdvisePlan {
     pub limits: Vec<Constraint>,
 }
 
+impl AdvisePlan {
+    /// The plan of a scenario that says nothing but which fields: skew, losses, response times, and what a session store has to do.
+    pub fn of(fields: Vec<Axis>) -> Self {
+        const OBJECTIVES: [&str; 4] =
+            ["load.requests.peak_to_nominal", "visits.with_loss", "latency.p99", "store.operations"];
+        let minimise = OBJECTIVES.iter().filter_map(|name| MetricId::by_name(name)).collect();
+        Self { fields, minimise, limits: Vec::new() }
+    }
+}
+
 /// A limit that a choice must keep.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constraint {

@@ -1,9 +1,9 @@
 //! What a sweep goes over: fields of the scenario and the values that they take.
 
-use super::SimDuration;
 use super::diagnostic::Source;
-use super::overrides::Overrides;
+use super::overrides::{self, Overrides};
 use super::tree::{self, Value};
+use super::{Scenario, SimDuration};
 use crate::engine::Stream;
 use crate::ids::StreamId;
 
@@ -128,11 +128,17 @@ impl SweepPlan {
                 longer.push((axis.field.clone(), value.clone()));
                 longer
             };
-            points = points.iter().flat_map(|point| axis.values.iter().map(move |value| with(point, value))).collect();
+            points = points
+                .iter()
+                .flat_map(|point| axis.values.iter().map(move |value| with(point, value)))
+                .collect();
         }
         let Some(cube) = &self.hypercube else { return points };
         let samples = cube.samples(seed);
-        points.iter().flat_map(|point| samples.iter().map(move |sample| [point.as_slice(), sample].concat())).collect()
+        points
+            .iter()
+            .flat_map(|point| samples.iter().map(move |sample| [point.as_slice(), sample].concat()))
+            .collect()
     }
 }
 
@@ -161,6 +167,17 @@ impl Hypercube {
     }
 }
 
+/// The strategy (index) that a field belongs to: `strategy.NAME.…`. `None` for a field of the whole scenario.
+pub fn strategy_of(field: &str, scenario: &Scenario) -> Option<usize> {
+    let keys = overrides::keys(field)?;
+    let [first, which, ..] = keys.as_slice() else { return None };
+    if first != "strategy" {
+        return None;
+    }
+    let named = scenario.strategies.iter().position(|strategy| strategy.name == *which);
+    named.or_else(|| which.parse().ok())
+}
+
 /// The changes that make a scenario the one at a point.
 pub fn at_point(point: &Point) -> Overrides {
     Overrides::new(point.iter().map(|(field, value)| format!("{field}={value}")))
@@ -180,7 +197,8 @@ mod tests {
             field: field.into(),
             values: values.iter().map(|&value| value.into()).collect(),
         };
-        let plan = SweepPlan { grid: vec![axis("a", &["1", "2"]), axis("b", &["x", "y", "z"])], hypercube: None };
+        let plan =
+            SweepPlan { grid: vec![axis("a", &["1", "2"]), axis("b", &["x", "y", "z"])], hypercube: None };
         let points = plan.expand(1);
         let shown: Vec<String> = points.iter().map(|point| format!("{}{}", point[0].1, point[1].1)).collect();
         assert_eq!(shown, ["1x", "1y", "1z", "2x", "2y", "2z"]);
@@ -192,7 +210,9 @@ mod tests {
         let axis = Axis::parse("strategy.0.balancer=[{ lvs.rr = {} }, \"x\", 2, 0.5]").unwrap();
         assert_eq!(axis.field, "strategy.0.balancer");
         assert_eq!(axis.values, ["{ lvs = { rr = {  } } }", "\"x\"", "2", "0.5"]);
-        assert!(Axis::parse("seed=3").is_err() && Axis::parse("seed").is_err() && Axis::parse("seed=[]").is_err());
+        assert!(
+            Axis::parse("seed=3").is_err() && Axis::parse("seed").is_err() && Axis::parse("seed=[]").is_err()
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod common_random_numbers;
 mod conformance;
 mod exercise;
 mod fitted;
+mod gate;
 mod instances;
 mod modern;
 mod operations;

@@ -4,6 +4,7 @@
 mod programs;
 pub(super) mod session;
 mod traffic;
+mod tried;
 
 use std::fmt::{self, Write};
 
@@ -174,6 +175,11 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     }
     for expectation in &scenario.expectations {
         show_expectation(d, expectation, &scenario.strategies);
+    }
+    // What is tried beside the scenario does not make it another one.
+    if visit_presets.is_some() {
+        tried::show_sweep(d, scenario.sweep.as_ref());
+        tried::show_advise(d, scenario.advise.as_ref());
     }
     document.text
 }

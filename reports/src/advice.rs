@@ -1,0 +1,95 @@
+//! What `evenkeel advise` found, in words and as a table.
+
+use evenkeel_sim::experiment::advise::{Advice, Dropped};
+use evenkeel_sim::metrics::MetricId;
+
+use crate::format::{self, Scale};
+use crate::model::{Cell, Column, Emphasis, TableModel};
+
+fn scale(id: MetricId) -> Scale {
+    Scale::of(id.metric().name, id.metric().unit)
+}
+
+/// The front and the choice first, then the others.
+pub fn table(advice: &Advice) -> TableModel {
+    let mut columns = vec![Column::words("candidate")];
+    columns.extend(advice.minimise.iter().map(|id| Column::numbers(id.metric().name)));
+    columns.extend(advice.limits.iter().map(|limit| {
+        let max = format::value(limit.max, scale(limit.metric));
+        Column::numbers(&format!("{} (at most {max})", limit.metric.metric().name))
+    }));
+    columns.extend([Column::words("standing"), Column::numbers("on the front"), Column::numbers("chosen")]);
+    let mut order: Vec<usize> = (0..advice.standings.len()).collect();
+    order.sort_by_key(|&at| (advice.choice != Some(at), !advice.standings[at].on_front, at));
+    let rows = order.iter().map(|&at| {
+        let it = &advice.standings[at];
+        let (standing, emphasis) = match (advice.choice == Some(at), it.on_front, it.dropped) {
+            (true, ..) => ("★ choice".to_owned(), Emphasis::Better),
+            (_, true, _) => ("● front".to_owned(), Emphasis::Plain),
+            (.., Some(Dropped::BreaksLimit)) => {
+                (format!("✗ breaks a limit (seen after {})", it.replications), Emphasis::Worse)
+            }
+            (.., Some(Dropped::BeatenBy(by))) => (
+                format!("beaten by {} (seen after {})", advice.standings[by].name, it.replications),
+                Emphasis::Faint,
+            ),
+            (.., None) if !it.keeps_limits => ("✗ breaks a limit".to_owned(), Emphasis::Worse),
+            (.., None) => ("beaten".to_owned(), Emphasis::Faint),
+        };
+        let limited = advice.limits.iter().map(|limit| limit.metric);
+        let values =
+            it.objectives.iter().chain(&it.limited).zip(advice.minimise.iter().copied().chain(limited));
+        let mut row = vec![Cell::name(&it.name)];
+        row.extend(values.map(|(value, id)| Cell::plain(format::estimate(*value, scale(id)))));
+        row.push(Cell { emphasis, ..Cell::plain(standing) });
+        row.extend(
+            [it.front_share, it.chosen_share].map(|share| Cell::plain(format::value(share, Scale::Percent))),
+        );
+        row
+    });
+    let rows = rows.collect();
+    let (done, all) = advice.runs;
+    let notes = vec![
+        "On the front: nobody that keeps the limits is as good in every objective and better in one. Chosen: of the front, what \
+         gives up least, each objective measured by its range on the front. Both as shares of repetitions with replications drawn \
+         again."
+            .to_owned(),
+        format!("{done} runs; trying every candidate to the end would have taken {all}."),
+    ];
+    TableModel { columns, rows, notes }
+}
+
+/// The advice in sentences.
+pub fn sentences(advice: &Advice) -> Vec<String> {
+    let Some(choice) = advice.choice.map(|at| &advice.standings[at]) else {
+        return vec!["No candidate keeps the limits: loosen them, or give more values.".to_owned()];
+    };
+    let sure = match choice.chosen_share {
+        share if share >= 0.95 => "sure",
+        share if share >= 0.75 => "fairly sure",
+        share if share >= 0.5 => "not very sure: others would often be chosen, too",
+        _ => "a toss-up: several are about as good; more `replications` may tell them apart",
+    };
+    let share = format::value(choice.chosen_share, Scale::Percent);
+    let mut lines = vec![format!("Choose {}; {sure} (chosen in {share} of repetitions).", choice.name)];
+    if !choice.changes.is_empty() {
+        let changes: Vec<String> = choice.changes.iter().map(|change| format!("--set '{change}'")).collect();
+        lines.push(format!("In the scenario: {}", changes.join(" ")));
+    }
+    for (objective, id) in advice.minimise.iter().enumerate() {
+        let mean = |it: &evenkeel_sim::experiment::advise::Standing| {
+            it.objectives[objective].map(|value| value.mean)
+        };
+        let on_front = advice.standings.iter().filter(|it| it.on_front);
+        let best = on_front.filter_map(|it| Some((it, mean(it)?))).min_by(|a, b| a.1.total_cmp(&b.1));
+        if let (Some((best, least)), Some(own)) = (best, mean(choice)) {
+            let name = id.metric().name;
+            let shown = |value| format::value(value, scale(*id));
+            lines.push(match own <= least {
+                true => format!("{name}: {}, the least on the front.", shown(own)),
+                false => format!("{name}: {}; {} would have {}.", shown(own), best.name, shown(least)),
+            });
+        }
+    }
+    lines
+}
