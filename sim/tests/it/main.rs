@@ -19,5 +19,6 @@ mod stores;
 mod support;
 mod theory;
 mod tidy;
+mod tiers;
 mod traffic;
 mod vrrp;
