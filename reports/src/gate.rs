@@ -67,7 +67,9 @@ pub fn is_bad(verdict: Verdict, inconclusive_allowed: bool) -> bool {
 fn scale(it: &ExpectationResult) -> Scale {
     match it.relative_to {
         Some(_) => Scale::Plain,
-        None => MetricId::by_name(it.metric).map_or(Scale::Plain, |id| Scale::of(it.metric, id.metric().unit)),
+        None => {
+            MetricId::by_name(it.metric).map_or(Scale::Plain, |id| Scale::of(it.metric, id.metric().unit))
+        }
     }
 }
 
@@ -147,7 +149,11 @@ pub fn sentence(it: &ExpectationResult) -> String {
         Verdict::Pass => format!("{subject} is {}: {}", found(it), limit(it)),
         Verdict::Worse => format!("{subject} is {}: worse than {}", found(it), limit(it)),
         Verdict::Inconclusive => {
-            format!("{subject} is {}: cannot be told from {}{detectable}; raise `--max-replications`", found(it), limit(it))
+            format!(
+                "{subject} is {}: cannot be told from {}{detectable}; raise `--max-replications`",
+                found(it),
+                limit(it)
+            )
         }
     }
 }
@@ -168,13 +174,18 @@ pub fn table(checked: &Checked) -> TableModel {
         .iter()
         .map(|it| {
             let (word, emphasis) = word(it.verdict);
-            let detectable = it.detectable.map_or_else(|| format::UNDEFINED.to_owned(), |by| format::value(by, scale(it)));
+            let detectable =
+                it.detectable.map_or_else(|| format::UNDEFINED.to_owned(), |by| format::value(by, scale(it)));
             let line = if it.line == 0 { "baseline".to_owned() } else { it.line.to_string() };
-            let cells = [it.strategy.clone(), subject(it), found(it), limit(it), detectable, line].map(Cell::plain);
+            let cells =
+                [it.strategy.clone(), subject(it), found(it), limit(it), detectable, line].map(Cell::plain);
             std::iter::once(Cell { emphasis, ..Cell::plain(word) }).chain(cells).collect()
         })
         .collect();
-    let notes = vec![checked.rates(), "Detectable: the excess over a limit that is called worse in four of five checks.".into()];
+    let notes = vec![
+        checked.rates(),
+        "Detectable: the excess over a limit that is called worse in four of five checks.".into(),
+    ];
     TableModel { columns, rows, notes }
 }
 
@@ -229,7 +240,11 @@ pub fn github(all: &[Checked], inconclusive_allowed: bool) -> String {
         .filter(|(_, it)| is_bad(it.verdict, inconclusive_allowed))
         .map(|(checked, it)| {
             let line = if it.line == 0 { String::new() } else { format!(",line={}", it.line) };
-            format!("::error file={}{line},title=Evenkeel::{}\n", property(&checked.file), data(&sentence(it)))
+            format!(
+                "::error file={}{line},title=Evenkeel::{}\n",
+                property(&checked.file),
+                data(&sentence(it))
+            )
         })
         .collect();
     let mut text: String = bad.iter().take(ANNOTATIONS_MAX).map(String::as_str).collect();
@@ -252,7 +267,12 @@ pub fn junit(all: &[Checked], inconclusive_allowed: bool) -> String {
                 for it in checked.verdicts() {
                     let name = format!("{}: {}, {}", it.strategy, subject(it), limit(it));
                     let line = it.line.to_string();
-                    let case = [("name", name.as_str()), ("classname", &checked.file), ("file", &checked.file), ("line", &line)];
+                    let case = [
+                        ("name", name.as_str()),
+                        ("classname", &checked.file),
+                        ("file", &checked.file),
+                        ("line", &line),
+                    ];
                     xml.element("testcase", &case, |xml| {
                         if is_bad(it.verdict, inconclusive_allowed) {
                             let said = sentence(it);
@@ -308,7 +328,10 @@ mod tests {
         let text = github(&checked(36), false);
         assert_eq!(text.lines().count(), 10);
         let first = text.lines().next().expect("a line");
-        assert!(first.starts_with("::error file=gate/a%2Cb.toml,line=46,title=Evenkeel::visits.with_loss of"), "{first}");
+        assert!(
+            first.starts_with("::error file=gate/a%2Cb.toml,line=46,title=Evenkeel::visits.with_loss of"),
+            "{first}"
+        );
         assert!(first.contains("16.1 %25"), "{first}");
         assert_eq!(text.lines().last(), Some("::error title=Evenkeel::3 more verdicts stand in the way"));
         assert_eq!(github(&checked(1), false), "");
@@ -341,8 +364,12 @@ mod tests {
     #[test]
     fn a_baseline_is_told_with_the_difference_to_it() {
         let mut it = fixture::crash().expectations[0].clone();
-        it.baseline = Some(evenkeel_sim::experiment::summary::AgainstBaseline { mean: 1.0, now: 1.03, paired: true });
-        (it.max, it.value) = (Some(0.05), it.value.map(|value| evenkeel_sim::experiment::summary::Estimate { mean: 0.03, ..value }));
+        it.baseline =
+            Some(evenkeel_sim::experiment::summary::AgainstBaseline { mean: 1.0, now: 1.03, paired: true });
+        (it.max, it.value) = (
+            Some(0.05),
+            it.value.map(|value| evenkeel_sim::experiment::summary::Estimate { mean: 0.03, ..value }),
+        );
         assert_eq!(limit(&it), "baseline 1.000, at most 0.050 above (same clients)");
         assert!(found(&it).starts_with("1.030 (+0.030"), "{}", found(&it));
     }

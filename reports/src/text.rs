@@ -274,7 +274,13 @@ pub fn expectation_table(summary: &Summary) -> Option<TableModel> {
         .iter()
         .map(|it| {
             let (word, emphasis) = gate::word(it.verdict);
-            let cells = [it.strategy.clone(), gate::subject(it), gate::found(it), gate::limit(it), it.line.to_string()];
+            let cells = [
+                it.strategy.clone(),
+                gate::subject(it),
+                gate::found(it),
+                gate::limit(it),
+                it.line.to_string(),
+            ];
             std::iter::once(Cell { emphasis, ..Cell::plain(word) }).chain(cells.map(Cell::plain)).collect()
         })
         .collect();

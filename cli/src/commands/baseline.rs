@@ -50,7 +50,10 @@ fn write(write: &BaselineWrite, arguments: &Arguments) -> Result<Exit, Failure> 
     let json = serde_json::to_string_pretty(&Baseline::new(scenarios))
         .map_err(|error| Failure::internal(format!("the baseline cannot be put into JSON: {error}")))?;
     std::fs::write(&write.out, json + "\n").map_err(|error| {
-        Failure::usage(format!("{}: cannot write the baseline: {error}\n  name another file with `--out`", write.out.display()))
+        Failure::usage(format!(
+            "{}: cannot write the baseline: {error}\n  name another file with `--out`",
+            write.out.display()
+        ))
     })?;
     if !arguments.quiet {
         output::note(&format!("baseline: {}", write.out.display()));
@@ -60,6 +63,7 @@ fn write(write: &BaselineWrite, arguments: &Arguments) -> Result<Exit, Failure> 
 
 /// The metric called `name`.
 pub fn metric(name: &str) -> Result<MetricId, Failure> {
-    MetricId::by_name(name)
-        .ok_or_else(|| Failure::usage(format!("unknown metric `{name}`\n  `evenkeel list metrics` prints all")))
+    MetricId::by_name(name).ok_or_else(|| {
+        Failure::usage(format!("unknown metric `{name}`\n  `evenkeel list metrics` prints all"))
+    })
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use evenkeel_reports::gate::{self, Checked};
-use evenkeel_sim::experiment::baseline::Baseline;
 use evenkeel_sim::experiment::Experiment;
+use evenkeel_sim::experiment::baseline::Baseline;
 use evenkeel_sim::experiment::gate::{Gate, GateError, baseline_of};
 
 use crate::args::{Arguments, Check, CheckFormat, FormatTo};
@@ -77,7 +77,8 @@ fn in_format(format: CheckFormat, all: &[Checked], inconclusive_allowed: bool) -
         CheckFormat::Human => all.iter().map(in_words).collect(),
         CheckFormat::Json => {
             let json = gate::json(all);
-            json.map_err(|error| Failure::internal(format!("the verdicts cannot be put into JSON: {error}")))? + "\n"
+            json.map_err(|error| Failure::internal(format!("the verdicts cannot be put into JSON: {error}")))?
+                + "\n"
         }
         CheckFormat::Github => gate::github(all, inconclusive_allowed),
         CheckFormat::Junit => gate::junit(all, inconclusive_allowed),
@@ -100,7 +101,10 @@ fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
             Ok(())
         }
         Some(path) => std::fs::write(path, text).map_err(|error| {
-            Failure::usage(format!("{}: cannot write the verdicts: {error}\n  name another file", path.display()))
+            Failure::usage(format!(
+                "{}: cannot write the verdicts: {error}\n  name another file",
+                path.display()
+            ))
         }),
     }
 }

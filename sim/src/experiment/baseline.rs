@@ -21,7 +21,8 @@ const TOLERANCE: f64 = 0.05;
 /// The least tolerance of a share: one in a thousand. Beside a baseline of zero any other would be none.
 const TOLERANCE_OF_SHARES: f64 = 0.001;
 /// What a baseline holds beside the metrics that the scenario has expectations of.
-const METRICS: [&str; 4] = ["load.requests.peak_to_mean", "visits.with_loss", "requests.failed", "latency.p99"];
+const METRICS: [&str; 4] =
+    ["load.requests.peak_to_mean", "visits.with_loss", "requests.failed", "latency.p99"];
 
 /// Baselines of several scenarios.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,7 +84,9 @@ pub enum BaselineError {
         cause: String,
     },
     /// Another version wrote it.
-    #[error("{file}: a baseline of schema version {found}, this version reads {SCHEMA_VERSION}\n  write it anew with `evenkeel baseline write`")]
+    #[error(
+        "{file}: a baseline of schema version {found}, this version reads {SCHEMA_VERSION}\n  write it anew with `evenkeel baseline write`"
+    )]
     Version {
         /// The file.
         file: String,
@@ -112,7 +115,11 @@ pub(super) fn scenario_name(file: &Path) -> String {
 impl Baseline {
     /// A baseline of these scenarios.
     pub fn new(scenarios: Vec<BaselineScenario>) -> Self {
-        Self { schema_version: SCHEMA_VERSION, evenkeel_version: env!("CARGO_PKG_VERSION").to_owned(), scenarios }
+        Self {
+            schema_version: SCHEMA_VERSION,
+            evenkeel_version: env!("CARGO_PKG_VERSION").to_owned(),
+            scenarios,
+        }
     }
 
     /// Reads the text of a baseline; `file` is what messages call it.
@@ -120,9 +127,13 @@ impl Baseline {
     /// # Errors
     /// [`BaselineError`].
     pub fn parse(file: &str, text: &str) -> Result<Self, BaselineError> {
-        let unreadable = |error: serde_json::Error| BaselineError::Unreadable { file: file.to_owned(), cause: error.to_string() };
+        let unreadable = |error: serde_json::Error| BaselineError::Unreadable {
+            file: file.to_owned(),
+            cause: error.to_string(),
+        };
         // The version first: other versions have other fields.
-        let version = serde_json::from_str::<serde_json::Value>(text).map_err(unreadable)?["schema_version"].as_u64();
+        let version =
+            serde_json::from_str::<serde_json::Value>(text).map_err(unreadable)?["schema_version"].as_u64();
         if let Some(found) = version.filter(|version| *version != u64::from(SCHEMA_VERSION)) {
             return Err(BaselineError::Version { file: file.to_owned(), found: found as u32 });
         }
@@ -223,7 +234,12 @@ mod tests {
         let empty = read(&one(|value| value.parts = vec![None])).unwrap_err().to_string();
         assert!(empty.contains("`parts` has no value"), "{empty}");
         assert!(read(&one(|value| value.tolerance = -1.0)).is_err());
-        assert!(read(&Baseline { schema_version: 9, ..one(|_| ()) }).unwrap_err().to_string().contains("version 9"));
+        assert!(
+            read(&Baseline { schema_version: 9, ..one(|_| ()) })
+                .unwrap_err()
+                .to_string()
+                .contains("version 9")
+        );
         assert!(Baseline::parse("b.json", "{}").is_err());
     }
 }

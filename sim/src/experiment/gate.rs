@@ -176,7 +176,10 @@ fn against(
 ///
 /// # Errors
 /// There is none: what has no baseline does not pass for being as good as before.
-pub fn baseline_of<'b>(baseline: &'b Baseline, file: &std::path::Path) -> Result<&'b BaselineScenario, GateError> {
+pub fn baseline_of<'b>(
+    baseline: &'b Baseline,
+    file: &std::path::Path,
+) -> Result<&'b BaselineScenario, GateError> {
     let name = super::baseline::scenario_name(file);
     baseline.scenarios.iter().find(|scenario| scenario.scenario == name).ok_or_else(|| GateError::Baseline {
         what: "the baseline has no such scenario".into(),

@@ -128,11 +128,17 @@ impl SweepPlan {
                 longer.push((axis.field.clone(), value.clone()));
                 longer
             };
-            points = points.iter().flat_map(|point| axis.values.iter().map(move |value| with(point, value))).collect();
+            points = points
+                .iter()
+                .flat_map(|point| axis.values.iter().map(move |value| with(point, value)))
+                .collect();
         }
         let Some(cube) = &self.hypercube else { return points };
         let samples = cube.samples(seed);
-        points.iter().flat_map(|point| samples.iter().map(move |sample| [point.as_slice(), sample].concat())).collect()
+        points
+            .iter()
+            .flat_map(|point| samples.iter().map(move |sample| [point.as_slice(), sample].concat()))
+            .collect()
     }
 }
 
@@ -180,7 +186,8 @@ mod tests {
             field: field.into(),
             values: values.iter().map(|&value| value.into()).collect(),
         };
-        let plan = SweepPlan { grid: vec![axis("a", &["1", "2"]), axis("b", &["x", "y", "z"])], hypercube: None };
+        let plan =
+            SweepPlan { grid: vec![axis("a", &["1", "2"]), axis("b", &["x", "y", "z"])], hypercube: None };
         let points = plan.expand(1);
         let shown: Vec<String> = points.iter().map(|point| format!("{}{}", point[0].1, point[1].1)).collect();
         assert_eq!(shown, ["1x", "1y", "1z", "2x", "2y", "2z"]);
@@ -192,7 +199,9 @@ mod tests {
         let axis = Axis::parse("strategy.0.balancer=[{ lvs.rr = {} }, \"x\", 2, 0.5]").unwrap();
         assert_eq!(axis.field, "strategy.0.balancer");
         assert_eq!(axis.values, ["{ lvs = { rr = {  } } }", "\"x\"", "2", "0.5"]);
-        assert!(Axis::parse("seed=3").is_err() && Axis::parse("seed").is_err() && Axis::parse("seed=[]").is_err());
+        assert!(
+            Axis::parse("seed=3").is_err() && Axis::parse("seed").is_err() && Axis::parse("seed=[]").is_err()
+        );
     }
 
     #[test]

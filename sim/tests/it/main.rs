@@ -10,6 +10,7 @@ mod fitted;
 mod instances;
 mod modern;
 mod operations;
+mod other_logs;
 mod queues;
 mod replay;
 mod scenario;

@@ -52,7 +52,8 @@ fn fleet() -> Fleet {
 /// The metric's column over some replications.
 fn column(runs: &[RunOutcome], metric: &str) -> Column {
     let place = usize::from(MetricId::by_name(metric).expect("a metric").0);
-    let readings: Vec<_> = runs.iter().map(|run| readings(&run.counts, &fleet(), Phase::All)[place]).collect();
+    let readings: Vec<_> =
+        runs.iter().map(|run| readings(&run.counts, &fleet(), Phase::All)[place]).collect();
     let latencies: Vec<_> = runs.iter().map(|run| run.counts.phase(Phase::All).latency.sparse()).collect();
     Column::of(&readings, &latencies.iter().collect::<Vec<_>>())
 }
@@ -63,14 +64,20 @@ fn assert_covered(what: &str, estimates: &[Estimate], exact: f64) {
         estimate.half_width.is_some() && low <= exact && exact <= high
     };
     let share = estimates.iter().filter(covers).count() as f64 / estimates.len() as f64;
-    assert!((0.93..=0.97).contains(&share), "{what}: {:.1} % of {} intervals cover {exact}", share * 100.0, estimates.len());
+    assert!(
+        (0.93..=0.97).contains(&share),
+        "{what}: {:.1} % of {} intervals cover {exact}",
+        share * 100.0,
+        estimates.len()
+    );
 }
 
 #[test]
 fn intervals_of_means_and_quantiles_cover_those_of_a_single_server_queue() {
     // Response times of M/M/1 are exponential with rate 1 - rho.
     let runs = queue("workers = 1", 200, EXPERIMENTS * EACH, 1);
-    let of = |metric| runs.chunks(EACH).filter_map(|runs| column(runs, metric).estimate()).collect::<Vec<_>>();
+    let of =
+        |metric| runs.chunks(EACH).filter_map(|runs| column(runs, metric).estimate()).collect::<Vec<_>>();
     let mean_ms = 1e3 / (1.0 - RHO);
     assert_covered("mean", &of("latency.mean"), mean_ms);
     assert_covered("median", &of("latency.p50"), mean_ms * 2.0_f64.ln());
@@ -81,7 +88,8 @@ fn intervals_of_means_and_quantiles_cover_those_of_a_single_server_queue() {
 fn intervals_of_ratios_cover_the_loss_formula() {
     // Erlang B with one worker and nobody waiting: rho / (1 + rho).
     let runs = queue("workers = 1, queue_limit = 0", 200, EXPERIMENTS * EACH, 2);
-    let shares: Vec<Estimate> = runs.chunks(EACH).filter_map(|runs| column(runs, "requests.failed").estimate()).collect();
+    let shares: Vec<Estimate> =
+        runs.chunks(EACH).filter_map(|runs| column(runs, "requests.failed").estimate()).collect();
     assert_covered("lost", &shares, RHO / (1.0 + RHO));
 }
 
@@ -94,7 +102,8 @@ fn intervals_over_batches_of_one_long_run_cover_the_mean() {
         .filter_map(|seed| {
             let counts = queue("workers = 1", 5_000, 1, seed).pop()?.counts;
             assert_eq!(counts.calendar.parts(), 20);
-            let value = readings(&counts, &fleet(), Phase::All)[place]?.value(&counts.phase(Phase::All).latency);
+            let value =
+                readings(&counts, &fleet(), Phase::All)[place]?.value(&counts.phase(Phase::All).latency);
             let without: Vec<_> =
                 (0..20).map(|batch| readings_without_batch(&counts, &fleet(), batch)[place]).collect();
             Column::of_batches(value, &without).estimate()

@@ -36,7 +36,8 @@ fn axes(item: &Item<'_>) -> Option<Vec<Axis>> {
 }
 
 fn axis(item: &Item<'_>) -> Option<Axis> {
-    let mut section = item.section("a table such as { field = \"population.homes.clients\", values = [1000, 2000] }")?;
+    let mut section =
+        item.section("a table such as { field = \"population.homes.clients\", values = [1000, 2000] }")?;
     let s = &mut section;
     let field = field(s);
     let values = match s.take("values") {
@@ -120,7 +121,11 @@ fn hypercube(item: &Item<'_>) -> Option<Hypercube> {
             section.finish();
             Some((name?, range?))
         };
-        let fields = item.elements("an array of fields with their ranges")?.iter().map(one).collect::<Option<Vec<_>>>()?;
+        let fields = item
+            .elements("an array of fields with their ranges")?
+            .iter()
+            .map(one)
+            .collect::<Option<Vec<_>>>()?;
         if fields.is_empty() {
             item.error("`fields` must name a field".into());
             return None;
@@ -147,7 +152,8 @@ pub(super) fn advise(item: &Item<'_>) -> Option<AdvisePlan> {
     });
     let limits = s.optional("limits", Vec::new(), |item| {
         let one = |item: &Item<'_>| {
-            let mut section = item.section("a table such as { metric = \"visits.with_loss\", max = 0.05 }")?;
+            let mut section =
+                item.section("a table such as { metric = \"visits.with_loss\", max = 0.05 }")?;
             let metric = section.required("metric", |item| metric(&item));
             let max = section.required("max", |item| item.number());
             section.finish();
