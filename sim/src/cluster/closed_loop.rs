@@ -308,12 +308,12 @@ impl<'a> Cluster<'a> {
         let forked = match row.session() {
             Some(slot) => {
                 self.store_session_again(now, slot, request);
-                self.sessions.chosen_by(slot, &request.route());
+                self.chose_home(slot, request);
                 self.sessions.take_over(now, slot, server, from, &self.servers, plan.session_idle_timeout)
             }
             None => {
                 let slot = self.sessions.create(now, server, from, &self.servers);
-                self.sessions.chosen_by(slot, &request.route());
+                self.chose_home(slot, request);
                 self.store_session(now, slot, request);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false

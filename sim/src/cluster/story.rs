@@ -48,7 +48,7 @@ impl Cluster<'_> {
         }
         if let Lookup::Lost { cause, destroyed_at } = &mut found {
             let untied = matches!(cause, LossCause::NoAffinity | LossCause::AffinityExpired);
-            if untied && !cookies && self.tiers[0].cookies.is_some() {
+            if untied && !cookies && self.tier.cookies.is_some() {
                 *cause = LossCause::AffinityRefused;
             }
             let (cause, destroyed_at) = (*cause, *destroyed_at);
@@ -89,6 +89,9 @@ impl Cluster<'_> {
                     fault.kind.is_planned() && about_it && measured_from + fault.at <= left_at
                 })
             }
+            LossCause::DirectorLost | LossCause::InstanceSplit => faults.into_iter().rposition(|fault| {
+                fault.kind.instance().is_some() && measured_from + fault.at <= left_at
+            }),
             LossCause::StoreLost => faults.into_iter().position(|fault| {
                 matches!(fault.kind, FaultKind::StoreCrash { node, .. } if (node as usize) < self.strategy.session.store_nodes())
                     && Some(measured_from + fault.at) == destroyed_at

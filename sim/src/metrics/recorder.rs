@@ -1,49 +1,12 @@
 //! The counters of one run: integers that can be added, kept by phase, by server and by window.
 
+pub use super::failure::Failure;
+use super::tier_counts::TierCounts;
 use super::stretch::Stretch;
 use super::{Histogram, LossCause, Phase};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 use crate::table::Column;
-
-/// Why a request ended without an answer of a server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Failure {
-    /// The server refused the connection, and no other was tried.
-    Refused,
-    /// The server died, or the director did not know the connection, after the request was sent.
-    Reset,
-    /// The director dropped the packets: the server is no longer in its table.
-    Dropped,
-    /// The balancer had no server left to try.
-    NoServer,
-    /// The server's queue was full: 503.
-    QueueFull,
-    /// The request waited in the balancer's queue for as long as it may: 503.
-    QueueTimeout,
-    /// The client gave up waiting.
-    TimedOut,
-    /// The balancer gave up waiting for the connection or the answer: 504.
-    ProxyTimeout,
-    /// The application could not ask its session store: 500.
-    Store,
-}
-
-impl Failure {
-    /// All reasons.
-    pub const ALL: [Self; 9] = [
-        Self::Refused,
-        Self::Reset,
-        Self::Dropped,
-        Self::NoServer,
-        Self::QueueFull,
-        Self::QueueTimeout,
-        Self::TimedOut,
-        Self::ProxyTimeout,
-        Self::Store,
-    ];
-}
 
 /// The measured phases of a run and its windows.
 #[derive(Clone, Debug, PartialEq)]
@@ -200,6 +163,8 @@ pub struct PhaseCounts {
     pub store_memory_max: u64,
     /// Service given by each node of the store \[ns\]; empty before its first operation.
     pub store_busy_ns: Vec<u64>,
+    /// What happened at the tiers, where there are several instances.
+    pub tiers: TierCounts,
     /// Requests that found their session as it had been some writes before.
     pub stale: u64,
     /// Sessions that fell back to an earlier state, or whose last writes were overwritten by such a request.
@@ -269,6 +234,7 @@ impl PhaseCounts {
             *mine += theirs;
         }
         self.reconnects_peak = self.reconnects_peak.max(other.reconnects_peak);
+        self.tiers.merge(&other.tiers);
     }
 
     /// Requests not answered.
@@ -358,6 +324,21 @@ impl Recorder {
             holding: Column::filled((0, SimTime::ZERO), servers),
             reconnecting: (0, 0),
             ledger: Ledger::default(),
+        }
+    }
+
+    /// Counts what so many instances of tiers decide, too.
+    pub fn watch_instances(&mut self, instances: usize) {
+        self.parts.iter_mut().for_each(|part| part.tiers.instances = vec![0; instances]);
+    }
+
+    /// An instance decided something; `first` is the place of its tier's first one.
+    #[inline]
+    pub fn decided(&mut self, now: SimTime, first: u32, instance: u16) {
+        if let Some(counts) = self.at(now)
+            && let Some(count) = counts.tiers.instances.get_mut(first as usize + usize::from(instance))
+        {
+            *count += 1;
         }
     }
 
@@ -522,6 +503,7 @@ impl Counts {
     /// The counts of the whole run but for one part; of the whole when there is no such part.
     pub fn without_part(&self, left_out: usize) -> PhaseCounts {
         let mut all = PhaseCounts::new(self.servers);
+        all.tiers.instances = vec![0; self.parts[0].tiers.instances.len()];
         let others = self.parts.iter().enumerate().filter(|(part, _)| *part != left_out);
         others.for_each(|(_, counts)| all.merge(counts));
         all

@@ -5,6 +5,7 @@
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 
+use super::KernelClock;
 use super::director::Lvs;
 use super::sync::{Called, Candidate, LvsSync, SyncDaemon, SyncEntry, SyncRole, SyncTraffic};
 use super::table::{Entry, Key, Kind, NONE};
@@ -34,6 +35,11 @@ impl Lvs {
     /// The role of its sync daemon, if that runs.
     pub fn sync_role(&self) -> Option<SyncRole> {
         self.sync.as_ref().map(|daemon| daemon.role)
+    }
+
+    /// Its kernel's timer clock.
+    pub fn clock(&self) -> KernelClock {
+        self.clock
     }
 
     /// When [`Lvs::send_sync`] may have something to send; [`SimTime::NEVER`] without a master's daemon.
