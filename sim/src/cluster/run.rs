@@ -437,7 +437,8 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         pending,
         pending_bytes,
         connections: u64::from(cluster.connections.slots()),
-        connection_bytes: cluster.connections.bytes() as u64,
+        connection_bytes: (cluster.connections.bytes()
+            + cluster.paths.as_ref().map_or(0, |paths| paths.bytes())) as u64,
         requests_in_flight: u64::from(cluster.requests.slots()),
         request_bytes: cluster.requests.bytes() as u64,
         tabs: u64::from(cluster.tabs.slots()),

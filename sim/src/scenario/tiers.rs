@@ -29,10 +29,8 @@ pub struct Strategy {
 impl Strategy {
     /// The plans of the tiers whose instances are programs, front to back, each with its place among all tiers.
     pub fn programs(&self) -> impl Iterator<Item = (usize, &TierPlan)> {
-        let fronts = self.fronts.iter().enumerate().filter_map(|(place, front)| match front {
-            FrontPlan::Tier { plan, .. } => Some((place, plan)),
-            FrontPlan::Dns { .. } | FrontPlan::Ecmp { .. } => None,
-        });
+        let fronts = self.fronts.iter().enumerate();
+        let fronts = fronts.filter_map(|(place, front)| Some((place, front.plan()?)));
         fronts.chain([(self.fronts.len(), &self.tier)])
     }
 
@@ -154,6 +152,14 @@ pub enum FrontPlan {
 }
 
 impl FrontPlan {
+    /// Its plan, if it has instances.
+    pub fn plan(&self) -> Option<&TierPlan> {
+        match self {
+            Self::Tier { plan, .. } => Some(plan),
+            Self::Dns { .. } | Self::Ecmp { .. } => None,
+        }
+    }
+
     /// The checks of the next tier's instances.
     pub fn tcp_check(&self) -> Option<TcpCheck> {
         match self {
