@@ -119,6 +119,8 @@ mod tests {
         let estimate = |mean| Some(Estimate { mean, half_width: Some(0.01), n: 8 });
         let standing = |nth: u32| Standing {
             name: format!("<candidate {nth}>"),
+            strategy: format!("<candidate {nth}>"),
+            values: Vec::new(),
             changes: Vec::new(),
             objectives: vec![
                 estimate(1.0 + 0.1 * f64::from(nth)),

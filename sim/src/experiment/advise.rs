@@ -25,6 +25,9 @@ use crate::scenario::{self, AdvisePlan, Constraint, Diagnostics, Loaded, Overrid
 const FIRST_RUNG: u32 = 4;
 /// How sure it must be that another is better before a candidate drops out.
 const SURE: f64 = 0.99;
+/// The least range by which an objective is measured, as a share of its best value: what all do alike, but for chance, must not
+/// decide.
+const RANGE_MIN: f64 = 0.1;
 /// How often replications are drawn again.
 const RESAMPLES: u64 = 400;
 /// Candidates at most.
@@ -67,19 +70,16 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// The candidate in words: the strategy, and the last key of each field with its value.
-    pub fn name(&self) -> String {
+    /// The last key of each field with its value.
+    fn values_in_words(&self) -> Vec<String> {
         let key = |field: &str| field.rsplit('.').next().unwrap_or(field).to_owned();
-        let values: Vec<String> = self
-            .values
-            .iter()
-            .map(|(field, value)| format!("{} {}", key(field), value.trim_matches('"')))
-            .collect();
-        if values.is_empty() {
-            self.strategy.clone()
-        } else {
-            format!("{}, {}", self.strategy, values.join(", "))
-        }
+        self.values.iter().map(|(field, value)| format!("{} {}", key(field), value.trim_matches('"'))).collect()
+    }
+
+    /// The candidate in words.
+    fn name(&self) -> String {
+        let values = self.values_in_words();
+        if values.is_empty() { self.strategy.clone() } else { format!("{}, {}", self.strategy, values.join(", ")) }
     }
 
     fn column(&self, metric: MetricId) -> Column {
@@ -94,6 +94,10 @@ impl Candidate {
 pub struct Standing {
     /// The candidate in words.
     pub name: String,
+    /// The strategy's name.
+    pub strategy: String,
+    /// The last key of each field with its value.
+    pub values: Vec<String>,
     /// The changes that make the scenario this candidate, as `--set` takes them.
     pub changes: Vec<String>,
     /// Each objective; `None` where undefined.
@@ -332,6 +336,8 @@ fn judge(plan: &AdvisePlan, candidates: &[Candidate], dropped: &[Option<Dropped>
             let estimates: Vec<Option<Estimate>> = columns[place].iter().map(Column::estimate).collect();
             Standing {
                 name: candidate.name(),
+                strategy: candidate.strategy.clone(),
+                values: candidate.values_in_words(),
                 changes: candidate.values.iter().map(|(field, value)| format!("{field}={value}")).collect(),
                 objectives: estimates[..objectives].to_vec(),
                 limited: estimates[objectives..].to_vec(),
@@ -398,7 +404,8 @@ fn choose(plan: &AdvisePlan, values: &Values, front: &[bool]) -> Option<usize> {
             let (best, worst) =
                 all.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), value| (a.min(value), b.max(value)));
             let value = values[place][objective].unwrap_or(worst);
-            if worst > best { (value - best) / (worst - best) } else { 0.0 }
+            let range = (worst - best).max(RANGE_MIN * best.abs());
+            if range > 0.0 { (value - best) / range } else { 0.0 }
         };
         (0..plan.minimise.len()).map(of).sum::<f64>()
     };

@@ -1,6 +1,7 @@
 //! Tests of the library as its users see it.
 
 mod accounting;
+mod advise;
 mod addresses;
 mod catalogue;
 mod common_random_numbers;
