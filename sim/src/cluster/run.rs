@@ -238,7 +238,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         };
         tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
     }
-    let cluster = Cluster {
+    let mut cluster = Cluster {
         scenario,
         strategy,
         streams,
@@ -265,7 +265,6 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         operated_at: None,
         active_faults: Vec::new(),
     };
-    let mut cluster = cluster;
     cluster.watch_instances();
     let mut simulation = Simulation::new(cluster, Ladder::default());
     schedule_beginnings(&mut simulation, &firsts, &calendar);
