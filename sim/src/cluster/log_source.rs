@@ -168,7 +168,9 @@ impl<'a> LogReplay<'a> {
     #[inline]
     pub fn sessions_of_new_batch(&self) -> impl Iterator<Item = u32> + '_ {
         let new = if self.come == 0 { &self.batch[..] } else { &[] };
-        new.iter().map(|next| self.users[next.client.user as usize].session).filter(|&session| session != NONE)
+        new.iter()
+            .map(|next| self.users[next.client.user as usize].session)
+            .filter(|&session| session != NONE)
     }
 
     /// When the next request comes, from the log's first second.

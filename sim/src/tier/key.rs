@@ -374,7 +374,9 @@ mod tests {
         assert_eq!(text(Key::haproxy("url", &fields), &bare), "/a");
         let beyond = Shown { page: Page::Hashed(0xbeef), ..logged };
         assert_eq!(text(Key::nginx("$request_uri$arg_id", &fields), &beyond), "/0000beef");
-        for (key, shows) in [("$uri", true), ("$arg_id", true), ("$arg_user", false), ("$http_user_agent", false)] {
+        for (key, shows) in
+            [("$uri", true), ("$arg_id", true), ("$arg_user", false), ("$http_user_agent", false)]
+        {
             assert_eq!(Key::nginx(key, &fields).expect("a key").shows_path(), shows, "{key}");
         }
     }

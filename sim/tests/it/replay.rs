@@ -190,7 +190,9 @@ balancer = {{ {balancer} }}
     ] {
         assert_eq!(shares_of(&format!("nginx.hash = {{ key = \"{key}\" }}")), expected(text), "{key}");
     }
-    for balancer in ["haproxy.uri = {}", "haproxy.hash = { sample = \"path\" }", "haproxy.url_param = { name = \"id\" }"] {
+    for balancer in
+        ["haproxy.uri = {}", "haproxy.hash = { sample = \"path\" }", "haproxy.url_param = { name = \"id\" }"]
+    {
         let found = shares_of(balancer);
         assert!(found.iter().all(|&requests| requests > 60), "{balancer} spreads 17 pages: {found:?}");
     }

@@ -115,9 +115,8 @@ impl Pool {
     /// `update_quorum_state`.
     fn count(&mut self, changes: &mut Vec<PoolChange>) {
         let living = || (0..).map(ServerId).zip(self.weights.iter().zip(&self.alive));
-        let living: Vec<(ServerId, u32)> = living()
-            .filter_map(|(server, (weight, &alive))| alive.then_some((server, (*weight)?)))
-            .collect();
+        let living: Vec<(ServerId, u32)> =
+            living().filter_map(|(server, (weight, &alive))| alive.then_some((server, (*weight)?))).collect();
         let sum = living.iter().map(|&(_, weight)| u64::from(weight)).sum::<u64>();
         let PoolConfig { quorum, hysteresis, sorry_server, .. } = self.config;
         if !self.quorum && sum >= u64::from(quorum + hysteresis) {
@@ -199,7 +198,8 @@ mod tests {
 
     #[test]
     fn the_sorry_server_takes_over_below_the_quorum_less_the_hysteresis_and_leaves_above_it() {
-        let config = PoolConfig { quorum: 3, hysteresis: 2, sorry_server: Some(SORRY), ..PoolConfig::default() };
+        let config =
+            PoolConfig { quorum: 3, hysteresis: 2, sorry_server: Some(SORRY), ..PoolConfig::default() };
         let (mut pool, _) = pool(config, true);
         assert_eq!(told(&mut pool, 2, false), [Remove(ServerId(2))], "weight 3 is left");
         assert_eq!(told(&mut pool, 1, false), [Remove(ServerId(1))], "weight 1 is left, which is 3 less 2");
@@ -224,7 +224,8 @@ mod tests {
 
     #[test]
     fn in_alpha_mode_the_sorry_server_begins() {
-        let (mut pool, start) = pool(PoolConfig { sorry_server: Some(SORRY), ..PoolConfig::default() }, false);
+        let (mut pool, start) =
+            pool(PoolConfig { sorry_server: Some(SORRY), ..PoolConfig::default() }, false);
         assert_eq!(start, [Add(SORRY, 1)]);
         assert_eq!(told(&mut pool, 0, true), [Remove(SORRY), Add(ServerId(0), 1)]);
     }

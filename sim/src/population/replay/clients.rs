@@ -291,8 +291,7 @@ impl ClientRegistry {
         self.address_values.push(line.address);
         if let Some(pseudonyms) = &self.pseudonyms {
             // A name's stand-in tells nothing that must be hidden.
-            let replaced =
-                if line.named_address { line.address } else { pseudonyms.address(line.address) };
+            let replaced = if line.named_address { line.address } else { pseudonyms.address(line.address) };
             self.replaced.push(replaced);
         }
         Ok(number)

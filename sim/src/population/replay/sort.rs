@@ -274,7 +274,7 @@ mod tests {
             second,
             client,
             nanos: u32::MAX,
-                path: u32::MAX,
+            path: u32::MAX,
             status: 200,
             method: LogMethod::Get,
             flags: RecordFlags::default(),
