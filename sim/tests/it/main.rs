@@ -1,8 +1,8 @@
 //! Tests of the library as its users see it.
 
 mod accounting;
-mod advise;
 mod addresses;
+mod advise;
 mod catalogue;
 mod common_random_numbers;
 mod conformance;

@@ -104,7 +104,8 @@ impl Haproxy {
 /// Tr among the timers TR/Tw/Tc/Tr/Ta: the time until the server began to answer, -1 if it did not.
 fn set_took(line: &[u8], start: usize, end: usize, fields: &mut Fields) {
     const TR: usize = 3;
-    let slashes = || line[start..end].iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| start + at);
+    let slashes =
+        || line[start..end].iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| start + at);
     if let (Some(before), Some(after)) = (slashes().nth(TR - 1), slashes().nth(TR)) {
         fields.set(Field::Took, before + 1, after);
         fields.unit = TimeUnit::Millis;
