@@ -174,7 +174,7 @@ metrics! {
     "store.failed", Ratio, LowerIsBetter, Ratio, "answers with an error per request since the session store could not be asked", "no request";
     "store.messages", PerSecond, LowerIsBetter, Mean, "messages a second by which the session store keeps copies", "never";
     "store.bytes", PerSecond, LowerIsBetter, Mean, "bytes a second of these messages, or of sessions in cookies", "never";
-    "store.memory_max", Count, LowerIsBetter, Maximum, "most bytes of sessions that the store held, with all copies", "never";
+    "store.memory_max", Count, LowerIsBetter, Maximum, "most bytes of sessions that the store held, with all copies", "no store: unlimited memory of the servers, a cookie, an ideal store";
 }
 
 impl MetricId {

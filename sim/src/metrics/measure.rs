@@ -262,7 +262,7 @@ impl Sheet<'_> {
             "store.failed" => ratio(c.store_failed, c.served + c.failures()),
             "store.messages" => per_second(c.store_messages),
             "store.bytes" => per_second(c.store_bytes),
-            "store.memory_max" => count(c.store_memory_max),
+            "store.memory_max" => count(c.store_memory_max).filter(|_| c.store_memory_max > 0),
             "connections.active" => ratio(c.connections_open, c.connection_samples),
             "connections.waiting" => ratio(c.connections_waiting, c.connection_samples),
             "store.operations" => per_second(c.store_operations),
@@ -425,6 +425,7 @@ mod tests {
             counts.created += 1;
             counts.logins += 1;
             counts.store_busy_ns = vec![1];
+            counts.store_memory_max = 1;
             counts.connection_samples += 1;
             counts.finished += 1;
             counts.logged_in += 1;
