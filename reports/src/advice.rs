@@ -43,7 +43,9 @@ pub fn table(advice: &Advice) -> TableModel {
         let mut row = vec![name];
         row.extend(values.map(|(value, id)| Cell::plain(format::estimate(*value, scale(id)))));
         row.push(Cell { emphasis, ..Cell::plain(standing) });
-        row.extend([it.front_share, it.chosen_share].map(|share| Cell::plain(format!("{:.0} %", share * 100.0))));
+        row.extend(
+            [it.front_share, it.chosen_share].map(|share| Cell::plain(format!("{:.0} %", share * 100.0))),
+        );
         row
     });
     let rows = rows.collect();
@@ -51,7 +53,13 @@ pub fn table(advice: &Advice) -> TableModel {
     let mut notes: Vec<String> = advice
         .limits
         .iter()
-        .map(|limit| format!("Limit: {} at most {}.", limit.metric.metric().name, format::value(limit.max, scale(limit.metric))))
+        .map(|limit| {
+            format!(
+                "Limit: {} at most {}.",
+                limit.metric.metric().name,
+                format::value(limit.max, scale(limit.metric))
+            )
+        })
         .collect();
     notes.extend([
         "On the front: nobody that keeps the limits is as good in every objective and better in one. Chosen: of the front, what \
@@ -81,9 +89,7 @@ pub fn sentences(advice: &Advice) -> Vec<String> {
         lines.push(format!("In the scenario: {}", changes.join(" ")));
     }
     for (objective, id) in advice.minimise.iter().enumerate() {
-        let mean = |it: &Standing| {
-            it.objectives[objective].map(|value| value.mean)
-        };
+        let mean = |it: &Standing| it.objectives[objective].map(|value| value.mean);
         let on_front = advice.standings.iter().filter(|it| it.on_front);
         let best = on_front.filter_map(|it| Some((it, mean(it)?))).min_by(|a, b| a.1.total_cmp(&b.1));
         if let (Some((best, least)), Some(own)) = (best, mean(choice)) {

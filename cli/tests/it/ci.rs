@@ -66,7 +66,10 @@ fn the_action_runs_scripts_that_are_there() {
     let steps: Vec<&str> = action.lines().filter_map(|line| line.trim().strip_prefix("run: ")).collect();
     assert_eq!(steps.len(), 2);
     for step in steps {
-        let script = step.trim_matches(['\'', '"']).strip_prefix("$GITHUB_ACTION_PATH/").expect("a script of this repository");
+        let script = step
+            .trim_matches(['\'', '"'])
+            .strip_prefix("$GITHUB_ACTION_PATH/")
+            .expect("a script of this repository");
         assert!(PathBuf::from(repository(script)).is_file(), "{step}");
     }
     // Every variable that the scripts read is set by the action.

@@ -59,7 +59,8 @@ fn the_first_failure_may_be_the_last_word() {
     let fails = "[[expect]]\nmetric = \"visits.with_loss\"\nmin = 0.9\n";
     place.write("gates/a.toml", &format!("{SMALL}{fails}"));
     place.write("gates/b.toml", &format!("{SMALL}{fails}"));
-    let checked = |more: &[&str]| place.run(&[&["check", "gates", "-q", "--json"], more].concat()).ends_with(3).json();
+    let checked =
+        |more: &[&str]| place.run(&[&["check", "gates", "-q", "--json"], more].concat()).ends_with(3).json();
     assert_eq!(checked(&[])["scenarios"].as_array().map(Vec::len), Some(2));
     assert_eq!(checked(&["--fail-fast"])["scenarios"].as_array().map(Vec::len), Some(1));
 }
@@ -84,8 +85,13 @@ fn a_baseline_passes_what_wrote_it_and_nothing_that_it_does_not_know() {
 fn a_comparison_tells_what_is_worse_and_fails_if_asked_to() {
     let place = Place::with_small("");
     place.write("slow.toml", &SMALL.replace("mean = \"20ms\"", "mean = \"60ms\""));
-    let same = place.run(&["compare", "small.toml", "small.toml", "-q", "--fail-on", "regression"]).ends_with(0);
-    assert!(same.stdout.contains("the same") && same.stdout.contains("met the same clients"), "{}", same.stdout);
+    let same =
+        place.run(&["compare", "small.toml", "small.toml", "-q", "--fail-on", "regression"]).ends_with(0);
+    assert!(
+        same.stdout.contains("the same") && same.stdout.contains("met the same clients"),
+        "{}",
+        same.stdout
+    );
     let compared = ["compare", "small.toml", "slow.toml", "-q"];
     let worse = place.run(&[&compared[..], &["--fail-on", "regression"]].concat()).ends_with(3);
     assert!(worse.stdout.contains("✗ worse") && worse.stdout.contains("times as high"), "{}", worse.stdout);
@@ -155,7 +161,10 @@ fn mistakes_in_a_sweep_are_told_with_their_place() {
     for (line, said) in [
         (r#"grid = [{ field = "seed", values = [1, 2] }]"#, "`seed` cannot be swept"),
         (r#"grid = [{ field = "population.all.clients", from = 1, to = 5 }]"#, "missing key `steps`"),
-        (r#"grid = [{ field = "population.all.clients", from = 0, to = 5, steps = 3, scale = "log" }]"#, "lies above 0"),
+        (
+            r#"grid = [{ field = "population.all.clients", from = 0, to = 5, steps = 3, scale = "log" }]"#,
+            "lies above 0",
+        ),
         (r#"grid = [{ field = "population.all.cleints", values = [1] }]"#, "at point 0"),
         ("gird = []", "unknown key `gird`"),
     ] {
@@ -174,14 +183,22 @@ fn advice_names_a_choice_that_keeps_the_limits() {
     let advise = "[advise]\nfields = [{ field = \"strategy.local.balancer\", values = [{ nginx.ip_hash = {} }, { nginx.random = {} }] }]\n\
                   limits = [{ metric = \"visits.with_loss\", max = 0.3 }]\n";
     let place = Place::with_small(advise);
-    let ran = place.run(&["advise", "small.toml", "-q", "--set", "replications=8", "--out", "front"]).ends_with(0);
+    let ran =
+        place.run(&["advise", "small.toml", "-q", "--set", "replications=8", "--out", "front"]).ends_with(0);
     assert!(ran.stdout.starts_with("Choose "), "{}", ran.stdout);
     assert!(place.path("front/front.svg").exists() && place.path("front/front.png").exists());
-    let json = place.run(&["advise", "small.toml", "-q", "--set", "replications=8", "--json"]).ends_with(0).json();
+    let json =
+        place.run(&["advise", "small.toml", "-q", "--set", "replications=8", "--json"]).ends_with(0).json();
     let candidates = json["candidates"].as_array().expect("candidates");
     assert_eq!(candidates.len(), 3);
     let chosen: Vec<_> = candidates.iter().filter(|it| it["chosen"] == true).collect();
     assert!(chosen.len() == 1 && chosen[0]["breaks_limit"] == false, "{json}");
-    let none = ["advise", "small.toml", "-q", "--set", "advise.limits=[{ metric = \"visits.with_loss\", max = -1.0 }]"];
+    let none = [
+        "advise",
+        "small.toml",
+        "-q",
+        "--set",
+        "advise.limits=[{ metric = \"visits.with_loss\", max = -1.0 }]",
+    ];
     assert!(place.run(&none).ends_with(3).stdout.contains("No candidate keeps the limits"));
 }

@@ -73,13 +73,20 @@ impl Candidate {
     /// The last key of each field with its value.
     fn values_in_words(&self) -> Vec<String> {
         let key = |field: &str| field.rsplit('.').next().unwrap_or(field).to_owned();
-        self.values.iter().map(|(field, value)| format!("{} {}", key(field), value.trim_matches('"'))).collect()
+        self.values
+            .iter()
+            .map(|(field, value)| format!("{} {}", key(field), value.trim_matches('"')))
+            .collect()
     }
 
     /// The candidate in words.
     fn name(&self) -> String {
         let values = self.values_in_words();
-        if values.is_empty() { self.strategy.clone() } else { format!("{}, {}", self.strategy, values.join(", ")) }
+        if values.is_empty() {
+            self.strategy.clone()
+        } else {
+            format!("{}, {}", self.strategy, values.join(", "))
+        }
     }
 
     fn column(&self, metric: MetricId) -> Column {

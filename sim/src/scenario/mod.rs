@@ -46,6 +46,9 @@ pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
 };
 
+/// Windows of a run at most: each keeps counters of every server.
+pub(crate) const WINDOWS_MAX: u64 = 1_000_000;
+
 /// One experiment: one site and its clients, some faults, several strategies.
 #[derive(Clone, Debug)]
 pub struct Scenario {

@@ -1,17 +1,19 @@
 //! Tests of the library as its users see it.
 
 mod accounting;
-mod advise;
 mod addresses;
+mod advise;
 mod catalogue;
 mod common_random_numbers;
 mod conformance;
 mod exercise;
+mod experiments;
 mod fitted;
 mod gate;
 mod instances;
 mod modern;
 mod operations;
+mod other_logs;
 mod queues;
 mod replay;
 mod scenario;
