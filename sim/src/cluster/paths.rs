@@ -157,7 +157,9 @@ impl<'a> Paths<'a> {
         let plans = strategy.fronts.iter().map(FrontPlan::plan).chain([Some(&strategy.tier)]);
         let reach = plans.enumerate().map(|(place, plan)| Reach {
             up: vec![true; plan.map_or(0, |plan| plan.instances.len())],
-            pair: plan.and_then(|plan| plan.director).map(|plan| Pair::new(&plan, place as u64, streams)),
+            pair: plan
+                .and_then(|plan| plan.director)
+                .map(|plan| Pair::new(&plan, place as u64, streams.clock)),
         });
         Some(Box::new(Self {
             reach: reach.collect(),
