@@ -530,4 +530,10 @@ pub enum LiveProgram {
     Nginx,
     /// HAProxy.
     Haproxy,
+    /// Redis: the order of evictions.
+    Redis,
+    /// memcached: classes of chunks, and which items are evicted.
+    Memcached,
+    /// libmemcached: the nodes of keys.
+    Libmemcached,
 }

@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use evenkeel_sim::population::fit::{Fit, Group};
+use evenkeel_sim::engine::{Distribution, Empirical};
+use evenkeel_sim::population::fit::{Fit, FittedLaw, Group, SERVICE};
 use evenkeel_sim::population::replay::LogStatistics;
 
 use crate::charts::{ChartError, fitted};
@@ -84,6 +85,9 @@ pub fn write_fit(
     for group in &fit.groups {
         write(out.with_file_name(users_file(&stem, group)), group.csv.as_bytes())?;
     }
+    if let Some(law) = service(fit).and_then(|law| law.empirical.as_ref()) {
+        write(out.with_file_name(service_file(&stem)), service_csv(law).as_bytes())?;
+    }
     write(out.to_owned(), population_file(&stem, fit, statistics, source).as_bytes())?;
     let charts = out.with_file_name(format!("{stem}.fit"));
     fs::create_dir_all(&charts).map_err(|source| FitError::Write { path: charts.clone(), source })?;
@@ -96,6 +100,54 @@ pub fn write_fit(
 
 fn users_file(stem: &str, group: &Group) -> String {
     format!("{stem}.{}.csv", group.name)
+}
+
+fn service_file(stem: &str) -> String {
+    format!("{stem}.service.csv")
+}
+
+/// The law of service times, if the log has durations.
+fn service(fit: &Fit) -> Option<&FittedLaw> {
+    fit.laws.iter().find(|law| law.name == SERVICE)
+}
+
+fn service_csv(law: &Empirical) -> String {
+    let mut text = "probability,seconds\n".to_owned();
+    for (probability, value) in law.points() {
+        writeln!(text, "{probability:?},{value:.6}").expect("writing to a string");
+    }
+    text
+}
+
+/// A law of times as a scenario writes it, of those whose parameters are plain.
+fn as_written(law: &Distribution) -> Option<String> {
+    Some(match law {
+        Distribution::Exponential { mean } => format!("{{ exponential = {{ mean = \"{mean:.6}s\" }} }}"),
+        Distribution::Lognormal { mean, cv } => {
+            format!("{{ lognormal = {{ mean = \"{mean:.6}s\", cv = {cv:.4} }} }}")
+        }
+        Distribution::Weibull { scale, shape } => {
+            format!("{{ weibull = {{ scale = \"{scale:.6}s\", shape = {shape:.4} }} }}")
+        }
+        _ => return None,
+    })
+}
+
+/// What to write as the servers' service time, in lines of comment.
+fn service_suggestion(stem: &str, law: &FittedLaw) -> Vec<String> {
+    let nearest = law.candidates.iter().find_map(|candidate| Some((as_written(&candidate.law)?, candidate)));
+    let mut lines = vec![
+        "# Service times of the log, for `capacity` in a scenario's `[cluster]`: as they were,".to_owned(),
+        format!("#   service = {{ empirical = {{ file = {} }} }}", quoted(&service_file(stem))),
+    ];
+    if let Some((written, candidate)) = nearest {
+        lines.push(format!("# or by the nearest law (KS {:.4}),", candidate.distance));
+        lines.push(format!("#   service = {written}"));
+    }
+    lines.push(
+        "# A logged time holds the wait for a worker, too: where the servers were busy, their service was shorter.".to_owned(),
+    );
+    lines
 }
 
 /// A quoted TOML string.
@@ -125,6 +177,10 @@ fn population_file(stem: &str, fit: &Fit, statistics: &LogStatistics, source: &s
     line("#");
     for sentence in goodness(fit) {
         line(&format!("# {}", sentence.replace('\n', " ")));
+    }
+    if let Some(law) = service(fit) {
+        line("#");
+        service_suggestion(stem, law).iter().for_each(|words| line(words));
     }
     for group in &fit.groups {
         let hours = fit.hours.as_ref().map(|hours| &hours[usize::from(group.name == "robots")]);
@@ -191,6 +247,44 @@ mod tests {
             }
         }
         lines
+    }
+
+    #[test]
+    fn durations_become_service_times_that_a_scenario_can_take() {
+        let format = "$remote_addr [$time_local] \"$request\" $request_time $upstream_response_time";
+        let options = LogOptions { format: Some(format.parse().expect("a format")), ..LogOptions::default() };
+        let mut preparation = LogPreparation::new(options);
+        let mut lines = String::new();
+        for n in 0..400 {
+            let end = if n % 2 == 0 { "/ HTTP/1.1\" 9.000 0.0" } else { "/a.png HTTP/1.1\" 0.001 -" };
+            let ms = if n % 2 == 0 { format!("{}", 10 + n * n % 83) } else { String::new() };
+            writeln!(lines, "192.0.2.{} [20/Feb/2016:00:00:45 +0000] \"GET {end}{ms}", n % 9)
+                .expect("writing to a string");
+        }
+        preparation.read("access.log", lines.as_bytes()).expect("a log");
+        let log = preparation.finish().expect("valid lines");
+        assert_eq!(log.statistics().timed_requests, 200);
+        let fit = fit(&log).expect("records in memory");
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let out = folder.path().join("site.toml");
+        write_fit(&out, &fit, log.statistics(), "access.log").expect("a writable directory");
+        let population = fs::read_to_string(&out).expect("a population file");
+        let suggested: Vec<&str> =
+            population.lines().filter_map(|line| line.strip_prefix("#   service = ")).collect();
+        assert_eq!(suggested.len(), 2, "{population}");
+        for service in suggested {
+            let scenario = folder.path().join("scenario.toml");
+            let text = format!(
+                "title = \"t\"\nduration = \"1h\"\npopulations = \"site.toml\"\n[cluster]\n\
+                 servers = [{{ name = \"a\", address = \"10.0.0.1:80\" }}]\ncapacity = {{ workers = 1, service = {service} }}\n\
+                 [[strategy]]\nname = \"s\"\nsession = {{ local = {{}} }}\nbalancer = \"nginx.ip_hash\"\n"
+            );
+            fs::write(&scenario, text).expect("a writable directory");
+            let loaded = load(&scenario, &Overrides::NONE).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+            let mean = loaded.scenario.servers[0].capacity.service.mean();
+            let expected = (0..200).map(|n| f64::from(10 + 4 * n * n % 83)).sum::<f64>() / 200e3;
+            assert!((mean / expected - 1.0).abs() < 0.1, "{service}: {mean} of {expected}");
+        }
     }
 
     #[test]

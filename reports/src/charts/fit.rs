@@ -22,23 +22,23 @@ pub fn fitted(fit: &Fit, source: &str) -> Vec<Chart> {
 
 fn of_law(law: &FittedLaw, source: &str) -> Chart {
     let total = law.number() as f64;
-    // A value stands for up to one more second, and a share above zero cannot be shown at 0.
-    let shift = if law.measure == Measure::Seconds { 1.0 } else { 0.0 };
     let mut above = law.number();
     let mut data: Vec<Point> = Vec::new();
     for &(value, count) in &law.data {
         above -= count;
         if above > 0 {
-            data.push((value as f64 + shift, above as f64 / total));
+            // A value stands for up to one more second or step, and a share above zero cannot be shown at 0.
+            data.push((law.measure.upper(value), above as f64 / total));
         }
     }
-    let last = law.data.last().map_or(1.0, |&(value, _)| value as f64 + shift);
-    let first = data.first().map_or(last, |point| point.0).max(0.5);
+    let last = law.data.last().map_or(1.0, |&(value, _)| law.measure.upper(value));
+    let least_x = if law.measure == Measure::Count { 0.5 } else { 1e-6 };
+    let first = data.first().map_or(last, |point| point.0).max(least_x);
     let least = 0.5 / total;
 
     let mut canvas = Canvas::new(WIDTH, 4_000.0);
     let title = format!("{}{}", law.title[..1].to_uppercase(), &law.title[1..]);
-    let subtitle = format!("n {}, mean {:.2} · {source}", law.number(), law.mean());
+    let subtitle = format!("n {}, mean {} · {source}", law.number(), law.shown_mean());
     let mut top = head(&mut canvas, &title, &subtitle);
     let shown = &law.candidates[..law.candidates.len().min(CANDIDATES_SHOWN)];
     let entries: Vec<(Sample, String)> =
@@ -77,7 +77,7 @@ fn of_law(law: &FittedLaw, source: &str) -> Chart {
         }
     }
     canvas.line(line, Stroke::series(0, 1.2));
-    let unit = if law.measure == Measure::Seconds { ", s" } else { "" };
+    let unit = if law.measure == Measure::Count { "" } else { ", s" };
     plot.names(&mut canvas, &format!("{}{unit}, logarithmic", law.title), "share above", 84.0);
     let canvas = canvas.cut(plot.top + plot.height + 64.0);
     Chart { name: law.name, title, description: law.goodness().join("; "), canvas }

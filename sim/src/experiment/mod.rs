@@ -92,7 +92,7 @@ pub fn prepare_logs(
     progress: &dyn Fn(f64),
 ) -> Result<Vec<PreparedLog>, LogError> {
     let logs = scenario.logs.len() as f64;
-    let mut tiers = scenario.strategies.iter().flat_map(|strategy| &strategy.tiers);
+    let mut tiers = scenario.strategies.iter().map(|strategy| &strategy.tier);
     let paths = tiers.any(|tier| tier.keys.show_path());
     scenario
         .logs

@@ -106,6 +106,11 @@ impl Checker {
         self.up
     }
 
+    /// Whether a try is under way that has met nothing but silence.
+    pub fn is_trying(&self) -> bool {
+        self.trying.is_some()
+    }
+
     /// When [`Checker::tick`] has something to do.
     pub fn due(&self) -> SimTime {
         self.due

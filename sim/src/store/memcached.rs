@@ -108,13 +108,12 @@ impl Memcached {
         let Some((node, at)) = self.operate(access, id) else { return self.refused(access) };
         let Some(class) = self.classes.of(self.records.get(id).bytes) else { return Reply::failed(at) };
         let list = node * self.classes.len() + class;
-        if self.copies.version(id, node) == 0 {
-            let used = self.copies.length(list);
-            if !self.pages[node].has_room(class, used, &self.classes)
-                && let Some(victim) = self.copies.oldest(list)
-            {
-                self.push_out(victim, node, Gone { why: Why::Evicted, at: now });
-            }
+        // A new version of an item has a chunk of its own before the old one gives up its chunk (`do_item_alloc`).
+        let used = self.copies.length(list);
+        if !self.pages[node].has_room(class, used, &self.classes)
+            && let Some(victim) = self.copies.oldest(list)
+        {
+            self.push_out(victim, node, Gone { why: Why::Evicted, at: now });
         }
         let record = self.records.get_mut(id);
         (record.version, record.used, record.written, record.gone) = (record.version + 1, now, now, None);

@@ -21,5 +21,6 @@ mod stores;
 mod support;
 mod theory;
 mod tidy;
+mod tiers;
 mod traffic;
 mod vrrp;

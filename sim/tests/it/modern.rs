@@ -323,7 +323,7 @@ fn options_are_read_and_explained_with_their_defaults() {
         assert_eq!(again.resolved.to_string(), explained);
     }
     let loaded = parse("x.toml", &scenario("\"modern.jump\""), &Overrides::NONE).expect("valid");
-    let Program::Proxy(config) = &loaded.scenario.strategies[0].tiers[0].program else { panic!("a proxy") };
+    let Program::Proxy(config) = &loaded.scenario.strategies[0].tier.program else { panic!("a proxy") };
     let addresses: Vec<_> = config.servers.iter().map(|server| server.address.as_str()).collect();
     assert_eq!(addresses, ["a:1", "b:1", "c:1"]);
 }

@@ -65,7 +65,13 @@ session = {{ local = {{}} }}
 }
 
 fn fleet() -> Fleet {
-    Fleet { weights: vec![1.0], workers: vec![1.0], store_workers: Vec::new(), outages: Vec::new() }
+    Fleet {
+        weights: vec![1.0],
+        workers: vec![1.0],
+        store_workers: Vec::new(),
+        tiers: Vec::new(),
+        outages: Vec::new(),
+    }
 }
 
 fn place(metric: &str) -> usize {

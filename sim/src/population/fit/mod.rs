@@ -26,6 +26,9 @@ const HOURS_FROM_S: u32 = 7 * 86_400;
 /// Buckets of a think time over its user's mean, for each factor of e.
 const RATIO_BUCKETS: f64 = 20.0;
 
+/// Name of the law of service times.
+pub const SERVICE: &str = "service";
+
 /// A log's users in laws.
 #[derive(Debug)]
 pub struct Fit {
@@ -142,7 +145,7 @@ pub fn fit(log: &PreparedLog) -> Result<Fit, LogError> {
     let requests = by_address(log, &requests);
     let tail = Tail::of(&requests, TAIL_SHARE);
     let [people, robots] = tallies;
-    let laws = vec![
+    let mut laws = vec![
         FittedLaw::new("users_per_address", "users per address", Measure::Count, places.users_per_address()),
         FittedLaw::new(
             "addresses_per_network",
@@ -173,6 +176,15 @@ pub fn fit(log: &PreparedLog) -> Result<Fit, LogError> {
             robots.think.into(),
         ),
     ];
+    let service = log.service_times().map(|times| {
+        FittedLaw::new(
+            SERVICE,
+            "seconds of service (requests for other than static objects)",
+            Measure::Micros { step: times.step },
+            times.micros.clone(),
+        )
+    });
+    laws.extend(service);
     Ok(Fit {
         laws,
         tail,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::format::{Field, FieldTexts, SessionsBy};
+use super::service::{LoggedTime, parse_service};
 use super::timestamp::parse_time;
 
 /// A line of an access log.
@@ -28,6 +29,8 @@ pub struct LogLine<'a> {
     pub status: u16,
     /// The user agent; `None` for `-` and in formats without.
     pub agent: Option<&'a [u8]>,
+    /// How long the request took, if the line says it.
+    pub took: Option<LoggedTime>,
     /// Whether the line ends within its agent.
     pub agent_cut: bool,
 }
@@ -126,6 +129,7 @@ pub(super) fn interpret<'a>(
         path: path.or_else(|| texts.known(Field::Path)),
         status,
         agent,
+        took: texts.known(Field::Took).and_then(|text| parse_service(text, texts.unit())),
         agent_cut: texts.agent_cut(),
     })
 }
@@ -278,6 +282,7 @@ pub(super) mod tests {
                     path: Some(b"/a?b=c"),
                     status: 200,
                     agent: Some(b"Mozilla/5.0 (X11)"),
+                    took: None,
                     agent_cut: false,
                 }
             );

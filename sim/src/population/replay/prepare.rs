@@ -14,6 +14,8 @@ use super::parse::{LineError, LineFault, LogLine};
 use super::paths::Paths;
 use super::prepared::PreparedLog;
 use super::pseudonym::Pseudonyms;
+use super::record::is_static_path;
+use super::service::{ServiceTally, ServiceTimes};
 use super::sort::{SortLimits, Sorted, TimeSorter};
 use super::statistics::{ClientStatistics, LineCounts, LogStatistics, MalformedLine};
 use super::visits::{Passed, pass};
@@ -85,6 +87,7 @@ pub struct LogPreparation {
     options: LogOptions,
     sources: Vec<String>,
     counts: LineCounts,
+    service: ServiceTally,
     registry: ClientRegistry,
     sorter: TimeSorter,
     /// Second of the valid line before.
@@ -151,6 +154,7 @@ impl LogPreparation {
             options,
             sources: Vec::new(),
             counts: LineCounts::default(),
+            service: ServiceTally::default(),
             registry,
             sorter,
             previous: 0,
@@ -241,6 +245,9 @@ impl LogPreparation {
         }
         self.counts.valid += 1;
         self.counts.agents_cut += u64::from(line.agent_cut);
+        if let Some(took) = line.took.filter(|_| !line.path.is_some_and(is_static_path)) {
+            self.service.add(took);
+        }
         let full = self
             .registry
             .see(line)
@@ -293,6 +300,7 @@ impl LogPreparation {
         let Passed { visits, visits_by_address, gap } =
             pass(&tables, &spool, first.second, self.options.visit_gap_seconds)?;
         let by_client = ClientStatistics::of(&tables);
+        let service = self.service.finish();
         let statistics = LogStatistics {
             counts: self.counts,
             formats: self
@@ -313,6 +321,7 @@ impl LogPreparation {
             host_names: tables.names as u64,
             networks: by_client.networks,
             clients: tables.clients.len() as u64,
+            timed_requests: service.as_ref().map_or(0, ServiceTimes::requests),
             paths: tables.paths.as_ref().map_or(0, Paths::kept),
             requests_with_hashed_path: tables.paths.as_ref().map_or(0, Paths::hashed),
             requests_per_address: by_client.requests_by_address.summary(),
@@ -330,6 +339,7 @@ impl LogPreparation {
             users: tables.users,
             agents: tables.agents,
             paths: tables.paths,
+            service,
             spool,
             statistics,
         })

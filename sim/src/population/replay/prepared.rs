@@ -9,6 +9,7 @@ use super::error::LogError;
 use super::paths::{LoggedPath, Paths};
 use super::prepare::{LogOptions, LogPreparation};
 use super::record::LogRecord;
+use super::service::ServiceTimes;
 use super::spool::{RecordReader, Spool};
 use super::statistics::LogStatistics;
 
@@ -19,6 +20,7 @@ pub struct PreparedLog {
     pub(super) users: usize,
     pub(super) agents: Vec<Box<[u8]>>,
     pub(super) paths: Option<Paths>,
+    pub(super) service: Option<ServiceTimes>,
     pub(super) spool: Arc<Spool>,
     pub(super) statistics: LogStatistics,
 }
@@ -67,6 +69,11 @@ impl PreparedLog {
     #[inline]
     pub fn path(&self, record: &LogRecord) -> LoggedPath<'_> {
         self.paths.as_ref().map_or(LoggedPath::None, |paths| paths.get(record.path))
+    }
+
+    /// How long requests for other than static objects took, if the log says it.
+    pub const fn service_times(&self) -> Option<&ServiceTimes> {
+        self.service.as_ref()
     }
 
     /// The log in numbers.

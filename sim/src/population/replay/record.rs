@@ -152,7 +152,7 @@ const STATIC_EXTENSIONS: [&[u8]; 37] = [
 ];
 
 /// Whether `path`, without query and fragment, ends in one of the extensions, in any case.
-fn is_static_path(path: &[u8]) -> bool {
+pub(super) fn is_static_path(path: &[u8]) -> bool {
     let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
     let path = &path[..end];
     let Some(dot) = path.iter().rposition(|byte| matches!(byte, b'.' | b'/')) else { return false };

@@ -141,6 +141,8 @@ pub struct LogStatistics {
     pub networks: u64,
     /// Distinct pairs of address and user agent.
     pub clients: u64,
+    /// Requests for other than static objects that the log says the duration of.
+    pub timed_requests: u64,
     /// Distinct paths that are kept as text, if paths are kept.
     pub paths: u64,
     /// Requests whose path came when the memory for paths was spent, and is known by its hash.
@@ -179,9 +181,14 @@ impl LogStatistics {
             "Connections: requests of one client within the keep-alive timeout of each other share a connection; \
              the log does not name connections or ports."
                 .into(),
-            "Service times: drawn from the scenario's law; the log has no durations, and its times are those at \
-             which requests were received or answered, depending on the server."
-                .into(),
+            format!(
+                "Service times: drawn from the scenario's law, {}; the log's times are those at which requests were received or \
+                 answered, depending on the server.",
+                match self.timed_requests {
+                    0 => "since the log has no durations".to_owned(),
+                    timed => format!("not the durations that the log has of {timed} requests: `evenkeel fit` suggests a law of them"),
+                }
+            ),
             "Times within a second: as logged; where the log has whole seconds, the k-th of the m requests of one \
              second is placed at (k + 0.5) / m of it."
                 .into(),

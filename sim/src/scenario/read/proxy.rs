@@ -73,7 +73,7 @@ fn cookie(item: &Item<'_>) -> Option<Option<CookieLife>> {
 }
 
 fn proxy_server(own: Option<&Item<'_>>, server: &ReadServer) -> Option<ProxyServer> {
-    let address = server.resolved.as_ref().map(|server| server.address.clone());
+    let address = server.address.clone();
     let Some(item) = own else { return Some(ProxyServer { address: address?, weight: server.weight? }) };
     let mut section = item.section("a table of the server's options")?;
     let weight = match section.take("weight") {

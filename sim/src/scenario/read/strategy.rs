@@ -1,9 +1,10 @@
 //! Strategies: a balancer with its options, the checks that watch its servers, and where sessions live.
 
+use super::tiers::{client_address, director, instances, tiers};
 use super::{Names, Site, balancer, session};
 use crate::engine::SimDuration;
 use crate::scenario::section::{Item, Section};
-use crate::scenario::{Program, Strategy, TcpCheck, TierPlan};
+use crate::scenario::{InstancePlan, Program, Strategy, TcpCheck, TierPlan};
 
 /// What `health` is until it says otherwise: the configuration of the keepalived 2.2.7 recordings
 /// (`keepalived-check-*`). keepalived's own `delay_loop` of 60 s is hardly ever left as it is.
@@ -13,9 +14,6 @@ const TCP_CHECK: TcpCheck = TcpCheck {
     retry: 3,
     delay_before_retry: SimDuration::from_secs(1),
 };
-
-/// Instances of a tier at most.
-const INSTANCES_MAX: u64 = 1_024;
 
 /// One `[[strategy]]`.
 pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> Option<Strategy> {
@@ -29,22 +27,17 @@ pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> O
         s.missing("name", None);
     }
     let name = names.add(name_item);
-    let tier = match s.take("tiers") {
-        None => tier(s, site),
-        Some(tiers) => {
+    let tiers = match s.take("tiers") {
+        None => tier(s, site, 0, false).map(|(balancer, tier)| (balancer, Vec::new(), tier)),
+        Some(item) => {
             s.refuse(
-                &["balancer", "health", "instances"],
+                &["balancer", "health", "instances", "director", "peers"],
                 |key| format!("`{key}` belongs inside `tiers`"),
                 "move it there",
             );
-            one_tier(&tiers, site)
+            tiers(&item, site)
         }
     };
-    s.refuse(
-        &["director"],
-        |_| "`director` is not modelled yet".into(),
-        "leave it out: there is one director, and it does not fail",
-    );
     let session = match s.take("session") {
         Some(item) => session::session(&item),
         None => {
@@ -54,44 +47,57 @@ pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> O
         }
     };
     section.finish();
-    let (balancer, tier) = tier?;
-    Some(Strategy { name: name?, balancer, tiers: vec![tier], session: session? })
+    let (balancer, fronts, tier) = tiers?;
+    Some(Strategy { name: name?, balancer, fronts, tier, session: session? })
 }
 
-/// `tiers`, of which there can be one.
-fn one_tier(item: &Item<'_>, site: &Site<'_>) -> Option<(String, TierPlan)> {
-    let tiers = item.elements("an array of { balancer = … }")?;
-    let [only] = tiers.as_slice() else {
-        let help = "write one `balancer`; two tiers, such as LVS in front of nginx, are not modelled yet";
-        item.error_with_help(format!("one tier is supported now, got {}", tiers.len()), help);
-        return None;
-    };
-    let mut section = only.section("a table with `balancer`")?;
-    let tier = tier(&mut section, site);
-    section.finish();
-    tier
-}
-
-/// `balancer`, `health` and `instances`.
-fn tier(section: &mut Section<'_>, site: &Site<'_>) -> Option<(String, TierPlan)> {
+/// A tier with a balancer: its program, checks and instances. `rank` counts tiers from the back; `is_behind` says whether another
+/// tier stands in front.
+pub(super) fn tier(
+    section: &mut Section<'_>,
+    site: &Site<'_>,
+    rank: usize,
+    is_behind: bool,
+) -> Option<(String, TierPlan)> {
     let balancer = section.required("balancer", |item| balancer::balancer(&item, site));
+    let program = balancer.as_ref().map(|(_, program, _)| program);
+    let name = balancer.as_ref().map_or("", |(name, _, _)| name);
     let health = section.take("health");
-    let instances = section.optional("instances", 1, |item| {
-        let number = item.integer(1, INSTANCES_MAX)? as u16;
-        let alone = match &balancer {
-            Some((_, Program::Lvs(_), _)) => "two active LVS directors are not modelled yet",
-            Some((_, Program::HaProxy(_), _)) => "several HAProxy processes are not modelled yet",
-            Some((_, Program::Nginx(_) | Program::Proxy(_), _)) | None => return Some(number),
-        };
-        if number > 1 {
-            item.error_with_help(
-                alone.into(),
-                "nginx and the proxies of no particular program can stand side by side",
-            );
+    let director = section.optional("director", None, |item| director(&item, program).map(Some));
+    let is_pair = matches!(director, Some(Some(_)));
+    let instances = match section.take("instances") {
+        None => Some(InstancePlan::unnamed(name, rank, if is_pair { 2 } else { 1 })),
+        Some(item) => {
+            let read = instances(&item, name, rank);
+            if is_pair && read.as_ref().is_some_and(|instances| instances.len() != 2) {
+                let help = "leave out `instances`, or write two names";
+                item.error_with_help("`director` makes a pair of two instances".into(), help);
+            }
+            read
+        }
+    };
+    if !is_pair
+        && !is_behind
+        && matches!(program, Some(Program::Lvs(_)))
+        && instances.as_ref().is_some_and(|instances| instances.len() > 1)
+        && let Some(item) = section.take("instances")
+    {
+        let help = "add `director = { vrrp = {} }` for a pair, or a tier such as `{ ecmp = {} }` in front";
+        item.error_with_help("nothing says which of the directors a connection reaches".into(), help);
+    }
+    let peers = section.optional("peers", false, |item| {
+        let peers = item.boolean()?;
+        let has_table = matches!(program, Some(Program::HaProxy(config)) if config.stick.is_some());
+        let alone = instances.as_ref().is_some_and(|instances| instances.len() == 1);
+        if peers && program.is_some() && (!has_table || alone) {
+            let help = "add a `stick-table` to the balancer and a second instance, or leave it out";
+            item.error_with_help("`peers` is of several HAProxys with stick tables".into(), help);
             return None;
         }
-        Some(number)
+        Some(peers)
     });
+    let layer = program.map(Program::layer);
+    let passes_address = if rank == 0 { Some(true) } else { client_address(section, layer) };
     let of_its_own = match &balancer {
         Some((_, Program::Nginx(_), _)) => Some((
             "nginx open source has passive checks only, got `health`",
@@ -113,10 +119,19 @@ fn tier(section: &mut Section<'_>, site: &Site<'_>) -> Option<(String, TierPlan)
         (Some(item), None) => health_check(&item).map(Some),
     };
     let (name, program, keys) = balancer?;
-    Some((name, TierPlan { program, instances: instances?, keys, tcp_check: tcp_check? }))
+    let plan = TierPlan {
+        program,
+        instances: instances?,
+        keys,
+        tcp_check: tcp_check?,
+        director: director?,
+        peers: peers?,
+        passes_address: passes_address?,
+    };
+    Some((name, plan))
 }
 
-fn health_check(item: &Item<'_>) -> Option<TcpCheck> {
+pub(super) fn health_check(item: &Item<'_>) -> Option<TcpCheck> {
     /// keepalived keeps delays in microseconds; shorter ones would only drown the run in checks.
     const SHORTEST: SimDuration = SimDuration::from_millis(1);
     let check = item.section("a table such as { tcp_check = {} }")?.single("check", &["tcp_check"])?;

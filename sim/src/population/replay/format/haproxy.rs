@@ -12,6 +12,7 @@
 use memchr::memmem;
 
 use super::super::parse::{LineError, LineFault};
+use super::super::service::TimeUnit;
 use super::{Field, Fields};
 
 /// The format with what it was told.
@@ -65,6 +66,7 @@ impl Haproxy {
             let length =
                 line[start..].iter().position(|&byte| byte == b' ').ok_or(LineFault::Layout.at(start))?;
             match word {
+                2 => set_took(line, start, start + length, fields),
                 3 => fields.set(Field::Status, start, start + length),
                 5 if self.cookie => fields.set(Field::Cookie, start, start + length),
                 _ => {}
@@ -96,6 +98,16 @@ impl Haproxy {
         // A line that was cut has no closing quote.
         fields.set(Field::Request, at + 1, end.unwrap_or(line.len()));
         Ok(())
+    }
+}
+
+/// Tr among the timers TR/Tw/Tc/Tr/Ta: the time until the server began to answer, -1 if it did not.
+fn set_took(line: &[u8], start: usize, end: usize, fields: &mut Fields) {
+    const TR: usize = 3;
+    let slashes = || line[start..end].iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| start + at);
+    if let (Some(before), Some(after)) = (slashes().nth(TR - 1), slashes().nth(TR)) {
+        fields.set(Field::Took, before + 1, after);
+        fields.unit = TimeUnit::Millis;
     }
 }
 
@@ -135,6 +147,7 @@ mod tests {
             // `date -u -d '2009-02-06 12:14:14' +%s`
             assert_eq!((line.time, line.nanos), (1_233_922_454, Some(655_000_000)));
             assert_eq!((line.path, line.status), (Some(&b"/index.html"[..]), 200));
+            assert_eq!(line.took.map(|took| took.micros), Some(69_000));
             assert_eq!((line.agent, line.user), (Some(&b"Mozilla/5.0 (X11)"[..]), Some(&b"f00"[..])));
         }
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::super::parse::{LineError, LineFault};
+use super::super::service::TimeUnit;
 use super::{Field, Fields, Slot};
 
 /// Keys that are known without being told, in lower case; of several, the first in this list wins.
@@ -80,18 +81,40 @@ const AGENT: &[&str] = &[
     "ua",
 ];
 
+/// How long a request took, with the unit; the first is the time in the servers behind.
+const TOOK: [(&str, TimeUnit); 14] = [
+    ("upstream_response_time", TimeUnit::Seconds),
+    ("originduration", TimeUnit::Nanos),
+    ("request_time", TimeUnit::Seconds),
+    ("response_time_ms", TimeUnit::Millis),
+    ("request_time_ms", TimeUnit::Millis),
+    ("duration_ms", TimeUnit::Millis),
+    ("latency_ms", TimeUnit::Millis),
+    ("elapsed_ms", TimeUnit::Millis),
+    ("took_ms", TimeUnit::Millis),
+    ("responsetime_ms", TimeUnit::Millis),
+    ("duration_us", TimeUnit::Micros),
+    ("duration_ns", TimeUnit::Nanos),
+    ("duration", TimeUnit::SecondsWithPoint),
+    ("latency", TimeUnit::SecondsWithPoint),
+];
+
 /// Names of the fields in a map of one's own.
-const FIELD_NAMES: [(&str, Field); 10] = [
-    ("address", Field::Address),
-    ("forwarded", Field::Forwarded),
-    ("user", Field::User),
-    ("cookie", Field::Cookie),
-    ("time", Field::Time),
-    ("request", Field::Request),
-    ("method", Field::Method),
-    ("path", Field::Path),
-    ("status", Field::Status),
-    ("agent", Field::Agent),
+const FIELD_NAMES: [(&str, Field, TimeUnit); 14] = [
+    ("address", Field::Address, TimeUnit::Seconds),
+    ("forwarded", Field::Forwarded, TimeUnit::Seconds),
+    ("user", Field::User, TimeUnit::Seconds),
+    ("cookie", Field::Cookie, TimeUnit::Seconds),
+    ("time", Field::Time, TimeUnit::Seconds),
+    ("request", Field::Request, TimeUnit::Seconds),
+    ("method", Field::Method, TimeUnit::Seconds),
+    ("path", Field::Path, TimeUnit::Seconds),
+    ("status", Field::Status, TimeUnit::Seconds),
+    ("agent", Field::Agent, TimeUnit::Seconds),
+    ("took_s", Field::Took, TimeUnit::Seconds),
+    ("took_ms", Field::Took, TimeUnit::Millis),
+    ("took_us", Field::Took, TimeUnit::Micros),
+    ("took_ns", Field::Took, TimeUnit::Nanos),
 ];
 
 /// Objects within objects that are looked into at most.
@@ -110,6 +133,8 @@ pub(super) struct JsonKeys {
 struct Target {
     path: String,
     field: Field,
+    /// Of [`Field::Took`].
+    unit: TimeUnit,
     /// Of two keys of one field the one with the lower rank wins.
     rank: u8,
 }
@@ -120,21 +145,33 @@ impl JsonKeys {
         let usual = USUAL.iter().chain(std::iter::once(&(Field::Agent, AGENT)));
         let mut paths: Vec<Target> = usual
             .flat_map(|&(field, keys)| {
-                (0..).zip(keys).map(move |(rank, key)| Target { path: (*key).to_owned(), field, rank })
+                let target = move |(rank, key): (u8, &&str)| Target {
+                    path: (*key).to_owned(),
+                    field,
+                    unit: TimeUnit::Seconds,
+                    rank,
+                };
+                (0..).zip(keys).map(target)
             })
             .collect();
+        paths.extend((0..).zip(TOOK).map(|(rank, (key, unit))| Target {
+            path: key.to_owned(),
+            field: Field::Took,
+            unit,
+            rank,
+        }));
         for option in options.split(',').map(str::trim).filter(|option| !option.is_empty()) {
-            let known = || FIELD_NAMES.map(|(name, _)| name).join(", ");
+            let known = || FIELD_NAMES.map(|(name, ..)| name).join(", ");
             let (name, path) = option
                 .split_once('=')
                 .ok_or_else(|| format!("`{option}` is not FIELD=KEY; fields are {}", known()))?;
-            let (_, field) =
-                *FIELD_NAMES.iter().find(|(known, _)| *known == name.trim()).ok_or_else(|| {
+            let (_, field, unit) =
+                *FIELD_NAMES.iter().find(|(known, ..)| *known == name.trim()).ok_or_else(|| {
                     format!("unknown field `{}` in `{option}`; fields are {}", name.trim(), known())
                 })?;
             let path = path.trim().to_ascii_lowercase();
             paths.retain(|target| target.field != field && target.path != path);
-            paths.push(Target { path, field, rank: 0 });
+            paths.push(Target { path, field, unit, rank: 0 });
         }
         let mut keys = Self { paths, branches: Vec::new() };
         keys.index();
@@ -146,7 +183,7 @@ impl JsonKeys {
         match name {
             Some(name) => {
                 let path = format!("cookie_{}", name.to_ascii_lowercase());
-                self.paths.push(Target { path, field: Field::Cookie, rank: 0 });
+                self.paths.push(Target { path, field: Field::Cookie, unit: TimeUnit::Seconds, rank: 0 });
             }
             None => self.paths.retain(|target| target.field != Field::Cookie),
         }
@@ -215,6 +252,9 @@ impl Walk<'_, '_> {
             return;
         }
         *best = target.rank;
+        if target.field == Field::Took {
+            self.fields.unit = target.unit;
+        }
         let (start, scratch) = start.map_or((self.scratch.len(), true), |start| (start, false));
         if scratch {
             self.scratch.extend_from_slice(text);
@@ -370,6 +410,7 @@ mod tests {
             assert_eq!((line.method, line.path), (Some(&b"GET"[..]), Some(&b"/a/b.css?x"[..])));
             assert_eq!(line.agent, Some("Mozilla \"é\"".as_bytes()));
             assert_eq!(line.user, Some(&b"f00"[..]));
+            assert_eq!(line.took.map(|took| (took.micros, took.step)), Some((1_000, 1)));
         });
         read("json", "address", true, line, |line| {
             assert_eq!(line.address, LogAddress::Ip("203.0.113.4".parse().expect("an address")));

@@ -19,6 +19,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use super::parse::{LineError, LineFault, LogLine, interpret};
+use super::service::TimeUnit;
 use haproxy::Haproxy;
 use json::JsonKeys;
 use template::Template;
@@ -50,9 +51,11 @@ pub(super) enum Field {
     Status,
     /// The user agent.
     Agent,
+    /// How long the request took.
+    Took,
 }
 
-const FIELDS: usize = Field::Agent as usize + 1;
+const FIELDS: usize = Field::Took as usize + 1;
 
 /// Where a field's value is.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +70,8 @@ pub(super) struct Slot {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fields {
     slots: [Option<Slot>; FIELDS],
+    /// The unit of how long the request took.
+    pub unit: TimeUnit,
     /// Whether the line ends within its agent.
     pub agent_cut: bool,
 }
@@ -105,6 +110,11 @@ impl<'a> FieldTexts<'a> {
     pub fn fault(&self, field: Field, fault: LineFault) -> LineError {
         let at = self.fields.slots[field as usize].filter(|slot| !slot.scratch).map_or(0, |slot| slot.start);
         LineError { column: at.saturating_add(1), fault }
+    }
+
+    /// The unit of [`Field::Took`].
+    pub fn unit(&self) -> TimeUnit {
+        self.fields.unit
     }
 
     pub fn agent_cut(&self) -> bool {

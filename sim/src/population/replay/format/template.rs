@@ -8,6 +8,7 @@
 use memchr::{memchr, memchr2};
 
 use super::super::parse::{LineError, LineFault};
+use super::super::service::TimeUnit;
 use super::{Field, Fields};
 
 /// A compiled format.
@@ -34,6 +35,8 @@ struct Piece {
 #[derive(Clone, PartialEq, Debug)]
 enum Variable {
     Field(Field),
+    /// How long the request took in the servers behind (`true`), or in all.
+    Took(TimeUnit, bool),
     /// A cookie by its name.
     Cookie(String),
     /// The `Cookie` header.
@@ -181,6 +184,9 @@ impl Template {
             };
             if let Some(field) = piece.field {
                 fields.set(field, at, end);
+                if let Variable::Took(unit, _) = piece.variable {
+                    fields.unit = unit;
+                }
             }
             at = end;
             if fields.agent_cut {
@@ -273,8 +279,16 @@ impl Parts {
         }
         let field = match &variable {
             Variable::Field(field) => Some(*field),
+            Variable::Took(..) => Some(Field::Took),
             Variable::Cookie(_) | Variable::Cookies | Variable::Other => None,
         };
+        if matches!(variable, Variable::Took(_, true)) {
+            // The time in the servers behind is nearer to their service than that of the whole request.
+            self.pieces
+                .iter_mut()
+                .filter(|piece| matches!(piece.variable, Variable::Took(_, false)))
+                .for_each(|piece| piece.field = None);
+        }
         // A field that is there twice is taken where it stands first.
         let field = field.filter(|_| self.pieces.iter().all(|piece| piece.field != field));
         let text = std::mem::take(&mut self.text).into_bytes();
@@ -302,6 +316,8 @@ impl Parts {
 
 fn nginx_variable(name: &str) -> Variable {
     Variable::Field(match name {
+        "request_time" => return Variable::Took(TimeUnit::Seconds, false),
+        "upstream_response_time" => return Variable::Took(TimeUnit::Seconds, true),
         "remote_addr" | "realip_remote_addr" => Field::Address,
         "http_x_forwarded_for" | "http_x_real_ip" | "http_cf_connecting_ip" | "proxy_add_x_forwarded_for" => {
             Field::Forwarded
@@ -334,6 +350,9 @@ fn apache_variable(letter: &str, argument: Option<&str>) -> Variable {
         ("s", "") => Field::Status,
         ("i", "x-forwarded-for" | "x-real-ip" | "cf-connecting-ip") => Field::Forwarded,
         ("i", "user-agent") => Field::Agent,
+        ("D", "") | ("T", "us") => return Variable::Took(TimeUnit::Micros, false),
+        ("T", "" | "s") => return Variable::Took(TimeUnit::Seconds, false),
+        ("T", "ms") => return Variable::Took(TimeUnit::Millis, false),
         ("i", "cookie") => return Variable::Cookies,
         ("C", _) => return Variable::Cookie(argument.unwrap_or_default().to_owned()),
         _ => return Variable::Other,
@@ -395,6 +414,7 @@ mod tests {
             assert_eq!((line.method, line.path), (Some(&b"GET"[..]), Some(&b"/x?y=1"[..])));
             assert_eq!((line.status, line.agent), (200, Some(&br"say \x22hi\x22"[..])));
             assert_eq!(line.user, Some(&b"f00"[..]));
+            assert_eq!(line.took.map(|took| took.micros), Some(2_000), "of the last server that was tried");
         });
     }
 
@@ -406,6 +426,7 @@ mod tests {
             assert_eq!((line.time, line.status), (1_455_944_445, 404));
             assert_eq!(line.address, LogAddress::Ip("203.0.113.5".parse().expect("an address")));
             assert_eq!(line.agent, Some(&br#"Mozilla \"x\""#[..]));
+            assert_eq!(line.took.map(|took| took.micros), Some(1_532));
         });
     }
 
