@@ -210,6 +210,12 @@ impl Servers {
         f64::from(self.level(server).1) / f64::from(width)
     }
 
+    /// Whether a request to a server would be answered, sooner or later.
+    pub fn answers(&self, server: ServerId) -> bool {
+        let row = &self.rows[server];
+        row.up && !row.cut && row.hung.is_none()
+    }
+
     /// How often a server has lost its memory.
     #[inline]
     pub fn epoch(&self, server: ServerId) -> u32 {

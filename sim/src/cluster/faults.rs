@@ -8,7 +8,7 @@ use super::event::Event;
 use super::timetable::{Occurrence, Target};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::health::active::Verdict;
+use crate::health::keepalived::{CheckKind, Sight};
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::scenario::FaultKind;
 use crate::tier::{Instance, Layer, Segment};
@@ -266,21 +266,29 @@ impl Cluster<'_> {
             return;
         }
         let out = self.faults.of(server).any(|kind| *kind == FaultKind::Down);
+        let answers = self.servers.answers(server);
+        let fails = self.answers_a_check_with_an_error(now, server);
         let tier = &mut self.tier;
-        let (verdict, next) = tier.checkers[server.index()].probe(accepts);
+        let checker = &mut tier.checkers[server.index()];
+        let well = match checker.kind() {
+            CheckKind::Tcp => accepts,
+            CheckKind::Http => answers && !fails,
+        };
+        let sight = match (well, self.servers.is_silent(server) && !answers) {
+            (true, _) => Sight::Good,
+            // Its kernel refuses for a dead process, and keeps silent when a living one takes no more; an error is an answer.
+            (false, false) => Sight::Bad,
+            (false, true) => Sight::Silent,
+        };
+        let verdict = checker.tick(now, sight);
+        pending.at(checker.due(), Event::Check { server, instance }.word());
         for instance in &mut tier.instances {
             match verdict {
-                Verdict::Unchanged => {}
-                Verdict::Remove => instance.remove_server(now, server),
-                Verdict::Add if out || !instance.uses(server) => {}
-                Verdict::Add => instance.add_server(now, server, tier.weights[server.index()]),
+                None => {}
+                Some(false) => instance.remove_server(now, server),
+                Some(true) if out || !instance.uses(server) => {}
+                Some(true) => instance.add_server(now, server, tier.weights[server.index()]),
             }
         }
-        let silent = !accepts && self.servers.is_silent(server);
-        let try_lasts = self.strategy.tier.tcp_check.filter(|_| silent).map(|check| check.connect_timeout);
-        pending.at(
-            now + next + try_lasts.unwrap_or(SimDuration::ZERO),
-            Event::Check { server, instance }.word(),
-        );
     }
 }

@@ -15,7 +15,7 @@ use super::station::Station;
 use super::tier::Tier;
 use super::{Cluster, Streams};
 use crate::engine::SimTime;
-use crate::health::active::TcpChecker;
+use crate::health::keepalived::Checker;
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::population::Source;
@@ -82,7 +82,7 @@ impl Reach {
 pub(super) struct Front<'a> {
     pub kind: FrontKind<'a>,
     /// One check for each instance of the next tier; empty without active checks, and for tiers that keep their own.
-    pub checkers: Vec<TcpChecker>,
+    pub checkers: Vec<Checker>,
     /// The address that each instance shows in place of its clients'; empty if it shows theirs.
     hides: Vec<IpAddr>,
     /// Connections that it gave a port of its own.
@@ -157,7 +157,9 @@ impl<'a> Paths<'a> {
         let plans = strategy.fronts.iter().map(FrontPlan::plan).chain([Some(&strategy.tier)]);
         let reach = plans.enumerate().map(|(place, plan)| Reach {
             up: vec![true; plan.map_or(0, |plan| plan.instances.len())],
-            pair: plan.and_then(|plan| plan.director).map(|plan| Pair::new(&plan, place as u64, streams)),
+            pair: plan
+                .and_then(|plan| plan.director)
+                .map(|plan| Pair::new(&plan, place as u64, streams.clock)),
         });
         Some(Box::new(Self {
             reach: reach.collect(),
@@ -195,6 +197,11 @@ impl<'a> Paths<'a> {
         self.stations.iter_mut().for_each(|station| station.leaves(now, opened));
     }
 
+    /// Bytes of what is kept of connections and sessions.
+    pub fn bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<Path>() + self.homes.capacity() * size_of::<Home>()
+    }
+
     /// What the tiers in front keep in memory.
     pub fn table_sizes(&self) -> TableSizes {
         let instances = self.fronts.iter().flat_map(|front| match &front.kind {
@@ -210,20 +217,12 @@ impl<'a> Paths<'a> {
     }
 }
 
-impl FrontPlan {
-    /// Its plan, if it has instances.
-    pub(super) fn plan(&self) -> Option<&TierPlan> {
-        match self {
-            Self::Tier { plan, .. } => Some(plan),
-            Self::Dns { .. } | Self::Ecmp { .. } => None,
-        }
-    }
-}
-
 impl<'a> Front<'a> {
     /// A tier in front of one with so many addresses; `number` counts tiers from the back.
     fn new(plan: &'a FrontPlan, targets: usize, number: u64, scenario: &Scenario, streams: &Streams) -> Self {
-        let check = plan.tcp_check().map_or_else(Vec::new, |check| vec![TcpChecker::new(check); targets]);
+        let check = plan
+            .tcp_check()
+            .map_or_else(Vec::new, |check| vec![Checker::new(check, true, SimTime::ZERO); targets]);
         let (kind, checkers, hides) = match plan {
             FrontPlan::Dns { config, .. } => (
                 FrontKind::Dns(Dns::new(config.clone(), targets, streams.resolver, number)),
@@ -244,7 +243,7 @@ impl<'a> Front<'a> {
     }
 
     /// The checks of the next tier's instances.
-    pub fn checkers(&mut self) -> &mut Vec<TcpChecker> {
+    pub fn checkers(&mut self) -> &mut Vec<Checker> {
         match &mut self.kind {
             FrontKind::Tier(tier) => &mut tier.checkers,
             FrontKind::Dns(_) | FrontKind::Ecmp(_) => &mut self.checkers,

@@ -82,13 +82,15 @@ impl Cluster<'_> {
         let left_at = session.first_cut.as_ref().unwrap_or(route).at;
         let faults = &self.faults;
         let at_home = destroyed_at.and_then(|at| faults.destroyer(session.home, at));
+        let of_instance = || faults.last_before(left_at, |one| matches!(one.target, Target::Instance(_)));
+        let may_be_in_front = self.paths.is_some();
         let fault = match cause {
             LossCause::ServerLost => at_home,
             LossCause::Drained => at_home.or_else(|| faults.last_operation(session.home, left_at)),
-            LossCause::Remapped => faults.last_before(left_at, |one| one.kind.is_planned()),
-            LossCause::DirectorLost | LossCause::InstanceSplit => {
-                faults.last_before(left_at, |one| matches!(one.target, Target::Instance(_)))
-            }
+            LossCause::Remapped => faults
+                .last_before(left_at, |one| one.kind.is_planned())
+                .or_else(|| if may_be_in_front { of_instance() } else { None }),
+            LossCause::DirectorLost | LossCause::InstanceSplit => of_instance(),
             LossCause::StoreLost => destroyed_at.and_then(|at| {
                 let nodes = self.strategy.session.store_nodes();
                 let of_store = |one: &Occurrence| {

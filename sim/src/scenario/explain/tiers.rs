@@ -2,17 +2,15 @@
 
 use super::{Document, duration, list, programs, text};
 use crate::balancer;
-use crate::scenario::{DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TcpCheck, TierPlan};
+use crate::health::keepalived::CheckKind;
+use crate::scenario::{CheckRule, DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TierPlan};
 use crate::tier::nginx::NginxVersion;
 use crate::tier::{DnsConfig, DnsOrder, EcmpConfig, EcmpHash};
 
 /// Several tiers, front to back.
 pub(super) fn show_tiers(d: &mut Document, strategy: &Strategy, servers: &[&str], comments: bool) {
     const PATH: &str = "strategy.tiers";
-    let behind = strategy.fronts.iter().skip(1).map(|front| match front {
-        FrontPlan::Tier { plan, .. } => Some(plan),
-        FrontPlan::Dns { .. } | FrontPlan::Ecmp { .. } => None,
-    });
+    let behind = strategy.fronts.iter().skip(1).map(FrontPlan::plan);
     for (place, (front, next)) in strategy.fronts.iter().zip(behind.chain([Some(&strategy.tier)])).enumerate()
     {
         d.header("[[strategy.tiers]]");
@@ -83,9 +81,13 @@ fn show_instances(d: &mut Document, balancer: &str, rank: usize, instances: &[In
     d.line("instances", list(instances));
 }
 
-fn show_check(d: &mut Document, path: &str, check: Option<TcpCheck>) {
+fn show_check(d: &mut Document, path: &str, check: Option<CheckRule>) {
     let Some(check) = check else { return };
-    d.header(&format!("[{path}.health.tcp_check]"));
+    let name = match check.kind {
+        CheckKind::Tcp => "tcp_check",
+        CheckKind::Http => "http_get",
+    };
+    d.header(&format!("[{path}.health.{name}]"));
     d.line("delay_loop", duration(check.delay_loop));
     d.line("connect_timeout", duration(check.connect_timeout));
     d.line("retry", check.retry);
