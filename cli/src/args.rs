@@ -479,6 +479,8 @@ pub struct List {
 pub enum Listing {
     /// Balancing algorithms.
     Balancers,
+    /// What a tier can have beside a balancer.
+    Tiers,
     /// Presets of populations.
     Presets,
     /// Places where sessions can live.

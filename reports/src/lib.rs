@@ -24,4 +24,4 @@ mod fixture;
 
 pub use folder::{Provenance, ReportError, ReportInputs, Written, write};
 pub use model::{Align, Cell, Column, Emphasis, TableModel};
-pub use text::{decisive_table, fault_lines, findings, trace_table, verdict_line};
+pub use text::{decisive_table, fault_lines, findings, tier_lines, trace_table, verdict_line};

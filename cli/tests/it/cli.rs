@@ -283,7 +283,7 @@ fn list_names_what_scenarios_may_say() {
     assert!(balancers.contains("nginx.round_robin") && !balancers.contains("login-site"), "{balancers}");
     let all = place.run(&["list", "--json"]).ends_with(0).json();
     let kinds: Vec<&String> = all.as_object().expect("an object").keys().collect();
-    assert_eq!(kinds, ["balancers", "metrics", "presets", "stores"]);
+    assert_eq!(kinds, ["balancers", "metrics", "presets", "stores", "tiers"]);
     assert!(all["metrics"].as_array().is_some_and(|metrics| metrics.len() > 30));
 }
 

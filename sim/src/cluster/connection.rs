@@ -177,23 +177,19 @@ impl Cluster<'_> {
             self.close_connection(now, id);
             return false;
         }
-        match self.is_watched() {
-            // Nothing in a layer 7 instance depends on when its client's connection closes.
-            false if gap.is_some() => {
-                self.close_connection(now, id);
-                false
-            }
-            false => {
-                self.connections.get_mut(id.0).idle_until = now + rules.keepalive_timeout;
-                true
-            }
-            true => {
-                let idle_until = now + rules.keepalive_timeout;
-                self.connections.get_mut(id.0).idle_until = idle_until;
-                pending.at(idle_until, Event::ConnectionIdle(id).word());
-                true
-            }
+        if self.is_watched() {
+            let idle_until = now + rules.keepalive_timeout;
+            self.connections.get_mut(id.0).idle_until = idle_until;
+            pending.at(idle_until, Event::ConnectionIdle(id).word());
+            return true;
         }
+        // Nothing in a layer 7 instance depends on when its client's connection closes.
+        if gap.is_some() {
+            self.close_connection(now, id);
+            return false;
+        }
+        self.connections.get_mut(id.0).idle_until = now + rules.keepalive_timeout;
+        true
     }
 
     /// A connection has idled long enough, unless it was used or closed meanwhile.

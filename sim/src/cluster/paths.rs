@@ -195,6 +195,11 @@ impl<'a> Paths<'a> {
         self.stations.iter_mut().for_each(|station| station.leaves(now, opened));
     }
 
+    /// Bytes of what is kept of connections and sessions.
+    pub fn bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<Path>() + self.homes.capacity() * size_of::<Home>()
+    }
+
     /// What the tiers in front keep in memory.
     pub fn table_sizes(&self) -> TableSizes {
         let instances = self.fronts.iter().flat_map(|front| match &front.kind {
@@ -207,16 +212,6 @@ impl<'a> Paths<'a> {
     /// Whether the last tier sees addresses of a tier in front of it.
     pub fn hides_clients(&self) -> bool {
         self.fronts.iter().any(|front| !front.hides.is_empty())
-    }
-}
-
-impl FrontPlan {
-    /// Its plan, if it has instances.
-    pub(super) fn plan(&self) -> Option<&TierPlan> {
-        match self {
-            Self::Tier { plan, .. } => Some(plan),
-            Self::Dns { .. } | Self::Ecmp { .. } => None,
-        }
     }
 }
 

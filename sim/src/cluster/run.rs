@@ -238,7 +238,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         };
         tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
     }
-    let cluster = Cluster {
+    let mut cluster = Cluster {
         scenario,
         strategy,
         streams,
@@ -265,7 +265,6 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         operated_at: None,
         active_faults: Vec::new(),
     };
-    let mut cluster = cluster;
     cluster.watch_instances();
     let mut simulation = Simulation::new(cluster, Ladder::default());
     schedule_beginnings(&mut simulation, &firsts, &calendar);
@@ -437,7 +436,8 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         pending,
         pending_bytes,
         connections: u64::from(cluster.connections.slots()),
-        connection_bytes: cluster.connections.bytes() as u64,
+        connection_bytes: (cluster.connections.bytes()
+            + cluster.paths.as_ref().map_or(0, |paths| paths.bytes())) as u64,
         requests_in_flight: u64::from(cluster.requests.slots()),
         request_bytes: cluster.requests.bytes() as u64,
         tabs: u64::from(cluster.tabs.slots()),

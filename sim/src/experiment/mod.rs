@@ -30,8 +30,8 @@ use crate::cluster::{self, RunError, RunOutcome, RunSetup, RunSizes};
 use crate::engine::SimDuration;
 use crate::metrics::recorder::Calendar;
 use crate::metrics::{MetricId, Phase};
-use crate::population::replay::{LogError, LogOptions, PreparedLog, Pseudonyms};
-use crate::scenario::{Loaded, LogSource, Scenario};
+use crate::population::replay::{LogError, LogOptions, PreparedLog, Pseudonyms, show_second};
+use crate::scenario::{Loaded, LogSource, Scenario, WINDOWS_MAX};
 
 pub use column::Column;
 pub use intervals::holm;
@@ -104,9 +104,28 @@ pub fn prepare_logs(
             let place =
                 |file: &PathBuf| if file == Path::new("-") { file.clone() } else { folder.join(file) };
             let files = log.files.iter().map(place);
-            PreparedLog::from_files(files, &options, &|share| progress((number as f64 + share) / logs))
+            let prepared =
+                PreparedLog::from_files(files, &options, &|share| progress((number as f64 + share) / logs))?;
+            check_length(scenario, log, &prepared)?;
+            Ok(prepared)
         })
         .collect()
+}
+
+/// Whether a run to the end of a log has a bounded number of windows.
+fn check_length(scenario: &Scenario, plan: &LogSource, log: &PreparedLog) -> Result<(), LogError> {
+    let statistics = log.statistics();
+    let seconds = f64::from(statistics.last_second - statistics.first_second) / plan.speed;
+    if scenario.duration.is_some() || seconds / scenario.window.as_secs_f64() <= WINDOWS_MAX as f64 {
+        return Ok(());
+    }
+    Err(LogError::TooLong {
+        name: plan.name.clone(),
+        first: format!("{} ({})", show_second(statistics.first_second), statistics.first_line),
+        last: format!("{} ({})", show_second(statistics.last_second), statistics.last_line),
+        window: scenario.window,
+        windows_max: WINDOWS_MAX,
+    })
 }
 
 /// How a log of a scenario is read.

@@ -7,8 +7,8 @@ pub mod histogram;
 pub mod loss;
 pub mod measure;
 pub mod recorder;
-pub mod tier_counts;
 mod stretch;
+pub mod tier_counts;
 
 pub use catalogue::{Direction, Metric, MetricId, Phase, Unit};
 pub use fairness::Fairness;

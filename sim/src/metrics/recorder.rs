@@ -1,8 +1,8 @@
 //! The counters of one run: integers that can be added, kept by phase, by server and by window.
 
 pub use super::failure::Failure;
-use super::tier_counts::TierCounts;
 use super::stretch::Stretch;
+use super::tier_counts::TierCounts;
 use super::{Histogram, LossCause, Phase};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;

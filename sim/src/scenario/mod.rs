@@ -39,10 +39,15 @@ pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
 pub use sweep::{Axis, SweepPlan};
-pub use tiers::{DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TIERS_MAX, TierPlan};
+pub use tiers::{
+    DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TIER_PARTS, TIERS_MAX, TierPart, TierPlan,
+};
 pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
 };
+
+/// Windows of a run at most: each keeps counters of every server.
+pub(crate) const WINDOWS_MAX: u64 = 1_000_000;
 
 /// One experiment: one site and its clients, some faults, several strategies.
 #[derive(Clone, Debug)]

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use serde::Serialize;
+
 use super::Keys;
 use crate::engine::SimDuration;
 use crate::health::active::TcpCheck;
@@ -10,6 +12,65 @@ use crate::tier::{DnsConfig, EcmpConfig, HaproxyConfig, Layer, LvsConfig, NginxC
 
 /// Tiers of a strategy at most.
 pub const TIERS_MAX: usize = 4;
+
+/// A part of a tier that is no balancer.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TierPart {
+    /// Its key in a scenario.
+    pub name: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+    /// Its options, with their defaults.
+    pub options: &'static str,
+    /// Where its rules come from.
+    pub source: &'static str,
+}
+
+/// What a tier can have beside, or in place of, a `balancer`.
+pub const TIER_PARTS: &[TierPart] = &[
+    TierPart {
+        name: "dns",
+        summary: "in place of a balancer: a name with an address for each instance of the next tier, and resolvers that keep answers",
+        options: "ttl = \"5min\", resolvers = 1000, zipf = 1.0, order = \"cyclic\", ignore_ttl = 0.0, ignored_for = \"1d\", tries = 2",
+        source: "RFC 1035 3.2.1, RFC 1794",
+    },
+    TierPart {
+        name: "ecmp",
+        summary: "in place of a balancer: a router that hashes flows over the next tier's instances",
+        options: "hash = \"flow\", resilient = false",
+        source: "RFC 2991, RFC 2992",
+    },
+    TierPart {
+        name: "instances",
+        summary: "how many stand side by side, or their names",
+        options: "1",
+        source: "",
+    },
+    TierPart {
+        name: "director",
+        summary: "two instances with one virtual address, and the sync daemon between them",
+        options: "vrrp = { version = 2, advert_int = \"1s\", priority = [150, 100], nopreempt = false, preempt_delay = \"0s\", sync = false }",
+        source: "RFC 3768, RFC 5798, keepalived 2.2.7, Linux 6.1 `ip_vs_sync.c`",
+    },
+    TierPart {
+        name: "peers",
+        summary: "HAProxys push what their stick tables learn to each other",
+        options: "false",
+        source: "HAProxy 2.6 `peers.c`",
+    },
+    TierPart {
+        name: "client_address",
+        summary: "whether the next tier sees the client's address (`passed`) or the instance's own (`hidden`, FULLNAT)",
+        options: "\"passed\"",
+        source: "",
+    },
+    TierPart {
+        name: "health",
+        summary: "checks of the servers, or of the next tier's instances",
+        options: "tcp_check = { delay_loop = \"6s\", connect_timeout = \"3s\", retry = 3, delay_before_retry = \"1s\" }",
+        source: "keepalived 2.2.7 `check_tcp.c`",
+    },
+];
 
 /// One way to run the site.
 #[derive(Clone, Debug)]
@@ -29,10 +90,8 @@ pub struct Strategy {
 impl Strategy {
     /// The plans of the tiers whose instances are programs, front to back, each with its place among all tiers.
     pub fn programs(&self) -> impl Iterator<Item = (usize, &TierPlan)> {
-        let fronts = self.fronts.iter().enumerate().filter_map(|(place, front)| match front {
-            FrontPlan::Tier { plan, .. } => Some((place, plan)),
-            FrontPlan::Dns { .. } | FrontPlan::Ecmp { .. } => None,
-        });
+        let fronts = self.fronts.iter().enumerate();
+        let fronts = fronts.filter_map(|(place, front)| Some((place, front.plan()?)));
         fronts.chain([(self.fronts.len(), &self.tier)])
     }
 
@@ -154,6 +213,14 @@ pub enum FrontPlan {
 }
 
 impl FrontPlan {
+    /// Its plan, if it has instances.
+    pub fn plan(&self) -> Option<&TierPlan> {
+        match self {
+            Self::Tier { plan, .. } => Some(plan),
+            Self::Dns { .. } | Self::Ecmp { .. } => None,
+        }
+    }
+
     /// The checks of the next tier's instances.
     pub fn tcp_check(&self) -> Option<TcpCheck> {
         match self {

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn losing_one_of_n_nodes_loses_one_nth_with_a_ring_and_all_but_one_nth_with_modula() {
+    fn losing_or_adding_one_of_n_nodes_costs_one_nth_with_a_ring_and_all_but_one_nth_with_modula() {
         // Of n nodes: a ring loses what the dead node had, 1/n by expectation, and with p points a node give or take 1/sqrt(p)
         // of it (160: 8 %, 100: 10 %; three deviations of four); remainders by n and by n - 1 agree for 1 key in n.
         for (distribution, nodes, expected, width) in [
@@ -244,6 +244,14 @@ mod tests {
             let missing = |&&id: &&RecordId| matches!(store.clone_read(id), Found::Missing(gone) if gone.why == Why::NodeLost);
             let lost = ids.iter().filter(missing).count() as f64 / 20_000.0;
             assert!((lost - expected).abs() < width, "{distribution:?}: {lost}");
+            // A node that is added takes as many.
+            for &id in &ids {
+                store.write(&access(2), id);
+            }
+            store.node_back(access(3).now, 2);
+            let moved = ids.iter().filter(|&&id| store.clone_read(id) != Found::Current).count();
+            let moved = moved as f64 / 20_000.0;
+            assert!((moved - expected).abs() < width, "{distribution:?}, added: {moved}");
         }
     }
 
@@ -251,9 +259,11 @@ mod tests {
         /// What a read would find, without a trace.
         fn clone_read(&self, id: RecordId) -> Found {
             let node = self.keys.node(hash(self.records.get(id).name)).expect("a node");
+            let record = self.records.get(id);
             match self.copies.version(id, node) {
-                0 => Found::Missing(self.records.get(id).gone.unwrap_or(self.changed)),
-                _ => Found::Current,
+                0 => Found::Missing(record.gone.unwrap_or(self.changed)),
+                version if version == record.version => Found::Current,
+                _ => Found::Stale,
             }
         }
     }

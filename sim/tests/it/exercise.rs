@@ -415,6 +415,7 @@ fn base(entry: &CatalogueEntry) -> Program {
             servers: Vec::new(),
             max_tries,
             ejection,
+            outlier_detection: None,
             panic_threshold: 0.0,
             subset: Subset::All,
             cookie: None,

@@ -13,6 +13,7 @@ mod gate;
 mod instances;
 mod modern;
 mod operations;
+mod other_logs;
 mod queues;
 mod replay;
 mod scenario;

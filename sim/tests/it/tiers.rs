@@ -5,7 +5,7 @@ use evenkeel_sim::engine::{SimDuration, Stream};
 use evenkeel_sim::ids::StreamId;
 use evenkeel_sim::metrics::recorder::{Failure, PhaseCounts};
 use evenkeel_sim::metrics::{LossCause, Phase};
-use evenkeel_sim::scenario::{Diagnostic, Overrides, Scenario, parse};
+use evenkeel_sim::scenario::{Diagnostic, Overrides, Scenario, TIER_PARTS, parse};
 
 /// Users of 300 homes at six servers for twenty minutes, behind what `strategy` says, with `faults`.
 fn text(strategy: &str, faults: &str) -> String {
@@ -345,6 +345,22 @@ fn accounts_balance_at_every_tier_whatever_dies_and_comes_back() {
         scenario.duration = Some(SimDuration::from_secs(700));
         let counts = outcome_of(&scenario, 0).counts.phase(Phase::All);
         assert!(counts.served > 500, "case {case}: {faults}");
+    }
+}
+
+#[test]
+fn the_options_that_are_listed_are_the_defaults_that_are_explained() {
+    let explained: Vec<String> = [
+        "tiers = [{ dns = {} }, { balancer = \"nginx.ip_hash\" }]",
+        "tiers = [{ ecmp = {} }, { balancer = \"nginx.ip_hash\" }]",
+        "director = { vrrp = {} }\nbalancer = \"nginx.ip_hash\"",
+    ]
+    .map(|strategy| parse("tiers.toml", &text(strategy, ""), &Overrides::NONE).unwrap().resolved.to_string())
+    .into();
+    for (name, explained) in ["dns", "ecmp", "director"].into_iter().zip(explained) {
+        let part = TIER_PARTS.iter().find(|part| part.name == name).expect("it is listed");
+        let line = format!("{name} = {{ {} }}", part.options);
+        assert!(explained.contains(&line), "{line} is not in\n{explained}");
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::engine::SimDuration;
+
 use super::format::{FormatError, NothingFits};
 use super::pseudonym::KeyError;
 use super::statistics::MalformedLine;
@@ -60,6 +62,23 @@ pub enum LogError {
         file: String,
         /// The format that came nearest.
         nothing: NothingFits,
+    },
+    /// The log lasts so long that a run of it would not end.
+    #[error(
+        "log `{name}`: from {first} to {last} there are more than {windows_max} windows of {window}\n  if a clock was wrong, leave \
+         that part out with `from` or `until`; else write a longer `window`"
+    )]
+    TooLong {
+        /// The log's name in the scenario.
+        name: String,
+        /// File and number of the earliest line.
+        first: String,
+        /// File and number of the latest line.
+        last: String,
+        /// The scenario's window.
+        window: SimDuration,
+        /// The most windows of a run.
+        windows_max: u64,
     },
     /// The format lacks what is asked of it.
     #[error("{file}: {source}")]

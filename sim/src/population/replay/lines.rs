@@ -78,12 +78,20 @@ impl<'a> Lines<'a> {
         while lines.end < HEAD_BYTES && !lines.ended {
             lines.read_more();
         }
+        match lines.head() {
+            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
+                let why = "it is UTF-16; convert it first: `iconv -f UTF-16 -t UTF-8`";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            [0xEF, 0xBB, 0xBF, ..] => lines.start = 3,
+            _ => {}
+        }
         Ok(lines)
     }
 
     /// The first bytes of the text, decompressed, from which its format may be judged; they are not consumed.
     pub fn head(&self) -> &[u8] {
-        &self.buffer[..self.end.min(HEAD_BYTES)]
+        &self.buffer[self.start..self.end.min(HEAD_BYTES)]
     }
 
     /// The next line, or `None` at the end.
@@ -192,6 +200,13 @@ mod tests {
         // The second member begins in the middle of a line.
         let joined = [gzip(b"one\ntw"), gzip(b"o\n"), gzip(b""), gzip(b"three\n")].concat();
         assert_eq!(lines(&joined[..]).expect("gzip"), ["one\n", "two\n", "three\n"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line_and_utf_16_is_refused() {
+        assert_eq!(lines(&b"\xEF\xBB\xBFone\n"[..]).expect("plain"), ["one\n"]);
+        let error = lines(&b"\xFF\xFEo\0n\0"[..]).expect_err("two bytes a character").to_string();
+        assert!(error.contains("iconv"), "{error}");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub enum LineFault {
     #[error("not what the format has here")]
     Layout,
     /// The line is no JSON object.
-    #[error("not a JSON object")]
+    #[error("not a JSON object, of which each line must be one (`jq -c '.[]'` makes such lines of an array)")]
     Json,
     /// The time is in no form that is known.
     #[error("not a time such as `20/Feb/2016:00:00:45 -0500`, `2016-02-20T05:00:45Z` or `1455944445.123`")]

@@ -195,7 +195,7 @@ impl LogPreparation {
             };
             self.counts.lines += 1;
             let parsed = match line {
-                Line::Whole(text) if text.trim_ascii().is_empty() => {
+                Line::Whole(text) if text.starts_with(b"#") || text.trim_ascii().is_empty() => {
                     self.counts.empty += 1;
                     continue;
                 }

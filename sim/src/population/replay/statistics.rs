@@ -88,7 +88,7 @@ pub struct LineCounts {
     pub valid: u64,
     /// Those that end within their agent, and were taken as they are.
     pub agents_cut: u64,
-    /// Lines without anything but white space.
+    /// Lines without anything but white space, and comments of W3C's kind.
     pub empty: u64,
     /// Lines that could not be read.
     pub malformed: u64,

@@ -49,7 +49,7 @@ fn calendar(text: &[u8], order: Order) -> Result<Instant, LineFault> {
             (number(7, 4)?, month, number(0, 2)?, 12)
         }
         Order::YearFirst => {
-            if !(is(7, &text[4..5]) && is(10, b"T t")) {
+            if !(is(7, &text[4..5]) && is(10, b"T t\t")) {
                 return Err(LineFault::Time);
             }
             (number(0, 4)?, number(5, 2)?, number(8, 2)?, 11)

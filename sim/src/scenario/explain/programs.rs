@@ -5,6 +5,7 @@ use crate::balancer::haproxy::{HaproxyMethod, HashFunction, HashType};
 use crate::balancer::lvs::SchedulerFlags;
 use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::SimDuration;
+use crate::health::OutlierDetection;
 use crate::scenario::Keys;
 use crate::tier::haproxy::{CookieMode, HaproxyConfig, RetryOn, StickKey, StickRule, StickSource, StoreAt};
 use crate::tier::lvs::{Forwarding, LvsConfig, TemplateScope};
@@ -248,6 +249,7 @@ pub(super) fn show_proxy(d: &mut Document, config: &ProxyConfig, names: &[&str])
     d.line("max_tries", config.max_tries);
     d.line("ejection_failures", config.ejection.failures);
     d.line("ejection_time", duration(config.ejection.time));
+    d.line("outlier_detection", or_none(config.outlier_detection, outlier_detection));
     d.line("healthy_panic_threshold", format!("{:?}", config.panic_threshold));
     let subset = match config.subset {
         Subset::All => "\"all\"".to_owned(),
@@ -260,6 +262,26 @@ pub(super) fn show_proxy(d: &mut Document, config: &ProxyConfig, names: &[&str])
     for (&server, options) in names.iter().zip(&config.servers) {
         d.line(&format!("servers.{}", key(server)), format!("{{ weight = {} }}", options.weight));
     }
+}
+
+fn outlier_detection(rule: OutlierDetection) -> String {
+    let success_rate = or_none(rule.success_rate, |rate| {
+        format!(
+            "{{ minimum_hosts = {}, request_volume = {}, stdev_factor = {} }}",
+            rate.minimum_hosts, rate.request_volume, rate.stdev_factor
+        )
+    });
+    format!(
+        "{{ consecutive_5xx = {}, consecutive_gateway_failure = {}, interval = {}, base_ejection_time = {}, \
+         max_ejection_time = {}, max_ejection_percent = {}, always_eject_one_host = {}, success_rate = {success_rate} }}",
+        rule.consecutive_5xx,
+        rule.consecutive_gateway_failure,
+        duration(rule.interval),
+        duration(rule.base_ejection_time),
+        duration(rule.max_ejection_time),
+        rule.max_ejection_percent,
+        rule.always_eject_one_host,
+    )
 }
 
 impl OptionVisitor for Document {

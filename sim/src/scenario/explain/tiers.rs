@@ -9,10 +9,7 @@ use crate::tier::{DnsConfig, DnsOrder, EcmpConfig, EcmpHash};
 /// Several tiers, front to back.
 pub(super) fn show_tiers(d: &mut Document, strategy: &Strategy, servers: &[&str], comments: bool) {
     const PATH: &str = "strategy.tiers";
-    let behind = strategy.fronts.iter().skip(1).map(|front| match front {
-        FrontPlan::Tier { plan, .. } => Some(plan),
-        FrontPlan::Dns { .. } | FrontPlan::Ecmp { .. } => None,
-    });
+    let behind = strategy.fronts.iter().skip(1).map(FrontPlan::plan);
     for (place, (front, next)) in strategy.fronts.iter().zip(behind.chain([Some(&strategy.tier)])).enumerate()
     {
         d.header("[[strategy.tiers]]");

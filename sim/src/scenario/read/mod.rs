@@ -28,7 +28,7 @@ use super::diagnostic::{Diagnostics, Report, Span, similar};
 use super::presets::PresetEntry;
 use super::section::{Item, Section};
 use super::tree::Table;
-use super::{Fault, FaultKind, Population, Scenario, Server, SessionLife, Strategy, Vary};
+use super::{Fault, FaultKind, Population, Scenario, Server, SessionLife, Strategy, Vary, WINDOWS_MAX};
 use crate::engine::SimDuration;
 use crate::tier::RequestFields;
 use cluster::ReadServer;
@@ -38,8 +38,6 @@ use std::sync::Arc;
 const REPLICATIONS: u32 = 10;
 /// Replications at most, where a precision is wanted and nothing else is said.
 const REPLICATIONS_TO_PRECISION: u32 = 200;
-/// Windows of a run at most: each keeps counters of every server.
-const WINDOWS_MAX: u64 = 1_000_000;
 /// Clients of all populations together; their ids are 32 bits wide and leave room for those of logs.
 const CLIENTS_MAX: u64 = 1 << 31;
 

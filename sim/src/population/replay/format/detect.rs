@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{FormatError, LineParser, LogFormat, SessionsBy};
+use super::{FormatError, LineParser, LogFormat, SessionsBy, w3c};
 use crate::population::replay::parse::{LineError, LineFault};
 
 /// Formats that are tried, the most usual first: of equals the first wins.
@@ -24,7 +24,7 @@ pub struct Detected {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NothingFits {
     /// The format of which most of the first line fits.
-    pub nearest: &'static str,
+    pub nearest: String,
     /// What is wrong with the line under it.
     pub error: LineError,
 }
@@ -51,8 +51,10 @@ pub(in super::super) fn detect(
     let mut best: Option<(usize, Detected, LineParser)> = None;
     let mut nearest: Option<NothingFits> = None;
     let mut refused = None;
-    for name in CANDIDATES {
-        let Ok(format) = name.parse::<LogFormat>() else { continue };
+    let own = lines.iter().find_map(|line| fields_of(line, head)).transpose()?;
+    let usual = CANDIDATES.iter().filter_map(|name| name.parse::<LogFormat>().ok());
+    let lines: Vec<&[u8]> = lines.into_iter().filter(|line| !line.starts_with(b"#")).collect();
+    for format in own.into_iter().chain(usual) {
         let mut parser = match format.parser(by, forwarded) {
             Ok(parser) => parser,
             Err(error) => {
@@ -65,9 +67,11 @@ pub(in super::super) fn detect(
             match parser.parse(line) {
                 Ok(_) => valid += 1,
                 Err(error)
-                    if number == 0 && nearest.as_ref().is_none_or(|old| is_nearer(error, old.error)) =>
+                    if number == 0
+                        && !(is_json(line) && format.name() != "json")
+                        && nearest.as_ref().is_none_or(|old| is_nearer(error, old.error)) =>
                 {
-                    nearest = Some(NothingFits { nearest: name, error });
+                    nearest = Some(NothingFits { nearest: format.name().to_owned(), error });
                 }
                 Err(_) => {}
             }
@@ -89,6 +93,21 @@ pub(in super::super) fn detect(
             Ok(Ok((Detected { format, fit: (0, 0) }, parser)))
         }
     }
+}
+
+/// Whether a line looks like JSON, and nothing else.
+fn is_json(line: &[u8]) -> bool {
+    matches!(line.trim_ascii_start(), [b'{', ..] | [b'[', b'{' | b'[' | b'"', ..] | b"[")
+}
+
+/// The format that a log of W3C's kind announces in `line`.
+fn fields_of(line: &[u8], head: &[u8]) -> Option<Result<LogFormat, FormatError>> {
+    let text = std::str::from_utf8(line.strip_prefix(w3c::FIELDS.as_bytes())?).ok()?;
+    // CloudFront names its fields with spaces between and writes them with tabs.
+    let tabs = head.split(|&byte| byte == b'\n').any(|line| !line.starts_with(b"#") && line.contains(&b'\t'));
+    let between = if tabs { "\t" } else { " " };
+    let names: Vec<_> = text.split_whitespace().collect();
+    Some(format!("{} {}", w3c::FIELDS, names.join(between)).parse())
 }
 
 /// Whether a line went further before it failed: a field that means nothing is nearer than a layout that differs.
@@ -130,7 +149,7 @@ mod tests {
     fn the_nearest_format_is_named_if_none_fits() {
         let line = "192.0.2.7 - - [20/Feb/2016:00:00:45 -0500] \"GET / HTTP/1.1\" OK 1 \"-\" \"A\"\n";
         let nothing = detected(line, false).expect_err("no status");
-        assert_eq!((nothing.nearest, nothing.error.column), ("combined", 61));
+        assert_eq!((&*nothing.nearest, nothing.error.column), ("combined", 61));
         assert!(nothing.to_string().starts_with("the nearest format is `combined`: column 61: not a status"));
     }
 

@@ -7,7 +7,8 @@
 //!
 //! The date is that of the connection's acceptance (or the request's), in the machine's local time without an offset: it is
 //! read as UTC. Captured request headers have no names in the log; the option `headers=` gives them, in the order of the
-//! configuration's `capture` lines. What follows the request (`option httpslog`) is left alone.
+//! configuration's `capture` lines. What follows the request (`option httpslog`) is left alone. A line of `option tcplog`, with three
+//! timers, is a request without path, method or status.
 
 use memchr::memmem;
 
@@ -65,6 +66,10 @@ impl Haproxy {
             let start = at;
             let length =
                 line[start..].iter().position(|&byte| byte == b' ').ok_or(LineFault::Layout.at(start))?;
+            if word == 2 && line[start..start + length].iter().filter(|&&byte| byte == b'/').count() == 2 {
+                // Tw/Tc/Tt: a line of `option tcplog`, which has no request.
+                return Ok(());
+            }
             match word {
                 2 => set_took(line, start, start + length, fields),
                 3 => fields.set(Field::Status, start, start + length),
@@ -104,7 +109,8 @@ impl Haproxy {
 /// Tr among the timers TR/Tw/Tc/Tr/Ta: the time until the server began to answer, -1 if it did not.
 fn set_took(line: &[u8], start: usize, end: usize, fields: &mut Fields) {
     const TR: usize = 3;
-    let slashes = || line[start..end].iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| start + at);
+    let slashes =
+        || line[start..end].iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| start + at);
     if let (Some(before), Some(after)) = (slashes().nth(TR - 1), slashes().nth(TR)) {
         fields.set(Field::Took, before + 1, after);
         fields.unit = TimeUnit::Millis;
@@ -167,6 +173,19 @@ mod tests {
         assert!(parser.parse(cut).is_ok());
         let error = parser.parse(&line[..60]).expect_err("too short");
         assert_eq!(error.fault, LineFault::Layout);
+    }
+
+    #[test]
+    fn a_connection_of_a_tcp_log_is_a_request_of_which_nothing_else_is_known() {
+        let mut parser = "haproxy"
+            .parse::<LogFormat>()
+            .expect("a format")
+            .parser(&SessionsBy::Address, false)
+            .expect("fields");
+        let line = "Feb  6 12:12:56 localhost haproxy[14387]: 10.0.1.2:33313 [06/Feb/2009:12:12:51.443] fnt bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0";
+        let read = parser.parse(line.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(read.address, LogAddress::Ip("10.0.1.2".parse().expect("an address")));
+        assert_eq!((read.path, read.method, read.status), (None, None, 0));
     }
 
     #[test]

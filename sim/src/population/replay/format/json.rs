@@ -8,6 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use super::super::parse::{LineError, LineFault};
 use super::super::service::TimeUnit;
+use super::head::syslog_head;
 use super::{Field, Fields, Slot};
 
 /// Keys that are known without being told, in lower case; of several, the first in this list wins.
@@ -221,12 +222,13 @@ impl JsonKeys {
             path: String::new(),
             depth: 0,
         };
-        let mut json = serde_json::Deserializer::from_slice(line);
-        if !line.starts_with(b"{") {
-            return Err(LineFault::Json.at(0));
+        let head = syslog_head(line);
+        let mut json = serde_json::Deserializer::from_slice(&line[head..]);
+        if line.get(head) != Some(&b'{') {
+            return Err(LineFault::Json.at(head));
         }
         let walked = Value { walk: &mut walk }.deserialize(&mut json).and_then(|()| json.end());
-        walked.map_err(|error| LineFault::Json.at(error.column().saturating_sub(1)))
+        walked.map_err(|error| LineFault::Json.at(head + error.column().saturating_sub(1)))
     }
 }
 

@@ -1,17 +1,22 @@
 //! Formats of access logs: which bytes of a line say what.
 //!
 //! A format is compiled once into a [`LineParser`], which finds in each line the fields that a replay needs and leaves the
-//! rest alone. Three families cover what the usual servers write:
+//! rest alone. Four families cover what the usual servers write:
 //!
 //! - [`template`]: text with variables, as nginx's `log_format` and Apache's `LogFormat` spell it; the predefined `combined`,
 //!   `common`, `vhost_combined` and `main` are such texts;
 //! - [`json`]: one JSON object a line, fields by their keys (Caddy, Traefik, nginx with `escape=json`);
-//! - [`haproxy`]: HAProxy's HTTP log, with or without the head that syslog puts before it.
+//! - [`haproxy`]: HAProxy's logs;
+//! - [`w3c`]: what IIS and CloudFront write, whose files name their fields.
+//!
+//! Lines may have the head that syslog puts before them.
 
 mod detect;
 mod haproxy;
+mod head;
 mod json;
 mod template;
+mod w3c;
 
 use std::fmt;
 use std::str::FromStr;
@@ -271,6 +276,9 @@ impl FromStr for LogFormat {
             "main" => Kind::Template(built_in(&format!("{COMMON}{COMBINED_TAIL} \"%{{X-Forwarded-For}}i\""))),
             "json" => Kind::Json(JsonKeys::new(options).map_err(error)?),
             "haproxy" => Kind::Haproxy(Haproxy::new(options).map_err(error)?),
+            _ if text.starts_with(w3c::FIELDS) => {
+                Kind::Template(w3c::template(text, text.contains('\t')).map_err(error)?)
+            }
             _ => Kind::Template(Template::new(text).map_err(error)?),
         };
         Ok(Self { name: text.to_owned(), kind })

@@ -9,6 +9,7 @@ use memchr::{memchr, memchr2};
 
 use super::super::parse::{LineError, LineFault};
 use super::super::service::TimeUnit;
+use super::head::syslog_head;
 use super::{Field, Fields};
 
 /// A compiled format.
@@ -33,7 +34,7 @@ struct Piece {
 }
 
 #[derive(Clone, PartialEq, Debug)]
-enum Variable {
+pub(super) enum Variable {
     Field(Field),
     /// How long the request took in the servers behind (`true`), or in all.
     Took(TimeUnit, bool),
@@ -134,6 +135,16 @@ impl Template {
         parts.finish()
     }
 
+    /// Fields parted by one text, each with its name and the spaces that belong to it.
+    pub fn of_fields(fields: &[(Variable, &str, usize)], between: &str) -> Result<Self, String> {
+        let mut parts = Parts::default();
+        for (number, (variable, name, spaces)) in fields.iter().enumerate() {
+            parts.text(if number > 0 { between } else { "" });
+            parts.variable(variable.clone(), name, *spaces)?;
+        }
+        parts.finish()
+    }
+
     /// Lets lines end where the shorter format `text` ends.
     pub fn may_end_after(&mut self, text: &str) {
         if let Ok(shorter) = Self::apache(text) {
@@ -163,7 +174,11 @@ impl Template {
     /// Finds the fields of `line`.
     #[inline]
     pub fn split(&self, line: &[u8], fields: &mut Fields) -> Result<(), LineError> {
-        let mut at = 0;
+        // What syslog puts before a line looks like a host's name to a format that begins with one.
+        let mut at = match self.pieces.first() {
+            Some(Piece { text, field: Some(Field::Address), .. }) if text.is_empty() => syslog_head(line),
+            _ => 0,
+        };
         for (number, piece) in self.pieces.iter().enumerate() {
             if !starts_with(line, at, &piece.text) {
                 if at == line.len() && number >= self.optional_from {
@@ -226,7 +241,7 @@ fn value_end(line: &[u8], start: usize, piece: &Piece, next: &[u8]) -> Option<us
                 at += 2;
             }
         }
-        [b' ', ..] => {
+        [b' ' | b'\t', ..] => {
             let mut at = start;
             let mut spaces = piece.spaces;
             loop {
@@ -359,11 +374,12 @@ fn apache_variable(letter: &str, argument: Option<&str>) -> Variable {
     })
 }
 
-/// The format inside a whole directive: `log_format main '…' '…';`, `LogFormat "…" combined`; other text is itself.
+/// The format inside a whole directive: `log_format main '…' '…';`, `LogFormat "…" combined`; other text is itself. Both programs
+/// write a tab as `\t`.
 fn undress(text: &str) -> Result<String, String> {
     let lower = text.to_ascii_lowercase();
     if !lower.starts_with("log_format ") && !lower.starts_with("logformat ") {
-        return Ok(text.to_owned());
+        return Ok(text.replace("\\t", "\t"));
     }
     let mut inside = String::new();
     let mut quote = None;
@@ -387,7 +403,7 @@ fn undress(text: &str) -> Result<String, String> {
     if inside.is_empty() || quote.is_some() {
         return Err("the directive's format must stand in quotes".into());
     }
-    Ok(inside)
+    Ok(inside.replace("\\t", "\t"))
 }
 
 #[cfg(test)]
