@@ -4,7 +4,7 @@ use evenkeel_sim::experiment::summary::{StrategySummary, Summary};
 use evenkeel_sim::metrics::Phase;
 
 use super::canvas::{self, Anchor, Canvas, Paint, Stroke, Weight};
-use super::{Chart, MARGIN, SMALL, TEXT, WIDTH, head, replications};
+use super::{Chart, MARGIN, SMALL, WIDTH, head, replications};
 use crate::format::{self, Scale};
 use crate::lookup;
 
@@ -12,20 +12,21 @@ use crate::lookup;
 const NAME: &str = "session-stores";
 const TITLE: &str = "What session stores cost, and what they save";
 /// Room for the strategies' names, and between columns \[px\].
-const NAMES: f64 = 200.0;
+const NAMES: f64 = 222.0;
 const GAP: f64 = 14.0;
 /// Height of a bar, and of its row \[px\].
 const BAR: f64 = 10.0;
 const ROW: f64 = 40.0;
 
 /// A column: the metric, its name in two lines, how it is shown.
-pub(crate) const COLUMNS: [(&str, [&str; 2], fn(f64) -> String); 7] = [
+pub(crate) const COLUMNS: [(&str, [&str; 2], fn(f64) -> String); 8] = [
     ("visits.with_loss", ["visits", "logged out"], |value| format::value(value, Scale::Percent)),
     ("requests.failed", ["requests", "failed"], |value| format::value(value, Scale::Percent)),
-    ("store.wait", ["wait for the store,", "per request"], |value| format::value(value, Scale::Milliseconds)),
+    ("store.wait", ["store wait", "per request"], |value| format::value(value, Scale::Milliseconds)),
     ("store.operations", ["operations", "a second"], |value| format::value(value, Scale::Count)),
     ("store.utilisation", ["busiest", "node busy"], |value| format::value(value, Scale::Percent)),
     ("store.messages", ["copies", "a second"], |value| format::value(value, Scale::Count)),
+    ("store.bytes", ["bytes sent", "a second"], format::bytes),
     ("store.memory_max", ["most", "memory"], format::bytes),
 ];
 
@@ -49,9 +50,9 @@ pub(super) fn chart(summary: &Summary) -> Option<Chart> {
     let bottom = top + ROW * summary.strategies.len() as f64;
     for (nth, strategy) in summary.strategies.iter().enumerate() {
         let middle = top + (nth as f64 + 0.5) * ROW;
-        let name = canvas::fit(&strategy.name, NAMES - 14.0, TEXT, Weight::Regular);
-        let baseline = middle + 0.36 * TEXT;
-        canvas.text((left - 14.0, baseline), &name, TEXT, Weight::Regular, Paint::Ink, Anchor::End);
+        let name = canvas::fit(&strategy.name, NAMES - 14.0, SMALL, Weight::Regular);
+        let baseline = middle + 0.36 * SMALL;
+        canvas.text((left - 14.0, baseline), &name, SMALL, Weight::Regular, Paint::Ink, Anchor::End);
     }
     for (column, (metric, heading, shown)) in COLUMNS.into_iter().enumerate() {
         let from = left + column as f64 * width;

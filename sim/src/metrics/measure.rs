@@ -262,7 +262,7 @@ impl Sheet<'_> {
             "store.failed" => ratio(c.store_failed, c.served + c.failures()),
             "store.messages" => per_second(c.store_messages),
             "store.bytes" => per_second(c.store_bytes),
-            "store.memory_max" => count(c.store_memory_max),
+            "store.memory_max" => count(c.store_memory_max).filter(|_| c.store_memory_max > 0),
             "connections.active" => ratio(c.connections_open, c.connection_samples),
             "connections.waiting" => ratio(c.connections_waiting, c.connection_samples),
             "store.operations" => per_second(c.store_operations),
@@ -411,11 +411,14 @@ mod tests {
     fn every_metric_of_the_catalogue_is_computed() {
         // Goal: no line of the catalogue without a value once there is data of every kind.
         let mut recorder = recorder();
+        recorder.watch_instances(2);
         for i in 0..4_000_u64 {
             let now = SimTime::from_millis(i * 20);
             let server = ServerId((i % 2) as u16);
             recorder.entered(now, server, 1, 1);
+            recorder.decided(now, 0, server.0);
             let counts = recorder.at(now).unwrap();
+            counts.tiers.silent(SimDuration::from_secs(1));
             counts.connections[server.index()] += 1;
             counts.held_ns[server.index()] += 1;
             counts.served += 1;
@@ -425,6 +428,7 @@ mod tests {
             counts.created += 1;
             counts.logins += 1;
             counts.store_busy_ns = vec![1];
+            counts.store_memory_max = 1;
             counts.connection_samples += 1;
             counts.finished += 1;
             counts.logged_in += 1;
