@@ -432,7 +432,6 @@ mod tests {
             counts.connection_samples += 1;
             counts.finished += 1;
             counts.logged_in += 1;
-            counts.tiers.silent(SimDuration::from_millis(1));
         }
         let counts = recorder.close(at(100), 0);
         let latency = counts.phase(Phase::All).latency;
