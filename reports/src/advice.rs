@@ -62,7 +62,7 @@ pub fn table(advice: &Advice) -> TableModel {
         })
         .collect();
     notes.extend([
-        "On the front: nobody that keeps the limits is as good in every objective and better in one. Chosen: of the front, what \
+        "On the front: nobody that keeps the limits is as good in every objective, to within 1 %, and better by more in one. Chosen: of the front, what \
          gives up least, each objective measured by its range on the front. Both as shares of repetitions with replications drawn \
          again."
             .to_owned(),

@@ -15,6 +15,15 @@ use crate::scenario::TIERS_MAX;
 use crate::session::sessions::Cut;
 use crate::tier::Reason;
 
+/// The cause if a tier in front sent a client to another instance than the one that led home. A hash does so only when the
+/// instances have changed.
+fn cause_in_front(reason: Reason, remembers: bool) -> LossCause {
+    match reason {
+        Reason::Hashed | Reason::Rehashed(_) => LossCause::Remapped,
+        reason => departure_cause(reason, remembers, false),
+    }
+}
+
 /// Whether another instance of the same configuration would have chosen alike.
 fn is_function_of_request(reason: Reason) -> bool {
     matches!(reason, Reason::Hashed | Reason::Rehashed(_) | Reason::AffinityUnusable(_))
@@ -85,11 +94,7 @@ impl Cluster<'_> {
                 FrontKind::Dns(_) => return LossCause::AffinityExpired,
                 FrontKind::Ecmp(_) => {
                     let moved = path.peer != home.peer && hop.reason != Reason::Scheduled { tie: false };
-                    return if moved {
-                        LossCause::AddressChanged
-                    } else {
-                        departure_cause(hop.reason, false, false)
-                    };
+                    return if moved { LossCause::AddressChanged } else { cause_in_front(hop.reason, false) };
                 }
                 FrontKind::Tier(tier) => {
                     if !same && tier.remembers && !is_function_of_request(hop.reason) {
@@ -100,7 +105,7 @@ impl Cluster<'_> {
                     return if tier.lost_by_address(now, hop.instance, way, there, hop.reason) {
                         LossCause::AddressChanged
                     } else {
-                        departure_cause(hop.reason, tier.remembers, false)
+                        cause_in_front(hop.reason, tier.remembers)
                     };
                 }
             }

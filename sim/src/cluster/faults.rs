@@ -3,8 +3,8 @@
 use super::Cluster;
 use super::event::Event;
 use crate::engine::queue::PendingEvents;
-use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::health::active::Verdict;
+use crate::engine::{Scheduler, SimTime};
+use crate::health::keepalived::{CheckKind, Sight};
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::scenario::FaultKind;
 use crate::tier::{Instance, Layer, Segment};
@@ -182,20 +182,26 @@ impl Cluster<'_> {
         }
         let out = self.active_kinds(server).any(|kind| matches!(kind, FaultKind::Down { .. }));
         let tier = &mut self.tier;
-        let (verdict, next) = tier.checkers[server.index()].probe(accepts);
+        let checker = &mut tier.checkers[server.index()];
+        let well = match checker.kind() {
+            CheckKind::Tcp => accepts,
+            CheckKind::Http => self.servers.answers(server),
+        };
+        let sight = match (well, self.servers.is_up(server)) {
+            (true, _) => Sight::Good,
+            // Its kernel refuses for a dead process, and keeps silent when a living one takes no more.
+            (false, false) => Sight::Bad,
+            (false, true) => Sight::Silent,
+        };
+        let verdict = checker.tick(now, sight);
+        pending.at(checker.due(), Event::Check { server, instance }.word());
         for instance in &mut tier.instances {
             match verdict {
-                Verdict::Unchanged => {}
-                Verdict::Remove => instance.remove_server(now, server),
-                Verdict::Add if out || !instance.uses(server) => {}
-                Verdict::Add => instance.add_server(now, server, tier.weights[server.index()]),
+                None => {}
+                Some(false) => instance.remove_server(now, server),
+                Some(true) if out || !instance.uses(server) => {}
+                Some(true) => instance.add_server(now, server, tier.weights[server.index()]),
             }
         }
-        let silent = !accepts && self.servers.is_up(server);
-        let try_lasts = self.strategy.tier.tcp_check.filter(|_| silent).map(|check| check.connect_timeout);
-        pending.at(
-            now + next + try_lasts.unwrap_or(SimDuration::ZERO),
-            Event::Check { server, instance }.word(),
-        );
     }
 }

@@ -8,8 +8,8 @@ use super::event::Event;
 use super::paths::{FrontKind, Path};
 use super::request::{FlowEnd, Origin, Request};
 use crate::engine::queue::PendingEvents;
-use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::health::active::Verdict;
+use crate::engine::{Scheduler, SimTime};
+use crate::health::keepalived::Sight;
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::scenario::FaultKind;
@@ -144,12 +144,9 @@ impl Cluster<'_> {
         let accepts = paths.reach[place + 1].at(now, target).is_some();
         let front = &mut paths.fronts[place];
         let Some(checker) = front.checkers().get_mut(usize::from(target)) else { return };
-        let (verdict, next) = checker.probe(accepts);
-        let listed = match verdict {
-            Verdict::Unchanged => None,
-            Verdict::Remove => Some(false),
-            Verdict::Add => Some(true),
-        };
+        // A dead machine leaves a try unanswered.
+        let listed = checker.tick(now, if accepts { Sight::Good } else { Sight::Silent });
+        pending.at(checker.due(), Event::CheckInstance { place: place as u8, target }.word());
         match (&mut front.kind, listed) {
             (_, None) => {}
             (FrontKind::Dns(dns), Some(listed)) => dns.list(target, listed),
@@ -164,10 +161,6 @@ impl Cluster<'_> {
                 }
             }
         }
-        // A dead machine leaves a try unanswered.
-        let check = self.strategy.fronts[place].tcp_check();
-        let try_lasts = check.filter(|_| !accepts).map_or(SimDuration::ZERO, |check| check.connect_timeout);
-        pending.at(now + next + try_lasts, Event::CheckInstance { place: place as u8, target }.word());
     }
 
     /// What an HAProxy has learnt of clients goes to its peers.

@@ -2,8 +2,7 @@
 //!
 //! The pair holds no events. Whoever sends it something asks where that goes, and it first does what was due by then.
 
-use super::Streams;
-use crate::engine::{SimDuration, SimTime};
+use crate::engine::{SimDuration, SimTime, Stream};
 use crate::failover::vrrp::{Changed, VrrpConfig, VrrpGroup, VrrpState, VrrpVersion};
 use crate::scenario::DirectorPlan;
 use crate::tier::Instance;
@@ -40,8 +39,8 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// A pair in the midst of its life. `place` is its tier's.
-    pub fn new(plan: &DirectorPlan, place: u64, streams: &Streams) -> Self {
+    /// A pair in the midst of its life. `place` is its tier's; `clock` draws phases.
+    pub fn new(plan: &DirectorPlan, place: u64, clock: Stream) -> Self {
         let director = |priority| VrrpConfig {
             version: if plan.version == 2 { VrrpVersion::V2 } else { VrrpVersion::V3 },
             priority,
@@ -51,7 +50,7 @@ impl Pair {
             ..VrrpConfig::default()
         };
         let mut group = VrrpGroup::new(plan.priority.map(director).into(), NEIGHBOUR_TIMEOUT);
-        let since = streams.clock.below(plan.advert_int.0, 2 << 32 | place, 0);
+        let since = clock.below(plan.advert_int.0, 2 << 32 | place, 0);
         group.settle(SimTime::ZERO, SimDuration(since));
         let reached = group.reached(SimTime::ZERO).map(|director| director as u16);
         Self {
@@ -191,5 +190,51 @@ impl Pair {
     /// Whether both hold the address at the last input.
     pub fn is_split(&self) -> bool {
         (0..self.group.len()).all(|director| self.group.state(director) == VrrpState::Master)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::StreamId;
+
+    fn pair() -> Pair {
+        let plan = DirectorPlan {
+            version: 2,
+            advert_int: SimDuration::from_secs(1),
+            priority: [150, 100],
+            nopreempt: false,
+            preempt_delay: SimDuration::ZERO,
+            sync: false,
+        };
+        Pair::new(&plan, 0, Stream::new(1, 0, StreamId::ClockPhase))
+    }
+
+    fn at(s: u64) -> SimTime {
+        SimTime::ZERO + SimDuration::from_secs(s)
+    }
+
+    #[test]
+    fn what_happens_between_two_questions_is_not_missed() {
+        // Nobody asks from the crash until long after the master is back: the silence and both moves are counted all the same.
+        let mut pair = pair();
+        pair.crash(at(100), 0);
+        pair.start(at(200), 0);
+        assert_eq!(pair.reached(at(300)), Some(0));
+        assert_eq!(pair.moves.len(), 2);
+        let [(from, until)] = pair.silences[..] else { panic!("{:?}", pair.silences) };
+        assert_eq!(from, at(100));
+        assert!((at(102)..at(104)).contains(&until), "{until:?}");
+    }
+
+    #[test]
+    fn both_hold_the_address_while_they_do_not_hear_each_other() {
+        let mut pair = pair();
+        pair.part(at(10), true);
+        pair.reached(at(20));
+        assert!(pair.is_split());
+        pair.part(at(30), false);
+        pair.reached(at(40));
+        assert!(!pair.is_split());
     }
 }

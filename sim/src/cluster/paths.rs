@@ -15,7 +15,7 @@ use super::station::Station;
 use super::tier::Tier;
 use super::{Cluster, Streams};
 use crate::engine::SimTime;
-use crate::health::active::TcpChecker;
+use crate::health::keepalived::Checker;
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::population::Source;
@@ -82,7 +82,7 @@ impl Reach {
 pub(super) struct Front<'a> {
     pub kind: FrontKind<'a>,
     /// One check for each instance of the next tier; empty without active checks, and for tiers that keep their own.
-    pub checkers: Vec<TcpChecker>,
+    pub checkers: Vec<Checker>,
     /// The address that each instance shows in place of its clients'; empty if it shows theirs.
     hides: Vec<IpAddr>,
     /// Connections that it gave a port of its own.
@@ -157,7 +157,9 @@ impl<'a> Paths<'a> {
         let plans = strategy.fronts.iter().map(FrontPlan::plan).chain([Some(&strategy.tier)]);
         let reach = plans.enumerate().map(|(place, plan)| Reach {
             up: vec![true; plan.map_or(0, |plan| plan.instances.len())],
-            pair: plan.and_then(|plan| plan.director).map(|plan| Pair::new(&plan, place as u64, streams)),
+            pair: plan
+                .and_then(|plan| plan.director)
+                .map(|plan| Pair::new(&plan, place as u64, streams.clock)),
         });
         Some(Box::new(Self {
             reach: reach.collect(),
@@ -218,7 +220,9 @@ impl<'a> Paths<'a> {
 impl<'a> Front<'a> {
     /// A tier in front of one with so many addresses; `number` counts tiers from the back.
     fn new(plan: &'a FrontPlan, targets: usize, number: u64, scenario: &Scenario, streams: &Streams) -> Self {
-        let check = plan.tcp_check().map_or_else(Vec::new, |check| vec![TcpChecker::new(check); targets]);
+        let check = plan
+            .tcp_check()
+            .map_or_else(Vec::new, |check| vec![Checker::new(check, true, SimTime::ZERO); targets]);
         let (kind, checkers, hides) = match plan {
             FrontPlan::Dns { config, .. } => (
                 FrontKind::Dns(Dns::new(config.clone(), targets, streams.resolver, number)),
@@ -239,7 +243,7 @@ impl<'a> Front<'a> {
     }
 
     /// The checks of the next tier's instances.
-    pub fn checkers(&mut self) -> &mut Vec<TcpChecker> {
+    pub fn checkers(&mut self) -> &mut Vec<Checker> {
         match &mut self.kind {
             FrontKind::Tier(tier) => &mut tier.checkers,
             FrontKind::Dns(_) | FrontKind::Ecmp(_) => &mut self.checkers,

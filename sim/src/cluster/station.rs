@@ -39,3 +39,29 @@ impl Station {
         self.since = now;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::accounting::check_tier;
+    use super::*;
+    use crate::engine::SimDuration;
+
+    fn at(s: u64) -> SimTime {
+        SimTime::ZERO + SimDuration::from_secs(s)
+    }
+
+    #[test]
+    fn one_that_leaves_twice_or_not_at_all_is_noticed() {
+        let mut station = Station::default();
+        for begin in [0, 5, 10] {
+            station.enters(at(begin));
+        }
+        station.leaves(at(20), at(5));
+        station.integrate(at(30));
+        // Those of 0 s and 10 s are there still.
+        let open_ns = 50 * 1_000_000_000;
+        assert_eq!(check_tier(&station, (2, open_ns)), Ok(()));
+        assert!(check_tier(&station, (1, open_ns)).unwrap_err().identity.starts_with("connections"));
+        assert!(check_tier(&station, (2, open_ns - 1)).unwrap_err().identity.starts_with("Little"));
+    }
+}

@@ -5,7 +5,7 @@ use super::{Cluster, evidence};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::{ClientId, ServerId};
 use crate::metrics::LossCause;
-use crate::scenario::FaultKind;
+use crate::scenario::{Fault, FaultKind};
 use crate::session::sessions::{Cut, Lookup};
 use crate::session::{OnUnknownId, SessionPlan};
 
@@ -75,8 +75,12 @@ impl Cluster<'_> {
         let session = self.sessions.get(slot);
         let left_at = session.first_cut.as_ref().unwrap_or(route).at;
         let faults = self.scenario.faults.iter();
+        let of_instance = |left_at| {
+            let before = |fault: &Fault| measured_from + fault.at <= left_at;
+            faults.clone().rposition(|fault| fault.kind.instance().is_some() && before(fault))
+        };
         let fault = match cause {
-            LossCause::ServerLost => faults.into_iter().position(|fault| {
+            LossCause::ServerLost => faults.clone().position(|fault| {
                 let crash = matches!(fault.kind, FaultKind::Crash { .. });
                 crash
                     && fault.kind.server() == Some(session.home)
@@ -84,15 +88,15 @@ impl Cluster<'_> {
             }),
             LossCause::Drained | LossCause::Remapped => {
                 let of_home = |kind: &FaultKind| kind.server() == Some(session.home);
-                faults.into_iter().rposition(|fault| {
+                let planned = faults.clone().rposition(|fault| {
                     let about_it = cause == LossCause::Remapped || of_home(&fault.kind);
                     fault.kind.is_planned() && about_it && measured_from + fault.at <= left_at
-                })
+                });
+                let may_be_in_front = cause == LossCause::Remapped && self.paths.is_some();
+                planned.or_else(|| if may_be_in_front { of_instance(left_at) } else { None })
             }
-            LossCause::DirectorLost | LossCause::InstanceSplit => faults.into_iter().rposition(|fault| {
-                fault.kind.instance().is_some() && measured_from + fault.at <= left_at
-            }),
-            LossCause::StoreLost => faults.into_iter().position(|fault| {
+            LossCause::DirectorLost | LossCause::InstanceSplit => of_instance(left_at),
+            LossCause::StoreLost => faults.clone().position(|fault| {
                 matches!(fault.kind, FaultKind::StoreCrash { node, .. } if (node as usize) < self.strategy.session.store_nodes())
                     && Some(measured_from + fault.at) == destroyed_at
             }),

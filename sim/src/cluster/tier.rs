@@ -8,7 +8,7 @@ use super::cookies::CookieJars;
 use super::queue::Waiting;
 use super::shows::KeyText;
 use crate::engine::{SimDuration, SimTime};
-use crate::health::active::TcpChecker;
+use crate::health::keepalived::Checker;
 use crate::ids::ServerId;
 use crate::scenario::{Keys, Program, Scenario, TierPlan};
 use crate::tier::haproxy::StickUpdates;
@@ -47,7 +47,7 @@ pub(super) struct Tier<'a> {
     /// Weights with which servers are added to the table.
     pub weights: Vec<u32>,
     /// One check per server; empty without active checks.
-    pub checkers: Vec<TcpChecker>,
+    pub checkers: Vec<Checker>,
 }
 
 impl<'a> Tier<'a> {
@@ -97,7 +97,9 @@ impl<'a> Tier<'a> {
             learnt: plan.peers.then(StickUpdates::default),
             one_way: matches!(&plan.program, Program::Lvs(config) if config.forwarding != Forwarding::Nat),
             weights,
-            checkers: plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]),
+            checkers: plan
+                .tcp_check
+                .map_or_else(Vec::new, |check| vec![Checker::new(check, true, SimTime::ZERO); servers]),
         }
     }
 

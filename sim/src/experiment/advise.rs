@@ -21,8 +21,10 @@ use crate::population::replay::PreparedLog;
 use crate::scenario::sweep::{Point, SweepPlan, at_point, strategy_of};
 use crate::scenario::{self, AdvisePlan, Constraint, Diagnostics, Loaded, Overrides};
 
-/// Replications before the first candidates may drop out.
-const FIRST_RUNG: u32 = 4;
+/// Replications before the first candidates may drop out. In fewer, losses that are rare are often the same by chance.
+const FIRST_RUNG: u32 = 8;
+/// How much worse counts as equally good, as a share: nobody gives up an hour for a second.
+const INDIFFERENT: f64 = 0.01;
 /// How sure it must be that another is better before a candidate drops out.
 const SURE: f64 = 0.99;
 /// The least range by which an objective is measured, as a share of its best value: what all do alike, but for chance, must not
@@ -117,7 +119,7 @@ pub struct Standing {
     pub dropped: Option<Dropped>,
     /// Whether it keeps every limit.
     pub keeps_limits: bool,
-    /// Whether no other that keeps the limits is at least as good in all objectives and better in one.
+    /// Whether no other that keeps the limits is as good in all objectives, to within 1 %, and better by more in one.
     pub on_front: bool,
     /// The share of repetitions in which it is on the front.
     pub front_share: f64,
@@ -128,7 +130,7 @@ pub struct Standing {
 /// Why a candidate dropped out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dropped {
-    /// This candidate is surely as good in all objectives and better in one.
+    /// This candidate is surely as good in all objectives, to within 1 %, and better by more in one.
     BeatenBy(usize),
     /// It surely breaks a limit.
     BreaksLimit,
@@ -281,21 +283,22 @@ fn drop_out(plan: &AdvisePlan, candidates: &[Candidate], dropped: &mut [Option<D
     }
 }
 
-/// Whether the first is surely at least as good in every objective, and better in one.
+/// Whether the first is surely as good, to within [`INDIFFERENT`], in every objective, and better by more in one.
 fn surely_beats(first: &[Column], second: &[Column]) -> bool {
     let mut better = false;
     for (a, b) in first.iter().zip(second) {
-        let Some(difference) = a.less(1.0, b) else {
-            if a.centre.is_none() && b.centre.is_none() {
-                continue;
-            }
-            return false;
+        if a.centre.is_none() && b.centre.is_none() {
+            continue;
+        }
+        let upper = |factor: f64| {
+            let rest = a.less(factor, b)?;
+            Some(rest.mean + rest.half_width_at(SURE)?)
         };
-        let half = difference.half_width_at(SURE).unwrap_or(f64::INFINITY);
-        if difference.mean + half > 0.0 {
+        let (Some(as_good), Some(is_better)) = (upper(1.0 + INDIFFERENT), upper(1.0 - INDIFFERENT)) else { return false };
+        if as_good > 0.0 {
             return false;
         }
-        better |= difference.mean + half < 0.0;
+        better |= is_better < 0.0;
     }
     better
 }
@@ -387,7 +390,8 @@ fn kept(plan: &AdvisePlan, values: &Values) -> Vec<bool> {
     values.iter().map(limited).collect()
 }
 
-/// Which candidates are on the front: none of those that keep the limits is as good in all objectives and better in one.
+/// Which candidates are on the front: none of those that keep the limits is as good in all objectives, to within [`INDIFFERENT`],
+/// and better by more in one.
 fn front(plan: &AdvisePlan, values: &Values, left: &[bool]) -> Vec<bool> {
     let objectives = plan.minimise.len();
     let runs: Vec<bool> = kept(plan, values).iter().zip(left).map(|(keeps, left)| *keeps && *left).collect();
@@ -396,7 +400,7 @@ fn front(plan: &AdvisePlan, values: &Values, left: &[bool]) -> Vec<bool> {
         let pairs = || {
             values[a][..objectives].iter().zip(&values[b][..objectives]).map(|(a, b)| (worth(*a), worth(*b)))
         };
-        pairs().all(|(a, b)| a <= b) && pairs().any(|(a, b)| a < b)
+        pairs().all(|(a, b)| a <= b * (1.0 + INDIFFERENT)) && pairs().any(|(a, b)| a < b * (1.0 - INDIFFERENT))
     };
     (0..values.len()).map(|b| runs[b] && !(0..values.len()).any(|a| runs[a] && dominates(a, b))).collect()
 }
@@ -472,5 +476,6 @@ mod tests {
         assert!(!surely_beats(&[column(-0.1, 0.1), column(0.1, 0.1)], &base), "worse in one");
         assert!(!surely_beats(&base, &base), "the same");
         assert!(!surely_beats(&[column(-0.1, 0.9), column(0.0, 0.1)], &base), "not sure");
+        assert!(!surely_beats(&[column(-0.005, 0.1), column(0.0, 0.1)], &base), "not worth a word");
     }
 }

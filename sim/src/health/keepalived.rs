@@ -101,6 +101,11 @@ impl Checker {
         Self { failures: rule.retry, ..Self::new(rule, !rule.alpha, first) }
     }
 
+    /// What it checks.
+    pub fn kind(&self) -> CheckKind {
+        self.rule.kind
+    }
+
     /// Whether the check leaves the server in the pool.
     pub fn is_up(&self) -> bool {
         self.up

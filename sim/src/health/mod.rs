@@ -1,6 +1,5 @@
 //! Who is taken for dead: passive rules (nginx, Envoy) and active checks (keepalived, HAProxy).
 
-pub mod active;
 pub mod haproxy;
 pub mod keepalived;
 pub mod outlier;

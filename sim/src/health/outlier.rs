@@ -170,7 +170,8 @@ impl Outliers {
         }
         let percent = 100.0 * f64::from(self.ejected + 1) / self.hosts.len() as f64;
         let allowed = percent <= f64::from(rule.max_ejection_percent.min(100));
-        if !allowed && !(rule.always_eject_one_host && self.ejected == 0) {
+        let first = rule.always_eject_one_host && self.ejected == 0;
+        if !allowed && !first {
             return false;
         }
         let longest = rule.max_ejection_time.max(rule.base_ejection_time);

@@ -167,7 +167,7 @@ metrics! {
     "director.silent.max", Seconds, LowerIsBetter, Maximum, "the longest of these times", "a director always had the address";
     "sync.messages", PerSecond, LowerIsBetter, Mean, "datagrams a second by which directors copy connections and templates", "never";
     "sync.bytes", PerSecond, LowerIsBetter, Mean, "bytes a second of these datagrams", "never";
-    "load.balancers.peak_to_mean", Ratio, LowerIsBetter, Ratio, "connections (layer 4) or requests (layer 7) at the most loaded instance of a tier over the tier's mean; of the tier where that is worst", "no tier has several instances at a time";
+    "load.balancers.peak_to_mean", Ratio, LowerIsBetter, Mean, "connections (layer 4) or requests (layer 7) at the most loaded instance of a tier over the tier's mean; of the tier where that is worst", "no tier has several instances at a time";
     "store.operations", PerSecond, LowerIsBetter, Mean, "operations of the shared session store a second", "never";
     "store.wait", Milliseconds, LowerIsBetter, Mean, "time that a worker waits for the session store, per answered request", "no answer";
     "store.utilisation", Ratio, LowerIsBetter, Mean, "busy share of the workers of the session store's busiest node", "a store without nodes that queue";

@@ -411,11 +411,14 @@ mod tests {
     fn every_metric_of_the_catalogue_is_computed() {
         // Goal: no line of the catalogue without a value once there is data of every kind.
         let mut recorder = recorder();
+        recorder.watch_instances(2);
         for i in 0..4_000_u64 {
             let now = SimTime::from_millis(i * 20);
             let server = ServerId((i % 2) as u16);
             recorder.entered(now, server, 1, 1);
+            recorder.decided(now, 0, server.0);
             let counts = recorder.at(now).unwrap();
+            counts.tiers.silent(SimDuration::from_secs(1));
             counts.connections[server.index()] += 1;
             counts.held_ns[server.index()] += 1;
             counts.served += 1;

@@ -31,7 +31,7 @@ use crate::session::OnUnknownId;
 use crate::tier::haproxy::PersistenceRules;
 use crate::tier::{Key, RequestFields};
 
-pub use crate::health::active::TcpCheck;
+pub use crate::health::keepalived::CheckRule;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
 pub use explain::{Resolved, StoreOption, canonical, parameters, store_options, workload};
 pub use load::{Loaded, load, parse};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Keys;
 use crate::engine::SimDuration;
-use crate::health::active::TcpCheck;
+use crate::health::keepalived::CheckRule;
 use crate::session::SessionPlan;
 use crate::tier::{DnsConfig, EcmpConfig, HaproxyConfig, Layer, LvsConfig, NginxConfig, ProxyConfig};
 
@@ -121,8 +121,8 @@ pub struct TierPlan {
     pub instances: Vec<InstancePlan>,
     /// What of each request the program is given, beside its address.
     pub keys: Keys,
-    /// keepalived's `TCP_CHECK`, which removes servers from an LVS table and puts them back.
-    pub tcp_check: Option<TcpCheck>,
+    /// keepalived's `TCP_CHECK` or `HTTP_GET`, which removes servers from a table and puts them back.
+    pub tcp_check: Option<CheckRule>,
     /// The two instances are a pair of which one has the virtual address, if they are.
     pub director: Option<DirectorPlan>,
     /// Whether the stick tables of its HAProxys tell each other what they learn (`peers`).
@@ -194,14 +194,14 @@ pub enum FrontPlan {
         /// How it is answered.
         config: DnsConfig,
         /// The checks by which addresses are taken out of the answers.
-        tcp_check: Option<TcpCheck>,
+        tcp_check: Option<CheckRule>,
     },
     /// A router whose next hops are the next tier's instances.
     Ecmp {
         /// How it spreads flows.
         config: EcmpConfig,
         /// The checks by which next hops are withdrawn.
-        tcp_check: Option<TcpCheck>,
+        tcp_check: Option<CheckRule>,
     },
     /// A balancer whose servers are the next tier's instances.
     Tier {
@@ -222,7 +222,7 @@ impl FrontPlan {
     }
 
     /// The checks of the next tier's instances.
-    pub fn tcp_check(&self) -> Option<TcpCheck> {
+    pub fn tcp_check(&self) -> Option<CheckRule> {
         match self {
             Self::Dns { tcp_check, .. } | Self::Ecmp { tcp_check, .. } => *tcp_check,
             Self::Tier { plan, .. } => plan.tcp_check,

@@ -19,7 +19,7 @@ use crate::support::read;
 /// Experiments of each kind.
 const EXPERIMENTS: usize = 1_000;
 /// Replications of an experiment.
-const EACH: usize = 10;
+const EACH: usize = 20;
 /// Arrivals over what the server can serve.
 const RHO: f64 = 0.3;
 
@@ -114,7 +114,7 @@ fn intervals_of_means_and_quantiles_cover_those_of_a_single_server_queue() {
     // Response times of M/M/1 are exponential with rate 1 - rho.
     let metrics = ["latency.mean", "latency.p50", "latency.p90"];
     let runs =
-        queues("workers = 1", 400, 1..2, (EXPERIMENTS * EACH) as u32, |counts| kept(&counts, &metrics));
+        queues("workers = 1", 200, 1..2, (EXPERIMENTS * EACH) as u32, |counts| kept(&counts, &metrics));
     let mean_ms = 1e3 / (1.0 - RHO);
     for (metric, exact) in [mean_ms, mean_ms * 2.0_f64.ln(), mean_ms * 10.0_f64.ln()].into_iter().enumerate()
     {
@@ -127,7 +127,7 @@ fn intervals_of_ratios_cover_the_loss_formula() {
     // Erlang B with one worker and nobody waiting: rho / (1 + rho).
     let metrics = ["requests.failed"];
     let capacity = "workers = 1, queue_limit = 0";
-    let runs = queues(capacity, 200, 2..3, (EXPERIMENTS * EACH) as u32, |counts| kept(&counts, &metrics));
+    let runs = queues(capacity, 100, 2..3, (EXPERIMENTS * EACH) as u32, |counts| kept(&counts, &metrics));
     assert_covered("lost", &estimates(&runs, 0), RHO / (1.0 + RHO));
 }
 

@@ -432,22 +432,11 @@ fn nginx_ip_hash_shares_all_networks_as_the_exact_enumeration_does() {
     same(moved[2] as f64 / networks, &appended, "moved_fraction");
 }
 
-#[test]
-fn lvs_persistence_breaks_sessions_as_a_template_timer_that_is_never_early() {
-    // Goal: templates, their timeouts and the losses that follow from their expiry. Method: one user an address, one
-    // connection a request, sessions of k requests with exponential think times, `rr` over three servers. A session breaks
-    // with the probability of a pure timer at most (the table), and, since the kernel's timers are late by 2.05 s at 17 to
-    // 129 s and by 16.4 s beyond, with that of a timer so much longer at least. Connections linger 5 s, less than any
-    // timeout, so nothing else keeps a template alive.
-    let table = Table::read("affinity_timeout_break");
-    for (timeout, think, requests) in
-        [("60", "30", "5"), ("60", "30", "10"), ("60", "60", "5"), ("120", "60", "10"), ("300", "120", "10")]
-    {
-        let keys =
-            [("timeout_s", timeout), ("think_mean_s", think), ("backends", "3"), ("requests", requests)];
-        let k: i32 = requests.parse().expect("a number");
-        let outcomes = replications(&format!(
-            r#"
+/// The share of sessions of `requests` requests that lose their server, and the interval's half width: one user an address,
+/// exponential think times of mean `think` seconds, `rr` over three servers with a persistence of `timeout` seconds.
+fn broken_sessions(timeout: u32, think: u32, requests: u32, keepalive: &str, tcp: &str) -> (f64, f64) {
+    let outcomes = replications(&format!(
+        r#"
 title = "persistence"
 duration = "8h"
 warmup = "1h"
@@ -457,7 +446,7 @@ seed = 6
 name = "users"
 clients = 600
 address = {{ preset = "direct", addresses_per_24 = 1.0 }}
-connection = {{ keepalive_timeout = "0s" }}
+connection = {{ keepalive_timeout = "{keepalive}" }}
 [population.visit]
 clicks = {{ constant = {clicks} }}
 think = {{ exponential = {{ mean = "{think}s" }} }}
@@ -480,24 +469,72 @@ session = {{ local = {{}} }}
 [strategy.balancer.lvs.rr]
 persistence_timeout = "{timeout}s"
 forwarding = "dr"
-timeouts = {{ tcp = "30s", tcp_fin = "5s", udp = "60s" }}
+timeouts = {{ tcp = "{tcp}", tcp_fin = "5s", udp = "60s" }}
 "#,
-            clicks = k - 1,
-        ));
-        let broken = |o: &RunOutcome| {
-            let counts = o.counts.phase(Phase::All);
-            counts.with_loss as f64 / counts.logged_in as f64
-        };
-        let (mean, half) = interval(&each(&outcomes, broken), ALPHA);
-        let at_most = table.value(&keys, "p_session_broken");
-        let (timeout, think): (f64, f64) = (timeout.parse().expect("s"), think.parse().expect("s"));
-        let late = if timeout < 129.0 { 2.06 } else { 16.4 };
-        let moved = (-(timeout + late) / think).exp() * (2.0 / 3.0);
-        let at_least = 1.0 - (1.0 - moved).powi(k - 1);
-        assert!(half < 0.03 * at_most, "{keys:?}: {mean} ± {half} says too little");
+        clicks = requests - 1,
+    ));
+    let broken = |o: &RunOutcome| {
+        let counts = o.counts.phase(Phase::All);
+        counts.with_loss as f64 / counts.logged_in as f64
+    };
+    interval(&each(&outcomes, broken), ALPHA)
+}
+
+/// The probability that a session of `requests` requests is broken if users who think for longer than `alive` seconds are
+/// scheduled anew, and `think` is the mean.
+fn broken_by(alive: f64, think: u32, requests: u32) -> f64 {
+    let moved = (-alive / f64::from(think)).exp() * (2.0 / 3.0);
+    1.0 - (1.0 - moved).powi(requests as i32 - 1)
+}
+
+fn tabled_break(timeout: u32, think: u32, requests: u32) -> f64 {
+    let [timeout, think, requests] = [timeout, think, requests].map(|number| number.to_string());
+    let keys =
+        [("timeout_s", &*timeout), ("think_mean_s", &think), ("backends", "3"), ("requests", &requests)];
+    Table::read("affinity_timeout_break").value(&keys, "p_session_broken")
+}
+
+#[test]
+fn lvs_persistence_breaks_sessions_as_a_template_timer_that_is_never_early() {
+    // Goal: templates, their timeouts and the losses that follow from their expiry. Method: one connection a request. A
+    // session breaks with the probability of a pure timer at most (the table), and, since the kernel's timers are late by
+    // 2.05 s at 17 to 129 s and by 16.4 s beyond, with that of a timer so much longer at least. Connections linger 5 s, less
+    // than any timeout, so nothing else keeps a template alive.
+    for (timeout, think, requests) in [(60, 30, 5), (60, 30, 10), (60, 60, 5), (120, 60, 10), (300, 120, 10)]
+    {
+        let (mean, half) = broken_sessions(timeout, think, requests, "0s", "30s");
+        let at_most = tabled_break(timeout, think, requests);
+        assert!(
+            (broken_by(timeout.into(), think, requests) / at_most - 1.0).abs() < 1e-9,
+            "the table's formula"
+        );
+        let late = if timeout < 129 { 2.06 } else { 16.4 };
+        let at_least = broken_by(f64::from(timeout) + late, think, requests);
+        let what = format!("-p {timeout}, think {think} s, {requests} requests: {mean} ± {half}");
+        assert!(half < 0.03 * at_most, "{what} says too little");
         assert!(
             mean - half <= at_most && mean + half >= at_least,
-            "{keys:?}: {mean} ± {half} is not between {at_least} and {at_most}"
+            "{what} is not in {at_least} to {at_most}"
         );
     }
+}
+
+#[test]
+fn keep_alive_breaks_more_sessions_than_a_template_timer_that_each_request_refreshes() {
+    // Goal: a template that its connection outlives is armed for 60 s, again and again, and no longer for its own period.
+    // Method: -p 300, users who think for 120 s, connections that idle for up to 200 s, so that a gap of less changes nothing.
+    // After a longer one the entry is gone 205 s after the last request, and the template, which requests on an open
+    // connection do not arm, at most 60 s later (16.4 s with the kernel's rounding of the timers), or at its own 300 s. So
+    // more sessions break than the table has for 300 s, and fewer than if templates went with their connections.
+    let (timeout, think, requests) = (300, 120, 10);
+    let (mean, half) = broken_sessions(timeout, think, requests, "200s", "900s");
+    let tabled = tabled_break(timeout, think, requests);
+    let what = format!("{mean} ± {half}");
+    assert!(half < 0.03 * tabled, "{what} says too little");
+    assert!(mean - half > 1.15 * tabled, "{what}: no more than {tabled} of the table");
+    let at_most = broken_by(205.0, think, requests);
+    assert!(
+        mean + half < at_most,
+        "{what}: more than {at_most}, as if templates went with their connections"
+    );
 }

@@ -2,7 +2,8 @@
 
 use super::{Document, duration, list, programs, text};
 use crate::balancer;
-use crate::scenario::{DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TcpCheck, TierPlan};
+use crate::health::keepalived::CheckKind;
+use crate::scenario::{CheckRule, DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TierPlan};
 use crate::tier::nginx::NginxVersion;
 use crate::tier::{DnsConfig, DnsOrder, EcmpConfig, EcmpHash};
 
@@ -80,9 +81,13 @@ fn show_instances(d: &mut Document, balancer: &str, rank: usize, instances: &[In
     d.line("instances", list(instances));
 }
 
-fn show_check(d: &mut Document, path: &str, check: Option<TcpCheck>) {
+fn show_check(d: &mut Document, path: &str, check: Option<CheckRule>) {
     let Some(check) = check else { return };
-    d.header(&format!("[{path}.health.tcp_check]"));
+    let name = match check.kind {
+        CheckKind::Tcp => "tcp_check",
+        CheckKind::Http => "http_get",
+    };
+    d.header(&format!("[{path}.health.{name}]"));
     d.line("delay_loop", duration(check.delay_loop));
     d.line("connect_timeout", duration(check.connect_timeout));
     d.line("retry", check.retry);

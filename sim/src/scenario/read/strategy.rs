@@ -3,16 +3,21 @@
 use super::tiers::{client_address, director, instances, tiers};
 use super::{Names, Site, balancer, session};
 use crate::engine::SimDuration;
+use crate::health::keepalived::CheckKind;
 use crate::scenario::section::{Item, Section};
-use crate::scenario::{InstancePlan, Program, Strategy, TcpCheck, TierPlan};
+use crate::scenario::{CheckRule, InstancePlan, Program, Strategy, TierPlan};
 
 /// What `health` is until it says otherwise: the configuration of the keepalived 2.2.7 recordings
 /// (`keepalived-check-*`). keepalived's own `delay_loop` of 60 s is hardly ever left as it is.
-const TCP_CHECK: TcpCheck = TcpCheck {
+const TCP_CHECK: CheckRule = CheckRule {
+    kind: CheckKind::Tcp,
     delay_loop: SimDuration::from_secs(6),
     connect_timeout: SimDuration::from_secs(3),
     retry: 3,
     delay_before_retry: SimDuration::from_secs(1),
+    // Runs begin in the midst of life, where there is no warm-up.
+    warmup: None,
+    alpha: false,
 };
 
 /// One `[[strategy]]`.
@@ -131,10 +136,12 @@ pub(super) fn tier(
     Some((name, plan))
 }
 
-pub(super) fn health_check(item: &Item<'_>) -> Option<TcpCheck> {
+pub(super) fn health_check(item: &Item<'_>) -> Option<CheckRule> {
     /// keepalived keeps delays in microseconds; shorter ones would only drown the run in checks.
     const SHORTEST: SimDuration = SimDuration::from_millis(1);
-    let check = item.section("a table such as { tcp_check = {} }")?.single("check", &["tcp_check"])?;
+    let check =
+        item.section("a table such as { tcp_check = {} }")?.single("check", &["tcp_check", "http_get"])?;
+    let kind = if check.key == "http_get" { CheckKind::Http } else { CheckKind::Tcp };
     let mut section = check.section("a table")?;
     let s = &mut section;
     let at_least_shortest = |item: Item<'_>| {
@@ -151,10 +158,12 @@ pub(super) fn health_check(item: &Item<'_>) -> Option<TcpCheck> {
     let delay_before_retry =
         s.optional("delay_before_retry", TCP_CHECK.delay_before_retry, at_least_shortest);
     section.finish();
-    Some(TcpCheck {
+    Some(CheckRule {
         delay_loop: delay_loop?,
         connect_timeout: connect_timeout?,
         retry: retry?,
         delay_before_retry: delay_before_retry?,
+        kind,
+        ..TCP_CHECK
     })
 }

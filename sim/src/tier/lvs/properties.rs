@@ -73,9 +73,12 @@ fn settings(bits: u8) -> LvsConfig {
     settings
 }
 
-/// Each server's counters, by service, as its live entries have it; and the entries of the persistent service.
-fn live(lvs: &mut Lvs, now: SimTime) -> (BTreeMap<(u16, ServerId), (u32, u32)>, u32) {
-    let mut live: BTreeMap<_, (u32, u32)> = BTreeMap::new();
+/// Active and inactive connections, by service and server.
+type Counters = BTreeMap<(u16, ServerId), (u32, u32)>;
+
+/// Each server's counters as its live entries have it; and the entries of the persistent service.
+fn live(lvs: &mut Lvs, now: SimTime) -> (Counters, u32) {
+    let mut live = Counters::new();
     let mut persistent = 0;
     for view in lvs.connections(now) {
         let counters = live.entry((view.service, view.server)).or_default();
@@ -157,7 +160,7 @@ proptest! {
             let (expected_of_backup, _) = live(&mut backup, now);
             for service in 0..2 {
                 for server in (0..5).map(ServerId) {
-                    let of = |expected: &BTreeMap<_, _>| expected.get(&(service, server)).copied().unwrap_or_default();
+                    let of = |expected: &Counters| expected.get(&(service, server)).copied().unwrap_or_default();
                     prop_assert_eq!(director.lvs.server_counters(now, service, server), of(&expected));
                     prop_assert_eq!(backup.server_counters(now, service, server), of(&expected_of_backup));
                 }
