@@ -163,6 +163,15 @@ impl Cluster<'_> {
         }
     }
 
+    /// One of several instances of the last tier has decided about a request.
+    #[inline(never)]
+    pub(super) fn note_decision(&mut self, now: SimTime, instance: u16) {
+        self.recorder.decided(now, self.tier.first, instance);
+        if self.tier.learnt.is_some() {
+            self.tell_peers(now, instance);
+        }
+    }
+
     /// What an HAProxy has learnt of clients goes to its peers.
     #[inline(never)]
     pub(super) fn tell_peers(&mut self, now: SimTime, instance: u16) {

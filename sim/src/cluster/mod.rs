@@ -82,6 +82,8 @@ pub struct Cluster<'a> {
     layer: Layer,
     /// What stands in front of it, and pairs of directors, if there are any.
     paths: Option<Box<Paths<'a>>>,
+    /// Whether there are paths, or a director decides about connections.
+    watched: bool,
     /// Whether requests may wait in the queues of instances.
     has_queues: bool,
     servers: Servers,

@@ -27,7 +27,7 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::store::StoreStreams;
-use crate::tier::{Instance, TableSizes};
+use crate::tier::{Instance, Layer, TableSizes};
 
 /// Which run of an experiment.
 #[derive(Clone, Copy, Debug)]
@@ -238,6 +238,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         };
         tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
     }
+    let paths = Paths::new(scenario, strategy, &streams);
     let mut cluster = Cluster {
         scenario,
         strategy,
@@ -246,7 +247,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         layer: strategy.tier.program.layer(),
         has_queues: tier.waiting.is_possible(),
         tier,
-        paths: Paths::new(scenario, strategy, &streams),
+        watched: paths.is_some() || strategy.tier.program.layer() == Layer::Connection,
+        paths,
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
         sessions: Sessions::default(),
