@@ -161,7 +161,9 @@ fn what_is_explained_reads_back_as_the_same_scenario() {
         assert_eq!(shown(&second.scenario), shown(&first.scenario), "{explained}");
         assert_eq!(second.resolved.to_string(), explained);
         let third = read(&canonical(&first.resolved)).unwrap();
-        assert_eq!(shown(&third.scenario), shown(&first.scenario));
+        // What is tried beside the scenario does not make it another one.
+        let alone = Scenario { sweep: None, advise: None, ..first.scenario.clone() };
+        assert_eq!(shown(&third.scenario), shown(&alone));
         assert_eq!(canonical(&third.resolved), canonical(&first.resolved));
         assert!(!canonical(&first.resolved).contains('#'));
     }
