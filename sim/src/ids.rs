@@ -150,4 +150,10 @@ pub enum StreamId {
     Resolver = 130,
     /// The hash of routers with several next hops.
     Ecmp = 131,
+    /// When faults come at random, and how long they last.
+    FaultTimes = 140,
+    /// Which requests a faulty server answers with an error.
+    Errors = 141,
+    /// Which packets are lost.
+    PacketLoss = 142,
 }

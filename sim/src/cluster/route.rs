@@ -54,6 +54,8 @@ impl Request {
             work: SessionWork::None,
             has_cookie: false,
             connecting: false,
+            late: false,
+            fails_with: 0,
             begins_session: false,
             in_server: false,
             method,
@@ -171,6 +173,9 @@ impl Cluster<'_> {
             self.take_evidence(now, id, slot);
         }
         self.recorder.tried(now, server, self.layer() == Layer::Request, decision.attempt > 1);
+        if self.faults.ailing > 0 && self.is_late(now, id, server, pending) {
+            return None;
+        }
         self.enter_server(now, id, server, (demand, operations), pending)
     }
 
@@ -192,7 +197,7 @@ impl Cluster<'_> {
 
     /// A server has not taken a request. Returns where it goes next, if that is decided now.
     #[inline(never)]
-    fn after_refusal<Q: PendingEvents>(
+    pub(super) fn after_refusal<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
@@ -273,6 +278,9 @@ impl Cluster<'_> {
         let mut work = self.demand(demand, server);
         if operations > 0 {
             work += self.store_time(demand, operations);
+        }
+        if self.faults.ailing > 0 {
+            work = self.work_of_the_ailing(now, id, server, work);
         }
         if self.stored.is_some() {
             work += self.store_both(now, id, server);
@@ -380,7 +388,7 @@ impl Cluster<'_> {
         let (present, busy) = self.servers.level(server);
         self.recorder.level(now, server, present, busy);
         self.recorder.left(now, request.entered);
-        if self.store_answers(id) {
+        if self.store_answers(id) || request.fails_with > 0 {
             return self.answered_with_error(now, id, pending);
         }
         match self.layer() {
@@ -449,7 +457,9 @@ impl Cluster<'_> {
         let request = *self.requests.get(id.0);
         self.release(id);
         self.store_tidies(id);
-        if self.layer() == Layer::Connection && !matches!(failure, Failure::QueueFull | Failure::Store) {
+        if self.layer() == Layer::Connection
+            && !matches!(failure, Failure::QueueFull | Failure::Store | Failure::Error)
+        {
             self.drop_connection(now, request.connection);
         }
         match request.origin {
@@ -494,9 +504,6 @@ impl Cluster<'_> {
         self.recorder.ledger.requests_failed += 1;
         if let Some(counts) = self.recorder.at(now) {
             counts.failed[failure as usize] += 1;
-        }
-        for &fault in &self.active_faults {
-            self.faults[fault as usize].requests_failed += 1;
         }
         match origin {
             Origin::Client(client) => self.client_failed(now, client, failure, pending),

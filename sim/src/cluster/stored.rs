@@ -191,6 +191,9 @@ impl Cluster<'_> {
     #[inline(never)]
     fn read_session(&mut self, now: SimTime, id: RequestId, due: SimTime) -> SimTime {
         let request = *self.requests.get(id.0);
+        if request.fails_with > 0 {
+            return due;
+        }
         let session = self.session_of(&request);
         let active = self.connections.len() as u32;
         let Some(stored) = self.stored.as_deref_mut() else { return due };
@@ -234,6 +237,9 @@ impl Cluster<'_> {
     #[inline(never)]
     fn write_session(&mut self, now: SimTime, id: RequestId) -> Option<SimTime> {
         let request = *self.requests.get(id.0);
+        if request.fails_with > 0 {
+            return None;
+        }
         let session = self.session_of(&request);
         let idle_timeout = self.idle_timeout_of(request.origin);
         let stored = self.stored.as_deref_mut()?;
@@ -335,15 +341,19 @@ impl Cluster<'_> {
         unused.into_iter().flatten().for_each(|record| stored.store.release(record));
     }
 
-    /// The application answers a request with an error, since it cannot ask its store.
+    /// The application answers a request with an error: that of a fault, or since it cannot ask its store.
     pub(super) fn answered_with_error<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
         pending: &mut Scheduler<Q>,
     ) {
+        let (status, failure) = match std::mem::take(&mut self.requests.get_mut(id.0).fails_with) {
+            0 => (500, Failure::Store),
+            status => (status, Failure::Error),
+        };
         if let Some(counts) = self.recorder.at(now) {
-            counts.store_failed += 1;
+            counts.store_failed += u64::from(failure == Failure::Store);
         }
         let request = self.requests.get_mut(id.0);
         request.in_server = false;
@@ -351,10 +361,10 @@ impl Cluster<'_> {
         let (flow, instance) = (request.flow, request.instance);
         let detached = request.flow_end == FlowEnd::Detached;
         if detached || self.layer() == Layer::Connection {
-            return self.give_up(now, id, Failure::Store, pending);
+            return self.give_up(now, id, failure, pending);
         }
-        let then = self.instance(instance).attempt_ended(now, flow, Outcome::Status(500));
-        self.go_on(now, id, then, Failure::Store, pending);
+        let then = self.instance(instance).attempt_ended(now, flow, Outcome::Status(status));
+        self.go_on(now, id, then, failure, pending);
     }
 
     /// Whether the answer just taken is that of a login which could not be stored.
@@ -458,8 +468,8 @@ impl Cluster<'_> {
     }
 
     /// A node of the store dies or is back.
-    pub(super) fn store_node_changes(&mut self, now: SimTime, kind: &FaultKind, begins: bool) {
-        let FaultKind::StoreCrash { node, power_loss, .. } = *kind else { return };
+    pub(super) fn store_node_changes(&mut self, now: SimTime, node: u32, kind: &FaultKind, begins: bool) {
+        let FaultKind::StoreCrash { power_loss } = *kind else { return };
         if node as usize >= self.strategy.session.store_nodes() {
             return;
         }

@@ -8,6 +8,7 @@ mod common_random_numbers;
 mod conformance;
 mod exercise;
 mod experiments;
+mod faults;
 mod fitted;
 mod gate;
 mod instances;
