@@ -12,6 +12,9 @@ Examples:
   evenkeel run scenarios/article/topologies.toml --set population.homes.clients=2000 --explain-losses 5
   evenkeel check scenarios/gate --baseline baseline.json --format junit=verdicts.xml
   evenkeel baseline write scenarios/gate --out baseline.json
+  evenkeel compare scenarios/gate/two-servers.toml changed.toml --fail-on regression
+  evenkeel advise scenarios/tour/advise.toml --out results/advise
+  evenkeel plan scenarios/tour/sweep.toml && evenkeel sweep scenarios/tour/sweep.toml --shard 0/4
   evenkeel explain scenarios/logs/blog2016.toml
   evenkeel fit access.log.1.gz access.log --out site.toml
   evenkeel replay access.log --scenario scenarios/article/topologies.toml
@@ -26,6 +29,7 @@ Exit codes:
   2  bad usage, or a bad scenario
   3  an expectation not met or undecided; a decision that differs from the real program's
   4  nothing ran: no expectation to check, nothing to replay, no program to drive
+  5  incomplete sweep: parts are missing
   130  interrupted";
 
 /// How uneven does the load of a web cluster get, and who gets logged out?
@@ -84,6 +88,14 @@ pub enum Command {
     /// Write what scenarios come to, to be committed and checked against.
     #[command(subcommand)]
     Baseline(BaselineCommand),
+    /// Say what the second of two scenarios, results or baselines does otherwise than the first.
+    Compare(Compare),
+    /// Choose among strategies and values of their options.
+    Advise(Advise),
+    /// Run a scenario at every point of its `[sweep]`, in shards that can be interrupted.
+    Sweep(Sweep),
+    /// Say how many runs a sweep has, how long they take and how large the result is.
+    Plan(Plan),
     /// Print a scenario with every default filled in.
     Explain(Explain),
     /// List balancers, presets or metrics.
@@ -248,6 +260,125 @@ pub struct Check {
     pub overrides: Overrides,
 }
 
+/// Arguments of `advise`.
+#[derive(Debug, Args)]
+pub struct Advise {
+    /// The scenario file: its strategies at every value of the fields of its `[advise]` are the candidates.
+    pub scenario: PathBuf,
+
+    /// Draw the front into this folder.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+
+    /// Try every candidate to the end.
+    #[arg(long)]
+    pub exhaustive: bool,
+
+    /// Print every candidate as JSON.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Threads; by default one for each core. The result does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Changes to the scenario.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The reference: a scenario, a result folder, or a baseline of one scenario.
+    pub first: PathBuf,
+
+    /// What is held against it.
+    pub second: PathBuf,
+
+    /// A metric to compare, instead of the headlines and those of `[[expect]]`. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub metric: Vec<String>,
+
+    /// When to end with exit code 3.
+    #[arg(long, value_enum)]
+    pub fail_on: Option<FailOn>,
+
+    /// Print the comparison as JSON.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Threads; by default one for each core. The result does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Changes to both scenarios.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// What is a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum FailOn {
+    /// Something is worse.
+    Regression,
+}
+
+/// What a sweep goes over.
+#[derive(Debug, Args)]
+pub struct SweepInput {
+    /// The scenario file.
+    pub scenario: PathBuf,
+
+    /// Another field of the grid and its values, such as `population.homes.clients=[1000, 2000]`. May be repeated.
+    #[arg(long, value_name = "FIELD=[VALUE, ...]")]
+    pub grid: Vec<String>,
+
+    /// Changes to the scenario.
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Arguments of `sweep`.
+#[derive(Debug, Args)]
+pub struct Sweep {
+    /// What it goes over.
+    #[command(flatten)]
+    pub input: SweepInput,
+
+    /// Carry out the i-th of n shards only, i from 0; put them together with `--merge`.
+    #[arg(long, value_name = "i/n")]
+    pub shard: Option<evenkeel_reports::sweep::Shard>,
+
+    /// Go on with what an earlier attempt has done.
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Put the parts of all shards together.
+    #[arg(long, conflicts_with_all = ["shard", "resume"])]
+    pub merge: bool,
+
+    /// The folder of the parts and the result. By default `results/` and the scenario's name with `-sweep`.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+
+    /// Threads; by default one for each core. The result does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// What it goes over.
+    #[command(flatten)]
+    pub input: SweepInput,
+
+    /// Threads that the sweep would have; by default one for each core.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
 /// How verdicts are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum CheckFormat {
@@ -348,6 +479,8 @@ pub struct List {
 pub enum Listing {
     /// Balancing algorithms.
     Balancers,
+    /// What a tier can have beside a balancer.
+    Tiers,
     /// Presets of populations.
     Presets,
     /// Places where sessions can live.
@@ -399,4 +532,10 @@ pub enum LiveProgram {
     Nginx,
     /// HAProxy.
     Haproxy,
+    /// Redis: the order of evictions.
+    Redis,
+    /// memcached: classes of chunks, and which items are evicted.
+    Memcached,
+    /// libmemcached: the nodes of keys.
+    Libmemcached,
 }

@@ -15,6 +15,10 @@ pub enum Exit {
     Gate = 3,
     /// There was nothing to do: no expectation, nothing replayed.
     NothingRan = 4,
+    /// Parts of a sweep are missing.
+    Incomplete = 5,
+    /// The user stopped it.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

@@ -230,6 +230,7 @@ fn strategy(nth: usize, shape: &Shape, servers: &[ServerLine]) -> StrategySummar
         evidence: balancer::entry(shape.balancer).expect("in the catalogue").evidence,
         session: shape.session.into(),
         metrics,
+        instances: Vec::new(),
         servers: servers
             .iter()
             .zip(shape.shares)

@@ -94,6 +94,23 @@ pub fn value(value: f64, scale: Scale) -> String {
     estimate(Some(Estimate { mean: value, half_width: None, n: 1 }), scale)
 }
 
+/// A number of bytes: `512 B`, `1.5 MB`, each unit 1024 of the one before.
+pub fn bytes(bytes: f64) -> String {
+    let mut value = bytes;
+    let mut units = ["B", "KB", "MB", "GB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    for next in units {
+        if value.abs() < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    match value {
+        value if !value.is_finite() => UNDEFINED.to_owned(),
+        value => format!("{} {unit}", self::value(value, Scale::Count)),
+    }
+}
+
 /// A length of time: `0 s`, `2.5 s`, `90 s`, `10 min`, `1 h 10 min`.
 pub fn duration(seconds: f64) -> String {
     if !seconds.is_finite() {

@@ -4,8 +4,10 @@
 //! Everything is made from one [`Summary`](evenkeel_sim::experiment::summary::Summary) and is a function of it alone: equal
 //! summaries give equal bytes, wherever and whenever they are written. The one exception is [`folder::Provenance`].
 
+pub mod advice;
 pub mod causes;
 pub mod charts;
+pub mod effects;
 pub mod fit;
 pub mod folder;
 pub mod format;
@@ -13,6 +15,7 @@ pub mod gate;
 pub mod html;
 mod lookup;
 pub mod model;
+pub mod sweep;
 mod tables;
 pub mod text;
 
@@ -21,4 +24,4 @@ mod fixture;
 
 pub use folder::{Provenance, ReportError, ReportInputs, Written, write};
 pub use model::{Align, Cell, Column, Emphasis, TableModel};
-pub use text::{decisive_table, fault_lines, findings, trace_table, verdict_line};
+pub use text::{decisive_table, fault_lines, findings, tier_lines, trace_table, verdict_line};

@@ -41,7 +41,7 @@ const HALF_WIDTH: ColumnSpec = (
 const N: ColumnSpec = ("n", "replications in which the value was defined");
 
 /// Every table, in the order of the dictionary.
-pub(crate) const TABLES: [Table; 8] = [
+pub(crate) const TABLES: [Table; 9] = [
     Table {
         name: "metrics",
         about: "a metric of a strategy in a phase of the run",
@@ -82,6 +82,22 @@ pub(crate) const TABLES: [Table; 8] = [
             N,
         ],
         rows: servers,
+    },
+    Table {
+        name: "instances",
+        about: "a measure of an instance of a tier, over the whole measured part; only of strategies with several instances",
+        columns: &[
+            SCENARIO,
+            STRATEGY,
+            ("tier", "the tier, counted from 1, front to back"),
+            ("instance", "name of the instance"),
+            ("measure", "connections or requests (what it decided), or share (of the tier's)"),
+            UNIT,
+            MEAN,
+            HALF_WIDTH,
+            N,
+        ],
+        rows: instances,
     },
     Table {
         name: "losses",
@@ -255,6 +271,21 @@ fn servers(summary: &Summary, rows: &mut Rows) {
                 row.push(found.server.clone());
                 row.push(line.map_or_else(String::new, |line| line.address.clone()));
                 row.push(line.map_or_else(String::new, |line| line.weight.to_string()));
+                row.extend([measure.to_owned(), unit(measured_in).to_owned()]);
+                row.extend(estimate(Some(value)));
+                rows.push(row);
+            }
+        }
+    }
+}
+
+fn instances(summary: &Summary, rows: &mut Rows) {
+    for strategy in &summary.strategies {
+        for found in &strategy.instances {
+            let measures = [(found.decides, Unit::Count, found.decided), ("share", Unit::Ratio, found.share)];
+            for (measure, measured_in, value) in measures {
+                let mut row = begin(summary, strategy);
+                row.extend([found.tier.to_string(), found.instance.clone()]);
                 row.extend([measure.to_owned(), unit(measured_in).to_owned()]);
                 row.extend(estimate(Some(value)));
                 rows.push(row);

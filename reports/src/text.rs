@@ -141,6 +141,24 @@ fn intervals(summary: &Summary) -> String {
     text
 }
 
+/// One line for each tier with several instances: the share of each.
+pub fn tier_lines(summary: &Summary) -> Vec<String> {
+    let mut lines = Vec::new();
+    for strategy in &summary.strategies {
+        for tier in strategy.instances.chunk_by(|one, next| one.tier == next.tier) {
+            let shares = tier.iter().map(|found| {
+                format!("{} {}", found.instance, format::estimate(Some(found.share), Scale::Percent))
+            });
+            let shares: Vec<_> = shares.collect();
+            if let [first, _, ..] = tier {
+                let what = format!("{} at tier {}", first.decides, first.tier);
+                lines.push(format!("{} · {what}: {}", strategy.name, shares.join(", ")));
+            }
+        }
+    }
+    lines
+}
+
 /// One line for each fault and strategy: users logged out, requests failed, peak utilisation, time until even again.
 pub fn fault_lines(summary: &Summary) -> Vec<String> {
     let mut lines = Vec::new();

@@ -16,7 +16,7 @@ use crate::recording::{self, Files};
 use crate::script::Script;
 use crate::shrink::shrink;
 use crate::stage::Network;
-use crate::{haproxy, nginx};
+use crate::{haproxy, nginx, stores};
 
 /// Cases under way at a time. Most of a case's time is pauses.
 const LANES: usize = 12;
@@ -95,11 +95,14 @@ impl LiveReport {
     }
 }
 
-/// A script of either program.
+/// A script of one of the programs.
 #[derive(Clone, Debug)]
 enum Live {
     Nginx(Script<nginx::Setup>),
     Haproxy(Script<haproxy::Setup>),
+    Redis(stores::redis::Setup),
+    Memcached(stores::memcached::Setup),
+    Libmemcached(stores::library::Setup),
 }
 
 impl Live {
@@ -111,11 +114,16 @@ impl Live {
         const SECONDS: u64 = 100;
         let mut dice = Dice::new(seed, program as u64, number);
         let first = Dice::new(seed, 0, u64::MAX).below(SECONDS);
-        let second = 10 + SECONDS * program as u64 + (first + number / THIRDS) % SECONDS;
-        let network = Network { second: second as u8, third: (number % THIRDS) as u8 };
+        let network = |range: u64| {
+            let second = 10 + SECONDS * range + (first + number / THIRDS) % SECONDS;
+            Network { second: second as u8, third: (number % THIRDS) as u8 }
+        };
         match program {
-            Program::Nginx => Self::Nginx(nginx::generate(&mut dice, network)),
-            Program::Haproxy => Self::Haproxy(haproxy::generate(&mut dice, network)),
+            Program::Nginx => Self::Nginx(nginx::generate(&mut dice, network(0))),
+            Program::Haproxy => Self::Haproxy(haproxy::generate(&mut dice, network(1))),
+            Program::Redis => Self::Redis(stores::redis::generate(&mut dice)),
+            Program::Memcached => Self::Memcached(stores::memcached::generate(&mut dice)),
+            Program::Libmemcached => Self::Libmemcached(stores::library::generate(&mut dice)),
         }
     }
 
@@ -123,6 +131,9 @@ impl Live {
         match self {
             Self::Nginx(Script { setup, steps }) => setup.run(steps, installed),
             Self::Haproxy(Script { setup, steps }) => setup.run(steps, installed),
+            Self::Redis(setup) => setup.run(installed),
+            Self::Memcached(setup) => setup.run(installed),
+            Self::Libmemcached(setup) => setup.run(installed),
         }
     }
 
@@ -137,6 +148,7 @@ impl Live {
                 let differs = |script: &Script<haproxy::Setup>| differs(&Self::Haproxy(script.clone()));
                 Self::Haproxy(shrink(script, haproxy::Setup::simpler, differs))
             }
+            whole @ (Self::Redis(_) | Self::Memcached(_) | Self::Libmemcached(_)) => whole,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The live arm of the conformance suite: drives the real nginx and HAProxy on loopback with random configurations and
-//! events, records what they decide as the committed recordings do, and replays that by
+//! The live arm of the conformance suite: drives the real nginx and HAProxy on loopback, and what session stores are made of at
+//! sockets of their own, with random configurations and events, records what they decide as the committed recordings do, and replays that by
 //! [`evenkeel_sim::conformance`]. So the two arms share one body: a case from here can be added to the recordings as it is.
 //!
 //! Everything random comes from a seed. What the machine adds is time: a case that differs is run again, and only one that
@@ -22,6 +22,7 @@ mod script;
 mod shrink;
 mod sniffer;
 mod stage;
+mod stores;
 mod traffic;
 
 use std::io;

@@ -19,17 +19,45 @@ pub enum Program {
     Nginx,
     /// HAProxy.
     Haproxy,
+    /// Redis.
+    Redis,
+    /// memcached.
+    Memcached,
+    /// libmemcached, by its Python binding.
+    Libmemcached,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Nginx, Self::Haproxy];
+    pub const ALL: [Self; 5] = [Self::Nginx, Self::Haproxy, Self::Redis, Self::Memcached, Self::Libmemcached];
 
-    /// The program's name, which is also that of its binary and, in Debian, of its package.
+    /// The program's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Redis => "redis",
+            Self::Memcached => "memcached",
+            Self::Libmemcached => "libmemcached",
+        }
+    }
+
+    /// Debian's package that has it.
+    pub fn package(self) -> &'static str {
+        match self {
+            Self::Redis => "redis-server",
+            Self::Libmemcached => "python3-pylibmc",
+            Self::Nginx | Self::Haproxy | Self::Memcached => self.name(),
+        }
+    }
+
+    /// Its binary, and with which arguments that tells its version.
+    fn binary(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::Nginx | Self::Haproxy => (self.name(), &["-v"]),
+            Self::Redis => ("redis-server", &["-v"]),
+            Self::Memcached => ("memcached", &["-V"]),
+            Self::Libmemcached => ("python3", &["-c", "import pylibmc; print(pylibmc.libmemcached_version)"]),
         }
     }
 
@@ -38,6 +66,9 @@ impl Program {
         match self {
             Self::Nginx => "1.22",
             Self::Haproxy => "2.6",
+            Self::Redis => "7.0",
+            Self::Memcached => "1.6",
+            Self::Libmemcached => "1.0",
         }
     }
 }
@@ -63,12 +94,16 @@ pub struct Installed {
 impl Installed {
     /// Looks for the program in `PATH` and where system programs are.
     pub fn find(program: Program) -> Option<Self> {
-        let binary = find_binary(program.name())?;
-        let output = Command::new(&binary).arg("-v").stdin(Stdio::null()).output().ok()?;
-        // nginx tells its version on the standard error.
-        let text = [output.stdout, output.stderr].concat();
-        let version = version_in(&String::from_utf8_lossy(&text))?.to_owned();
-        Some(Self { program, binary, version })
+        let (name, arguments) = program.binary();
+        // Of several Pythons not all need have the library.
+        find_binaries(name).find_map(|binary| {
+            let output = Command::new(&binary).args(arguments).stdin(Stdio::null()).output().ok()?;
+            // nginx tells its version on the standard error.
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8_lossy(&text);
+            let version = version_in(&text).filter(|_| output.status.success())?.to_owned();
+            Some(Self { program, binary, version })
+        })
     }
 
     /// Whether it is of the version whose rules are modelled.
@@ -78,18 +113,23 @@ impl Installed {
     }
 }
 
-/// The first word that begins with a number, what stands before a `/` left out: `nginx version: nginx/1.22.1`,
-/// `HAProxy version 2.6.12-1 2023/12/16`.
+/// The first word that begins with a number, what stands before a `/` or `=` left out: `nginx version: nginx/1.22.1`,
+/// `HAProxy version 2.6.12-1 2023/12/16`, `Redis server v=7.0.15`.
 fn version_in(text: &str) -> Option<&str> {
     let words =
-        text.split_whitespace().map(|word| word.rsplit_once('/').map_or(word, |(_, version)| version));
+        text.split_whitespace().map(|word| word.rsplit_once(['/', '=']).map_or(word, |(_, version)| version));
     words.into_iter().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn find_binary(name: &str) -> Option<PathBuf> {
+    find_binaries(name).next()
+}
+
+fn find_binaries(name: &str) -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(system).map(|folder| folder.join(name)).find(|file| file.is_file())
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(system).collect();
+    folders.into_iter().map(move |folder| folder.join(name)).filter(|file| file.is_file())
 }
 
 /// A program that runs, until it is dropped.
@@ -101,7 +141,7 @@ pub(crate) struct Running {
 }
 
 /// What the program writes on its standard error, in its folder.
-const MESSAGES: &str = "stderr.log";
+pub(crate) const MESSAGES: &str = "stderr.log";
 /// Longest that a program may take to end when it is told to.
 const PATIENCE: Duration = Duration::from_secs(3);
 

@@ -3,7 +3,7 @@
 use comfy_table::Table;
 use evenkeel_sim::balancer::{self, CatalogueEntry};
 use evenkeel_sim::metrics::catalogue::METRICS;
-use evenkeel_sim::scenario::{parameters, presets};
+use evenkeel_sim::scenario::{TIER_PARTS, parameters, presets};
 use evenkeel_sim::store::catalogue::STORES;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::args::{List, Listing};
 use crate::failure::{Exit, Failure};
 use crate::{output, reference, store_reference, tables};
 
-/// Lists balancers, presets, stores, metrics.
+/// Lists balancers, parts of tiers, presets, stores, metrics.
 pub fn list(list: &List) -> Result<Exit, Failure> {
     let wanted = |what| list.what.is_none() || list.what == Some(what);
     if list.markdown {
@@ -20,7 +20,7 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
             Some(Listing::Balancers) => reference::balancers()?,
             Some(Listing::Presets) => reference::populations(),
             Some(Listing::Stores) => store_reference::page(),
-            Some(Listing::Metrics) | None => {
+            Some(Listing::Metrics | Listing::Tiers) | None => {
                 let remedy = "balancers, presets and stores have a reference page each\n  \
                               write `evenkeel list balancers --markdown`, and so on";
                 return Err(Failure::usage(remedy));
@@ -33,6 +33,9 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
         let mut all = serde_json::Map::new();
         if wanted(Listing::Balancers) {
             all.insert("balancers".to_owned(), balancers_json());
+        }
+        if wanted(Listing::Tiers) {
+            all.insert("tiers".to_owned(), json!(TIER_PARTS));
         }
         if wanted(Listing::Presets) {
             all.insert("presets".to_owned(), presets_json());
@@ -50,6 +53,13 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
         let mut table = tables::plain(["balancer", "what it does", "evidence"]);
         for entry in balancer::entries() {
             table.add_row([entry.scenario_name, entry.summary.trim(), entry.evidence.name()]);
+        }
+        print(table);
+    }
+    if wanted(Listing::Tiers) {
+        let mut table = tables::plain(["part of a tier", "what it does", "options and defaults", "source"]);
+        for part in TIER_PARTS {
+            table.add_row([part.name, part.summary, part.options, part.source]);
         }
         print(table);
     }

@@ -33,6 +33,9 @@ mod linux {
             None => Program::ALL.to_vec(),
             Some(LiveProgram::Nginx) => vec![Program::Nginx],
             Some(LiveProgram::Haproxy) => vec![Program::Haproxy],
+            Some(LiveProgram::Redis) => vec![Program::Redis],
+            Some(LiveProgram::Memcached) => vec![Program::Memcached],
+            Some(LiveProgram::Libmemcached) => vec![Program::Libmemcached],
         };
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let seed = arguments.seed.unwrap_or_else(now);
@@ -70,8 +73,9 @@ mod linux {
         }
         for program in &report.missing {
             output::line(&format!(
-                "{program} is not installed: the live arm did not run for it\n  it would with the package `{program}` \
-                 (Debian, Ubuntu: `apt-get install {program}`)"
+                "{program} is not installed: the live arm did not run for it\n  it would with the package `{package}` \
+                 (Debian, Ubuntu: `apt-get install {package}`)",
+                package = program.package()
             ));
         }
         if report.cases.is_empty() {

@@ -1,7 +1,9 @@
 //! The subcommands.
 
+pub mod advise;
 pub mod baseline;
 pub mod check;
+pub mod compare;
 pub mod conformance;
 pub mod explain;
 pub mod fit;
@@ -10,6 +12,7 @@ pub mod live;
 pub mod pseudonymise;
 pub mod replay;
 pub mod run;
+pub mod sweep;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

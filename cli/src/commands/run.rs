@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use evenkeel_reports::{ReportInputs, decisive_table, fault_lines, findings, trace_table};
+use evenkeel_reports::{
+    ReportInputs, decisive_table, effects, fault_lines, findings, tier_lines, trace_table,
+};
 use evenkeel_sim::experiment::summary::Summary;
 use evenkeel_sim::scenario::Overrides;
 
@@ -77,7 +79,8 @@ fn in_words(summary: &Summary) -> String {
         text.push_str(&tables::render(&decisive_table(summary)));
         text.push('\n');
     }
-    let lines = findings(summary).into_iter().chain(fault_lines(summary));
+    let lines = findings(summary).into_iter().chain(effects::sentences(summary));
+    let lines = lines.chain(tier_lines(summary)).chain(fault_lines(summary));
     for line in lines {
         text.push_str(&line);
         text.push('\n');

@@ -85,7 +85,7 @@ fn check_ends_with_0_3_or_4_as_expectations_are_met_missed_or_absent() {
         let place = Place::with_small(&expectations);
         let words = place.run(&["check", "small.toml"]).ends_with(code);
         let checked = place.run(&["check", "small.toml", "--json"]).ends_with(code).json();
-        let found: Vec<&str> = checked[0]["expectations"]
+        let found: Vec<&str> = checked["scenarios"][0]["expectations"]
             .as_array()
             .expect("a list")
             .iter()
@@ -105,7 +105,7 @@ fn an_expectation_without_data_fails() {
     let place = Place::with_small("[[expect]]\nmetric = \"requests.session_miss\"\nmax = 1.0\n");
     let browse = ["--set", "population.homes.visit={ preset = \"browse\" }"];
     let ran = place.run(&[&["check", "small.toml", "--json"], &browse[..]].concat()).ends_with(3);
-    assert_eq!(ran.json()[0]["expectations"][0]["verdict"], "no_data");
+    assert_eq!(ran.json()["scenarios"][0]["expectations"][0]["verdict"], "no_data");
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn conformance_replays_the_recordings_of_the_repository() {
 fn json_is_all_that_stdout_carries() {
     let place = Place::with_small(PASSES);
     let summary = place.run(&["run", "small.toml", "--json", "--stats"]).ends_with(0);
-    assert_eq!(summary.json()["schema_version"], 1);
+    assert_eq!(summary.json()["schema_version"], 2);
     assert!(summary.stderr.contains("requests"), "statistics are for people: {}", summary.stderr);
     let written: Value =
         serde_json::from_slice(&files(&place.path("results/small"))["summary.json"]).expect("JSON");
@@ -283,7 +283,7 @@ fn list_names_what_scenarios_may_say() {
     assert!(balancers.contains("nginx.round_robin") && !balancers.contains("login-site"), "{balancers}");
     let all = place.run(&["list", "--json"]).ends_with(0).json();
     let kinds: Vec<&String> = all.as_object().expect("an object").keys().collect();
-    assert_eq!(kinds, ["balancers", "metrics", "presets", "stores"]);
+    assert_eq!(kinds, ["balancers", "metrics", "presets", "stores", "tiers"]);
     assert!(all["metrics"].as_array().is_some_and(|metrics| metrics.len() > 30));
 }
 

@@ -6,12 +6,15 @@
 mod axis;
 mod canvas;
 mod fit;
+mod front;
+mod labels;
 mod latency;
 mod legend;
 mod load;
 mod losses;
 mod png;
 mod skew_loss;
+pub(crate) mod stores;
 mod svg;
 
 use evenkeel_sim::experiment::summary::Summary;
@@ -19,6 +22,7 @@ use evenkeel_sim::experiment::summary::Summary;
 use canvas::{Anchor, Canvas, Paint, Weight};
 
 pub use fit::fitted;
+pub use front::front;
 pub use png::ChartError;
 
 /// Width of every chart \[px\].
@@ -61,7 +65,14 @@ impl Chart {
 
 /// Every chart of a result, in the order of the report.
 pub fn all(summary: &Summary) -> Vec<Chart> {
-    vec![load::chart(summary), skew_loss::chart(summary), losses::chart(summary), latency::chart(summary)]
+    let mut charts = vec![
+        load::chart(summary),
+        skew_loss::chart(summary),
+        losses::chart(summary),
+        latency::chart(summary),
+    ];
+    charts.extend(stores::chart(summary));
+    charts
 }
 
 /// The head of a chart: what it shows, and of what. Returns where the rest begins.

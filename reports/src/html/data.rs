@@ -4,6 +4,7 @@ use evenkeel_sim::experiment::summary::{StrategySummary, Summary};
 use evenkeel_sim::metrics::Phase;
 
 use super::sections;
+use crate::charts::stores::COLUMNS;
 use crate::format::{self, Scale};
 use crate::lookup;
 use crate::model::{Cell, Column, TableModel};
@@ -25,6 +26,7 @@ pub(super) fn of(summary: &Summary, name: &str) -> Vec<(String, TableModel)> {
         "losses-by-cause" => {
             sections::losses(summary).map(|model| (String::new(), model)).into_iter().collect()
         }
+        "session-stores" => vec![(String::new(), stores(summary))],
         "response-time" => latency(summary).map(|model| (String::new(), model)).into_iter().collect(),
         _ => Vec::new(),
     }
@@ -70,15 +72,25 @@ fn load(summary: &Summary, strategy: &StrategySummary) -> Option<TableModel> {
 }
 
 fn skew_loss(summary: &Summary) -> TableModel {
-    const METRICS: [(&str, &str); 2] =
+    let metrics =
         [("load.requests.peak_to_mean", "load skew"), ("visits.with_loss", "visits that lost their session")];
+    by_metric(summary, &metrics.map(|(name, heading)| (name, heading.to_owned())))
+}
+
+fn stores(summary: &Summary) -> TableModel {
+    by_metric(summary, &COLUMNS.map(|(name, heading, _)| (name, heading.join(" "))))
+}
+
+/// Strategies by metrics, each with its heading.
+fn by_metric(summary: &Summary, metrics: &[(&str, String)]) -> TableModel {
     let mut columns = vec![Column::words("strategy")];
-    columns.extend(METRICS.map(|(name, heading)| Column::numbers(heading).detail(name)));
+    columns.extend(metrics.iter().map(|(name, heading)| Column::numbers(heading).detail(name)));
     let rows = summary
         .strategies
         .iter()
         .map(|strategy| {
-            let cells = METRICS.map(|(name, _)| Cell::metric(lookup::metric(strategy, name, Phase::All)));
+            let cells =
+                metrics.iter().map(|(name, _)| Cell::metric(lookup::metric(strategy, name, Phase::All)));
             std::iter::once(Cell::name(&strategy.name)).chain(cells).collect()
         })
         .collect();

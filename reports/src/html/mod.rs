@@ -110,6 +110,9 @@ fn body(html: &mut Html, summary: &Summary, charts: &[Chart]) {
     if let Some(model) = sections::losses(summary) {
         section(html, "Sessions lost, by cause", |html| table(html, &model));
     }
+    if let Some(model) = sections::instances(summary) {
+        section(html, "Instances of the tiers", |html| table(html, &model));
+    }
     section(html, "Servers", |html| long_table(html, &sections::servers(summary), "every server"));
     if let Some(mut model) = text::trace_table(summary) {
         if model.rows.len() > MOST_STEPS {

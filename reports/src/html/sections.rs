@@ -39,6 +39,36 @@ pub(super) fn losses(summary: &Summary) -> Option<TableModel> {
     Some(TableModel { columns: by_strategy(summary, "cause"), rows, notes })
 }
 
+/// Instances of tiers by strategies: share of their tier, and below it how much they decided; `None` with one instance each.
+pub(super) fn instances(summary: &Summary) -> Option<TableModel> {
+    let mut names: Vec<&str> = Vec::new();
+    for found in summary.strategies.iter().flat_map(|strategy| &strategy.instances) {
+        if !names.contains(&found.instance.as_str()) {
+            names.push(&found.instance);
+        }
+    }
+    let rows: Vec<Vec<Cell>> = names
+        .into_iter()
+        .map(|name| {
+            let cells = summary.strategies.iter().map(|strategy| {
+                let Some(found) = strategy.instances.iter().find(|found| found.instance == name) else {
+                    return Cell::plain(format::UNDEFINED.to_owned());
+                };
+                let mut cell = Cell::plain(format::estimate(Some(found.share), Scale::Percent));
+                let decided = format::value(found.decided.mean.round(), Scale::Count);
+                cell.details = vec![format!("tier {}, {decided} {}", found.tier, found.decides)];
+                cell
+            });
+            std::iter::once(Cell::name(name)).chain(cells).collect()
+        })
+        .collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let notes = vec!["Share of the tier's connections (layer 4) or requests (layer 7).".to_owned()];
+    Some(TableModel { columns: by_strategy(summary, "instance"), rows, notes })
+}
+
 /// Servers by strategies: share of requests, and below it their number, connections and utilisation.
 pub(super) fn servers(summary: &Summary) -> TableModel {
     let rows = summary

@@ -148,6 +148,12 @@ impl Servers {
         row.up && (row.hung.is_none() || row.queue.len() < BACKLOG)
     }
 
+    /// Whether a request to a server would be answered, sooner or later.
+    pub fn answers(&self, server: ServerId) -> bool {
+        let row = &self.rows[server];
+        row.up && row.hung.is_none()
+    }
+
     /// How often a server has lost its memory.
     #[inline]
     pub fn epoch(&self, server: ServerId) -> u32 {

@@ -522,7 +522,7 @@ impl Family for ProxyMethod {
         now: SimTime,
     ) -> bool {
         request.set_clock(now);
-        let changed = table.end_try(request, answered);
+        let changed = table.end_try(request, answered.then_some(200));
         self.ended(table, request);
         if changed {
             self.servers_changed(table);

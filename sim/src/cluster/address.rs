@@ -8,7 +8,7 @@ use crate::ids::{ClientId, ConnectionId};
 use crate::population::Since;
 use crate::scenario::{Program, TierPlan};
 use crate::session::sessions::Cut;
-use crate::tier::{Instance, Key, Layer, Reason};
+use crate::tier::{Key, Layer};
 
 /// How much of a client's address ties it to a server: leading bits of either family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +45,7 @@ impl AddressTie {
     }
 
     /// Whether two addresses are the same to the tier.
-    fn is_same(self, one: IpAddr, other: IpAddr) -> bool {
+    pub(super) fn is_same(self, one: IpAddr, other: IpAddr) -> bool {
         let differs = |bits: u128, width: u32, looked_at: u8| {
             bits.leading_zeros() - (128 - width) < u32::from(looked_at).min(width)
         };
@@ -62,23 +62,11 @@ impl AddressTie {
 }
 
 impl Cluster<'_> {
-    /// Whether a request of a session leaves home because it comes from another address than the last one that reached home:
-    /// the balancer hashes addresses; or it remembers them, and still remembers that one, with home. If it has forgotten
-    /// that one as well, the user would have left anyway.
+    /// Whether a request of a session leaves home because it comes from another address than the last one that reached home.
     pub(super) fn address_made_leave(&mut self, now: SimTime, slot: u32, route: &Cut) -> bool {
-        let Some(tie) = self.tiers[0].address_tie else { return false };
         let session = self.sessions.get(slot);
-        let (before, home) = (session.last_address, session.home);
-        if tie.is_same(before, route.from) {
-            return false;
-        }
-        let remembered = match self.instance(route.instance) {
-            Instance::Lvs(lvs) => lvs.template_of(now, 0, before).map(|template| template.server),
-            Instance::HaProxy(haproxy) => haproxy.remembered(now, before),
-            Instance::Nginx(_) | Instance::Proxy(_) => None,
-        };
-        let hashed = matches!(route.reason, Reason::Hashed | Reason::Rehashed(_));
-        remembered == Some(home) || hashed && !self.tiers[0].remembers
+        let way = (session.last_address, route.from);
+        self.tier.lost_by_address(now, route.instance, way, session.home, route.reason)
     }
 
     /// The connection of a client, unless the client's address has changed since it was opened: then it is broken, and
@@ -107,14 +95,15 @@ impl Cluster<'_> {
         match self.clients.since(client, now, name, self.connections.get(id.0).link) {
             Since::Unchanged => {}
             Since::Broken => {
-                self.forget_connection(id);
+                self.forget_connection(now, id);
                 return None;
             }
             Since::Moved { user, link } => {
                 let layer = self.layer();
+                let hidden = self.paths.as_ref().is_some_and(|paths| paths.hides_clients());
                 let row = self.connections.get_mut(id.0);
                 row.link = link;
-                if layer == Layer::Request {
+                if layer == Layer::Request && !hidden {
                     row.address = user;
                 }
             }

@@ -308,12 +308,12 @@ impl<'a> Cluster<'a> {
         let forked = match row.session() {
             Some(slot) => {
                 self.store_session_again(now, slot, request);
-                self.sessions.chosen_by(slot, &request.route());
+                self.chose_home(slot, request);
                 self.sessions.take_over(now, slot, server, from, &self.servers, plan.session_idle_timeout)
             }
             None => {
                 let slot = self.sessions.create(now, server, from, &self.servers);
-                self.sessions.chosen_by(slot, &request.route());
+                self.chose_home(slot, request);
                 self.store_session(now, slot, request);
                 self.clients.row_mut(id).set_session(Some(slot));
                 false
@@ -326,6 +326,7 @@ impl<'a> Cluster<'a> {
         let think = self.think_time(id);
         let row = self.clients.row_mut(id);
         row.set_logged_in();
+        row.set_retried(false);
         row.step = Step::Click;
         self.client_waits(now, id, think, pending);
     }
@@ -339,7 +340,10 @@ impl<'a> Cluster<'a> {
         request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
-        let slot = request.session.expect("a click of a visit with login carries its session");
+        let Some(slot) = request.session else {
+            // Whoever has tried again under an id that nobody knows any more sees the login page again.
+            return self.log_in_again(now, id, plan, pending);
+        };
         let found = self.find_session(
             now,
             slot,
@@ -353,25 +357,45 @@ impl<'a> Cluster<'a> {
         }
         match found {
             Lookup::Hit => self.page_loaded(now, id, plan, request, pending),
+            Lookup::Resumed { .. } => {
+                self.clients.row_mut(id).set_retried(false);
+                self.page_loaded(now, id, plan, request, pending);
+            }
             Lookup::Expired => {
                 self.end_session(slot);
                 self.clients.row_mut(id).set_session(None);
                 self.log_in_again(now, id, plan, pending);
             }
             Lookup::Lost { .. } => {
-                self.tell_story(now, id, slot, request, &found);
+                if !self.clients.row(id).retried() {
+                    self.tell_story(now, id, slot, request, &found);
+                }
                 let kept = self.settle_lost_session(slot, plan.on_unknown_id);
                 let row = self.clients.row_mut(id);
                 row.set_session(kept);
                 row.set_had_loss();
                 let losses = u64::from(row.visit) << 8 | u64::from(row.logins_again);
-                if self.streams.leave_on_loss.uniform(u64::from(id.0), losses) < plan.leave_on_loss {
+                let drawn = self.streams.leave_on_loss.uniform(u64::from(id.0), losses);
+                if drawn < plan.leave_on_loss {
                     self.end_visit(now, id, false, pending);
+                } else if drawn < plan.leave_on_loss + plan.retry_on_loss && !row.retried() {
+                    self.click_again(now, id, pending);
                 } else {
                     self.log_in_again(now, id, plan, pending);
                 }
             }
         }
+    }
+
+    /// A user who sees a login page makes the click again, after a pause of its own.
+    fn click_again<Q: PendingEvents>(&mut self, now: SimTime, id: ClientId, pending: &mut Scheduler<Q>) {
+        let row = self.clients.row_mut(id);
+        row.set_retried(true);
+        let index = name(row.visit, row.click, Step::Begin) << 2 | 2;
+        let population = row.population();
+        let pause =
+            self.samplers.visits[population].think.duration(&self.streams.relogin, u64::from(id.0), index);
+        self.client_waits(now, id, pause, pending);
     }
 
     /// A click has had its answer, or the user has given up on it: the next click, or the end of the visit.

@@ -26,7 +26,7 @@ impl Cluster<'_> {
         method: Method,
     ) -> Result<Option<ConnectionId>, Failure> {
         let Some(id) = connection else { return Ok(None) };
-        if self.layer() == Layer::Connection && !self.director_knows(now, id, method)? {
+        if self.is_watched() && !self.director_knows(now, id, method)? {
             return Ok(None);
         }
         let row = self.connections.get_mut(id.0);
@@ -42,16 +42,16 @@ impl Cluster<'_> {
     /// # Errors
     /// The request fails with the connection.
     fn director_knows(&mut self, now: SimTime, id: ConnectionId, method: Method) -> Result<bool, Failure> {
-        let Connection { flow, instance, .. } = *self.connections.get(id.0);
-        match self.instance(instance).segment(now, flow, Segment::FromClient) {
+        match self.pass(now, id, Segment::FromClient) {
             Forwarded::To(_) => Ok(true),
             Forwarded::Reset => {
-                self.forget_connection(id);
+                self.count_reset(now);
+                self.forget_connection(now, id);
                 // A browser sends a GET again on a new connection; it does not repeat a POST.
                 if method == Method::Get { Ok(false) } else { Err(Failure::Reset) }
             }
             Forwarded::Dropped => {
-                self.forget_connection(id);
+                self.forget_connection(now, id);
                 Err(Failure::Dropped)
             }
         }
@@ -87,13 +87,21 @@ impl Cluster<'_> {
             in_flight: 1,
             closed_by_client: rules.closed_by == ClosedBy::Client,
         };
-        let instances = self.tiers[0].instances.len();
-        if instances > 1 {
-            row.instance = self.streams.instance.below(instances as u64, worker.0, worker.1) as u16;
+        let mut path = None;
+        if self.paths.is_some() {
+            let (instance, way) = self.find_path(now, &source, worker, rules.port)?;
+            row.instance = instance;
+            if let Some((address, port)) = self.seen_at_last(&way) {
+                (row.address, row.port) = (address, port);
+            }
+            path = Some(way);
+        } else if self.tier.instances.len() > 1 {
+            let instances = self.tier.instances.len() as u64;
+            row.instance = self.streams.instance.below(instances, worker.0, worker.1) as u16;
         }
         match layer {
             Layer::Connection => {
-                let (service, called) = self.tiers[0].service_of(rules.port);
+                let (service, called) = self.tier.service_of(rules.port);
                 let open = Open {
                     address: row.address,
                     port: row.port,
@@ -118,13 +126,17 @@ impl Cluster<'_> {
                 row.reason = opened.decision.reason;
             }
             Layer::Request => {
-                let workers = self.tiers[0].workers;
+                let workers = self.tier.workers;
                 if workers > 1 {
                     row.worker = self.streams.connection.below(u64::from(workers), worker.0, worker.1) as u16;
                 }
             }
         }
-        Ok(ConnectionId(self.connections.insert(row)))
+        let id = ConnectionId(self.connections.insert(row));
+        if let Some(path) = path {
+            self.keep_path(now, id, path);
+        }
+        Ok(id)
     }
 
     /// After an answer: keeps the connection for the next request, or closes it. `gap` is the time to the next request if
@@ -165,23 +177,19 @@ impl Cluster<'_> {
             self.close_connection(now, id);
             return false;
         }
-        match self.layer() {
-            // Nothing in a layer 7 instance depends on when its client's connection closes.
-            Layer::Request if gap.is_some() => {
-                self.close_connection(now, id);
-                false
-            }
-            Layer::Request => {
-                self.connections.get_mut(id.0).idle_until = now + rules.keepalive_timeout;
-                true
-            }
-            Layer::Connection => {
-                let idle_until = now + rules.keepalive_timeout;
-                self.connections.get_mut(id.0).idle_until = idle_until;
-                pending.at(idle_until, Event::ConnectionIdle(id).word());
-                true
-            }
+        if self.is_watched() {
+            let idle_until = now + rules.keepalive_timeout;
+            self.connections.get_mut(id.0).idle_until = idle_until;
+            pending.at(idle_until, Event::ConnectionIdle(id).word());
+            return true;
         }
+        // Nothing in a layer 7 instance depends on when its client's connection closes.
+        if gap.is_some() {
+            self.close_connection(now, id);
+            return false;
+        }
+        self.connections.get_mut(id.0).idle_until = now + rules.keepalive_timeout;
+        true
     }
 
     /// A connection has idled long enough, unless it was used or closed meanwhile.
@@ -195,18 +203,18 @@ impl Cluster<'_> {
 
     /// Closes a connection in good order.
     pub(super) fn close_connection(&mut self, now: SimTime, id: ConnectionId) {
-        let row = *self.connections.get(id.0);
-        if self.layer() == Layer::Connection {
+        if self.is_watched() {
+            let row = self.connections.get(id.0);
             let fins = if row.closed_by_client {
                 [Segment::ClientFin, Segment::ServerFin]
             } else {
                 [Segment::ServerFin, Segment::ClientFin]
             };
             for fin in fins {
-                self.instance(row.instance).segment(now, row.flow, fin);
+                self.pass(now, id, fin);
             }
         }
-        self.forget_connection(id);
+        self.forget_connection(now, id);
     }
 
     pub(super) fn close_if_open(&mut self, now: SimTime, id: ConnectionId) {
@@ -216,8 +224,12 @@ impl Cluster<'_> {
     }
 
     /// A connection is gone without another segment.
-    pub(super) fn forget_connection(&mut self, id: ConnectionId) {
+    pub(super) fn forget_connection(&mut self, now: SimTime, id: ConnectionId) {
+        if let Some(paths) = &mut self.paths {
+            paths.forget(now, id);
+        }
         let row = self.connections.get_mut(id.0);
+        debug_assert!(row.open, "a connection ends once");
         row.open = false;
         if row.in_flight == 0 {
             self.connections.remove(id.0);
@@ -225,10 +237,10 @@ impl Cluster<'_> {
     }
 
     /// A connection broke: its owner must open another.
-    pub(super) fn drop_connection(&mut self, id: ConnectionId) {
+    pub(super) fn drop_connection(&mut self, now: SimTime, id: ConnectionId) {
         let row = *self.connections.get(id.0);
         if row.open {
-            self.forget_connection(id);
+            self.forget_connection(now, id);
             self.forget_owner(row.owner, id);
         }
     }

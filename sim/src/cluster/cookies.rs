@@ -92,14 +92,14 @@ impl Cluster<'_> {
     /// The answer to a request brings the browser a cookie, if the instance sets one.
     #[inline(always)]
     pub(super) fn take_cookie(&mut self, now: SimTime, request: &Request) {
-        if self.tiers[0].cookies.is_some() {
+        if self.tier.cookies.is_some() {
             self.take_cookie_of_tier(now, request);
         }
     }
 
     #[inline(never)]
     fn take_cookie_of_tier(&mut self, now: SimTime, request: &Request) {
-        let tier = &mut self.tiers[0];
+        let tier = &mut self.tier;
         if let Some(jars) = &mut tier.cookies
             && let Some(server) = tier.instances[usize::from(request.instance)].cookie_to_set(request.flow)
         {

@@ -8,6 +8,10 @@ use crate::ids::{ClientId, ConnectionId, RequestId, ServerId};
 
 const KIND_SHIFT: u32 = 28;
 const SLOT: u32 = (1 << KIND_SHIFT) - 1;
+/// Where the tier stands in the slot of a check.
+const PLACE_SHIFT: u32 = 26;
+/// Where the instance stands there; a tier has at most 1024.
+const INSTANCE_SHIFT: u32 = 16;
 
 /// Slots that fit an event word: clients, connections and requests each number fewer.
 pub const MAX_SLOTS: u32 = SLOT;
@@ -40,7 +44,19 @@ pub enum Event {
     /// A connection has idled as long as it may.
     ConnectionIdle(ConnectionId),
     /// A health check of a server is due.
-    Check(ServerId),
+    Check {
+        /// The server.
+        server: ServerId,
+        /// The instance that checks it, if each does so by itself.
+        instance: u16,
+    },
+    /// A check of an instance by the tier in front of its own is due.
+    CheckInstance {
+        /// The place of the tier that checks.
+        place: u8,
+        /// The address of the next tier that it checks.
+        target: u16,
+    },
     /// A wait before a retry is over.
     Retry(RequestId),
     /// A client has waited for the answer to a request as long as it will.
@@ -67,7 +83,12 @@ impl Event {
             Self::ServiceDone(request) => (SERVICE_DONE, request.0),
             Self::SharedServiceDone(server) => (SHARED_SERVICE_DONE, u32::from(server.0)),
             Self::ConnectionIdle(connection) => (CONNECTION_IDLE, connection.0),
-            Self::Check(server) => (CHECK, u32::from(server.0)),
+            Self::Check { server, instance } => {
+                (CHECK, u32::from(instance) << INSTANCE_SHIFT | u32::from(server.0))
+            }
+            Self::CheckInstance { place, target } => {
+                (CHECK, (u32::from(place) + 1) << PLACE_SHIFT | u32::from(target))
+            }
             Self::GivesUp(request) => (GIVES_UP, request.0),
             Self::Overdue => (OVERDUE, 0),
             Self::ClientActs(client) => (CLIENT_ACTS, client.0),
@@ -88,7 +109,10 @@ impl Event {
             SERVICE_DONE => Self::ServiceDone(RequestId(slot)),
             SHARED_SERVICE_DONE => Self::SharedServiceDone(ServerId(slot as u16)),
             CONNECTION_IDLE => Self::ConnectionIdle(ConnectionId(slot)),
-            CHECK => Self::Check(ServerId(slot as u16)),
+            CHECK if slot >> PLACE_SHIFT > 0 => {
+                Self::CheckInstance { place: ((slot >> PLACE_SHIFT) - 1) as u8, target: slot as u16 }
+            }
+            CHECK => Self::Check { server: ServerId(slot as u16), instance: (slot >> INSTANCE_SHIFT) as u16 },
             GIVES_UP => Self::GivesUp(RequestId(slot)),
             OVERDUE => Self::Overdue,
             CLIENT_ACTS => Self::ClientActs(ClientId(slot)),
@@ -111,7 +135,10 @@ mod tests {
             Event::ServiceDone(RequestId(9)),
             Event::SharedServiceDone(ServerId(2)),
             Event::ConnectionIdle(ConnectionId(77)),
-            Event::Check(ServerId(1)),
+            Event::Check { server: ServerId(1), instance: 0 },
+            Event::Check { server: ServerId(0), instance: 1_023 },
+            Event::CheckInstance { place: 0, target: 1 },
+            Event::CheckInstance { place: 2, target: u16::MAX },
             Event::GivesUp(RequestId(4)),
             Event::Overdue,
             Event::ClientActs(ClientId(MAX_SLOTS)),

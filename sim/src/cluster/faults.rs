@@ -3,8 +3,8 @@
 use super::Cluster;
 use super::event::Event;
 use crate::engine::queue::PendingEvents;
-use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::health::active::Verdict;
+use crate::engine::{Scheduler, SimTime};
+use crate::health::keepalived::{CheckKind, Sight};
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::scenario::FaultKind;
 use crate::tier::{Instance, Layer, Segment};
@@ -43,6 +43,9 @@ impl Cluster<'_> {
         let was_out = kind.server().is_some_and(|server| self.is_out(server));
         self.active_faults.push(fault);
         pending.at(now + kind.lasts(), Event::FaultEnds(fault).word());
+        if kind.instance().is_some() {
+            return self.instance_changes(now, kind, true, pending);
+        }
         let Some(server) = kind.server() else { return self.store_node_changes(now, kind, true) };
         if !was_out && self.is_out(server) {
             self.outages.push(Outage { server, from: now, until: SimTime::NEVER });
@@ -53,7 +56,11 @@ impl Cluster<'_> {
             FaultKind::Drain { .. } | FaultKind::Down { .. } | FaultKind::Weight { .. } => {
                 self.operate(now, server);
             }
-            FaultKind::Crash { .. } | FaultKind::StoreCrash { .. } | FaultKind::Reload => {}
+            FaultKind::Crash { .. }
+            | FaultKind::StoreCrash { .. }
+            | FaultKind::InstanceCrash { .. }
+            | FaultKind::Partition { .. }
+            | FaultKind::Reload => {}
         }
     }
 
@@ -65,6 +72,9 @@ impl Cluster<'_> {
     ) {
         let kind = &self.scenario.faults[fault as usize].kind;
         self.active_faults.retain(|&active| active != fault);
+        if kind.instance().is_some() {
+            return self.instance_changes(now, kind, false, pending);
+        }
         let Some(server) = kind.server() else { return self.store_node_changes(now, kind, false) };
         match kind {
             FaultKind::Crash { .. } => {
@@ -77,7 +87,10 @@ impl Cluster<'_> {
             FaultKind::Drain { .. } | FaultKind::Down { .. } | FaultKind::Weight { .. } => {
                 self.operate(now, server);
             }
-            FaultKind::Reload | FaultKind::StoreCrash { .. } => {}
+            FaultKind::Reload
+            | FaultKind::StoreCrash { .. }
+            | FaultKind::InstanceCrash { .. }
+            | FaultKind::Partition { .. } => {}
         }
         if !self.is_out(server)
             && let Some(outage) = self.outages.iter_mut().rev().find(|outage| outage.server == server)
@@ -134,11 +147,11 @@ impl Cluster<'_> {
             for slot in 0..self.connections.slots() {
                 let row = *self.connections.get(slot);
                 if row.open && row.server == server {
-                    self.instance(row.instance).segment(now, row.flow, Segment::ServerFin);
-                    self.instance(row.instance).segment(now, row.flow, Segment::ClientFin);
+                    self.pass(now, ConnectionId(slot), Segment::ServerFin);
+                    self.pass(now, ConnectionId(slot), Segment::ClientFin);
                     // A request on it is cut off below and then drops the connection.
                     if row.in_flight == 0 {
-                        self.drop_connection(ConnectionId(slot));
+                        self.drop_connection(now, ConnectionId(slot));
                     }
                 }
             }
@@ -149,7 +162,7 @@ impl Cluster<'_> {
                 self.cut_off(now, RequestId(slot), pending);
             }
         }
-        self.break_holds(now, server, pending);
+        self.break_holds(now, |held| held.server == server, pending);
     }
 
     /// A health check of a server takes place.
@@ -157,29 +170,38 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         server: ServerId,
+        instance: u16,
         pending: &mut Scheduler<Q>,
     ) {
         let accepts = self.servers.accepts_connections(server);
-        if let Instance::HaProxy(haproxy) = self.instance(0) {
+        if let Instance::HaProxy(haproxy) = self.instance(instance) {
             if let Some(next) = haproxy.check_ended(now, server, accepts) {
-                pending.at(now + next, Event::Check(server).word());
+                pending.at(now + next, Event::Check { server, instance }.word());
             }
             return;
         }
         let out = self.active_kinds(server).any(|kind| matches!(kind, FaultKind::Down { .. }));
-        let tier = &mut self.tiers[0];
-        let (verdict, next) = tier.checkers[server.index()].probe(accepts);
+        let tier = &mut self.tier;
+        let checker = &mut tier.checkers[server.index()];
+        let well = match checker.kind() {
+            CheckKind::Tcp => accepts,
+            CheckKind::Http => self.servers.answers(server),
+        };
+        let sight = match (well, self.servers.is_up(server)) {
+            (true, _) => Sight::Good,
+            // Its kernel refuses for a dead process, and keeps silent when a living one takes no more.
+            (false, false) => Sight::Bad,
+            (false, true) => Sight::Silent,
+        };
+        let verdict = checker.tick(now, sight);
+        pending.at(checker.due(), Event::Check { server, instance }.word());
         for instance in &mut tier.instances {
             match verdict {
-                Verdict::Unchanged => {}
-                Verdict::Remove => instance.remove_server(now, server),
-                Verdict::Add if out || !instance.uses(server) => {}
-                Verdict::Add => instance.add_server(now, server, tier.weights[server.index()]),
+                None => {}
+                Some(false) => instance.remove_server(now, server),
+                Some(true) if out || !instance.uses(server) => {}
+                Some(true) => instance.add_server(now, server, tier.weights[server.index()]),
             }
         }
-        let silent = !accepts && self.servers.is_up(server);
-        let try_lasts =
-            self.strategy.tiers[0].tcp_check.filter(|_| silent).map(|check| check.connect_timeout);
-        pending.at(now + next + try_lasts.unwrap_or(SimDuration::ZERO), Event::Check(server).word());
     }
 }

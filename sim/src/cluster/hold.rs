@@ -10,7 +10,7 @@ use super::request::{Draw, FlowEnd, Origin, Purpose, Request};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::ids::{ClientId, RequestId, ServerId};
+use crate::ids::{ClientId, RequestId};
 use crate::metrics::recorder::Failure;
 use crate::scenario::HoldPlan;
 use crate::tier::{Layer, Method, Outcome, Reason, Segment};
@@ -109,12 +109,10 @@ impl Cluster<'_> {
         tab.tries = 0;
         let Some(held) = tab.held.take() else { return };
         self.leave_hold(now, held);
-        if self.layer() == Layer::Connection {
+        if self.is_watched() {
             // The answer that was held back, or the last message.
-            let flow = self.connections.get(held.connection.0).flow;
-            let instance = self.instance(held.instance);
-            instance.segment(now, flow, Segment::FromServer);
-            instance.segment(now, flow, Segment::FromClient);
+            self.pass(now, held.connection, Segment::FromServer);
+            self.pass(now, held.connection, Segment::FromClient);
         }
         // A connection that was given over to messages cannot go back to requests.
         if hold.messages.is_some() {
@@ -155,16 +153,16 @@ impl Cluster<'_> {
         self.browser_waits(now, id, pause(&hold.reconnect, first, 1), pending);
     }
 
-    /// A server has died: what it held breaks.
+    /// A server has died, or an instance through which exchanges were held: they break.
     pub(super) fn break_holds<Q: PendingEvents>(
         &mut self,
         now: SimTime,
-        server: ServerId,
+        breaks: impl Fn(&Held) -> bool,
         pending: &mut Scheduler<Q>,
     ) {
         for slot in 0..self.tabs.slots() {
             let tab = self.tabs.get(slot);
-            if tab.held.is_some_and(|held| held.server == server) {
+            if tab.held.as_ref().is_some_and(&breaks) {
                 let (_, plan) = self.plan_of(self.clients.row(tab.client));
                 if let Some(hold) = plan.browser.as_ref().and_then(|browser| browser.hold.as_ref()) {
                     self.break_hold(now, slot, hold, pending);

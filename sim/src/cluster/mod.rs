@@ -5,6 +5,7 @@
 
 pub mod accounting;
 mod address;
+mod blame;
 mod browser;
 mod closed_loop;
 mod connection;
@@ -14,12 +15,15 @@ pub mod event;
 mod evidence;
 mod faults;
 mod hold;
+mod instances;
 mod log_source;
 mod observe;
 mod open_loop;
 mod operations;
 mod overdue;
 mod page;
+mod pair;
+mod paths;
 mod patience;
 mod queue;
 mod replay;
@@ -29,8 +33,10 @@ mod route;
 mod run;
 mod script;
 mod shows;
+mod station;
 mod stored;
 mod story;
+mod tier;
 
 pub use accounting::AccountingError;
 pub use faults::{FaultCounts, Outage};
@@ -41,30 +47,27 @@ pub use script::TraceLine;
 use crate::backend::servers::Servers;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
-use crate::health::active::TcpChecker;
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
 use crate::population::{AddressStreams, PageSampler};
-use crate::scenario::{Keys, Scenario, Strategy, Vary};
+use crate::scenario::{Scenario, Strategy, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::table::Column;
-use crate::tier::{Instance, Layer};
+use crate::tier::Layer;
 
-use address::AddressTie;
 use browser::{BrowserSamplers, Pace, Tab};
-use cookies::CookieJars;
 use dealt::DealtUsers;
 use event::Event;
 use open_loop::Source;
-use queue::Waiting;
+use paths::Paths;
 use request::{Connection, Request};
 use script::Script;
-use shows::KeyText;
 use stored::Stored;
 use story::Stories;
+use tier::Tier;
 
 /// The model of one run.
 #[derive(Debug)]
@@ -73,10 +76,12 @@ pub struct Cluster<'a> {
     strategy: &'a Strategy,
     streams: Streams,
     samplers: Samplers,
-    /// Tiers, front to back.
-    tiers: Vec<Tier<'a>>,
-    /// What the instances that clients reach decide about.
+    /// The tier that chooses among the servers.
+    tier: Tier<'a>,
+    /// What the instances of that tier decide about.
     layer: Layer,
+    /// What stands in front of it, and pairs of directors, if there are any.
+    paths: Option<Box<Paths<'a>>>,
     /// Whether requests may wait in the queues of instances.
     has_queues: bool,
     servers: Servers,
@@ -104,46 +109,6 @@ pub struct Cluster<'a> {
     operated_at: Option<SimTime>,
     /// Faults (indices) that last now.
     active_faults: Vec<u32>,
-}
-
-/// One tier of a strategy.
-#[derive(Debug)]
-struct Tier<'a> {
-    instances: Vec<Instance>,
-    /// Requests in the instances' queues.
-    waiting: Waiting,
-    /// Whether its instances remember clients.
-    remembers: bool,
-    /// What of a client's address ties it to a server, if anything does.
-    address_tie: Option<AddressTie>,
-    /// Worker processes of each instance.
-    workers: u16,
-    /// What it is given of a request, beside the address.
-    keys: &'a Keys,
-    /// The text of these keys for the request that arrives now.
-    key_text: KeyText,
-    /// The cookies that it gave to browsers, if it gives any.
-    cookies: Option<CookieJars>,
-    /// The ports that clients call.
-    ports: Vec<u16>,
-    /// Whether one virtual service answers at all of them.
-    one_service: bool,
-    /// Weights with which servers are added to the table.
-    weights: Vec<u32>,
-    /// One check per server; empty without active checks.
-    checkers: Vec<TcpChecker>,
-}
-
-impl Tier<'_> {
-    /// The virtual service of a director that answers at a port, and the port where the service does not say it.
-    #[inline]
-    fn service_of(&self, port: u16) -> (u16, Option<[u8; 2]>) {
-        if self.ports.len() == 1 {
-            return (0, None);
-        }
-        let place = self.ports.iter().position(|&known| known == port).unwrap_or(0) as u16;
-        if self.one_service { (0, Some(port.to_be_bytes())) } else { (place, None) }
-    }
 }
 
 /// The laws that are drawn from at every click, made ready for drawing.
@@ -237,6 +202,8 @@ struct Streams {
     networks: Stream,
     pages: Stream,
     request_values: Stream,
+    resolver: Stream,
+    ecmp: Stream,
 }
 
 impl Streams {
@@ -286,6 +253,8 @@ impl Streams {
             networks: stream(networks, StreamId::Addresses),
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
+            resolver: stream(population, StreamId::Resolver),
+            ecmp: stream(behaviour, StreamId::Ecmp),
         }
     }
 }
@@ -301,7 +270,10 @@ impl Model for Cluster<'_> {
             Event::SourceArrival(source) => self.source_arrival(now, source, pending),
             Event::Overdue => self.overdue(now, pending),
             Event::Retry(request) => self.retry(now, request, pending),
-            Event::Check(server) => self.check(now, server, pending),
+            Event::Check { server, instance } => self.check(now, server, instance, pending),
+            Event::CheckInstance { place, target } => {
+                self.check_instance(now, usize::from(place), target, pending);
+            }
             Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
             Event::FaultEnds(fault) => self.fault_ends(now, fault, pending),

@@ -89,7 +89,8 @@ impl<O: Observer> Model for Observed<'_, '_, O> {
             | Event::Retry(_)
             | Event::Overdue
             | Event::SourceArrival(_)
-            | Event::Check(_)
+            | Event::Check { .. }
+            | Event::CheckInstance { .. }
             | Event::FaultBegins(_)
             | Event::FaultEnds(_)
             | Event::ScriptStep(_) => {}

@@ -24,11 +24,11 @@ impl Cluster<'_> {
         });
         let weight = weight.last();
         let place = server.index();
-        let plan = &self.strategy.tiers[0].program;
+        let plan = &self.strategy.tier.program;
         // A server that a check has taken out comes back by the check.
-        let checked_out = self.tiers[0].checkers.get(place).is_some_and(|checker| !checker.is_up());
-        let configured = self.tiers[0].weights.get(place).copied().unwrap_or(1);
-        for instance in &mut self.tiers[0].instances {
+        let checked_out = self.tier.checkers.get(place).is_some_and(|checker| !checker.is_up());
+        let configured = self.tier.weights.get(place).copied().unwrap_or(1);
+        for instance in &mut self.tier.instances {
             match (instance, plan) {
                 (Instance::Nginx(nginx), Program::Nginx(plan)) => {
                     let mut config = nginx.config().clone();
@@ -73,7 +73,7 @@ impl Cluster<'_> {
 
     /// nginx is reloaded with the configuration that it has.
     pub(super) fn reload(&mut self, now: SimTime) {
-        for instance in &mut self.tiers[0].instances {
+        for instance in &mut self.tier.instances {
             if let Instance::Nginx(nginx) = instance {
                 self.operated_at = Some(now);
                 nginx.reload(now, nginx.config().clone());
@@ -87,7 +87,7 @@ impl Cluster<'_> {
         let Some(operated_at) = self.operated_at else { return cause };
         // A template that ran out would have done so anyway, unless the director drops those of such servers.
         let down = self.active_kinds(session.home).any(|kind| matches!(kind, FaultKind::Down { .. }));
-        let drops_templates = match &self.strategy.tiers[0].program {
+        let drops_templates = match &self.strategy.tier.program {
             Program::Lvs(config) if down => config.sysctl.expire_nodest_conn,
             Program::Lvs(config) => config.sysctl.expire_quiescent_template,
             Program::Nginx(_) | Program::HaProxy(_) | Program::Proxy(_) => false,

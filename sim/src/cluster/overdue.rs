@@ -20,7 +20,7 @@ const KERNEL_CONNECT_TIMEOUT: SimDuration = SimDuration::from_secs(127);
 impl Cluster<'_> {
     /// How long the balancer waits for an answer (`proxy_read_timeout`, `timeout server`); `None` is for ever.
     pub(super) fn read_timeout(&self) -> Option<SimDuration> {
-        let timeout = match &self.strategy.tiers[0].program {
+        let timeout = match &self.strategy.tier.program {
             Program::Nginx(config) => config.read_timeout,
             Program::HaProxy(config) => config.server_timeout,
             Program::Lvs(_) | Program::Proxy(_) => SimDuration::ZERO,
@@ -29,7 +29,7 @@ impl Cluster<'_> {
     }
 
     fn connect_timeout(&self) -> SimDuration {
-        let timeout = match &self.strategy.tiers[0].program {
+        let timeout = match &self.strategy.tier.program {
             Program::Nginx(config) => config.connect_timeout,
             Program::HaProxy(config) => config.connect_timeout,
             Program::Lvs(_) | Program::Proxy(_) => SimDuration::ZERO,

@@ -55,15 +55,14 @@ impl Cluster<'_> {
         let connection = *self.connections.get(request.connection.0);
         // Other streams of the connection go on.
         let closes = connection.open && connection.in_flight == 1;
-        match self.layer() {
-            Layer::Request => self.instance(request.instance).abort(now, request.flow),
-            Layer::Connection if closes => {
-                self.instance(connection.instance).segment(now, connection.flow, Segment::ClientFin);
-            }
-            Layer::Connection => {}
+        if self.layer() == Layer::Request {
+            self.instance(request.instance).abort(now, request.flow);
         }
         if closes {
-            self.forget_connection(request.connection);
+            if self.is_watched() {
+                self.pass(now, request.connection, Segment::ClientFin);
+            }
+            self.forget_connection(now, request.connection);
             self.forget_owner(connection.owner, request.connection);
         }
         if request.in_server {

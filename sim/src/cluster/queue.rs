@@ -46,7 +46,7 @@ impl Cluster<'_> {
         let request = self.requests.get_mut(id.0);
         request.entered = now;
         let (flow, instance) = (request.flow, request.instance);
-        self.tiers[0].waiting.note(instance, flow, id);
+        self.tier.waiting.note(instance, flow, id);
         if let Some(counts) = self.recorder.at(now) {
             counts.queued += 1;
         }
@@ -60,9 +60,23 @@ impl Cluster<'_> {
     /// Requests that may leave the queues go to their servers. To be called when an event has been handled.
     #[inline(never)]
     pub(super) fn start_waiting<Q: PendingEvents>(&mut self, now: SimTime, pending: &mut Scheduler<Q>) {
-        for instance in 0..self.tiers[0].waiting.requests.len() {
+        for instance in 0..self.tier.waiting.requests.len() {
             self.start_waiting_at(now, instance as u16, pending);
         }
+    }
+
+    /// The requests that wait in the queues of an instance.
+    pub(super) fn waiting_at(&self, instance: u16) -> Vec<RequestId> {
+        let Instance::HaProxy(haproxy) = &self.tier.instances[usize::from(instance)] else {
+            return Vec::new();
+        };
+        let waiting = self.tier.waiting.requests[usize::from(instance)].iter().enumerate();
+        // An entry of a flow that has left the queue may name a request that is no more.
+        let is_its = |&(slot, &id): &(usize, &RequestId)| {
+            let flow = self.requests.rows().get(id.index()).map(|request| request.flow);
+            flow.is_some_and(|flow| flow.slot as usize == slot && haproxy.is_queued(flow))
+        };
+        waiting.filter(is_its).map(|(_, &id)| id).collect()
     }
 
     fn start_waiting_at<Q: PendingEvents>(
@@ -74,7 +88,7 @@ impl Cluster<'_> {
         while let Instance::HaProxy(haproxy) = self.instance(instance)
             && let Some((flow, decision)) = haproxy.next_started()
         {
-            let id = self.tiers[0].waiting.requests[usize::from(instance)][flow.slot as usize];
+            let id = self.tier.waiting.requests[usize::from(instance)][flow.slot as usize];
             let request = self.requests.get_mut(id.0);
             debug_assert_eq!(request.flow, flow, "a flow that waits is its request's");
             request.due = SimTime::NEVER;

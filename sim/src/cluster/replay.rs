@@ -206,7 +206,7 @@ impl<'a> Cluster<'a> {
                 true,
             );
             match found {
-                Lookup::Hit => return,
+                Lookup::Hit | Lookup::Resumed { .. } => return,
                 Lookup::Expired => self.end_session(slot),
                 Lookup::Lost { .. } => {
                     self.log(u32::from(source)).users[user as usize].set(Is::HadLoss, true);
@@ -262,7 +262,7 @@ impl<'a> Cluster<'a> {
 
     fn begin_log_session(&mut self, now: SimTime, source: u16, user: u32, request: &Request) {
         let slot = self.sessions.create(now, request.server, request.from, &self.servers);
-        self.sessions.chosen_by(slot, &request.route());
+        self.chose_home(slot, request);
         self.store_session(now, slot, request);
         self.log(u32::from(source)).users[user as usize].session = slot;
         if let Some(counts) = self.recorder.at(now) {

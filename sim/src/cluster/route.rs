@@ -13,7 +13,7 @@ use crate::metrics::LossCause;
 use crate::metrics::recorder::Failure;
 use crate::session::SessionPlan;
 use crate::session::sessions::Cut;
-use crate::tier::{Decision, FlowId, Instance, Layer, Method, Open, Outcome, Reason, Segment, Then, Ties};
+use crate::tier::{Decision, FlowId, Instance, Layer, Method, Open, Outcome, Reason, Then, Ties};
 
 /// Stands where there is no connection: nobody waits for the request any more.
 pub(super) const NO_CONNECTION: ConnectionId = ConnectionId(u32::MAX);
@@ -65,7 +65,7 @@ impl Cluster<'_> {
     /// An instance that clients reach, by its number.
     #[inline(always)]
     pub(super) fn instance(&mut self, number: u16) -> &mut Instance {
-        &mut self.tiers[0].instances[usize::from(number)]
+        &mut self.tier.instances[usize::from(number)]
     }
 
     #[inline(always)]
@@ -107,7 +107,7 @@ impl Cluster<'_> {
             Layer::Connection => Decision { server: Some(server), reason, attempt: 1 },
             Layer::Request => {
                 self.write_keys(request.origin, request.demand, address, cookie);
-                let Tier { instances, key_text, cookies, .. } = &mut self.tiers[0];
+                let Tier { instances, key_text, cookies, .. } = &mut self.tier;
                 // A browser that keeps no cookies has no number either.
                 let jars = cookies.as_ref().filter(|_| cookie.is_some());
                 let cookie = jars.and_then(|jars| jars.server(now, request.origin));
@@ -115,6 +115,12 @@ impl Cluster<'_> {
                 let method = request.method;
                 let open = Open { address, port, key: &key_text.hash, method, worker, service: 0, ties };
                 let opened = instances[usize::from(instance)].open(now, &open);
+                if instances.len() > 1 {
+                    self.recorder.decided(now, self.tier.first, instance);
+                }
+                if self.tier.learnt.is_some() {
+                    self.tell_peers(now, instance);
+                }
                 request.flow = opened.flow;
                 opened.decision
             }
@@ -223,17 +229,21 @@ impl Cluster<'_> {
 
     /// A request of a session goes to a server: what that makes the cause, should the session turn out to be lost.
     fn take_evidence(&mut self, now: SimTime, id: RequestId, slot: u32) {
-        let Request { from, server, reason, instance, session_generation, .. } = *self.requests.get(id.0);
+        let Request { from, server, reason, instance, session_generation, connection, .. } =
+            *self.requests.get(id.0);
         // A session of a log's client may have ended while a retry was under way.
         if self.sessions.get(slot).generation != session_generation {
             return;
         }
         let split = self.is_split(slot, instance, reason);
-        let cause = evidence::departure_cause(reason, self.tiers[0].remembers, split);
+        let cause = evidence::departure_cause(reason, self.tier.remembers, split);
         let cause = self.planned_cause(self.sessions.get(slot), reason, cause);
         let mut route = Cut { at: now, from, to: server, reason, cause, instance };
         if self.sessions.get(slot).home != server && self.address_made_leave(now, slot, &route) {
             route.cause = LossCause::AddressChanged;
+        }
+        if self.paths.is_some() {
+            route.cause = self.cause_on_path(now, slot, connection, &route);
         }
         self.sessions.routed(slot, &self.servers, route);
         self.requests.get_mut(id.0).cause = route.cause;
@@ -243,7 +253,7 @@ impl Cluster<'_> {
     /// chose home.
     #[inline]
     fn is_split(&self, session: u32, instance: u16, reason: Reason) -> bool {
-        let instances = &self.tiers[0].instances;
+        let instances = &self.tier.instances;
         if instances.len() == 1 {
             return false;
         }
@@ -381,17 +391,14 @@ impl Cluster<'_> {
                 self.take_cookie(now, &request);
                 self.show_answer(now, &request);
                 self.instance(request.instance).attempt_ended(now, request.flow, Outcome::Status(200));
+                if self.tier.learnt.is_some() {
+                    self.tell_peers(now, request.instance);
+                }
             }
-            Layer::Request => {}
-            Layer::Connection => {
-                let flow = self.connections.get(request.connection.0).flow;
-                // The kernel of a client that has closed its socket resets what comes after.
-                let gone = request.origin == Origin::Gone;
-                let reply = if gone { Segment::ClientReset } else { Segment::FromClient };
-                let instance = self.instance(request.instance);
-                instance.segment(now, flow, Segment::FromServer);
-                instance.segment(now, flow, reply);
-            }
+            Layer::Request | Layer::Connection => {}
+        }
+        if self.is_watched() && request.connection != NO_CONNECTION && self.is_answer_lost(now, &request) {
+            return self.answer_lost(now, id, pending);
         }
         self.release(id);
         if request.origin == Origin::Gone {
@@ -446,7 +453,7 @@ impl Cluster<'_> {
         self.release(id);
         self.store_tidies(id);
         if self.layer() == Layer::Connection && !matches!(failure, Failure::QueueFull | Failure::Store) {
-            self.drop_connection(request.connection);
+            self.drop_connection(now, request.connection);
         }
         match request.origin {
             Origin::Arrival => self.close_if_open(now, request.connection),

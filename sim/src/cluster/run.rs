@@ -3,7 +3,6 @@
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
-use super::address::AddressTie;
 use super::browser::Pace;
 use super::cookies::CookieJars;
 use super::dealt::DealtUsers;
@@ -11,28 +10,24 @@ use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage};
 use super::log_source::LogReplay;
 use super::open_loop::{ArrivalSource, Crowd, Source};
-use super::queue::Waiting;
+use super::paths::Paths;
 use super::script::{Script, TraceLine};
-use super::shows::KeyText;
 use super::stored::Stored;
 use super::story::Stories;
 use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
 use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
-use crate::health::active::TcpChecker;
 use crate::ids::{ClientId, PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::population::{AddressSpace, AddressesExhausted};
-use crate::scenario::{Population, Program, Scenario, TierPlan, Traffic, UserFile, Vary};
+use crate::scenario::{Population, Scenario, Traffic, UserFile, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::store::StoreStreams;
-use crate::tier::lvs::TemplateScope;
-use crate::tier::proxy::ProxyDraws;
-use crate::tier::{CookieLife, Haproxy, Instance, KernelClock, Lvs, Nginx, Proxy, TableSizes};
+use crate::tier::{Instance, TableSizes};
 
 /// Which run of an experiment.
 #[derive(Clone, Copy, Debug)]
@@ -240,26 +235,23 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     }
     sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
 
-    let tiers = strategy.tiers.iter().enumerate().map(|(number, plan)| {
-        let mut tier = build_tier(plan, number as u64, scenario.servers.len(), scenario.ports(), &streams);
-        if let Some(life) = cookies(plan) {
-            let of_log = |source: &Source<'_>| match source {
-                Source::Log(replay) => replay.users.len(),
-                Source::Arrivals(_) => 0,
-            };
-            tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
-        }
-        tier
-    });
-    let tiers: Vec<_> = tiers.collect();
-    let cluster = Cluster {
+    let mut tier = Tier::new(&strategy.tier, 0, scenario.servers.len(), scenario, &streams);
+    if let Some(life) = strategy.tier.cookies() {
+        let of_log = |source: &Source<'_>| match source {
+            Source::Log(replay) => replay.users.len(),
+            Source::Arrivals(_) => 0,
+        };
+        tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
+    }
+    let mut cluster = Cluster {
         scenario,
         strategy,
         streams,
         samplers,
-        layer: tiers[0].instances[0].layer(),
-        has_queues: tiers.iter().any(|tier| tier.waiting.is_possible()),
-        tiers,
+        layer: strategy.tier.program.layer(),
+        has_queues: tier.waiting.is_possible(),
+        tier,
+        paths: Paths::new(scenario, strategy, &streams),
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
         sessions: Sessions::default(),
@@ -278,19 +270,10 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         operated_at: None,
         active_faults: Vec::new(),
     };
+    cluster.watch_instances();
     let mut simulation = Simulation::new(cluster, Ladder::default());
     schedule_beginnings(&mut simulation, &firsts, &calendar);
     Ok((simulation, calendar))
-}
-
-/// How long the cookies that a tier gives to browsers are good; `None` if it gives none.
-fn cookies(plan: &TierPlan) -> Option<CookieLife> {
-    match &plan.program {
-        Program::Nginx(config) => config.cookies(),
-        Program::HaProxy(config) => config.cookie.map(|_| config.cookie_life),
-        Program::Proxy(config) => config.cookie,
-        Program::Lvs(_) => None,
-    }
 }
 
 /// The store of a strategy that has one with a behaviour of its own.
@@ -306,91 +289,6 @@ fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
     };
     let own = (stream(StreamId::SessionSize), stream(StreamId::SessionWrites));
     Some(Box::new(Stored::new(setup.scenario, session, streams, own)))
-}
-
-/// A tier, whose place among all is `number`.
-fn build_tier<'a>(
-    plan: &'a TierPlan,
-    number: u64,
-    servers: usize,
-    ports: Vec<u16>,
-    streams: &Streams,
-) -> Tier<'a> {
-    let instances =
-        (0..plan.instances).map(|instance| build_instance(plan, number, instance, ports.len(), streams));
-    let instances: Vec<_> = instances.collect();
-    let (remembers, workers, weights) = match &plan.program {
-        Program::Nginx(config) => (config.cookies().is_some(), config.workers, Vec::new()),
-        Program::Lvs(config) => {
-            let service = &config.services[0];
-            let weights = service.servers.iter().map(|server| server.weight).collect();
-            (service.persistence_timeout.is_some(), 1, weights)
-        }
-        Program::HaProxy(config) => (config.cookie.is_some() || config.stick.is_some(), 1, Vec::new()),
-        Program::Proxy(config) => {
-            let weights = config.servers.iter().map(|server| server.weight).collect();
-            (config.cookie.is_some(), 1, weights)
-        }
-    };
-    Tier {
-        waiting: Waiting::new(&instances),
-        instances,
-        remembers,
-        address_tie: AddressTie::of(plan),
-        workers,
-        keys: &plan.keys,
-        key_text: KeyText::default(),
-        ports,
-        one_service: matches!(
-            &plan.program,
-            Program::Lvs(config) if config.services[0].template_scope != TemplateScope::Port
-        ),
-        cookies: None,
-        weights,
-        checkers: plan.tcp_check.map_or_else(Vec::new, |check| vec![TcpChecker::new(check); servers]),
-    }
-}
-
-/// One of the instances of the tier whose place is `tier`.
-fn build_instance(plan: &TierPlan, tier: u64, number: u16, ports: usize, streams: &Streams) -> Instance {
-    let clock = &streams.clock;
-    let name = tier << 32 | u64::from(number);
-    match &plan.program {
-        Program::Nginx(config) => {
-            let mut config = config.clone();
-            config.clock_phase = SimDuration(clock.below(1_000_000_000, tier, 2 * u64::from(number)));
-            config.draws = streams.balancer;
-            config.instance = name;
-            Instance::Nginx(Nginx::new(config))
-        }
-        Program::Lvs(config) => {
-            let mut config = config.clone();
-            let tick = 1_000_000_000 / u64::from(config.clock.hz);
-            config.clock = KernelClock {
-                hz: config.clock.hz,
-                jiffies_at_zero: clock.below(1 << 32, tier, 0),
-                tick_phase: SimDuration(clock.below(tick, tier, 1)),
-            };
-            // A service for each port, unless one answers at all of them.
-            if config.services[0].template_scope == TemplateScope::Port {
-                config.services = vec![config.services[0].clone(); ports];
-            }
-            for service in &mut config.services {
-                service.scheduler.set_draws(streams.balancer, name);
-            }
-            Instance::Lvs(Lvs::new(config))
-        }
-        Program::HaProxy(config) => {
-            let mut config = config.clone();
-            config.clock_phase = SimDuration(clock.below(1_000_000, tier, 0));
-            Instance::HaProxy(Haproxy::new(config))
-        }
-        Program::Proxy(config) => {
-            let mut config = config.clone();
-            config.subset.take(&mut config.servers, tier, number, &streams.subset);
-            Instance::Proxy(Proxy::new(config, ProxyDraws { stream: streams.balancer, entity: name }))
-        }
-    }
 }
 
 /// Puts the first event of everything that acts by itself.
@@ -438,10 +336,20 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     }
     schedule_haproxy_checks(simulation);
     let Simulation { model, pending, .. } = simulation;
-    if let Some(check) = model.strategy.tiers[0].tcp_check {
+    if let Some(check) = model.strategy.tier.tcp_check {
         for server in 0..scenario.servers.len() {
             let phase = model.streams.clock.below(check.delay_loop.0.max(1), 1 << 32 | server as u64, 0);
-            pending.at(SimTime(phase), Event::Check(ServerId::from_index(server)).word());
+            let server = ServerId::from_index(server);
+            pending.at(SimTime(phase), Event::Check { server, instance: 0 }.word());
+        }
+    }
+    for (place, front) in model.strategy.fronts.iter().enumerate() {
+        let Some((check, paths)) = front.tcp_check().zip(model.paths.as_ref()) else { continue };
+        for target in 0..paths.reach[place + 1].targets() {
+            let entity = 3 << 32 | (place as u64) << 16 | u64::from(target);
+            let phase = model.streams.clock.below(check.delay_loop.0.max(1), entity, 0);
+            let check = Event::CheckInstance { place: place as u8, target };
+            pending.at(SimTime(phase), check.word());
         }
     }
 }
@@ -451,12 +359,14 @@ fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
     let Simulation { model, pending, .. } = simulation;
     let clock = model.streams.clock;
     let servers = model.scenario.servers.len();
-    let Instance::HaProxy(haproxy) = model.instance(0) else { return };
-    for server in (0..servers).map(ServerId::from_index) {
-        let inter = haproxy.config().servers[server.index()].check.map(|check| check.inter);
-        if let (Some(first), Some(inter)) = (haproxy.first_check(server), inter) {
-            let started = SimDuration(clock.below(inter.0, 1 << 32, 0));
-            pending.at(first + started, Event::Check(server).word());
+    for (number, instance) in model.tier.instances.iter().enumerate() {
+        let Instance::HaProxy(haproxy) = instance else { continue };
+        for server in (0..servers).map(ServerId::from_index) {
+            let inter = haproxy.config().servers[server.index()].check.map(|check| check.inter);
+            if let (Some(first), Some(inter)) = (haproxy.first_check(server), inter) {
+                let started = SimDuration(clock.below(inter.0, 1 << 32, number as u64));
+                pending.at(first + started, Event::Check { server, instance: number as u16 }.word());
+            }
         }
     }
 }
@@ -510,8 +420,10 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         in_servers,
         in_servers_time_ns,
     };
-    let tables = cluster.tiers[0].instances.iter().map(Instance::table_sizes);
+    let tables = cluster.tier.instances.iter().map(Instance::table_sizes);
     let tables = tables.fold(TableSizes::default(), TableSizes::plus);
+    let tables = cluster.paths.as_ref().map_or(tables, |paths| tables.plus(paths.table_sizes()));
+    cluster.close_paths(calendar.end)?;
     let (log_clients, log_bytes) = cluster
         .sources
         .iter()
@@ -520,7 +432,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
             Source::Arrivals(arrivals) => (0, arrivals.crowd.bytes()),
         })
         .fold((0, 0), |(clients, bytes), (more, their_bytes)| (clients + more, bytes + their_bytes));
-    let jar_bytes = cluster.tiers[0].cookies.as_ref().map_or(0, CookieJars::bytes);
+    let jar_bytes = cluster.tier.cookies.as_ref().map_or(0, CookieJars::bytes);
     let sizes = RunSizes {
         events,
         requests: cluster.recorder.ledger.requests_issued,
@@ -529,7 +441,8 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         pending,
         pending_bytes,
         connections: u64::from(cluster.connections.slots()),
-        connection_bytes: cluster.connections.bytes() as u64,
+        connection_bytes: (cluster.connections.bytes()
+            + cluster.paths.as_ref().map_or(0, |paths| paths.bytes())) as u64,
         requests_in_flight: u64::from(cluster.requests.slots()),
         request_bytes: cluster.requests.bytes() as u64,
         tabs: u64::from(cluster.tabs.slots()),

@@ -170,10 +170,17 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    /// The director that has the address of a pair now, else the first instance.
+    fn director_now(&mut self, now: SimTime) -> u16 {
+        let paths = self.paths.as_deref_mut();
+        paths.and_then(|paths| paths.reach.last_mut()?.at(now, 0)).unwrap_or(0)
+    }
+
     /// Whether the director remembers a client; `None` when it has no memory of clients.
     fn remembered(&mut self, now: SimTime, client: &ScriptedClient) -> Option<bool> {
-        let remembers = self.tiers[0].remembers;
-        match self.instance(0) {
+        let remembers = self.tier.remembers;
+        let instance = self.director_now(now);
+        match self.instance(instance) {
             Instance::Lvs(lvs) if remembers => Some(lvs.template_of(now, 0, client.address).is_some()),
             Instance::Lvs(_) | Instance::Nginx(_) | Instance::HaProxy(_) | Instance::Proxy(_) => None,
         }
@@ -191,8 +198,9 @@ impl<'a> Cluster<'a> {
     /// What the balancer knows now.
     fn balancer_state(&mut self, now: SimTime, client: &ScriptedClient) -> String {
         let servers = &self.scenario.servers;
-        let remembers = self.tiers[0].remembers;
-        let Instance::Lvs(lvs) = self.instance(0) else { return String::new() };
+        let remembers = self.tier.remembers;
+        let instance = self.director_now(now);
+        let Instance::Lvs(lvs) = self.instance(instance) else { return String::new() };
         let mut text = String::new();
         if remembers {
             match lvs.template_of(now, 0, client.address) {

@@ -30,7 +30,7 @@ impl<'a> Cluster<'a> {
     /// site's cookie.
     #[inline(always)]
     pub(super) fn write_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
-        let keys = self.tiers[0].keys;
+        let keys = self.tier.keys;
         if keys.hash.is_some() || keys.stick.is_some() || !keys.persistence.is_empty() {
             self.write_present_keys(origin, draw, address, cookie);
         }
@@ -50,7 +50,7 @@ impl<'a> Cluster<'a> {
             agent,
             draws: &self.streams.request_values,
         };
-        let tier = &mut self.tiers[0];
+        let tier = &mut self.tier;
         for (key, text) in
             [(&tier.keys.hash, &mut tier.key_text.hash), (&tier.keys.stick, &mut tier.key_text.stick)]
         {
@@ -69,14 +69,14 @@ impl<'a> Cluster<'a> {
     /// Shows the instance what an answer holds for its stick rules: the site's cookie, if it sets that.
     #[inline(always)]
     pub(super) fn show_answer(&mut self, now: SimTime, request: &Request) {
-        if self.tiers[0].keys.stick.is_some() && !request.has_cookie {
+        if self.tier.keys.stick.is_some() && !request.has_cookie {
             self.show_answer_to_stick_rules(now, request);
         }
     }
 
     #[inline(never)]
     fn show_answer_to_stick_rules(&mut self, now: SimTime, request: &Request) {
-        let tier = &mut self.tiers[0];
+        let tier = &mut self.tier;
         if let Instance::HaProxy(haproxy) = &mut tier.instances[usize::from(request.instance)] {
             tier.key_text.stick.clear();
             push_client_number(visitor(request.origin, None), &mut tier.key_text.stick);

@@ -14,8 +14,8 @@ use crate::metrics::LossCause;
 use crate::metrics::recorder::{Failure, Recorder};
 use crate::scenario::{FaultKind, Scenario};
 use crate::session::sessions::{Cut, Lookup};
-use crate::session::{OnStoreError, StoreSession};
-use crate::store::plan::{AtSwitch, HybridRule};
+use crate::session::{OnStoreError, SessionPlan, StoreSession};
+use crate::store::plan::{AtSwitch, HybridRule, StorePlan};
 use crate::store::{Access, Found, Gone, NewSession, RecordId, Reply, Store, StoreStreams, Why};
 use crate::tier::{Layer, Outcome};
 
@@ -429,7 +429,9 @@ impl Cluster<'_> {
                 if let Some(counts) = self.recorder.at(now) {
                     counts.stale += u64::from(found == Found::Stale);
                 }
-                return Some(self.sessions.look_up_shared(now, slot, route, idle_timeout));
+                let elsewhere = self.keeps_copies_apart() && session.home != route.to;
+                let found = self.sessions.look_up_shared(now, slot, route, idle_timeout);
+                return Some(if elsewhere { Lookup::Resumed { fell_back: false } } else { found });
             }
             Found::Failed => return Some(lost(LossCause::StoreLost, now)),
             Found::Missing(gone) => gone,
@@ -448,6 +450,11 @@ impl Cluster<'_> {
             Why::Elsewhere => by_departure,
             Why::Expired => Lookup::Expired,
         })
+    }
+
+    /// Whether each server has its own copies and knows nothing of the others'.
+    fn keeps_copies_apart(&self) -> bool {
+        matches!(&self.strategy.session, SessionPlan::Store(StoreSession { store: StorePlan::Local(_), .. }))
     }
 
     /// A node of the store dies or is back.

@@ -5,7 +5,7 @@ use super::{Cluster, evidence};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::{ClientId, ServerId};
 use crate::metrics::LossCause;
-use crate::scenario::FaultKind;
+use crate::scenario::{Fault, FaultKind};
 use crate::session::sessions::{Cut, Lookup};
 use crate::session::{OnUnknownId, SessionPlan};
 
@@ -41,22 +41,30 @@ impl Cluster<'_> {
         if let Some(counts) = self.recorder.at(now) {
             counts.session_needed += 1;
             counts.expired += u64::from(found == Lookup::Expired);
+            if let Lookup::Resumed { fell_back } = found {
+                counts.resumed += 1;
+                counts.lost_writes += u64::from(fell_back);
+            }
         }
         if let Lookup::Lost { cause, destroyed_at } = &mut found {
             let untied = matches!(cause, LossCause::NoAffinity | LossCause::AffinityExpired);
-            if untied && !cookies && self.tiers[0].cookies.is_some() {
+            if untied && !cookies && self.tier.cookies.is_some() {
                 *cause = LossCause::AffinityRefused;
             }
             let (cause, destroyed_at) = (*cause, *destroyed_at);
+            let again = self.sessions.miss(slot);
             let ledger = &mut self.recorder.ledger;
             ledger.session_misses += 1;
-            ledger.losses += 1;
-            ledger.losses_by_cause[cause as usize] += 1;
+            ledger.misses_again += u64::from(again);
+            ledger.losses += u64::from(!again);
+            ledger.losses_by_cause[cause as usize] += u64::from(!again);
             if let Some(counts) = self.recorder.at(now) {
                 counts.session_missed += 1;
-                counts.lost[cause as usize] += 1;
+                counts.lost[cause as usize] += u64::from(!again);
             }
-            self.blame_fault(slot, cause, destroyed_at, route);
+            if !again {
+                self.blame_fault(slot, cause, destroyed_at, route);
+            }
         }
         found
     }
@@ -67,8 +75,12 @@ impl Cluster<'_> {
         let session = self.sessions.get(slot);
         let left_at = session.first_cut.as_ref().unwrap_or(route).at;
         let faults = self.scenario.faults.iter();
+        let of_instance = |left_at| {
+            let before = |fault: &Fault| measured_from + fault.at <= left_at;
+            faults.clone().rposition(|fault| fault.kind.instance().is_some() && before(fault))
+        };
         let fault = match cause {
-            LossCause::ServerLost => faults.into_iter().position(|fault| {
+            LossCause::ServerLost => faults.clone().position(|fault| {
                 let crash = matches!(fault.kind, FaultKind::Crash { .. });
                 crash
                     && fault.kind.server() == Some(session.home)
@@ -76,12 +88,15 @@ impl Cluster<'_> {
             }),
             LossCause::Drained | LossCause::Remapped => {
                 let of_home = |kind: &FaultKind| kind.server() == Some(session.home);
-                faults.into_iter().rposition(|fault| {
+                let planned = faults.clone().rposition(|fault| {
                     let about_it = cause == LossCause::Remapped || of_home(&fault.kind);
                     fault.kind.is_planned() && about_it && measured_from + fault.at <= left_at
-                })
+                });
+                let may_be_in_front = cause == LossCause::Remapped && self.paths.is_some();
+                planned.or_else(|| if may_be_in_front { of_instance(left_at) } else { None })
             }
-            LossCause::StoreLost => faults.into_iter().position(|fault| {
+            LossCause::DirectorLost | LossCause::InstanceSplit => of_instance(left_at),
+            LossCause::StoreLost => faults.clone().position(|fault| {
                 matches!(fault.kind, FaultKind::StoreCrash { node, .. } if (node as usize) < self.strategy.session.store_nodes())
                     && Some(measured_from + fault.at) == destroyed_at
             }),
@@ -140,6 +155,15 @@ impl Cluster<'_> {
         }
     }
 
+    /// The node of the session store that died then.
+    fn store_node_lost_at(&self, at: SimTime) -> Option<u32> {
+        let start = self.recorder.calendar().measured_from;
+        self.scenario.faults.iter().find_map(|fault| match fault.kind {
+            FaultKind::StoreCrash { node, .. } if start + fault.at == at => Some(node),
+            _ => None,
+        })
+    }
+
     fn tell(&mut self, now: SimTime, who: &str, slot: u32, request: &Request, found: &Lookup) {
         let Lookup::Lost { cause, destroyed_at } = *found else { return };
         let start = self.recorder.calendar().measured_from;
@@ -152,19 +176,26 @@ impl Cluster<'_> {
         let name = |server: ServerId| &self.scenario.servers[server.index()].name;
         let home = name(session.home);
         let mut story = format!(
-            "{who} logged in at {home} at {}, was last known there at {}",
+            "{who} logged in at {}, was last known at {home} at {}",
             clock(session.created),
             clock(session.last_hit)
         );
-        let in_store = matches!(
-            cause,
-            LossCause::StoreLost | LossCause::StoreEvicted | LossCause::StoreStale | LossCause::StoreSwitched
-        );
+        // Where all servers reach the store, going to another one is no departure.
+        let shared = match &self.strategy.session {
+            SessionPlan::Local => false,
+            SessionPlan::Shared { .. } => true,
+            SessionPlan::Store(plan) => plan.rule.is_none() && !plan.store.is_on_servers(),
+        };
+        let in_store = shared || matches!(cause, LossCause::StoreLost | LossCause::StoreSwitched);
         let destroyed = destroyed_at.map(|at| {
             let what = match cause {
-                LossCause::StoreLost => {
-                    "the session store could not be asked, or lost the session".to_owned()
-                }
+                LossCause::StoreLost if at == now => "the session store could not be asked".to_owned(),
+                LossCause::StoreLost => match self.store_node_lost_at(at) {
+                    Some(node) => format!(
+                        "node {node} of the session store died, and what was left of it did not have the session"
+                    ),
+                    None => "a server died whose copy was the only one".to_owned(),
+                },
                 LossCause::StoreEvicted => "the session made room for others".to_owned(),
                 LossCause::StoreStale => {
                     "the session was written, and copies of it were on their way".to_owned()
@@ -177,7 +208,6 @@ impl Cluster<'_> {
             };
             (at, format!("at {} {what}", clock(at)))
         });
-        // Where all servers reach the store, going to another one is no departure.
         let cut = session.first_cut.filter(|_| !in_store).map(|cut| {
             let why = evidence::in_words(cut.reason);
             let from = match cut.cause {

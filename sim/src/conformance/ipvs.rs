@@ -2,13 +2,15 @@
 //!
 //! A recording says what clients and servers did; the packets that this makes the director see are worked out here
 //! (`replay.rs`). Decisions compared: every `open` (which server, or a refusal) and every `data` (answered, reset,
-//! or no answer). Counters, templates and connections of `snapshot` rows are compared as well but are no decisions:
+//! or no answer). Recordings of keepalived have decisions of their own (`vrrp.rs`, `checks.rs`). Counters, templates and connections of `snapshot` rows are compared as well but are no decisions:
 //! they hold values that differ by a tick of the kernel's timer where two events fall together ([`SnapshotTally`]).
 
+mod checks;
 mod format;
 mod replay;
 mod services;
 mod snapshot;
+mod vrrp;
 
 use crate::engine::SimDuration;
 use crate::tier::lvs::LvsSync;
@@ -40,8 +42,12 @@ fn try_replay(case: &Case) -> Result<(Replayed, SnapshotTally), CaseError> {
     let manifest = case.manifest::<format::Manifest>()?;
     let skipped = |reason: String| Ok((Replayed::Skipped(reason), SnapshotTally::default()));
     let events = format::events(&case.files.require(format::EVENTS)?)?;
-    if manifest.keepalived.is_some() {
-        return skipped("keepalived".into());
+    if let Some(keepalived) = &manifest.keepalived {
+        let tally = match &keepalived.priorities {
+            Some(priorities) => vrrp::replay(keepalived, priorities, &events)?,
+            None => checks::replay(keepalived, &manifest.servers, &events)?,
+        };
+        return Ok((Replayed::Decisions(tally), SnapshotTally::default()));
     }
     let commands = case.files.read(format::COMMANDS)?.unwrap_or_default();
     let setup = match services::Setup::new(&manifest, &String::from_utf8_lossy(&commands))? {
@@ -156,10 +162,25 @@ mod tests {
         };
         let mode = MANIFEST.replace("\"expire_nodest_conn\": \"0\"", "\"conn_reuse_mode\": \"2\"");
         assert_eq!(skipped(mode, ""), "no rule for `conn_reuse_mode = 2`");
+    }
+
+    #[test]
+    fn what_a_case_of_two_directors_or_of_keepalived_lacks_is_told() {
+        let told = |manifest: &str, events: &str| match replay(&case(manifest, events)) {
+            CaseOutcome::Unreadable { error } => error,
+            other => panic!("{other:?}"),
+        };
         let failover = "1,failover,,,,d2,vip moved from d1 to d2\n";
-        assert!(skipped(MANIFEST.into(), failover).starts_with("two directors"));
-        let keepalived = MANIFEST.replacen('{', "{\"keepalived\": {\"retry\": 3},", 1);
-        assert!(skipped(keepalived, failover).starts_with("health checks"));
+        assert_eq!(told(MANIFEST, failover), "events.csv:2: no director `d2` in case.json");
+        let keepalived = |what: &str| MANIFEST.replacen('{', &format!("{{\"keepalived\": {{{what}}},"), 1);
+        let checks = keepalived("\"retry\": 3");
+        assert_eq!(told(&checks, ""), "case.json: `delay_loop_s`: missing or out of range");
+        let pair = keepalived("\"advert_int_s\": 1, \"priorities\": {\"d1\": 100, \"d2\": 90}");
+        assert_eq!(told(&pair, "1,director_start,,,,d3,\n"), "events.csv:2: no director `d3` in case.json");
+        assert_eq!(
+            told(&pair, "1,snapshot,,,,d1,{}\n"),
+            "events.csv:2: unknown event `snapshot` or `detail`"
+        );
     }
 
     #[test]

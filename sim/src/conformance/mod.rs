@@ -7,6 +7,7 @@ mod exceptions;
 pub mod haproxy;
 pub mod ipvs;
 pub mod nginx;
+pub mod stores;
 
 pub use exceptions::{EXCEPTIONS, Exception};
 
@@ -259,6 +260,7 @@ impl Case {
             method: Option<String>,
             scheduler: Option<String>,
             balance: Option<String>,
+            keepalived: Option<serde::de::IgnoredAny>,
         }
         let (program, algorithm, outcome) = match self.manifest::<Head>() {
             Ok(head) => {
@@ -266,9 +268,13 @@ impl Case {
                     "nginx" => nginx::replay(self),
                     "ipvs" => ipvs::replay(self),
                     "haproxy" => haproxy::replay(self),
+                    "redis" => stores::redis::replay(self),
+                    "memcached" => stores::memcached::replay(self),
+                    "libmemcached" => stores::library::replay(self),
                     other => CaseOutcome::Skipped { reason: format!("no tier replays `{other}`") },
                 };
-                let algorithm = head.method.or(head.scheduler).or(head.balance);
+                let keepalived = || head.keepalived.map(|_| "keepalived".to_owned());
+                let algorithm = head.method.or(head.scheduler).or(head.balance).or_else(keepalived);
                 (head.product, algorithm.unwrap_or_else(|| "-".into()), outcome)
             }
             Err(error) => ("unknown".into(), "-".into(), error.into()),

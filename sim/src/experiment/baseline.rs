@@ -21,8 +21,8 @@ const TOLERANCE: f64 = 0.05;
 /// The least tolerance of a share: one in a thousand. Beside a baseline of zero any other would be none.
 const TOLERANCE_OF_SHARES: f64 = 0.001;
 /// What a baseline holds beside the metrics that the scenario has expectations of.
-const METRICS: [&str; 4] =
-    ["load.requests.peak_to_mean", "visits.with_loss", "requests.failed", "latency.p99"];
+const METRICS: [&str; 5] =
+    ["load.requests.peak_to_mean", "utilisation.max", "visits.with_loss", "requests.failed", "latency.p99"];
 
 /// Baselines of several scenarios.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! The gate: expectations and baselines judged together, with replications added while a verdict is out.
 //!
 //! A verdict is asked for several times (one for each expectation, strategy and baseline value) and possibly after several numbers
-//! of replications. For the rates below to hold for a check as a whole, each interval gets its share of the error (Bonferroni):
+//! of replications. For the rates below to hold for a check as a whole, each interval gets its share of the error (Bonferroni;
+//! over looks, error spending after Lan and DeMets, Biometrika 70 (1983), 659):
 //! of checks in which every value keeps its limit at most [`FALSE_ALARMS`] call one worse, and of checks in which one value does
 //! not keep it at most [`FALSE_ALARMS`] pass it. How large an excess must be to be called worse four times out of five is told with
 //! each verdict.
@@ -46,7 +47,7 @@ pub struct GateResult {
     pub looks: Vec<u32>,
     /// Replications after which a verdict that is still out stays so.
     pub replications_most: u32,
-    /// Confidence of each interval that decided.
+    /// Confidence of each interval at the last look.
     pub confidence: f64,
 }
 
@@ -71,11 +72,13 @@ impl Gate<'_> {
     ) -> Result<GateResult, GateError> {
         let looks = self.looks(experiment);
         let verdicts = expectations::count(experiment) + self.baseline.map_or(0, |it| it.values.len());
-        let confidence = 1.0 - FALSE_ALARMS / (verdicts.max(1) * looks.len()) as f64;
         let most = looks.last().copied().unwrap_or(1);
+        let last = looks.len() - 1;
         let mut results = Vec::new();
         let mut taken = Vec::new();
-        for look in looks {
+        let mut confidence = 1.0;
+        for (nth, look) in looks.into_iter().enumerate() {
+            confidence = 1.0 - FALSE_ALARMS * share_of_look(nth, last) / verdicts.max(1) as f64;
             let (from, of) = (f64::from(experiment.replications()), f64::from(most));
             let share = |share: f64| progress((from + share * (f64::from(look) - from)) / of);
             experiment.extend_to(look, &share)?;
@@ -104,6 +107,11 @@ impl Gate<'_> {
             return vec![first];
         }
         let usual = first.saturating_mul(1 << DOUBLINGS).max(scenario.replications);
+        // Beyond the baseline's replications there are no more pairs to compare.
+        let pairs = self
+            .baseline
+            .filter(|it| scenario.expectations.is_empty() && it.workload == experiment.workload());
+        let usual = pairs.map_or(usual, |baseline| baseline.replications);
         let most = self.replications_most.unwrap_or(usual).max(first);
         let mut looks = vec![first];
         while let Some(&last) = looks.last().filter(|last| **last < most) {
@@ -111,6 +119,12 @@ impl Gate<'_> {
         }
         looks
     }
+}
+
+/// The share of the error that a look may spend: half of what is left, and the last all of it. Most checks end at the first.
+fn share_of_look(nth: usize, last: usize) -> f64 {
+    let left = 1.0 / (1_u64 << nth.min(60)) as f64;
+    if nth == last { left } else { left / 2.0 }
 }
 
 /// Holds every value of a baseline against what was found.
@@ -185,4 +199,18 @@ pub fn baseline_of<'b>(
         what: "the baseline has no such scenario".into(),
         scenario: PathBuf::from(name).display().to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_spend_the_whole_error_and_no_more() {
+        for last in 0..6 {
+            let spent: f64 = (0..=last).map(|nth| share_of_look(nth, last)).sum();
+            assert_eq!(spent, 1.0, "{last}");
+        }
+        assert_eq!(share_of_look(0, 2), 0.5);
+    }
 }

@@ -4,8 +4,10 @@
 //! threads changes nothing but the time taken. Where it depends on results how many replications there are, they are looked at
 //! after numbers of replications that are fixed beforehand.
 
+pub mod advise;
 pub mod baseline;
 mod column;
+pub mod compare;
 mod expectations;
 pub mod gate;
 mod impact;
@@ -15,6 +17,7 @@ mod steady;
 mod stopping;
 mod summarise;
 pub mod summary;
+pub mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,7 +92,7 @@ pub fn prepare_logs(
     progress: &dyn Fn(f64),
 ) -> Result<Vec<PreparedLog>, LogError> {
     let logs = scenario.logs.len() as f64;
-    let mut tiers = scenario.strategies.iter().flat_map(|strategy| &strategy.tiers);
+    let mut tiers = scenario.strategies.iter().map(|strategy| &strategy.tier);
     let paths = tiers.any(|tier| tier.keys.show_path());
     scenario
         .logs

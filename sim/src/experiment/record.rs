@@ -20,6 +20,8 @@ pub(super) struct RunRecord {
     pub without_batch: Vec<Vec<Option<f64>>>,
     pub requests: Vec<u64>,
     pub connections: Vec<u64>,
+    /// What each instance of the tiers decided; empty with one.
+    pub instances: Vec<u64>,
     pub busy_ns: Vec<u64>,
     pub lost: [u64; LossCause::ALL.len()],
     pub impacts: Vec<Impact>,
@@ -56,6 +58,10 @@ pub(super) struct Bins {
 /// The servers of a strategy, as their load is judged.
 pub(super) fn fleet(scenario: &Scenario, strategy: usize, outages: &[Outage]) -> Fleet {
     Fleet {
+        tiers: scenario.strategies[strategy]
+            .programs()
+            .map(|(_, plan)| (plan.instances.len(), plan.director.is_none()))
+            .collect(),
         store_workers: scenario.strategies[strategy].session.store_workers(scenario.servers.len()),
         weights: scenario.servers.iter().map(|server| f64::from(server.weight)).collect(),
         workers: scenario
@@ -71,7 +77,7 @@ pub(super) fn fleet(scenario: &Scenario, strategy: usize, outages: &[Outage]) ->
 }
 
 /// The phases that a run has.
-fn phases(calendar: &Calendar) -> Vec<Phase> {
+pub(super) fn phases(calendar: &Calendar) -> Vec<Phase> {
     let lasts = |phase: &Phase| {
         let (from, until) = calendar.bounds(*phase);
         until > from
@@ -103,6 +109,7 @@ impl RunRecord {
             bins: first.then(|| Bins::of(counts)),
             requests: all.requests,
             connections: all.connections,
+            instances: all.tiers.instances,
             busy_ns: all.busy_ns,
             lost: all.lost,
             trace: outcome.trace,

@@ -7,8 +7,8 @@ use super::impact::Impact;
 use super::intervals::holm;
 use super::record::{Bins, NoiseBasis, RunRecord, fleet, windows_per_bin};
 use super::summary::{
-    Estimate, FaultImpact, FaultLine, LossSummary, MetricSummary, SCHEMA_VERSION, Series, ServerLine,
-    ServerSummary, StrategySummary, Summary,
+    Estimate, FaultImpact, FaultLine, InstanceSummary, LossSummary, MetricSummary, SCHEMA_VERSION, Series,
+    ServerLine, ServerSummary, StrategySummary, Summary,
 };
 use super::{Experiment, expectations};
 use crate::balancer::{self, Evidence};
@@ -18,7 +18,8 @@ use crate::metrics::catalogue::METRICS;
 use crate::metrics::measure::{self, Fleet, NoiseCounts};
 use crate::metrics::recorder::Calendar;
 use crate::metrics::{Histogram, LossCause};
-use crate::scenario::{FaultKind, Scenario, canonical};
+use crate::scenario::{FaultKind, FrontPlan, Scenario, Strategy, canonical};
+use crate::tier::Layer;
 
 /// The summary of what has run so far.
 pub(super) fn summarise(experiment: &Experiment<'_>) -> Summary {
@@ -97,7 +98,12 @@ fn fault_line(scenario: &Scenario, fault: &crate::scenario::Fault) -> FaultLine 
     let what = kind.server().map_or_else(
         || match kind {
             FaultKind::StoreCrash { node, .. } => format!("crash of node {node} of the session store"),
-            _ => kind.name().to_owned(),
+            _ => match kind.instance() {
+                Some(instance) => {
+                    format!("{} of {}", kind.name(), scenario.instances[usize::from(instance)])
+                }
+                None => kind.name().to_owned(),
+            },
         },
         |server| format!("{} of {}", kind.name(), scenario.servers[server.index()].name),
     );
@@ -137,13 +143,17 @@ fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySumm
     runs.iter().for_each(|run| latency.add(&run.phases[0].latency));
     StrategySummary {
         name: strategy.name.clone(),
-        balancer: strategy.balancer.clone(),
-        evidence: balancer::entry(&strategy.balancer).map_or(Evidence::NotRecorded, |entry| entry.evidence),
+        balancer: strategy.tiers_in_words(),
+        evidence: evidence(strategy),
         session: strategy.session.name(),
         metrics: metrics(experiment, index),
         servers,
         losses,
-        faults: (0..scenario.faults.len()).map(|fault| summarise_impact(scenario, fault, runs)).collect(),
+        instances: instances(strategy, runs),
+        faults: (0..scenario.faults.len())
+            .filter(|&fault| is_applicable(scenario, strategy, fault))
+            .map(|fault| summarise_impact(scenario, fault, runs))
+            .collect(),
         series: series(
             calendar,
             &fleet,
@@ -153,6 +163,56 @@ fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySumm
         trace: Vec::new(),
         stories: Vec::new(),
     }
+}
+
+/// Whether a strategy has the part that a fault is about.
+fn is_applicable(scenario: &Scenario, strategy: &Strategy, fault: usize) -> bool {
+    let Some(instance) = scenario.faults[fault].kind.instance() else { return true };
+    let name = &scenario.instances[usize::from(instance)];
+    strategy.programs().any(|(_, plan)| plan.instances.iter().any(|instance| instance.name == *name))
+}
+
+/// The evidence of a strategy: that of the tier that has least.
+fn evidence(strategy: &Strategy) -> Evidence {
+    let fronts = strategy.fronts.iter().map(|front| match front {
+        FrontPlan::Tier { balancer, .. } => Some(balancer.as_str()),
+        FrontPlan::Dns { .. } | FrontPlan::Ecmp { .. } => None,
+    });
+    let entries = fronts.chain([Some(strategy.balancer.as_str())]).map(|name| name.and_then(balancer::entry));
+    let of_tiers: Vec<_> =
+        entries.map(|entry| entry.map_or(Evidence::NotRecorded, |entry| entry.evidence)).collect();
+    let least = [Evidence::NotRecorded, Evidence::ByDistribution];
+    least.into_iter().find(|evidence| of_tiers.contains(evidence)).unwrap_or(Evidence::Recorded)
+}
+
+/// What each instance of the tiers did, where there are several.
+fn instances(strategy: &Strategy, runs: &[RunRecord]) -> Vec<InstanceSummary> {
+    let all = strategy.programs().flat_map(|(place, plan)| {
+        let range = plan.instances.len();
+        plan.instances.iter().map(move |instance| (place, instance, range, plan.program.layer()))
+    });
+    let mut first = 0;
+    let mut tier = None;
+    let summaries = all.enumerate().map(|(at, (place, instance, range, layer))| {
+        if tier != Some(place) {
+            (tier, first) = (Some(place), at);
+        }
+        let begin = first;
+        let share = |run: &RunRecord| {
+            let total: u64 = run.instances.iter().skip(begin).take(range).sum();
+            if total == 0 { 0.0 } else { run.instances[at] as f64 / total as f64 }
+        };
+        InstanceSummary {
+            tier: place as u32 + 1,
+            instance: instance.name.clone(),
+            decides: if layer == Layer::Connection { "connections" } else { "requests" },
+            decided: Estimate::of_all(
+                runs.iter().map(|run| run.instances.get(at).map_or(0.0, |&n| n as f64)),
+            ),
+            share: Estimate::of_all(runs.iter().map(share)),
+        }
+    });
+    if runs.iter().all(|run| run.instances.is_empty()) { Vec::new() } else { summaries.collect() }
 }
 
 fn metrics(experiment: &Experiment<'_>, strategy: usize) -> Vec<MetricSummary> {

@@ -120,6 +120,8 @@ pub struct StrategySummary {
     pub metrics: Vec<MetricSummary>,
     /// What each server did, over the whole measured part.
     pub servers: Vec<ServerSummary>,
+    /// What each instance of the tiers decided, over the whole measured part; empty with one instance.
+    pub instances: Vec<InstanceSummary>,
     /// Sessions lost by cause per replication, causes with no loss in any replication left out.
     pub losses: Vec<LossSummary>,
     /// What each fault did.
@@ -172,6 +174,21 @@ pub struct ServerSummary {
     pub connections: Estimate,
     /// Busy share of its workers.
     pub utilisation: Estimate,
+}
+
+/// What an instance of a tier did.
+#[derive(Clone, Debug, Serialize)]
+pub struct InstanceSummary {
+    /// The tier, counted from 1, front to back.
+    pub tier: u32,
+    /// The instance's name.
+    pub instance: String,
+    /// What it decides about: `connections` (layer 4) or `requests` (layer 7).
+    pub decides: &'static str,
+    /// How many.
+    pub decided: Estimate,
+    /// Its share of the tier's.
+    pub share: Estimate,
 }
 
 /// Losses of one cause.

@@ -101,9 +101,19 @@ impl Checker {
         Self { failures: rule.retry, ..Self::new(rule, !rule.alpha, first) }
     }
 
+    /// What it checks.
+    pub fn kind(&self) -> CheckKind {
+        self.rule.kind
+    }
+
     /// Whether the check leaves the server in the pool.
     pub fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// Whether a try is under way that has met nothing but silence.
+    pub fn is_trying(&self) -> bool {
+        self.trying.is_some()
     }
 
     /// When [`Checker::tick`] has something to do.

@@ -1,9 +1,10 @@
-//! Who is taken for dead: passive rules (nginx) and active checks (keepalived, HAProxy).
+//! Who is taken for dead: passive rules (nginx, Envoy) and active checks (keepalived, HAProxy).
 
-pub mod active;
 pub mod haproxy;
 pub mod keepalived;
+pub mod outlier;
 pub mod passive;
 
 pub use haproxy::{HaproxyCheck, HaproxyHealth};
+pub use outlier::{OutlierDetection, Outliers, SuccessRate};
 pub use passive::{PassiveRule, PassiveWindow};

@@ -133,6 +133,7 @@ metrics! {
     "session.created", Count, Neutral, Mean, "sessions created", "never";
     "session.expired", Count, Neutral, Mean, "sessions that idled longer than the application allows; no loss", "never";
     "session.forked", Count, LowerIsBetter, Mean, "times that a second live copy of a session came about", "never";
+    "session.resumed", Count, Neutral, Mean, "times that a session was found again: after a miss, or as a copy that a server had kept", "never";
     "requests.served", Count, Neutral, Mean, "requests answered", "never";
     "requests.session_miss", Ratio, LowerIsBetter, Ratio, "share of the requests that need a session and did not find it", "no request needed a session";
     "requests.failed", Ratio, LowerIsBetter, Ratio, "share of requests that ended without an answer of a server", "no request";
@@ -160,13 +161,20 @@ metrics! {
     "session.lost_writes", Count, LowerIsBetter, Mean, "times that a session fell back to an earlier state, or that a request wrote over what it had not seen", "never";
     "connections.active", Count, Neutral, Ratio, "connections that clients have open, as nginx's status page counts them: with and without a request", "no request";
     "connections.waiting", Count, Neutral, Ratio, "of these, those without a request: what the keep-alive time makes", "no request";
+    "connections.reset", Count, LowerIsBetter, Mean, "connections that a director reset since it did not know them", "never";
+    "director.takeovers", Count, Neutral, Mean, "times that the virtual address of a pair moved to the other director", "never";
+    "director.silent", Seconds, LowerIsBetter, Mean, "mean time during which packets to a virtual address reached nobody, of the times that began in the phase", "a director always had the address";
+    "director.silent.max", Seconds, LowerIsBetter, Maximum, "the longest of these times", "a director always had the address";
+    "sync.messages", PerSecond, LowerIsBetter, Mean, "datagrams a second by which directors copy connections and templates", "never";
+    "sync.bytes", PerSecond, LowerIsBetter, Mean, "bytes a second of these datagrams", "never";
+    "load.balancers.peak_to_mean", Ratio, LowerIsBetter, Mean, "connections (layer 4) or requests (layer 7) at the most loaded instance of a tier over the tier's mean; of the tier where that is worst", "no tier has several instances at a time";
     "store.operations", PerSecond, LowerIsBetter, Mean, "operations of the shared session store a second", "never";
     "store.wait", Milliseconds, LowerIsBetter, Mean, "time that a worker waits for the session store, per answered request", "no answer";
     "store.utilisation", Ratio, LowerIsBetter, Mean, "busy share of the workers of the session store's busiest node", "a store without nodes that queue";
     "store.failed", Ratio, LowerIsBetter, Ratio, "answers with an error per request since the session store could not be asked", "no request";
     "store.messages", PerSecond, LowerIsBetter, Mean, "messages a second by which the session store keeps copies", "never";
     "store.bytes", PerSecond, LowerIsBetter, Mean, "bytes a second of these messages, or of sessions in cookies", "never";
-    "store.memory_max", Count, LowerIsBetter, Maximum, "most bytes of sessions that the store held, with all copies", "never";
+    "store.memory_max", Count, LowerIsBetter, Maximum, "most bytes of sessions that the store held, with all copies", "no store: unlimited memory of the servers, a cookie, an ideal store";
 }
 
 impl MetricId {

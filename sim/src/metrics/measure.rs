@@ -18,6 +18,8 @@ pub struct Fleet {
     pub workers: Vec<f64>,
     /// Workers of each node of the session store.
     pub store_workers: Vec<u32>,
+    /// Instances of each tier, front to back, and whether all of them work at a time.
+    pub tiers: Vec<(usize, bool)>,
     /// Downtimes: (server, from, until).
     pub outages: Vec<(usize, SimTime, SimTime)>,
 }
@@ -198,6 +200,7 @@ impl Sheet<'_> {
                 "connections" => self.load(&c.connections, measure),
                 "busy" => self.load(&c.busy_ns, measure),
                 "held" => self.load(&c.held_ns, measure),
+                "balancers" => self.balancers(),
                 _ => None,
             }
             .map(Reading::Value);
@@ -214,11 +217,21 @@ impl Sheet<'_> {
             "visits.crowded_out" => count(c.crowded_out),
             "connections.reconnects" => count(c.reconnects),
             "connections.reconnects.peak" => count(c.reconnects_peak),
+            "connections.reset" => count(c.tiers.connections_reset),
+            "sync.messages" => per_second(c.tiers.sync_messages),
+            "sync.bytes" => per_second(c.tiers.sync_bytes),
+            "director.takeovers" => count(c.tiers.takeovers),
+            "director.silent" => (c.tiers.silences > 0)
+                .then(|| Reading::Value(c.tiers.silent_ns as f64 / 1e9 / c.tiers.silences as f64)),
+            "director.silent.max" => {
+                (c.tiers.silences > 0).then(|| Reading::Value(c.tiers.silent_ns_max as f64 / 1e9))
+            }
             "visits.open" => self.visits_open.and_then(count),
             "session.lost" => ratio(c.losses(), c.created),
             "session.created" => count(c.created),
             "session.expired" => count(c.expired),
             "session.forked" => count(c.forked),
+            "session.resumed" => count(c.resumed),
             "requests.served" => count(c.served),
             "requests.session_miss" => ratio(c.session_missed, c.session_needed),
             "requests.failed" => ratio(c.failures(), c.served + c.failures()),
@@ -249,7 +262,7 @@ impl Sheet<'_> {
             "store.failed" => ratio(c.store_failed, c.served + c.failures()),
             "store.messages" => per_second(c.store_messages),
             "store.bytes" => per_second(c.store_bytes),
-            "store.memory_max" => count(c.store_memory_max),
+            "store.memory_max" => count(c.store_memory_max).filter(|_| c.store_memory_max > 0),
             "connections.active" => ratio(c.connections_open, c.connection_samples),
             "connections.waiting" => ratio(c.connections_waiting, c.connection_samples),
             "store.operations" => per_second(c.store_operations),
@@ -264,6 +277,20 @@ impl Sheet<'_> {
         let loads: Vec<f64> = loads.iter().map(|&load| load as f64).collect();
         let shares = if measure == "peak_to_nominal" { &self.fleet.weights } else { &self.shares };
         Fairness::of(&loads, shares).and_then(|fairness| pick(&fairness, measure))
+    }
+
+    /// Peak to mean of the instances of the tier where that is worst.
+    fn balancers(&self) -> Option<f64> {
+        let mut rest = self.counts.tiers.instances.as_slice();
+        let tiers = self.fleet.tiers.iter().filter_map(|&(instances, together)| {
+            let (loads, behind) = rest.split_at_checked(instances)?;
+            rest = behind;
+            let sum: u64 = loads.iter().sum();
+            let peak = *loads.iter().max()?;
+            let judged = together && instances > 1 && sum > 0;
+            judged.then(|| peak as f64 * instances as f64 / sum as f64)
+        });
+        tiers.max_by(f64::total_cmp)
     }
 
     fn store_utilisation(&self) -> Option<f64> {
@@ -359,7 +386,13 @@ mod tests {
     }
 
     fn fleet(outages: Vec<(usize, SimTime, SimTime)>) -> Fleet {
-        Fleet { weights: vec![1.0, 1.0], workers: vec![1.0, 1.0], store_workers: vec![1], outages }
+        Fleet {
+            weights: vec![1.0, 1.0],
+            workers: vec![1.0, 1.0],
+            store_workers: vec![1],
+            tiers: Vec::new(),
+            outages,
+        }
     }
 
     fn recorder() -> Recorder {
@@ -378,11 +411,14 @@ mod tests {
     fn every_metric_of_the_catalogue_is_computed() {
         // Goal: no line of the catalogue without a value once there is data of every kind.
         let mut recorder = recorder();
+        recorder.watch_instances(2);
         for i in 0..4_000_u64 {
             let now = SimTime::from_millis(i * 20);
             let server = ServerId((i % 2) as u16);
             recorder.entered(now, server, 1, 1);
+            recorder.decided(now, 0, server.0);
             let counts = recorder.at(now).unwrap();
+            counts.tiers.silent(SimDuration::from_secs(1));
             counts.connections[server.index()] += 1;
             counts.held_ns[server.index()] += 1;
             counts.served += 1;
@@ -392,6 +428,7 @@ mod tests {
             counts.created += 1;
             counts.logins += 1;
             counts.store_busy_ns = vec![1];
+            counts.store_memory_max = 1;
             counts.connection_samples += 1;
             counts.finished += 1;
             counts.logged_in += 1;

@@ -1,11 +1,14 @@
 //! What is measured: the catalogue of metrics, the counters of a run, fairness, losses by cause.
 
 pub mod catalogue;
+mod failure;
 pub mod fairness;
 pub mod histogram;
 pub mod loss;
 pub mod measure;
 pub mod recorder;
+mod stretch;
+pub mod tier_counts;
 
 pub use catalogue::{Direction, Metric, MetricId, Phase, Unit};
 pub use fairness::Fairness;

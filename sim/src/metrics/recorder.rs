@@ -1,48 +1,12 @@
 //! The counters of one run: integers that can be added, kept by phase, by server and by window.
 
+pub use super::failure::Failure;
+use super::stretch::Stretch;
+use super::tier_counts::TierCounts;
 use super::{Histogram, LossCause, Phase};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 use crate::table::Column;
-
-/// Why a request ended without an answer of a server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Failure {
-    /// The server refused the connection, and no other was tried.
-    Refused,
-    /// The server died, or the director did not know the connection, after the request was sent.
-    Reset,
-    /// The director dropped the packets: the server is no longer in its table.
-    Dropped,
-    /// The balancer had no server left to try.
-    NoServer,
-    /// The server's queue was full: 503.
-    QueueFull,
-    /// The request waited in the balancer's queue for as long as it may: 503.
-    QueueTimeout,
-    /// The client gave up waiting.
-    TimedOut,
-    /// The balancer gave up waiting for the connection or the answer: 504.
-    ProxyTimeout,
-    /// The application could not ask its session store: 500.
-    Store,
-}
-
-impl Failure {
-    /// All reasons.
-    pub const ALL: [Self; 9] = [
-        Self::Refused,
-        Self::Reset,
-        Self::Dropped,
-        Self::NoServer,
-        Self::QueueFull,
-        Self::QueueTimeout,
-        Self::TimedOut,
-        Self::ProxyTimeout,
-        Self::Store,
-    ];
-}
 
 /// The measured phases of a run and its windows.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +68,7 @@ impl Calendar {
 
     /// The part at a time; `None` during the warm-up and after the end.
     #[inline(always)]
-    fn part_at(&self, now: SimTime) -> Option<usize> {
+    pub(super) fn part_at(&self, now: SimTime) -> Option<usize> {
         if now < self.measured_from || now >= self.end {
             None
         } else if self.batch_windows > 0 {
@@ -151,6 +115,8 @@ pub struct PhaseCounts {
     pub expired: u64,
     /// Second live copies that came about.
     pub forked: u64,
+    /// Times that a session was found again after a miss, or as a copy that a server had kept.
+    pub resumed: u64,
     /// Logins posted.
     pub logins: u64,
     /// Of these, those that did not succeed.
@@ -197,6 +163,8 @@ pub struct PhaseCounts {
     pub store_memory_max: u64,
     /// Service given by each node of the store \[ns\]; empty before its first operation.
     pub store_busy_ns: Vec<u64>,
+    /// What happened at the tiers, where there are several instances.
+    pub tiers: TierCounts,
     /// Requests that found their session as it had been some writes before.
     pub stale: u64,
     /// Sessions that fell back to an earlier state, or whose last writes were overwritten by such a request.
@@ -240,6 +208,7 @@ impl PhaseCounts {
             (&mut self.created, other.created),
             (&mut self.expired, other.expired),
             (&mut self.forked, other.forked),
+            (&mut self.resumed, other.resumed),
             (&mut self.logins, other.logins),
             (&mut self.logins_failed, other.logins_failed),
             (&mut self.finished, other.finished),
@@ -265,6 +234,7 @@ impl PhaseCounts {
             *mine += theirs;
         }
         self.reconnects_peak = self.reconnects_peak.max(other.reconnects_peak);
+        self.tiers.merge(&other.tiers);
     }
 
     /// Requests not answered.
@@ -299,6 +269,8 @@ pub struct Ledger {
     pub losses_by_cause: [u64; LossCause::ALL.len()],
     /// Requests that missed their session.
     pub session_misses: u64,
+    /// Those of sessions that had been missed before and not been found since.
+    pub misses_again: u64,
     /// Requests that entered a server.
     pub station_arrivals: u64,
     /// Requests that left a server, served or cut off.
@@ -315,32 +287,6 @@ struct Station {
     since: SimTime,
     present: u32,
     busy: u32,
-}
-
-/// The stretch of time, within one window and one part of the run, in which the last event lay: most events lie in the same one as
-/// the event before.
-#[derive(Clone, Copy, Debug)]
-struct Stretch {
-    from: SimTime,
-    until: SimTime,
-    window: usize,
-    part: usize,
-}
-
-impl Stretch {
-    /// The stretch around a time; `None` outside the measured part.
-    fn around(calendar: &Calendar, now: SimTime) -> Option<Self> {
-        let part = calendar.part_at(now)?;
-        let window = (now.since(calendar.measured_from).0 / calendar.window.0) as usize;
-        let start = calendar.measured_from + calendar.window * window as u64;
-        let (begins, ends) = calendar.part_bounds(part);
-        Some(Self { from: start.max(begins), until: (start + calendar.window).min(ends), window, part })
-    }
-
-    #[inline(always)]
-    fn holds(&self, time: SimTime) -> bool {
-        self.from <= time && time < self.until
-    }
 }
 
 /// The counters of one run while it goes on.
@@ -369,7 +315,7 @@ impl Recorder {
     pub fn new(calendar: Calendar, servers: usize) -> Self {
         let cells = calendar.windows() * servers;
         Self {
-            stretch: Stretch { from: SimTime::NEVER, until: SimTime::ZERO, window: 0, part: 0 },
+            stretch: Stretch::NOWHERE,
             parts: (0..calendar.parts()).map(|_| PhaseCounts::new(servers)).collect(),
             calendar,
             window_requests: vec![0; cells],
@@ -378,6 +324,21 @@ impl Recorder {
             holding: Column::filled((0, SimTime::ZERO), servers),
             reconnecting: (0, 0),
             ledger: Ledger::default(),
+        }
+    }
+
+    /// Counts what so many instances of tiers decide, too.
+    pub fn watch_instances(&mut self, instances: usize) {
+        self.parts.iter_mut().for_each(|part| part.tiers.instances = vec![0; instances]);
+    }
+
+    /// An instance decided something; `first` is the place of its tier's first one.
+    #[inline]
+    pub fn decided(&mut self, now: SimTime, first: u32, instance: u16) {
+        if let Some(counts) = self.at(now)
+            && let Some(count) = counts.tiers.instances.get_mut(first as usize + usize::from(instance))
+        {
+            *count += 1;
         }
     }
 
@@ -542,6 +503,7 @@ impl Counts {
     /// The counts of the whole run but for one part; of the whole when there is no such part.
     pub fn without_part(&self, left_out: usize) -> PhaseCounts {
         let mut all = PhaseCounts::new(self.servers);
+        all.tiers.instances = vec![0; self.parts[0].tiers.instances.len()];
         let others = self.parts.iter().enumerate().filter(|(part, _)| *part != left_out);
         others.for_each(|(_, counts)| all.merge(counts));
         all

@@ -69,6 +69,7 @@ const MEASURED: u8 = 8;
 /// The address is not always the same: the population's origin knows it.
 const MOVES: u8 = 16;
 const BROWSER: u8 = 32;
+const RETRIED: u8 = 64;
 
 impl ClientRow {
     /// Whether the client has a browser, which may have more open than a connection.
@@ -157,6 +158,16 @@ impl ClientRow {
     /// Notes that this visit has lost its session.
     pub fn set_had_loss(&mut self) {
         self.flags |= HAD_LOSS;
+    }
+
+    /// Whether the user has made a click again whose session was lost, and has not logged in since.
+    pub fn retried(&self) -> bool {
+        self.flags & RETRIED != 0
+    }
+
+    /// Notes that, or that it is over.
+    pub fn set_retried(&mut self, retried: bool) {
+        self.flags = if retried { self.flags | RETRIED } else { self.flags & !RETRIED };
     }
 
     /// Whether this visit began after the warm-up.

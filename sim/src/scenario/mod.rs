@@ -12,6 +12,7 @@ mod quantity;
 mod read;
 mod section;
 pub mod sweep;
+mod tiers;
 mod traffic;
 mod tree;
 
@@ -26,11 +27,11 @@ use crate::metrics::{MetricId, Phase};
 use crate::population::arrivals::ArrivalPlan;
 use crate::population::replay::{LogFormat, SessionsBy};
 use crate::population::{AddressPlan, SitePages, UserTable};
-use crate::session::{OnUnknownId, SessionPlan};
+use crate::session::OnUnknownId;
 use crate::tier::haproxy::PersistenceRules;
-use crate::tier::{HaproxyConfig, Key, LvsConfig, NginxConfig, ProxyConfig, RequestFields};
+use crate::tier::{Key, RequestFields};
 
-pub use crate::health::active::TcpCheck;
+pub use crate::health::keepalived::CheckRule;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
 pub use explain::{Resolved, StoreOption, canonical, parameters, store_options, workload};
 pub use load::{Loaded, load, parse};
@@ -38,6 +39,9 @@ pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
 pub use sweep::{Axis, SweepPlan};
+pub use tiers::{
+    DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TIER_PARTS, TIERS_MAX, TierPart, TierPlan,
+};
 pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
 };
@@ -78,6 +82,8 @@ pub struct Scenario {
     pub scripted_clients: Vec<ScriptedClient>,
     /// The servers, in configuration order.
     pub servers: Vec<Server>,
+    /// Names of the strategies' tier instances, each once, in order of appearance.
+    pub instances: Vec<String>,
     /// What breaks.
     pub faults: Vec<Fault>,
     /// The strategies to compare; the first is the reference.
@@ -91,6 +97,12 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether a fault is about a tier's instance of this name.
+    pub fn breaks(&self, instance: &str) -> bool {
+        let named = self.faults.iter().filter_map(|fault| fault.kind.instance());
+        named.into_iter().any(|place| self.instances[usize::from(place)] == instance)
+    }
+
     /// Whether the site is the same at all times, so that the run's beginning is all that must be left out: no fault, no log,
     /// no script, and arrivals that do not follow the clock.
     pub fn is_stationary(&self) -> bool {
@@ -348,6 +360,21 @@ pub enum FaultKind {
         /// How long, until the weight is as before.
         lasts: SimDuration,
     },
+    /// The machine of an instance of a tier dies, and what the instance knew is lost: packets to it vanish. Strategies without such
+    /// an instance notice nothing.
+    InstanceCrash {
+        /// Which: its place among [`Scenario::instances`].
+        instance: u16,
+        /// How long it stays away.
+        lasts: SimDuration,
+    },
+    /// The directors of a pair no longer hear each other, while clients reach both.
+    Partition {
+        /// One of the two: its place among [`Scenario::instances`].
+        instance: u16,
+        /// How long.
+        lasts: SimDuration,
+    },
     /// nginx is reloaded with the configuration that it has: all it knows of its servers is forgotten. The other programs change at
     /// run time and have no use for it.
     Reload,
@@ -362,7 +389,17 @@ impl FaultKind {
             | Self::Drain { server, .. }
             | Self::Down { server, .. }
             | Self::Weight { server, .. } => Some(server),
-            Self::Reload | Self::StoreCrash { .. } => None,
+            Self::Reload | Self::StoreCrash { .. } | Self::InstanceCrash { .. } | Self::Partition { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The instance of a tier that it is about: its place among [`Scenario::instances`].
+    pub fn instance(&self) -> Option<u16> {
+        match *self {
+            Self::InstanceCrash { instance, .. } | Self::Partition { instance, .. } => Some(instance),
+            _ => None,
         }
     }
 
@@ -374,6 +411,8 @@ impl FaultKind {
             | Self::Drain { lasts, .. }
             | Self::Down { lasts, .. }
             | Self::Weight { lasts, .. }
+            | Self::InstanceCrash { lasts, .. }
+            | Self::Partition { lasts, .. }
             | Self::StoreCrash { lasts, .. } => lasts,
             Self::Reload => SimDuration::ZERO,
         }
@@ -382,7 +421,8 @@ impl FaultKind {
     /// Its name in scenarios.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Crash { .. } => "crash",
+            Self::Crash { .. } | Self::InstanceCrash { .. } => "crash",
+            Self::Partition { .. } => "partition",
             Self::Hang { .. } => "hang",
             Self::Drain { .. } => "drain",
             Self::Down { .. } => "down",
@@ -394,7 +434,14 @@ impl FaultKind {
 
     /// Whether somebody does it on purpose.
     pub fn is_planned(&self) -> bool {
-        !matches!(self, Self::Crash { .. } | Self::Hang { .. } | Self::StoreCrash { .. })
+        match self {
+            Self::Drain { .. } | Self::Down { .. } | Self::Weight { .. } | Self::Reload => true,
+            Self::Crash { .. }
+            | Self::Hang { .. }
+            | Self::StoreCrash { .. }
+            | Self::InstanceCrash { .. }
+            | Self::Partition { .. } => false,
+        }
     }
 
     /// Whether it keeps new clients from its server.
@@ -402,7 +449,9 @@ impl FaultKind {
         match self {
             Self::Weight { to, .. } => *to == 0,
             Self::Crash { .. } | Self::Hang { .. } | Self::Drain { .. } | Self::Down { .. } => true,
-            Self::Reload | Self::StoreCrash { .. } => false,
+            Self::Reload | Self::StoreCrash { .. } | Self::InstanceCrash { .. } | Self::Partition { .. } => {
+                false
+            }
         }
     }
 }
@@ -423,32 +472,6 @@ impl Default for SessionLife {
     }
 }
 
-/// One way to run the site.
-#[derive(Clone, Debug)]
-pub struct Strategy {
-    /// Its name.
-    pub name: String,
-    /// The balancer's scenario name, such as `lvs.wlc`.
-    pub balancer: String,
-    /// The tiers, front to back.
-    pub tiers: Vec<TierPlan>,
-    /// Where sessions live.
-    pub session: SessionPlan,
-}
-
-/// One tier: a program's configuration, and the checks that watch its servers.
-#[derive(Clone, Debug)]
-pub struct TierPlan {
-    /// The program.
-    pub program: Program,
-    /// How many of it stand side by side, at least 1. A connection reaches one drawn at random.
-    pub instances: u16,
-    /// What of each request the program is given, beside its address.
-    pub keys: Keys,
-    /// keepalived's `TCP_CHECK`, which removes servers from an LVS table and puts them back.
-    pub tcp_check: Option<TcpCheck>,
-}
-
 /// What of each request a layer 7 program looks at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Keys {
@@ -467,19 +490,6 @@ impl Keys {
     }
 }
 
-/// The program of a tier. Clock phases in it, and the stream of its own draws, are set per replication.
-#[derive(Clone, Debug)]
-pub enum Program {
-    /// An nginx.
-    Nginx(NginxConfig),
-    /// An IPVS director.
-    Lvs(LvsConfig),
-    /// An HAProxy.
-    HaProxy(HaproxyConfig),
-    /// A layer 7 proxy of no particular program.
-    Proxy(ProxyConfig),
-}
-
 /// Among what `evenkeel advise` chooses: the strategies, at every value of these fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdvisePlan {
@@ -489,6 +499,16 @@ pub struct AdvisePlan {
     pub minimise: Vec<MetricId>,
     /// What a choice must keep.
     pub limits: Vec<Constraint>,
+}
+
+impl AdvisePlan {
+    /// The plan of a scenario that says nothing but which fields: skew, losses, response times, and what a session store has to do.
+    pub fn of(fields: Vec<Axis>) -> Self {
+        const OBJECTIVES: [&str; 4] =
+            ["load.requests.peak_to_nominal", "visits.with_loss", "latency.p99", "store.operations"];
+        let minimise = OBJECTIVES.iter().filter_map(|name| MetricId::by_name(name)).collect();
+        Self { fields, minimise, limits: Vec::new() }
+    }
 }
 
 /// A limit that a choice must keep.

@@ -124,6 +124,12 @@ fn split_path(assignment: &str, offset: usize) -> Option<(Vec<Segment>, usize)> 
     None
 }
 
+/// The keys of a path; `None` if it is none.
+pub(super) fn keys(path: &str) -> Option<Vec<String>> {
+    let (segments, _) = split_path(&format!("{path}="), 0)?;
+    Some(segments.into_iter().map(|segment| segment.key).collect())
+}
+
 /// Sets the value at `path` below a table. Keys that do not exist are made; if they mean nothing, the reader will
 /// find them unknown.
 fn place(table: &mut Table, path: &[Segment], value: Node, report: &Report) {

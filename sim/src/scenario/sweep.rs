@@ -1,9 +1,9 @@
 //! What a sweep goes over: fields of the scenario and the values that they take.
 
-use super::SimDuration;
 use super::diagnostic::Source;
-use super::overrides::Overrides;
+use super::overrides::{self, Overrides};
 use super::tree::{self, Value};
+use super::{Scenario, SimDuration};
 use crate::engine::Stream;
 use crate::ids::StreamId;
 
@@ -165,6 +165,17 @@ impl Hypercube {
             })
             .collect()
     }
+}
+
+/// The strategy (index) that a field belongs to: `strategy.NAME.…`. `None` for a field of the whole scenario.
+pub fn strategy_of(field: &str, scenario: &Scenario) -> Option<usize> {
+    let keys = overrides::keys(field)?;
+    let [first, which, ..] = keys.as_slice() else { return None };
+    if first != "strategy" {
+        return None;
+    }
+    let named = scenario.strategies.iter().position(|strategy| strategy.name == *which);
+    named.or_else(|| which.parse().ok())
 }
 
 /// The changes that make a scenario the one at a point.

@@ -59,6 +59,9 @@ pub struct VisitPlan {
     pub logins_again: u8,
     /// Probability that a user leaves instead of logging in again.
     pub leave_on_loss: f64,
+    /// Probability that a user first makes the click again, and logs in if that fails, too; `leave_on_loss` and this are at most 1
+    /// together.
+    pub retry_on_loss: f64,
     /// Probability that a visit that has come to its end is followed by a logout.
     pub logout: f64,
     /// Probability that a visit that has come to its end without a logout is gone on with by the next one, under the same

@@ -54,6 +54,16 @@ pub struct Session {
     pub routed_home_at: SimTime,
     /// Older copies under the same id, on other servers.
     copies: u32,
+    /// Whether a request has missed it since it was last found or made.
+    missed: bool,
+}
+
+impl Session {
+    /// A request has found it.
+    #[inline]
+    fn found(&mut self) -> Lookup {
+        if std::mem::take(&mut self.missed) { Lookup::Resumed { fell_back: false } } else { Lookup::Hit }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +79,11 @@ struct OldCopy {
 pub enum Lookup {
     /// The session was there.
     Hit,
+    /// It was there, though a request had missed it, or as an older copy than the one used last.
+    Resumed {
+        /// Whether it is such a copy, so that what was written since is not in it.
+        fell_back: bool,
+    },
     /// It had idled longer than the application allows; no loss.
     Expired,
     /// It was not there.
@@ -103,6 +118,7 @@ impl Sessions {
             instance: 0,
             routed_home_at: now,
             copies: NONE,
+            missed: false,
         };
         self.created = self.created.wrapping_add(1);
         self.rows.insert(row)
@@ -133,7 +149,13 @@ impl Sessions {
         row.last_hit = now;
         row.last_address = from;
         row.first_cut = None;
+        row.missed = false;
         forked
+    }
+
+    /// A request has missed a session; returns whether one had before.
+    pub fn miss(&mut self, slot: u32) -> bool {
+        std::mem::replace(&mut self.rows.get_mut(slot).missed, true)
     }
 
     /// Says by which route its home was chosen.
@@ -214,10 +236,10 @@ impl Sessions {
             let row = self.rows.get_mut(slot);
             row.last_hit = now;
             row.last_address = route.from;
-            return Lookup::Hit;
+            return row.found();
         }
         if on_unknown_id == OnUnknownId::AdoptId && self.resume(now, slot, route, servers, idle_timeout) {
-            return Lookup::Hit;
+            return Lookup::Resumed { fell_back: true };
         }
         let destroyed_at = servers.memory_lost_at(row.home, row.home_epoch);
         let departure = row.first_cut.as_ref().unwrap_or(route);
@@ -244,7 +266,7 @@ impl Sessions {
         row.home = route.to;
         row.routed_home_at = route.at;
         row.first_cut = None;
-        Lookup::Hit
+        row.found()
     }
 
     /// Makes an older copy on `server` the session again, if there is one alive.
@@ -273,6 +295,7 @@ impl Sessions {
             row.routed_home_at = route.at;
             row.last_address = route.from;
             row.first_cut = None;
+            row.missed = false;
         }
         alive
     }
@@ -447,7 +470,7 @@ mod tests {
                 IDLE,
                 OnUnknownId::AdoptId
             ),
-            Lookup::Hit
+            Lookup::Resumed { fell_back: true }
         );
         assert_eq!(sessions.get(s).home, A);
         sessions.end(s);
@@ -469,5 +492,23 @@ mod tests {
             OnUnknownId::NewId,
         );
         assert_eq!(miss, Lookup::Lost { cause: LossCause::NoAffinity, destroyed_at: None });
+    }
+
+    #[test]
+    fn a_session_that_was_missed_and_is_found_at_home_after_all_is_resumed_once() {
+        let servers = two_servers();
+        let mut sessions = Sessions::default();
+        let s = sessions.create(at(0), A, HOME, &servers);
+        let look = |sessions: &mut Sessions, now, to| {
+            let route = cut(at(now), to, LossCause::Spilled);
+            sessions.routed(s, &servers, route);
+            sessions.look_up(at(now), s, &route, &servers, IDLE, OnUnknownId::AdoptId)
+        };
+        assert!(matches!(look(&mut sessions, 5, B), Lookup::Lost { .. }));
+        assert!(!sessions.miss(s), "the first time it is a loss");
+        assert!(matches!(look(&mut sessions, 6, B), Lookup::Lost { .. }));
+        assert!(sessions.miss(s), "the second time it is the same loss");
+        assert_eq!(look(&mut sessions, 7, A), Lookup::Resumed { fell_back: false });
+        assert_eq!(look(&mut sessions, 8, A), Lookup::Hit);
     }
 }

@@ -284,6 +284,11 @@ impl Replicated {
     }
 
     pub(super) fn write(&mut self, access: &Access, id: RecordId) -> Reply {
+        self.change(access, id, true)
+    }
+
+    /// A write, or a deletion, which needs no room.
+    fn change(&mut self, access: &Access, id: RecordId, needs_room: bool) -> Reply {
         let now = access.now;
         let shard = self.shard_of(id);
         self.settle(now, shard);
@@ -292,10 +297,10 @@ impl Replicated {
         if !self.may_write(now, shard) {
             return refused;
         }
-        let fresh = !self.records.get(id).stored;
-        if fresh && !self.make_room(arrival, shard, self.records.get(id).bytes) {
+        if needs_room && !self.make_room(arrival, shard) {
             return refused;
         }
+        let fresh = !self.records.get(id).stored;
         let primary = self.shards[shard].primary;
         let service =
             self.service(primary, &self.write).duration(&self.streams.operation, access.entity, access.index);
@@ -464,7 +469,7 @@ impl Replicated {
 
     pub(super) fn remove(&mut self, access: &Access, id: RecordId) -> Reply {
         let shard = self.shard_of(id);
-        let reply = self.write(access, id);
+        let reply = self.change(access, id, false);
         if reply.found == Found::Current {
             self.forget(shard, id, None);
         }
@@ -483,11 +488,11 @@ impl Replicated {
         self.records.drop_data(id, gone);
     }
 
-    /// Evicts until a session of so many bytes has room; `false` if it cannot have any.
-    fn make_room(&mut self, now: SimTime, shard: usize, bytes: u32) -> bool {
+    /// Evicts before a write until no more than the limit is in use, which the write may then exceed (`performEvictions`); `false` if
+    /// nobody may go.
+    fn make_room(&mut self, now: SimTime, shard: usize) -> bool {
         let Some(limit) = self.maxmemory else { return true };
-        let needed = Keyspace::size(bytes);
-        while self.shards[shard].keyspace.bytes() + needed > limit {
+        while self.shards[shard].keyspace.bytes() > limit {
             let keyspace = &mut self.shards[shard].keyspace;
             let victim = keyspace.victim(now, &self.records, shard as u64, &self.streams.eviction);
             let Some(victim) = victim else { return false };

@@ -194,8 +194,8 @@ fn too_many_connections_are_refused() {
 #[test]
 fn a_full_redis_refuses_or_evicts_as_its_policy_says() {
     for policy in MaxmemoryPolicy::ALL {
-        let (fails, evicted) = if policy == MaxmemoryPolicy::NoEviction { (90, 0) } else { (0, 90) };
-        // 1000 bytes take 1168: room for ten.
+        let (fails, evicted) = if policy == MaxmemoryPolicy::NoEviction { (89, 0) } else { (0, 89) };
+        // 1000 bytes take 1168: room for ten, and one more beyond the limit, at which memory is looked at first.
         let plan = RedisPlan { maxmemory: Some(11_700), maxmemory_policy: policy, ..redis() };
         let mut store = Replicated::redis(&plan, streams());
         let made: Vec<_> = (0..100)

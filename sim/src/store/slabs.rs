@@ -13,6 +13,9 @@ const PAGE: u64 = 1 << 20;
 /// value; flags are 0 and take none.
 const OVERHEAD: u64 = 48 + 8 + 40 + 1 + 2;
 
+/// Classes at most (`MAX_NUMBER_OF_SLAB_CLASSES`, of which one is none).
+const CLASSES_MAX: usize = 63;
+
 /// Classes of chunk sizes, smallest first \[B\].
 #[derive(Clone, Debug)]
 pub struct Classes(Vec<u64>);
@@ -22,7 +25,7 @@ impl Classes {
     pub fn new(chunk_min: u32, factor: f64) -> Self {
         let mut sizes = Vec::new();
         let mut size = 48.0 + f64::from(chunk_min);
-        while size <= PAGE as f64 / factor && sizes.len() < 200 {
+        while size <= PAGE as f64 / factor && sizes.len() < CLASSES_MAX - 1 {
             let rounded = (size as u64).next_multiple_of(8);
             sizes.push(rounded);
             size = rounded as f64 * factor;
@@ -48,7 +51,7 @@ impl Classes {
     }
 
     /// Chunks of a page.
-    fn per_page(&self, class: usize) -> u64 {
+    pub fn per_page(&self, class: usize) -> u64 {
         PAGE / self.0[class]
     }
 }
@@ -56,6 +59,7 @@ impl Classes {
 /// The pages of one node.
 #[derive(Clone, Debug)]
 pub struct Pages {
+    /// Memory for items, and what pages have taken of it \[B\].
     limit: u64,
     given: u64,
     /// By class.
@@ -65,17 +69,18 @@ pub struct Pages {
 impl Pages {
     /// Of a node with so much memory for items \[B\].
     pub fn new(memory: u64, classes: &Classes) -> Self {
-        Self { limit: memory / PAGE, given: 0, chunks: vec![0; classes.len()] }
+        Self { limit: memory, given: 0, chunks: vec![0; classes.len()] }
     }
 
-    /// Whether a class that has `used` chunks in use has room for one more, taking a page for it if there is one. A class without
-    /// a page gets its first even beyond the limit.
+    /// Whether a class that has `used` chunks in use has room for one more, taking a page for it if there is one: no more than the
+    /// chunks that fit one. A class without a page gets its first even beyond the limit.
     pub fn has_room(&mut self, class: usize, used: u32, classes: &Classes) -> bool {
         if u64::from(used) < self.chunks[class] {
             return true;
         }
-        if self.given < self.limit || self.chunks[class] == 0 {
-            self.given += 1;
+        let page = classes.per_page(class) * classes.size(class);
+        if self.given + page <= self.limit || self.chunks[class] == 0 {
+            self.given += page;
             self.chunks[class] += classes.per_page(class);
             return true;
         }

@@ -4,6 +4,8 @@
 //! Time is an argument of every input and never goes back; the phases of the program's clocks are parameters of its
 //! construction. Every input first does what the program's timers would have done by then.
 
+pub mod dns;
+pub mod ecmp;
 mod flows;
 pub mod haproxy;
 mod key;
@@ -19,6 +21,8 @@ use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 
 pub use crate::balancer::{CookieLife, Reason, Skipped};
+pub use dns::{Dns, DnsConfig, DnsOrder};
+pub use ecmp::{Ecmp, EcmpConfig, EcmpHash};
 pub use haproxy::{Haproxy, HaproxyConfig};
 pub use key::{Key, KeyError};
 pub use lvs::{KernelClock, Lvs, LvsConfig};

@@ -415,6 +415,7 @@ fn base(entry: &CatalogueEntry) -> Program {
             servers: Vec::new(),
             max_tries,
             ejection,
+            outlier_detection: None,
             panic_threshold: 0.0,
             subset: Subset::All,
             cookie: None,
@@ -428,7 +429,7 @@ fn base(entry: &CatalogueEntry) -> Program {
         entry.scenario_name
     );
     let loaded = parse("exercise.toml", &scenario, &Overrides::default()).expect("a scenario");
-    loaded.scenario.strategies[0].tiers[0].program.clone()
+    loaded.scenario.strategies[0].tier.program.clone()
 }
 
 /// Servers that are out or have no weight are `down`; one at least is no backup.

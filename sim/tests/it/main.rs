@@ -2,11 +2,14 @@
 
 mod accounting;
 mod addresses;
+mod advise;
 mod catalogue;
 mod common_random_numbers;
 mod conformance;
 mod exercise;
+mod experiments;
 mod fitted;
+mod gate;
 mod instances;
 mod modern;
 mod operations;
@@ -19,5 +22,6 @@ mod stores;
 mod support;
 mod theory;
 mod tidy;
+mod tiers;
 mod traffic;
 mod vrrp;

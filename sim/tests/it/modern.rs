@@ -304,6 +304,15 @@ fn options_are_read_and_explained_with_their_defaults() {
         ("{ modern.bounded_load = { factor = 2 } }", &["points = 160", "factor = 2.0"]),
         ("{ modern.power_of_d = { replacement = true } }", &["d = 2", "replacement = true"]),
         ("{ modern.peak_ewma = { decay = \"5s\" } }", &["decay = \"5s\"", "default_rtt = \"1s\""]),
+        ("\"envoy.ring_hash\"", &["outlier_detection = \"none\""]),
+        (
+            "{ envoy.ring_hash = { outlier_detection = { max_ejection_percent = 50, success_rate = \"none\" } } }",
+            &[
+                "outlier_detection = { consecutive_5xx = 5, consecutive_gateway_failure = 0, interval = \"10s\", \
+               base_ejection_time = \"30s\", max_ejection_time = \"5min\", max_ejection_percent = 50, \
+               always_eject_one_host = false, success_rate = \"none\" }",
+            ],
+        ),
         (
             "{ envoy.least_request = {} }",
             &["choice_count = 2", "active_request_bias = 1.0", "slow_start_window = \"0s\""],
@@ -323,7 +332,7 @@ fn options_are_read_and_explained_with_their_defaults() {
         assert_eq!(again.resolved.to_string(), explained);
     }
     let loaded = parse("x.toml", &scenario("\"modern.jump\""), &Overrides::NONE).expect("valid");
-    let Program::Proxy(config) = &loaded.scenario.strategies[0].tiers[0].program else { panic!("a proxy") };
+    let Program::Proxy(config) = &loaded.scenario.strategies[0].tier.program else { panic!("a proxy") };
     let addresses: Vec<_> = config.servers.iter().map(|server| server.address.as_str()).collect();
     assert_eq!(addresses, ["a:1", "b:1", "c:1"]);
 }
@@ -346,6 +355,11 @@ fn options_that_cannot_be_are_refused_with_a_remedy() {
         ("{ modern.random = { max_tries = 9 } }", "`max_tries` must be at most 8, got 9", ""),
         ("{ modern.peak_ewma = { decay = \"0s\" } }", "`decay` must be at least 1ms, got \"0s\"", ""),
         ("{ modern.jump = { ejection_time = \"0s\" } }", "`ejection_time` must be", ""),
+        (
+            "{ modern.jump = { outlier_detection = { max_ejection_percent = 101 } } }",
+            "`max_ejection_percent` must be at most 100, got 101",
+            "",
+        ),
         (
             "{ envoy.ring_hash = { minimum_ring_size = 100, maximum_ring_size = 50 } }",
             "`maximum_ring_size` must be at least 100, got 50",

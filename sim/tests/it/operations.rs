@@ -148,6 +148,12 @@ fn a_server_that_hangs_is_found_out_by_time_outs_alone() {
     );
     assert!(during(&checked).requests[1] > 100 && failed(&checked, Failure::ProxyTimeout) == 0);
     assert!(checked.counts.phase(Phase::All).latency.max().is_some_and(|max| max > 300.0));
+    // An HTTP check waits for an answer in vain, and takes the server out.
+    let asked = outcome(
+        "balancer = { lvs.rr = {} }\nhealth = { http_get = { delay_loop = \"2s\", connect_timeout = \"1s\", retry = 1, delay_before_retry = \"1s\" } }",
+        hang,
+    );
+    assert!(during(&asked).requests[1] < during(&checked).requests[1] / 10);
 }
 
 #[test]

@@ -189,10 +189,7 @@ fn a_switch_of_stores_loses_the_sessions_of_the_other_place_unless_they_stay() {
 fn the_story_of_a_loss_names_what_became_of_the_session() {
     let text = site(ANY, "{ redis = { failover = \"none\", replicas = 0, save = \"\" } }", "");
     let stories = run(&text).stories;
-    assert!(
-        stories[0].contains("at 720.000 s the session store could not be asked, or lost the session"),
-        "{stories:?}"
-    );
+    assert!(stories[0].contains("at 720.000 s node 0 of the session store died"), "{stories:?}");
     assert!(stories[0].ends_with("store_lost"), "{stories:?}");
 }
 
@@ -208,4 +205,82 @@ fn the_time_that_a_worker_waits_is_that_of_its_operations() {
     let waited = all.store_wait_ns as f64 / 1e6;
     // One thread, used to a few per cent: queueing adds as much. Half of the clicks write, give or take their chance.
     assert!((least * 0.98..least * 1.10).contains(&waited), "{waited} ms, at least {least} ms");
+}
+
+#[test]
+fn who_tries_again_may_find_what_the_last_server_still_has_and_loses_nothing_twice() {
+    // Goal: a retry after a loss. Method: round robin over three servers with local memory, so nearly every click is lost; nobody
+    // leaves. Under adopted ids the session is still at home, where one retry in three arrives; under new ids nobody
+    // finds anything again.
+    let site = |on_unknown_id: &str, retry: f64| {
+        let text = site(ANY, "{ local = {} }", "");
+        let visit = format!(
+            "on_unknown_id = \"{on_unknown_id}\", leave_on_loss = 0.0, retry_on_loss = {retry:?}, think ="
+        );
+        run(&text.replace("think =", &visit)).counts.phase(Phase::Before)
+    };
+    let never = site("adopt_id", 0.0);
+    assert_eq!(never.session_missed, never.losses());
+    let always = site("adopt_id", 1.0);
+    let missed_again = always.session_missed - always.losses();
+    let share = missed_again as f64 / always.losses() as f64;
+    assert!((0.4..0.9).contains(&share), "retries that miss again: {share}");
+    assert!(always.resumed > never.resumed, "{} and {}", always.resumed, never.resumed);
+    let forgets = site("new_id", 1.0);
+    assert_eq!((forgets.resumed, forgets.session_missed), (0, forgets.losses()));
+}
+
+#[test]
+fn a_fork_that_is_left_for_the_older_copy_loses_what_was_written_since() {
+    let text = site(ANY, "{ local = {} }", "").replace("think =", "on_unknown_id = \"adopt_id\", think =");
+    let plain = run(&text).counts.phase(Phase::Before);
+    assert!(plain.forked > 50 && plain.resumed > 50, "{} {}", plain.forked, plain.resumed);
+    assert_eq!(plain.lost_writes, plain.resumed, "each older copy lacks something");
+    let bounded = run(&text.replace("local = {}", "local = { max_sessions = 100000 }"));
+    let bounded = bounded.counts.phase(Phase::Before);
+    assert_eq!(
+        (plain.forked, plain.resumed),
+        (bounded.forked, bounded.resumed),
+        "two ways to the same model"
+    );
+}
+
+#[test]
+fn a_crash_logs_out_whoever_is_between_login_and_last_click() {
+    // Goal: P(a user loses the session) at a crash that comes at any time = mean time from the login to the last click over the mean
+    // time from visit to visit. Method: visits of 5 clicks with exponential pauses (10 s), 60 s away on average; the form's pause
+    // is not at risk: 5 * 10 / (60 + 10 + 5 * 10) = 0.4167. 5000 independent users: four deviations are 0.028.
+    let text = r#"
+title = "one crash"
+duration = "3min"
+warmup = "10min"
+seed = 4
+replications = 1
+[[population]]
+name = "users"
+clients = 5000
+address = { preset = "direct" }
+[population.visit]
+login = true
+form_token = false
+clicks = 5
+think = { exponential = { mean = "10s" } }
+away = { exponential = { mean = "1min" } }
+leave_on_loss = 0.0
+session_idle_timeout = "1h"
+[cluster]
+servers = [{ name = "a", address = "10.0.0.1:80" }]
+capacity = { workers = 1000, service = "1us" }
+[[fault]]
+at = "1s"
+crash = { server = "a", lasts = "1ms" }
+[[strategy]]
+name = "it"
+balancer = { nginx.round_robin = { servers = { a = { max_fails = 0 } } } }
+session = { local = {} }
+"#;
+    let all = run(text).counts.phase(Phase::All);
+    assert_eq!(all.losses(), lost(&all, LossCause::ServerLost));
+    let share = all.losses() as f64 / 5_000.0;
+    assert!((share - 50.0 / 120.0).abs() < 0.028, "{share}");
 }

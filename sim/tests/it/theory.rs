@@ -355,7 +355,7 @@ session = {{ local = {{}} }}
 "#,
         lines.join(", ")
     ));
-    match &loaded.scenario.strategies[0].tiers[0].program {
+    match &loaded.scenario.strategies[0].tier.program {
         Program::Nginx(config) => config.clone(),
         Program::Lvs(_) | Program::HaProxy(_) | Program::Proxy(_) => panic!("nginx was asked for"),
     }

@@ -4,7 +4,8 @@
 //! spelling of its API (`envoy.extensions.load_balancing_policies`). `maglev` does not differ: see
 //! [`crate::balancer::modern::maglev`].
 //!
-//! Of Envoy around the policies: health by ejection as in [`crate::balancer::modern::Ejection`], a panic threshold
+//! Of Envoy around the policies: ejection as in [`crate::balancer::modern::Ejection`] or by Envoy's own outlier detection
+//! ([`crate::health::OutlierDetection`]), a panic threshold
 //! ([`crate::balancer::modern::ProxyServers::set_panic_threshold`]) without `fail_traffic_on_panic`, no priorities and
 //! localities, one worker.
 

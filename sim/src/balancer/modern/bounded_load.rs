@@ -143,7 +143,7 @@ mod tests {
         let mut second = request(42);
         assert_ne!(balancer.pick(&mut servers, &mut second), Some(home));
         assert_eq!(second.reason, Reason::Rehashed(Skipped::Full));
-        servers.end_try(&first, true);
+        servers.end_try(&first, Some(200));
         assert_eq!(balancer.pick(&mut servers, &mut second), Some(home));
     }
 }

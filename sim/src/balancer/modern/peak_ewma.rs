@@ -151,7 +151,7 @@ mod tests {
             servers.begin_try(&mut request, server);
             now = now + SimDuration::from_millis(if server.0 == 0 { 300 } else { 10 });
             request.set_clock(now);
-            servers.end_try(&request, true);
+            servers.end_try(&request, Some(200));
             balancer.ended(&servers, &request);
             if server.0 == 0 {
                 slow.push(number);

@@ -333,7 +333,7 @@ mod tests {
             servers.begin_try(&mut request, server);
             // A third of them is ten times slower.
             request.set_clock(SimTime::from_millis(100 * number + if server.0 < 10 { 50 } else { 5 }));
-            servers.end_try(&request, true);
+            servers.end_try(&request, Some(200));
             balancer.ended(&servers, &request);
             slow += u32::from(server.0 < 10);
         }

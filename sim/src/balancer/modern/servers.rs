@@ -3,6 +3,7 @@
 use crate::balancer::{Reason, Skipped};
 use crate::engine::rng::Draws;
 use crate::engine::{SimDuration, SimTime, Stream};
+use crate::health::{OutlierDetection, Outliers};
 use crate::ids::ServerId;
 
 /// Tries of a request at most: what a [`ProxyRequest`] remembers.
@@ -20,10 +21,9 @@ pub struct ProxyServer {
 /// When failures take a server out: `failures` connections in a row that were refused, timed out or broke keep it out
 /// for `time`; then it is as good as any other, with no failure counted. Any answer, whatever its status, ends the row.
 ///
-/// This is the part of Envoy's outlier detection (`outlier_detection`, `consecutive_local_origin_failure` 5 and
-/// `base_ejection_time` 30 s) that every proxy with passive checks has in some form. It departs from Envoy's: the time
-/// does not grow with repeated ejections, and there is no `max_ejection_percent`, so all servers can be out at once;
-/// see [`ProxyServers::set_panic_threshold`] for what then.
+/// This is what every proxy with passive checks has in some form. All servers can be out at once; see
+/// [`ProxyServers::set_panic_threshold`] for what then. Envoy's own rule, which looks at statuses and lasts the longer the more
+/// often, is [`ProxyServers::set_outlier_detection`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ejection {
     /// Failures in a row that take the server out; 0 never does.
@@ -53,6 +53,8 @@ pub struct ProxyServers {
     /// When the set of usable servers or a weight last changed.
     changed: SimTime,
     ejection: Ejection,
+    /// Envoy's outlier detection, in place of `ejection`.
+    outliers: Option<Outliers>,
     /// Share of healthy servers below which health does not count \[percent\]; 0 is never.
     panic_threshold: f64,
     /// Random numbers; with `entity` the name of this proxy among them.
@@ -176,6 +178,7 @@ impl ProxyServers {
             as_configured: true,
             changed: SimTime::ZERO,
             ejection,
+            outliers: None,
             panic_threshold: 0.0,
             stream,
             entity,
@@ -193,6 +196,14 @@ impl ProxyServers {
     /// (`overprovisioning_factor`).
     pub fn set_panic_threshold(&mut self, percent: f64) {
         self.panic_threshold = percent;
+        self.refresh(SimTime::ZERO);
+    }
+
+    /// Lets Envoy's outlier detection decide who is ejected, in place of [`Ejection`]. Its first look comes one interval after
+    /// time zero.
+    pub fn set_outlier_detection(&mut self, rule: OutlierDetection) {
+        let first_look = SimTime::ZERO + rule.interval;
+        self.outliers = Some(Outliers::new(rule, self.rows.len(), first_look));
         self.refresh(SimTime::ZERO);
     }
 
@@ -331,15 +342,22 @@ impl ProxyServers {
         self.in_flight += 1;
     }
 
-    /// The try of `request` under way ended; `answered` says whether its connection held. Says whether the set of usable
+    /// The try of `request` under way ended with an answer of this status, or without one. Says whether the set of usable
     /// servers has changed. Nothing happens without a try.
     #[inline]
-    pub fn end_try(&mut self, request: &ProxyRequest, answered: bool) -> bool {
+    pub fn end_try(&mut self, request: &ProxyRequest, status: Option<u16>) -> bool {
         let Some(&server) = request.tried().last() else { return false };
         let row = &mut self.rows[server.index()];
         row.in_flight = row.in_flight.saturating_sub(1);
         self.in_flight = self.in_flight.saturating_sub(1);
-        if answered {
+        if let Some(outliers) = &mut self.outliers {
+            let ejected = outliers.ended(request.now, server, status);
+            if ejected {
+                self.refresh(request.now);
+            }
+            return ejected;
+        }
+        if status.is_some() {
             row.failures = 0;
             return false;
         }
@@ -368,6 +386,14 @@ impl ProxyServers {
     pub fn readmit(&mut self, now: SimTime) -> bool {
         if now < self.next_return {
             return false;
+        }
+        if let Some(outliers) = &mut self.outliers {
+            let changed = outliers.tick(now);
+            self.next_return = outliers.next_due();
+            if changed {
+                self.refresh(now);
+            }
+            return changed;
         }
         for row in &mut self.rows {
             if row.ejected_until <= now && row.ejected_until != SimTime::ZERO {
@@ -403,9 +429,15 @@ impl ProxyServers {
         self.next_return = SimTime::NEVER;
         self.as_configured = true;
         let (mut members, mut healthy) = (0_u32, 0_u32);
-        for row in &mut self.rows {
-            let ejected = row.ejected_until != SimTime::ZERO;
-            if ejected {
+        if let Some(outliers) = &self.outliers {
+            self.next_return = outliers.next_due();
+        }
+        for (index, row) in self.rows.iter_mut().enumerate() {
+            let ejected = match &self.outliers {
+                Some(outliers) => outliers.is_ejected(ServerId::from_index(index)),
+                None => row.ejected_until != SimTime::ZERO,
+            };
+            if self.outliers.is_none() && ejected {
                 self.next_return = self.next_return.min(row.ejected_until);
             }
             let was_healthy = std::mem::replace(&mut row.healthy, row.weight > 0 && !row.removed && !ejected);
@@ -482,11 +514,11 @@ mod tests {
     #[test]
     fn failures_in_a_row_eject_for_a_time_and_an_answer_forgives() {
         let mut servers = table_of(["a:80", "b:80"].map(|address| (address.to_owned(), 1)));
-        let attempt = |servers: &mut ProxyServers, at_s: u64, answered| {
+        let attempt = |servers: &mut ProxyServers, at_s: u64, answered: bool| {
             let mut request = numbered(at_s);
             request.set_clock(SimTime::from_millis(1_000 * at_s));
             servers.begin_try(&mut request, ServerId(1));
-            servers.end_try(&request, answered)
+            servers.end_try(&request, answered.then_some(200))
         };
         assert!(!attempt(&mut servers, 1, false));
         assert!(!attempt(&mut servers, 2, true));

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Deserialize;
 
 use crate::conformance::CaseError;
+use crate::engine::SimTime;
 
 pub(super) const MANIFEST: &str = "case.json";
 pub(super) const COMMANDS: &str = "commands.sh";
@@ -34,7 +35,26 @@ pub(super) struct Manifest {
     /// Whether the first director's sync daemon is a master and the second's a backup.
     #[serde(default)]
     pub sync_daemon: bool,
-    pub keepalived: Option<serde_json::Value>,
+    pub keepalived: Option<Keepalived>,
+}
+
+/// What keepalived was configured to: a pair with VRRP, or one that checks servers.
+#[derive(Debug, Deserialize)]
+pub(super) struct Keepalived {
+    pub advert_int_s: Option<f64>,
+    /// By director: there are two then.
+    pub priorities: Option<BTreeMap<String, u8>>,
+    /// More options of the `vrrp_instance`.
+    #[serde(default)]
+    pub options: String,
+    pub delay_loop_s: Option<f64>,
+    pub connect_timeout_s: Option<f64>,
+    pub retry: Option<u32>,
+    pub delay_before_retry_s: Option<f64>,
+    #[serde(default)]
+    pub inhibit_on_failure: bool,
+    /// How servers fail: `refuse` or `blackhole`.
+    pub failure: Option<String>,
 }
 
 /// `ipvsadm --set`.
@@ -99,6 +119,11 @@ pub(super) struct Event {
 }
 
 impl Event {
+    /// Its time.
+    pub fn time(&self) -> SimTime {
+        SimTime((self.t_ms * 1e6).round() as u64)
+    }
+
     /// What is wrong with this row.
     pub fn error(&self, message: impl Into<String>) -> CaseError {
         CaseError::at(EVENTS, self.line, message)

@@ -81,7 +81,7 @@ impl Replay {
     /// # Errors
     /// If it names a server or connection that there is not, or something that no row can say.
     pub fn step(&mut self, event: &Event) -> Result<(), CaseError> {
-        let now = SimTime((event.t_ms * 1e6).round() as u64);
+        let now = event.time();
         while let Some((at, ..)) = self.delayed.front()
             && *at <= now
             && let Some((at, conn, segment)) = self.delayed.pop_front()

@@ -3,17 +3,17 @@
 
 mod programs;
 pub(super) mod session;
+mod tiers;
 mod traffic;
+mod tried;
 
 use std::fmt::{self, Write};
 
 use crate::backend::{Capacity, Discipline};
-use crate::balancer;
 use crate::engine::SimDuration;
 use crate::population::replay::show_second;
 use crate::population::{AddressPlan, SitePages};
 use crate::session::OnUnknownId;
-use crate::tier::nginx::NginxVersion;
 use crate::tier::{RequestFields, Value};
 
 use self::traffic::{arrivals, show_visit};
@@ -23,7 +23,7 @@ pub use session::{StoreOption, store_options};
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
-    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Precision, Program, Scenario,
+    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Precision, Scenario,
     ScriptedClient, Strategy, UserFile,
 };
 
@@ -163,6 +163,11 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
             d.line(kind.name(), crash);
             continue;
         }
+        if let Some(instance) = kind.instance() {
+            let (name, lasts) = (text(&scenario.instances[usize::from(instance)]), duration(kind.lasts()));
+            d.line(kind.name(), format!("{{ instance = {name}, lasts = {lasts} }}"));
+            continue;
+        }
         let value = kind.server().map_or_else(String::new, |server| {
             let server = text(&scenario.servers[server.index()].name);
             format!(" server = {server}, {to}lasts = {} ", duration(kind.lasts()))
@@ -174,6 +179,11 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     }
     for expectation in &scenario.expectations {
         show_expectation(d, expectation, &scenario.strategies);
+    }
+    // What is tried beside the scenario does not make it another one.
+    if visit_presets.is_some() {
+        tried::show_sweep(d, scenario.sweep.as_ref());
+        tried::show_advise(d, scenario.advise.as_ref());
     }
     document.text
 }
@@ -376,31 +386,12 @@ fn show_strategy(d: &mut Document, strategy: &Strategy, scenario: &Scenario, com
     d.header("[[strategy]]");
     d.line("name", text(&strategy.name));
     session::show_session(d, strategy);
-    for tier in &strategy.tiers {
-        d.line("instances", tier.instances);
-        if let Some(check) = tier.tcp_check {
-            d.header("[strategy.health.tcp_check]");
-            d.line("delay_loop", duration(check.delay_loop));
-            d.line("connect_timeout", duration(check.connect_timeout));
-            d.line("retry", check.retry);
-            d.line("delay_before_retry", duration(check.delay_before_retry));
-        }
-        d.header(&format!("[strategy.balancer.{}]", strategy.balancer));
-        if let (true, Some(entry)) = (comments, balancer::entry(&strategy.balancer)) {
-            d.remark(entry.evidence.name());
-            if let Program::Nginx(config) = &tier.program
-                && (config.version != NginxVersion::default() || config.sticky.is_some())
-            {
-                d.remark("not recorded: what later versions than 1.22 do otherwise");
-            }
-        }
-        match &tier.program {
-            Program::Nginx(config) => programs::show_nginx(d, config, &tier.keys, scenario),
-            Program::Lvs(config) => programs::show_lvs(d, config, scenario),
-            Program::HaProxy(config) => programs::show_haproxy(d, config, &tier.keys, scenario),
-            Program::Proxy(config) => programs::show_proxy(d, config, scenario),
-        }
+    let servers: Vec<&str> = scenario.servers.iter().map(|server| server.name.as_str()).collect();
+    if strategy.fronts.is_empty() {
+        let tier = (strategy.balancer.as_str(), &strategy.tier);
+        return tiers::show_tier(d, "strategy", 0, tier, &servers, comments);
     }
+    tiers::show_tiers(d, strategy, &servers, comments);
 }
 
 fn show_expectation(d: &mut Document, expectation: &Expectation, strategies: &[Strategy]) {

@@ -5,14 +5,15 @@ use crate::balancer::haproxy::{HaproxyMethod, HashFunction, HashType};
 use crate::balancer::lvs::SchedulerFlags;
 use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::SimDuration;
-use crate::scenario::{Keys, Scenario};
+use crate::health::OutlierDetection;
+use crate::scenario::Keys;
 use crate::tier::haproxy::{CookieMode, HaproxyConfig, RetryOn, StickKey, StickRule, StickSource, StoreAt};
 use crate::tier::lvs::{Forwarding, LvsConfig, TemplateScope};
 use crate::tier::nginx::{NextUpstream, NginxConfig, StickyCookie};
 use crate::tier::proxy::{ProxyConfig, Subset};
 
 /// The options of an nginx.
-pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, keys: &Keys, scenario: &Scenario) {
+pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, keys: &Keys, names: &[&str]) {
     // Options are shown to be changed, so what is shown is a copy.
     config.method.clone().options(d);
     d.line("version", text(config.version.name()));
@@ -30,7 +31,7 @@ pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, keys: &Keys, sc
     d.line("proxy_read_timeout", duration(config.read_timeout));
     d.line("worker_processes", config.workers);
     d.line("zone", config.zone);
-    for (server, options) in scenario.servers.iter().zip(&config.servers) {
+    for (&server, options) in names.iter().zip(&config.servers) {
         let value = format!(
             "{{ weight = {}, max_fails = {}, fail_timeout = {}, max_conns = {}, down = {}, drain = {}, backup = {} }}",
             options.weight,
@@ -41,7 +42,7 @@ pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, keys: &Keys, sc
             options.drain,
             options.backup
         );
-        d.line(&format!("servers.{}", key(&server.name)), value);
+        d.line(&format!("servers.{}", key(server)), value);
     }
 }
 
@@ -55,7 +56,7 @@ fn next_upstream(next: NextUpstream) -> String {
 }
 
 /// The options of a director.
-pub(super) fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario) {
+pub(super) fn show_lvs(d: &mut Document, config: &LvsConfig, names: &[&str]) {
     let timeouts = config.timeouts;
     for service in &config.services {
         let scheduler = service.scheduler.name();
@@ -89,18 +90,18 @@ pub(super) fn show_lvs(d: &mut Document, config: &LvsConfig, scenario: &Scenario
     d.line("conn_reuse_mode", config.sysctl.conn_reuse_mode);
     d.line("sloppy_tcp", config.sysctl.sloppy_tcp);
     for service in &config.services {
-        for (server, options) in scenario.servers.iter().zip(&service.servers) {
+        for (&server, options) in names.iter().zip(&service.servers) {
             let value = format!(
                 "{{ weight = {}, u_threshold = {}, l_threshold = {} }}",
                 options.weight, options.upper_threshold, options.lower_threshold
             );
-            d.line(&format!("servers.{}", key(&server.name)), value);
+            d.line(&format!("servers.{}", key(server)), value);
         }
     }
 }
 
 /// The options of an HAProxy.
-pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys, scenario: &Scenario) {
+pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys, names: &[&str]) {
     if let Some(options) = config.method.hash_options() {
         let HashType { consistent, function, avalanche } = options.hash_type;
         let name = HashFunction::NAMES.iter().find(|(_, of)| *of == function).map_or("", |(name, _)| name);
@@ -156,7 +157,7 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
         value += &format!(", rise = {}, fall = {} }}", check.rise, check.fall);
         d.line("check", value);
     }
-    for (server, line) in scenario.servers.iter().zip(&config.servers) {
+    for (&server, line) in names.iter().zip(&config.servers) {
         let options = line.server;
         let value = format!(
             "{{ weight = {}, id = {}, backup = {}, disabled = {}, maxconn = {}, minconn = {}, maxqueue = {} }}",
@@ -168,7 +169,7 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
             options.minconn,
             options.maxqueue
         );
-        d.line(&format!("servers.{}", key(&server.name)), value);
+        d.line(&format!("servers.{}", key(server)), value);
     }
 }
 
@@ -242,12 +243,13 @@ fn show_balance(d: &mut Document, method: &HaproxyMethod, keys: &Keys) {
 }
 
 /// The options of a proxy of no particular program.
-pub(super) fn show_proxy(d: &mut Document, config: &ProxyConfig, scenario: &Scenario) {
+pub(super) fn show_proxy(d: &mut Document, config: &ProxyConfig, names: &[&str]) {
     // Options are shown to be changed, so what is shown is a copy.
     config.method.clone().options(d);
     d.line("max_tries", config.max_tries);
     d.line("ejection_failures", config.ejection.failures);
     d.line("ejection_time", duration(config.ejection.time));
+    d.line("outlier_detection", or_none(config.outlier_detection, outlier_detection));
     d.line("healthy_panic_threshold", format!("{:?}", config.panic_threshold));
     let subset = match config.subset {
         Subset::All => "\"all\"".to_owned(),
@@ -257,9 +259,29 @@ pub(super) fn show_proxy(d: &mut Document, config: &ProxyConfig, scenario: &Scen
     d.line("subset", subset);
     let cookie = or_none(config.cookie, |life| format!("{{ ttl = {} }}", or_none(life.idle, duration)));
     d.line("cookie", cookie);
-    for (server, options) in scenario.servers.iter().zip(&config.servers) {
-        d.line(&format!("servers.{}", key(&server.name)), format!("{{ weight = {} }}", options.weight));
+    for (&server, options) in names.iter().zip(&config.servers) {
+        d.line(&format!("servers.{}", key(server)), format!("{{ weight = {} }}", options.weight));
     }
+}
+
+fn outlier_detection(rule: OutlierDetection) -> String {
+    let success_rate = or_none(rule.success_rate, |rate| {
+        format!(
+            "{{ minimum_hosts = {}, request_volume = {}, stdev_factor = {} }}",
+            rate.minimum_hosts, rate.request_volume, rate.stdev_factor
+        )
+    });
+    format!(
+        "{{ consecutive_5xx = {}, consecutive_gateway_failure = {}, interval = {}, base_ejection_time = {}, \
+         max_ejection_time = {}, max_ejection_percent = {}, always_eject_one_host = {}, success_rate = {success_rate} }}",
+        rule.consecutive_5xx,
+        rule.consecutive_gateway_failure,
+        duration(rule.interval),
+        duration(rule.base_ejection_time),
+        duration(rule.max_ejection_time),
+        rule.max_ejection_percent,
+        rule.always_eject_one_host,
+    )
 }
 
 impl OptionVisitor for Document {

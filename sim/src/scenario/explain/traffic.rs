@@ -64,6 +64,7 @@ pub(super) fn show_visit(d: &mut Document, visit: &VisitPlan, by_law: bool) {
     d.line("form_token", visit.form_token);
     d.line("logins_again", visit.logins_again);
     d.line("leave_on_loss", format!("{:?}", visit.leave_on_loss));
+    d.line("retry_on_loss", format!("{:?}", visit.retry_on_loss));
     d.line("logout", format!("{:?}", visit.logout));
     d.line("returns", format!("{:?}", visit.returns));
     d.line("cookies", visit.cookies);

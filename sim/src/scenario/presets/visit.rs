@@ -80,6 +80,7 @@ pub(in crate::scenario) fn visit(name: &str) -> VisitPlan {
         form_token: false,
         logins_again: LOGINS_AGAIN,
         leave_on_loss: LEAVE_ON_LOSS,
+        retry_on_loss: 0.0,
         logout: 0.0,
         returns: 0.0,
         cookies: true,

@@ -21,8 +21,18 @@ pub(super) struct ReadServer {
     /// Its weight, if that could be read, and where it is given (the server's place if it is not).
     pub weight: Option<u32>,
     pub weight_span: Span,
+    pub name: Option<String>,
+    pub address: Option<String>,
+    /// What it can do; instances of a tier are servers to the one in front of it, and have none.
+    pub capacity: Option<Capacity>,
+}
+
+impl ReadServer {
     /// The server, if all of it could be read.
-    pub resolved: Option<Server>,
+    pub fn resolved(self) -> Option<Server> {
+        let Self { weight, name, address, capacity, .. } = self;
+        Some(Server { name: name?, address: address?, weight: weight?, capacity: capacity? })
+    }
 }
 
 /// `[cluster]`: the servers, and their names, which are known even when other parts of them are wrong.
@@ -62,7 +72,13 @@ fn server(
     let Some(mut section) = item.section("a table such as { name = \"web1\", address = \"10.0.0.1:80\" }")
     else {
         names.add(None);
-        return Some(ReadServer { weight: None, weight_span: item.span(), resolved: None });
+        return Some(ReadServer {
+            weight: None,
+            weight_span: item.span(),
+            name: None,
+            address: None,
+            capacity: None,
+        });
     };
     let s = &mut section;
     let name_item = s.take("name");
@@ -94,13 +110,7 @@ fn server(
         _ => None,
     };
     section.finish();
-    let resolved = match (name, address, weight, capacity) {
-        (Some(name), Some(address), Some(weight), Some(capacity)) => {
-            Some(Server { name, address, weight, capacity })
-        }
-        _ => None,
-    };
-    Some(ReadServer { weight, weight_span, resolved })
+    Some(ReadServer { weight, weight_span, name, address, capacity })
 }
 
 /// Reports a port that is none. A name or address without a port is fine: nginx then takes 80.

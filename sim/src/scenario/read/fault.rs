@@ -8,7 +8,12 @@ use crate::scenario::section::{Item, Section};
 use crate::scenario::{Fault, FaultKind, Program, Strategy, TierPlan};
 
 /// One `[[fault]]`.
-pub(super) fn fault(item: &Item<'_>, servers: &Names, end: Option<SimDuration>) -> Option<Fault> {
+pub(super) fn fault(
+    item: &Item<'_>,
+    servers: &Names,
+    instances: &Names,
+    end: Option<SimDuration>,
+) -> Option<Fault> {
     let mut section = item.section("a table")?;
     let s = &mut section;
     let at = s.required("at", |item| {
@@ -32,12 +37,12 @@ pub(super) fn fault(item: &Item<'_>, servers: &Names, end: Option<SimDuration>) 
     });
     let kinds: Vec<_> = KINDS.iter().filter_map(|kind| s.take(kind)).collect();
     let kind = match kinds.as_slice() {
-        [item] => kind(item, servers),
+        [item] => kind(item, servers, instances),
         [] => {
             s.missing(
                 "crash",
                 Some(
-                    "add `crash = { server = …, lasts = … }`, or `hang`, `drain`, `down`, `weight`, `reload`, `store_crash`",
+                    "add `crash = { server = …, lasts = … }`, or `hang`, `drain`, `down`, `weight`, `reload`, `store_crash`, `partition`",
                 ),
             );
             None
@@ -53,7 +58,7 @@ pub(super) fn fault(item: &Item<'_>, servers: &Names, end: Option<SimDuration>) 
 }
 
 /// What a fault may be.
-const KINDS: [&str; 7] = ["crash", "hang", "drain", "down", "weight", "reload", "store_crash"];
+const KINDS: [&str; 8] = ["crash", "hang", "drain", "down", "weight", "reload", "store_crash", "partition"];
 
 fn store_crash(item: &Item<'_>) -> Option<FaultKind> {
     let mut section = item.section("a table with `node` and `lasts`")?;
@@ -64,7 +69,7 @@ fn store_crash(item: &Item<'_>) -> Option<FaultKind> {
     Some(FaultKind::StoreCrash { node: node?, lasts: lasts?, power_loss: power_loss? })
 }
 
-fn kind(item: &Item<'_>, servers: &Names) -> Option<FaultKind> {
+fn kind(item: &Item<'_>, servers: &Names, instances: &Names) -> Option<FaultKind> {
     if item.key == "store_crash" {
         return store_crash(item);
     }
@@ -73,6 +78,20 @@ fn kind(item: &Item<'_>, servers: &Names) -> Option<FaultKind> {
     if item.key == "reload" {
         section.finish();
         return Some(FaultKind::Reload);
+    }
+    let instance = if matches!(item.key, "crash" | "partition") { s.take("instance") } else { None };
+    if instance.is_some() || item.key == "partition" {
+        if instance.is_none() {
+            s.missing("instance", Some("the name of one of a pair's directors, such as \"lvs1\""));
+        }
+        let instance = instance.and_then(|item| instances.find(&item)).map(|place| place as u16);
+        let lasts = s.required("lasts", |item| item.duration_above_zero());
+        section.finish();
+        let (instance, lasts) = (instance?, lasts?);
+        return Some(match item.key {
+            "crash" => FaultKind::InstanceCrash { instance, lasts },
+            _ => FaultKind::Partition { instance, lasts },
+        });
     }
     let server = s.required("server", |item| servers.find(&item).map(ServerId::from_index));
     let lasts = s.required("lasts", |item| item.duration_above_zero());
@@ -91,19 +110,34 @@ fn kind(item: &Item<'_>, servers: &Names) -> Option<FaultKind> {
     })
 }
 
+/// Whether a strategy has an instance of this name that is one of a pair.
+fn has_pair(strategy: &Strategy, name: &str) -> bool {
+    let pairs = strategy.programs().filter(|(_, plan)| plan.director.is_some());
+    pairs.into_iter().any(|(_, plan)| plan.instances.iter().any(|instance| instance.name == name))
+}
+
 /// Reports a fault of a server that has such a fault already, a hang of one that has crashed, and a fault of a part that no
 /// strategy has.
 pub(super) fn check_faults(
     section: &mut Section<'_>,
     faults: Option<&[Fault]>,
-    servers: &Names,
+    (servers, instances): (&Names, &Names),
     strategies: Option<&[Strategy]>,
 ) {
     let (Some(faults), Some(item)) = (faults, section.take("fault")) else { return };
     let is_nginx = |tier: &TierPlan| matches!(tier.program, Program::Nginx(_));
-    let has_nginx = strategies
-        .is_none_or(|strategies| strategies.iter().any(|strategy| strategy.tiers.iter().any(is_nginx)));
+    let has_nginx =
+        strategies.is_none_or(|strategies| strategies.iter().any(|strategy| is_nginx(&strategy.tier)));
     for (i, fault) in faults.iter().enumerate() {
+        if let FaultKind::Partition { instance, .. } = fault.kind
+            && let Some(strategies) = strategies
+            && let Some(name) = instances.names.get(usize::from(instance))
+            && !strategies.iter().any(|strategy| has_pair(strategy, name))
+            && let Some(elements) = item.elements("an array")
+        {
+            let help = "add `director = { vrrp = {} }` to its tier";
+            elements[i].error_with_help(format!("`{name}` is not of a pair that could part"), help);
+        }
         if let FaultKind::StoreCrash { node, .. } = fault.kind {
             let earlier = faults[..i].iter().find(|other| {
                 matches!(other.kind, FaultKind::StoreCrash { node: other, .. } if other == node)

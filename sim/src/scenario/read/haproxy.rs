@@ -449,7 +449,7 @@ mod tests {
     fn read(text: &str) -> Result<(HaproxyConfig, String), String> {
         let loaded = parse("x.toml", text, &Overrides::NONE).map_err(|mistakes| mistakes.to_string())?;
         let resolved = loaded.resolved.to_string();
-        match &loaded.scenario.strategies[0].tiers[0].program {
+        match &loaded.scenario.strategies[0].tier.program {
             Program::HaProxy(config) => Ok((config.clone(), resolved)),
             Program::Nginx(_) | Program::Lvs(_) | Program::Proxy(_) => panic!("HAProxy was asked for"),
         }

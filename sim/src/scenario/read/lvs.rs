@@ -126,15 +126,14 @@ const UNKNOWN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECI
 /// `-r`, with port 80 where none is written: the web service's own, which `ipvsadm` takes. `mh` alone has to know it.
 fn lvs_address(options: &Section<'_>, scheduler: &str, server: &ReadServer) -> Option<SocketAddr> {
     // What is wrong with a server that could not be read has been reported.
-    let Some(server) = &server.resolved else { return Some(UNKNOWN_ADDRESS) };
-    let written = &server.address;
+    let (Some(name), Some(written)) = (&server.name, &server.address) else { return Some(UNKNOWN_ADDRESS) };
     let address = written.parse().ok().or_else(|| Some(SocketAddr::new(written.parse().ok()?, 80)));
     if address.is_none() && scheduler == "mh" {
         options.report().error_with_help(
             options.span(),
             format!(
                 "`lvs.mh` hashes the addresses of its servers, and `{}` has only a name: `{written}`",
-                server.name
+                name
             ),
             "write its IP address in `cluster.servers`",
         );

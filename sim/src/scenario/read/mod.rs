@@ -21,6 +21,7 @@ mod script;
 mod session;
 mod strategy;
 mod sweep;
+mod tiers;
 mod visit;
 
 use super::diagnostic::{Diagnostics, Report, Span, similar};
@@ -233,9 +234,6 @@ fn root(mut section: Section<'_>) -> Option<Read> {
             (None, Names { complete: false, ..Names::new("server") })
         }
     };
-    let faults = each(s, "fault", "an array of tables: write `[[fault]]`", |item| {
-        fault::fault(&item, &server_names, end)
-    });
     // What is missing from a broken table has been reported there.
     let fields = RequestFields { of_logs: has_logs, ..request.clone().unwrap_or_default() };
     let fields = Arc::new(fields);
@@ -244,6 +242,10 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     let has_strategies = s.take("strategy").is_some();
     let strategies = each(s, "strategy", "an array of tables: write `[[strategy]]`", |item| {
         strategy::strategy(&item, &mut strategy_names, &site)
+    });
+    let instances = instance_names(strategies.as_deref());
+    let faults = each(s, "fault", "an array of tables: write `[[fault]]`", |item| {
+        fault::fault(&item, &server_names, &instances, end)
     });
     if !has_strategies || strategies.as_ref().is_some_and(Vec::is_empty) {
         s.missing("strategy", Some("add a `[[strategy]]` with `name`, `balancer` and `session`"));
@@ -261,7 +263,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     });
     let sweep = s.optional("sweep", None, |item| sweep::sweep(&item).map(Some));
     let advise = s.optional("advise", None, |item| sweep::advise(&item).map(Some));
-    fault::check_faults(s, faults.as_deref(), &server_names, strategies.as_deref());
+    fault::check_faults(s, faults.as_deref(), (&server_names, &instances), strategies.as_deref());
 
     let nobody = [
         populations.as_ref().is_some_and(Vec::is_empty),
@@ -281,7 +283,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         None => Some(REPLICATIONS),
     };
     section.finish();
-    let servers = servers?.into_iter().map(|server| server.resolved).collect::<Option<Vec<Server>>>();
+    let servers = servers?.into_iter().map(cluster::ReadServer::resolved).collect::<Option<Vec<Server>>>();
     let scenario = Scenario {
         title: title?,
         duration: duration?,
@@ -298,6 +300,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         logs: logs?,
         scripted_clients: scripted_clients?,
         servers: servers?,
+        instances: instances.names,
         faults: faults?,
         strategies: strategies?,
         expectations: expectations?,
@@ -312,6 +315,18 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         item.error_with_help(message.into(), help);
     }
     Some(Read { scenario, visit_presets, log_files })
+}
+
+/// The names of all strategies' tier instances, each once.
+fn instance_names(strategies: Option<&[Strategy]>) -> Names {
+    let mut names = Names { complete: strategies.is_some(), ..Names::new("instance of a tier") };
+    let tiers = strategies.into_iter().flatten().flat_map(Strategy::programs);
+    for instance in tiers.flat_map(|(_, plan)| &plan.instances) {
+        if !names.names.contains(&instance.name) {
+            names.names.push(instance.name.clone());
+        }
+    }
+    names
 }
 
 /// Reads each element of an array of tables, which may be absent. `None` if any was wrong.

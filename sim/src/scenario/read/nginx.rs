@@ -145,7 +145,7 @@ fn nginx_server(
         }
         server.weight
     };
-    let address = server.resolved.as_ref().map_or_else(String::new, |server| server.address.clone());
+    let address = server.address.clone().unwrap_or_default();
     let Some(item) = own else {
         return Some(NginxServer { weight: cluster_weight()?, address, ..common.clone() });
     };

@@ -6,6 +6,7 @@ use super::cluster::{ReadServer, WEIGHT_MAX};
 use super::options::{limit, read_options};
 use crate::balancer::CookieLife;
 use crate::engine::SimDuration;
+use crate::health::{OutlierDetection, SuccessRate};
 use crate::scenario::section::{Item, Section};
 use crate::tier::proxy::{Ejection, ProxyConfig, ProxyMethod, ProxyServer, Subset, TRIES_MAX};
 
@@ -21,6 +22,7 @@ pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_
     let rule = ProxyConfig::EJECTION;
     let failures = s.optional("ejection_failures", rule.failures, |item| item.u32_at_least(0));
     let time = s.optional("ejection_time", rule.time, |item| item.duration_above_zero());
+    let outlier_detection = s.optional("outlier_detection", None, |item| outlier_detection(&item));
     let calm = if matches!(method, ProxyMethod::Envoy(_)) { ENVOY_PANIC } else { 0.0 };
     let panic_threshold = s.optional("healthy_panic_threshold", calm, |item| {
         let percent = item.number_at_least(0.0)?;
@@ -41,7 +43,68 @@ pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_
     let servers = read.into_iter().collect::<Option<Vec<_>>>()?;
     let ejection = Ejection { failures: failures?, time: time? };
     let (max_tries, panic_threshold, subset, cookie) = (max_tries?, panic_threshold?, subset?, cookie?);
-    all_good.then_some(ProxyConfig { method, servers, max_tries, ejection, panic_threshold, subset, cookie })
+    let outlier_detection = outlier_detection?;
+    all_good.then_some(ProxyConfig {
+        method,
+        servers,
+        max_tries,
+        ejection,
+        outlier_detection,
+        panic_threshold,
+        subset,
+        cookie,
+    })
+}
+
+/// `outlier_detection`: Envoy's options, or `"none"`.
+fn outlier_detection(item: &Item<'_>) -> Option<Option<OutlierDetection>> {
+    if item.text() == Some("none") {
+        return Some(None);
+    }
+    let mut section = item.section("a table such as { consecutive_5xx = 5 }, which may be empty")?;
+    let s = &mut section;
+    let of = OutlierDetection::default();
+    let count = |item: Item<'_>| item.u32_at_least(0);
+    let long = |item: Item<'_>| item.duration_above_zero();
+    let consecutive_5xx = s.optional("consecutive_5xx", of.consecutive_5xx, count);
+    let gateway = s.optional("consecutive_gateway_failure", of.consecutive_gateway_failure, count);
+    let interval = s.optional("interval", of.interval, long);
+    let base = s.optional("base_ejection_time", of.base_ejection_time, long);
+    let max = s.optional("max_ejection_time", of.max_ejection_time, long);
+    let percent = s.optional("max_ejection_percent", of.max_ejection_percent, |item| {
+        item.integer(0, 100).map(|percent| percent as u32)
+    });
+    let one = s.optional("always_eject_one_host", of.always_eject_one_host, |item| item.boolean());
+    let success_rate = s.optional("success_rate", of.success_rate, |item| success_rate(&item));
+    section.finish();
+    Some(Some(OutlierDetection {
+        consecutive_5xx: consecutive_5xx?,
+        consecutive_gateway_failure: gateway?,
+        interval: interval?,
+        base_ejection_time: base?,
+        max_ejection_time: max?,
+        max_ejection_percent: percent?,
+        always_eject_one_host: one?,
+        success_rate: success_rate?,
+    }))
+}
+
+/// `success_rate`: `{ minimum_hosts = 5, request_volume = 100, stdev_factor = 1900 }`, or `"none"`.
+fn success_rate(item: &Item<'_>) -> Option<Option<SuccessRate>> {
+    if item.text() == Some("none") {
+        return Some(None);
+    }
+    let mut section = item.section("a table such as { request_volume = 100 }, which may be empty")?;
+    let (s, of) = (&mut section, SuccessRate::default());
+    let minimum_hosts = s.optional("minimum_hosts", of.minimum_hosts, |item| item.u32_at_least(0));
+    let request_volume = s.optional("request_volume", of.request_volume, |item| item.u32_at_least(0));
+    let stdev_factor = s.optional("stdev_factor", of.stdev_factor, |item| item.u32_at_least(0));
+    section.finish();
+    Some(Some(SuccessRate {
+        minimum_hosts: minimum_hosts?,
+        request_volume: request_volume?,
+        stdev_factor: stdev_factor?,
+    }))
 }
 
 /// `subset`: `{ deterministic = { size = n } }`, `{ random = { size = n } }`, or `"all"`.
@@ -73,7 +136,7 @@ fn cookie(item: &Item<'_>) -> Option<Option<CookieLife>> {
 }
 
 fn proxy_server(own: Option<&Item<'_>>, server: &ReadServer) -> Option<ProxyServer> {
-    let address = server.resolved.as_ref().map(|server| server.address.clone());
+    let address = server.address.clone();
     let Some(item) = own else { return Some(ProxyServer { address: address?, weight: server.weight? }) };
     let mut section = item.section("a table of the server's options")?;
     let weight = match section.take("weight") {

@@ -1,21 +1,24 @@
 //! Strategies: a balancer with its options, the checks that watch its servers, and where sessions live.
 
+use super::tiers::{client_address, director, instances, tiers};
 use super::{Names, Site, balancer, session};
 use crate::engine::SimDuration;
+use crate::health::keepalived::CheckKind;
 use crate::scenario::section::{Item, Section};
-use crate::scenario::{Program, Strategy, TcpCheck, TierPlan};
+use crate::scenario::{CheckRule, InstancePlan, Program, Strategy, TierPlan};
 
 /// What `health` is until it says otherwise: the configuration of the keepalived 2.2.7 recordings
 /// (`keepalived-check-*`). keepalived's own `delay_loop` of 60 s is hardly ever left as it is.
-const TCP_CHECK: TcpCheck = TcpCheck {
+const TCP_CHECK: CheckRule = CheckRule {
+    kind: CheckKind::Tcp,
     delay_loop: SimDuration::from_secs(6),
     connect_timeout: SimDuration::from_secs(3),
     retry: 3,
     delay_before_retry: SimDuration::from_secs(1),
+    // Runs begin in the midst of life, where there is no warm-up.
+    warmup: None,
+    alpha: false,
 };
-
-/// Instances of a tier at most.
-const INSTANCES_MAX: u64 = 1_024;
 
 /// One `[[strategy]]`.
 pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> Option<Strategy> {
@@ -29,22 +32,17 @@ pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> O
         s.missing("name", None);
     }
     let name = names.add(name_item);
-    let tier = match s.take("tiers") {
-        None => tier(s, site),
-        Some(tiers) => {
+    let tiers = match s.take("tiers") {
+        None => tier(s, site, 0, false).map(|(balancer, tier)| (balancer, Vec::new(), tier)),
+        Some(item) => {
             s.refuse(
-                &["balancer", "health", "instances"],
+                &["balancer", "health", "instances", "director", "peers"],
                 |key| format!("`{key}` belongs inside `tiers`"),
                 "move it there",
             );
-            one_tier(&tiers, site)
+            tiers(&item, site)
         }
     };
-    s.refuse(
-        &["director"],
-        |_| "`director` is not modelled yet".into(),
-        "leave it out: there is one director, and it does not fail",
-    );
     let session = match s.take("session") {
         Some(item) => session::session(&item),
         None => {
@@ -54,44 +52,57 @@ pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> O
         }
     };
     section.finish();
-    let (balancer, tier) = tier?;
-    Some(Strategy { name: name?, balancer, tiers: vec![tier], session: session? })
+    let (balancer, fronts, tier) = tiers?;
+    Some(Strategy { name: name?, balancer, fronts, tier, session: session? })
 }
 
-/// `tiers`, of which there can be one.
-fn one_tier(item: &Item<'_>, site: &Site<'_>) -> Option<(String, TierPlan)> {
-    let tiers = item.elements("an array of { balancer = … }")?;
-    let [only] = tiers.as_slice() else {
-        let help = "write one `balancer`; two tiers, such as LVS in front of nginx, are not modelled yet";
-        item.error_with_help(format!("one tier is supported now, got {}", tiers.len()), help);
-        return None;
-    };
-    let mut section = only.section("a table with `balancer`")?;
-    let tier = tier(&mut section, site);
-    section.finish();
-    tier
-}
-
-/// `balancer`, `health` and `instances`.
-fn tier(section: &mut Section<'_>, site: &Site<'_>) -> Option<(String, TierPlan)> {
+/// A tier with a balancer: its program, checks and instances. `rank` counts tiers from the back; `is_behind` says whether another
+/// tier stands in front.
+pub(super) fn tier(
+    section: &mut Section<'_>,
+    site: &Site<'_>,
+    rank: usize,
+    is_behind: bool,
+) -> Option<(String, TierPlan)> {
     let balancer = section.required("balancer", |item| balancer::balancer(&item, site));
+    let program = balancer.as_ref().map(|(_, program, _)| program);
+    let name = balancer.as_ref().map_or("", |(name, _, _)| name);
     let health = section.take("health");
-    let instances = section.optional("instances", 1, |item| {
-        let number = item.integer(1, INSTANCES_MAX)? as u16;
-        let alone = match &balancer {
-            Some((_, Program::Lvs(_), _)) => "two active LVS directors are not modelled yet",
-            Some((_, Program::HaProxy(_), _)) => "several HAProxy processes are not modelled yet",
-            Some((_, Program::Nginx(_) | Program::Proxy(_), _)) | None => return Some(number),
-        };
-        if number > 1 {
-            item.error_with_help(
-                alone.into(),
-                "nginx and the proxies of no particular program can stand side by side",
-            );
+    let director = section.optional("director", None, |item| director(&item, program).map(Some));
+    let is_pair = matches!(director, Some(Some(_)));
+    let instances = match section.take("instances") {
+        None => Some(InstancePlan::unnamed(name, rank, if is_pair { 2 } else { 1 })),
+        Some(item) => {
+            let read = instances(&item, name, rank);
+            if is_pair && read.as_ref().is_some_and(|instances| instances.len() != 2) {
+                let help = "leave out `instances`, or write two names";
+                item.error_with_help("`director` makes a pair of two instances".into(), help);
+            }
+            read
+        }
+    };
+    if !is_pair
+        && !is_behind
+        && matches!(program, Some(Program::Lvs(_)))
+        && instances.as_ref().is_some_and(|instances| instances.len() > 1)
+        && let Some(item) = section.take("instances")
+    {
+        let help = "add `director = { vrrp = {} }` for a pair, or a tier such as `{ ecmp = {} }` in front";
+        item.error_with_help("nothing says which of the directors a connection reaches".into(), help);
+    }
+    let peers = section.optional("peers", false, |item| {
+        let peers = item.boolean()?;
+        let has_table = matches!(program, Some(Program::HaProxy(config)) if config.stick.is_some());
+        let alone = instances.as_ref().is_some_and(|instances| instances.len() == 1);
+        if peers && program.is_some() && (!has_table || alone) {
+            let help = "add a `stick-table` to the balancer and a second instance, or leave it out";
+            item.error_with_help("`peers` is of several HAProxys with stick tables".into(), help);
             return None;
         }
-        Some(number)
+        Some(peers)
     });
+    let layer = program.map(Program::layer);
+    let passes_address = if rank == 0 { Some(true) } else { client_address(section, layer) };
     let of_its_own = match &balancer {
         Some((_, Program::Nginx(_), _)) => Some((
             "nginx open source has passive checks only, got `health`",
@@ -113,13 +124,24 @@ fn tier(section: &mut Section<'_>, site: &Site<'_>) -> Option<(String, TierPlan)
         (Some(item), None) => health_check(&item).map(Some),
     };
     let (name, program, keys) = balancer?;
-    Some((name, TierPlan { program, instances: instances?, keys, tcp_check: tcp_check? }))
+    let plan = TierPlan {
+        program,
+        instances: instances?,
+        keys,
+        tcp_check: tcp_check?,
+        director: director?,
+        peers: peers?,
+        passes_address: passes_address?,
+    };
+    Some((name, plan))
 }
 
-fn health_check(item: &Item<'_>) -> Option<TcpCheck> {
+pub(super) fn health_check(item: &Item<'_>) -> Option<CheckRule> {
     /// keepalived keeps delays in microseconds; shorter ones would only drown the run in checks.
     const SHORTEST: SimDuration = SimDuration::from_millis(1);
-    let check = item.section("a table such as { tcp_check = {} }")?.single("check", &["tcp_check"])?;
+    let check =
+        item.section("a table such as { tcp_check = {} }")?.single("check", &["tcp_check", "http_get"])?;
+    let kind = if check.key == "http_get" { CheckKind::Http } else { CheckKind::Tcp };
     let mut section = check.section("a table")?;
     let s = &mut section;
     let at_least_shortest = |item: Item<'_>| {
@@ -136,10 +158,12 @@ fn health_check(item: &Item<'_>) -> Option<TcpCheck> {
     let delay_before_retry =
         s.optional("delay_before_retry", TCP_CHECK.delay_before_retry, at_least_shortest);
     section.finish();
-    Some(TcpCheck {
+    Some(CheckRule {
         delay_loop: delay_loop?,
         connect_timeout: connect_timeout?,
         retry: retry?,
         delay_before_retry: delay_before_retry?,
+        kind,
+        ..TCP_CHECK
     })
 }

@@ -4,12 +4,8 @@ use super::super::section::{Item, Section};
 use super::super::sweep::{Axis, Hypercube, POINTS_MAX, Range, RangeKind, SweepPlan};
 use super::super::{AdvisePlan, Constraint};
 use super::experiment::metric;
-use crate::metrics::MetricId;
 use crate::scenario::quantity::parse_duration;
 
-/// What is minimised unless the scenario says otherwise: skew, losses, response times, and what a session store costs.
-const OBJECTIVES: [&str; 4] =
-    ["load.requests.peak_to_nominal", "visits.with_loss", "latency.p99", "store.operations"];
 /// Values of an axis at most.
 const STEPS_MAX: u32 = 100_000;
 
@@ -141,8 +137,8 @@ pub(super) fn advise(item: &Item<'_>) -> Option<AdvisePlan> {
     let mut section = item.section("a table with `fields`, `minimise` and `limits`")?;
     let s = &mut section;
     let fields = s.optional("fields", Vec::new(), |item| axes(&item));
-    let defaults = OBJECTIVES.iter().filter_map(|name| MetricId::by_name(name)).collect();
-    let minimise = s.optional("minimise", defaults, |item| {
+    let defaults = AdvisePlan::of(Vec::new());
+    let minimise = s.optional("minimise", defaults.minimise, |item| {
         let found = item.elements("an array of metrics")?.iter().map(metric).collect::<Option<Vec<_>>>()?;
         if found.is_empty() {
             item.error("`minimise` must name a metric".into());

@@ -69,6 +69,18 @@ pub(super) fn visit(
         item.integer(0, u8::MAX.into()).map(|number| number as u8)
     });
     let leave_on_loss = s.optional("leave_on_loss", defaults.leave_on_loss, |item| item.probability());
+    let retry_on_loss = s.optional("retry_on_loss", defaults.retry_on_loss, |item| {
+        let retry = item.probability()?;
+        let leave = leave_on_loss.unwrap_or(0.0);
+        if retry + leave > 1.0 {
+            item.error_with_help(
+                format!("`retry_on_loss` and `leave_on_loss` are more than 1 together: {retry} and {leave}"),
+                "the rest of the users log in again at once",
+            );
+            return None;
+        }
+        Some(retry)
+    });
     let of_sessions = |key: &str, probability: f64, item: &Item<'_>| {
         if probability > 0.0 && login == Some(false) {
             let message = format!("`{key}` has no meaning without a login");
@@ -105,6 +117,7 @@ pub(super) fn visit(
         form_token: form_token?,
         logins_again: logins_again?,
         leave_on_loss: leave_on_loss?,
+        retry_on_loss: retry_on_loss?,
         logout: logout?,
         returns: returns?,
         cookies: cookies?,

@@ -13,6 +13,7 @@ mod config;
 mod dispatch;
 mod flows;
 mod operation;
+mod peers;
 mod queues;
 mod stick;
 #[cfg(test)]
@@ -38,6 +39,8 @@ pub use config::{
     CookieMode, HaproxyConfig, HaproxyConfigError, HaproxyLine, HaproxyServer, RetryOn, StickConfig,
     StickKey, StickRule, StickSource, StickTableConfig, StoreAt, UnknownCondition,
 };
+
+pub use peers::StickUpdates;
 
 /// What the client gets when no server may be used, or the last connection failed.
 const SERVICE_UNAVAILABLE: u16 = 503;

@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 use std::net::IpAddr;
 
 use super::config::{StickKey, StickTableConfig};
+use super::peers::StickUpdates;
 use crate::ids::ServerId;
 
 /// An entry that a request brings along and that joins the table when its answer comes.
@@ -44,6 +45,8 @@ pub(super) struct StickTable {
     /// Entries of the table by place [ms], those of one place in the order of their sorting.
     places: BinaryHeap<Reverse<(u64, u64, u32)>>,
     sorted: u64,
+    /// Entries that requests have touched and peers have not been told of, some of them gone since; `None` without peers.
+    touched: Option<Vec<u32>>,
 }
 
 /// Room for a key.
@@ -60,6 +63,34 @@ impl StickTable {
             current: 0,
             places: BinaryHeap::new(),
             sorted: 0,
+            touched: None,
+        }
+    }
+
+    /// See [`super::Haproxy::start_peers`].
+    pub(super) fn start_peers(&mut self) {
+        self.touched.get_or_insert_default();
+    }
+
+    /// See [`super::Haproxy::push_updates`].
+    pub(super) fn push_touched(&mut self, updates: &mut StickUpdates) {
+        let Some(mut touched) = self.touched.take() else { return };
+        for entry in touched.drain(..) {
+            let key = self.key(entry);
+            if self.search(key) == Some(entry) {
+                updates.push(key, self.entries[entry as usize].server, None);
+            }
+        }
+        self.touched = Some(touched);
+    }
+
+    /// See [`super::Haproxy::teach`].
+    pub(super) fn push_all(&mut self, now_ms: u64, updates: &mut StickUpdates) {
+        self.purge(now_ms);
+        for place in self.places.as_slice() {
+            let entry = place.0.2;
+            let Entry { server, expires_ms, .. } = self.entries[entry as usize];
+            updates.push(self.key(entry), server, Some(expires_ms.saturating_sub(now_ms)));
         }
     }
 
@@ -90,7 +121,7 @@ impl StickTable {
         Some(&room[..len])
     }
 
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         match self.config.key {
             StickKey::Ip => 4,
             StickKey::Ipv6 => 16,
@@ -103,7 +134,7 @@ impl StickTable {
         &self.keys[start..start + usize::from(self.entries[entry as usize].key_len)]
     }
 
-    fn expiry(&self, now_ms: u64) -> u64 {
+    pub(super) fn expiry(&self, now_ms: u64) -> u64 {
         if self.config.expire.is_zero() { u64::MAX } else { now_ms + self.config.expire.0 / 1_000_000 }
     }
 
@@ -112,6 +143,7 @@ impl StickTable {
         self.purge(now_ms);
         let entry = self.search(key)?;
         let expires_ms = self.expiry(now_ms);
+        self.touched.iter_mut().for_each(|touched| touched.push(entry));
         let entry = &mut self.entries[entry as usize];
         entry.expires_ms = expires_ms;
         Some(entry.server)
@@ -151,8 +183,15 @@ impl StickTable {
     }
 
     /// The answer came from `server`: the entry joins the table, or gives its server to the one that the table has.
-    pub(super) fn store(&mut self, now_ms: u64, Pending(entry): Pending, server: ServerId) {
+    pub(super) fn store(&mut self, now_ms: u64, pending: Pending, server: ServerId) {
         self.purge(now_ms);
+        let expires_ms = self.expiry(now_ms);
+        let kept = self.join(pending, server, expires_ms);
+        self.touched.iter_mut().for_each(|touched| touched.push(kept));
+    }
+
+    /// An entry joins the table, or gives its server and date to the one that the table has; which of the two is kept.
+    pub(super) fn join(&mut self, Pending(entry): Pending, server: ServerId, expires_ms: u64) -> u32 {
         let kept = match self.search(self.key(entry)) {
             Some(known) => {
                 self.discard(Pending(entry));
@@ -164,10 +203,10 @@ impl StickTable {
                 entry
             }
         };
-        let expires_ms = self.expiry(now_ms);
         let record = &mut self.entries[kept as usize];
         record.server = server;
         record.expires_ms = expires_ms;
+        kept
     }
 
     /// There was no answer: the entry goes.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::fixture::{Director, config, open};
 use super::*;
-use crate::engine::SimDuration;
+use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 use crate::tier::Reason;
 
@@ -73,6 +73,21 @@ fn settings(bits: u8) -> LvsConfig {
     settings
 }
 
+/// Active and inactive connections, by service and server.
+type Counters = BTreeMap<(u16, ServerId), (u32, u32)>;
+
+/// Each server's counters as its live entries have it; and the entries of the persistent service.
+fn live(lvs: &mut Lvs, now: SimTime) -> (Counters, u32) {
+    let mut live = Counters::new();
+    let mut persistent = 0;
+    for view in lvs.connections(now) {
+        let counters = live.entry((view.service, view.server)).or_default();
+        *(if view.state.is_active() { &mut counters.0 } else { &mut counters.1 }) += 1;
+        persistent += u32::from(view.service == 0);
+    }
+    (live, persistent)
+}
+
 proptest! {
     #[test]
     fn counters_are_the_live_entries_and_out_of_service_takes_no_new_client(
@@ -80,6 +95,10 @@ proptest! {
         inputs in prop::collection::vec((input(), 0_u64..9_000), 1..120),
     ) {
         let mut director = Director::new(settings(bits));
+        let mut backup = Lvs::new(settings(bits));
+        let (sync, look) = (LvsSync { sync_threshold: 1, ..LvsSync::default() }, LvsSync::CHECK_PERIOD);
+        director.lvs.start_sync(SimTime::ZERO, sync, SyncRole::Master, look);
+        backup.start_sync(SimTime::ZERO, sync, SyncRole::Backup, look);
         let mut weights = BTreeMap::from([0, 1, 2, 3].map(|server| (server, 1_u32)));
         let mut flows = Vec::new();
         for (input, pause_ms) in inputs {
@@ -118,7 +137,10 @@ proptest! {
                     director.lvs.add_server(now, ServerId(server), weight);
                     weights.entry(server).or_insert(weight);
                 }
-                Input::LoseTables => director.lvs.lose_tables(now),
+                Input::LoseTables => {
+                    director.lvs.lose_tables(now);
+                    director.lvs.start_sync(now, sync, SyncRole::Master, look);
+                }
             }
 
             if let Some(decision) = decided
@@ -131,17 +153,16 @@ proptest! {
                 }
             }
 
-            let mut live = BTreeMap::new();
-            let mut persistent = 0;
-            for view in director.lvs.connections(now) {
-                let counters: &mut (u32, u32) = live.entry((view.service, view.server)).or_default();
-                *(if view.state.is_active() { &mut counters.0 } else { &mut counters.1 }) += 1;
-                persistent += u32::from(view.service == 0);
-            }
+            let mut sent = Vec::new();
+            director.lvs.send_sync(now, &mut sent);
+            backup.receive_sync(now, &sent);
+            let (expected, persistent) = live(&mut director.lvs, now);
+            let (expected_of_backup, _) = live(&mut backup, now);
             for service in 0..2 {
                 for server in (0..5).map(ServerId) {
-                    let expected = live.get(&(service, server)).copied().unwrap_or_default();
-                    prop_assert_eq!(director.lvs.server_counters(now, service, server), expected);
+                    let of = |expected: &Counters| expected.get(&(service, server)).copied().unwrap_or_default();
+                    prop_assert_eq!(director.lvs.server_counters(now, service, server), of(&expected));
+                    prop_assert_eq!(backup.server_counters(now, service, server), of(&expected_of_backup));
                 }
             }
             let controlled: u32 = director.lvs.templates(now).map(|view| view.controlled).sum();
@@ -153,5 +174,6 @@ proptest! {
         prop_assert_eq!(director.lvs.connections(now).count(), 0);
         let TableSizes { flows, affinity_entries, .. } = director.lvs.table_sizes();
         prop_assert_eq!((flows, affinity_entries), (0, 0));
+        prop_assert_eq!(backup.connections(now).count() + backup.templates(now).count(), 0);
     }
 }

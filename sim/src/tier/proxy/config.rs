@@ -5,6 +5,7 @@ use crate::balancer::CookieLife;
 pub use crate::balancer::ProxyMethod;
 pub use crate::balancer::modern::{Ejection, ProxyServer, TRIES_MAX};
 use crate::engine::{SimDuration, Stream};
+use crate::health::OutlierDetection;
 
 /// A layer 7 proxy: its servers, how it chooses among them, and what it does about failures.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct ProxyConfig {
     pub max_tries: u32,
     /// When failures take a server out.
     pub ejection: Ejection,
+    /// Envoy's rule for that, in place of `ejection`.
+    pub outlier_detection: Option<OutlierDetection>,
     /// Share of healthy servers below which health does not count \[percent\], 0 to 100: see
     /// [`crate::balancer::modern::ProxyServers::set_panic_threshold`].
     pub panic_threshold: f64,

@@ -2,7 +2,7 @@
 //! [`crate::balancer::envoy`].
 //!
 //! What it does around the algorithm is what such proxies have in common, in its simplest form:
-//! - failed connections take a server out for a time ([`Ejection`]);
+//! - failed connections take a server out for a time ([`Ejection`]), or Envoy's outlier detection does;
 //! - a connection that was refused or timed out is retried on another server, for any method; one that broke, or an answer that
 //!   did not come, only for a method that may be repeated (Envoy's `connect-failure` and `reset`, the latter
 //!   as HAProxy and nginx do it);
@@ -57,6 +57,9 @@ impl Proxy {
         }
         let mut servers = ProxyServers::new(&config.servers, config.ejection, draws.stream, draws.entity);
         servers.set_panic_threshold(config.panic_threshold);
+        if let Some(rule) = config.outlier_detection {
+            servers.set_outlier_detection(rule);
+        }
         let mut method = config.method;
         method.servers_changed(&servers);
         let gives_cookies = config.cookie.is_some();
@@ -125,14 +128,14 @@ impl Proxy {
         };
         flow.request.set_clock(now);
         let repeatable = flow.method == Method::Get;
-        let (answered, may_retry, status) = match outcome {
-            Outcome::Status(status) => (true, false, status),
-            Outcome::ConnectRefused => (false, true, SERVICE_UNAVAILABLE),
-            Outcome::ConnectTimeout => (false, true, GATEWAY_TIMEOUT),
-            Outcome::Reset => (false, repeatable, SERVICE_UNAVAILABLE),
-            Outcome::ReadTimeout => (false, repeatable, GATEWAY_TIMEOUT),
+        let (answer, may_retry, status) = match outcome {
+            Outcome::Status(status) => (Some(status), false, status),
+            Outcome::ConnectRefused => (None, true, SERVICE_UNAVAILABLE),
+            Outcome::ConnectTimeout => (None, true, GATEWAY_TIMEOUT),
+            Outcome::Reset => (None, repeatable, SERVICE_UNAVAILABLE),
+            Outcome::ReadTimeout => (None, repeatable, GATEWAY_TIMEOUT),
         };
-        let changed = self.servers.end_try(&flow.request, answered);
+        let changed = self.servers.end_try(&flow.request, answer);
         self.method.ended(&self.servers, &flow.request);
         if changed {
             self.method.servers_changed(&self.servers);
@@ -214,6 +217,7 @@ struct Flow {
 mod tests {
     use super::*;
     use crate::engine::{SimDuration, Stream};
+    use crate::health::OutlierDetection;
     use crate::ids::StreamId;
     use crate::tier::{CookieLife, Ties};
     use std::net::IpAddr;
@@ -236,6 +240,7 @@ mod tests {
                 .collect(),
             max_tries: 3,
             ejection: Ejection { failures: 2, time: SimDuration::from_secs(30) },
+            outlier_detection: None,
             panic_threshold: 0.0,
             subset: Subset::All,
             cookie: None,
@@ -308,6 +313,24 @@ mod tests {
             let reason = proxy.open(at(1), &naming(3)).decision.reason;
             assert_eq!(reason, Reason::AffinityUnusable(Skipped::OutOfService), "{method}");
         }
+    }
+
+    #[test]
+    fn outlier_detection_ejects_whoever_answers_badly_and_looks_at_its_interval_who_comes_back() {
+        let rule = OutlierDetection { max_ejection_percent: 50, ..OutlierDetection::default() };
+        let mut proxy = start(ProxyConfig { outlier_detection: Some(rule), ..config("random", 4) });
+        let at = |seconds: u64| SimTime::from_millis(seconds * 1_000);
+        let mut serve = |now: SimTime| {
+            let opened = proxy.open(now, &GET);
+            let server = opened.decision.server.expect("a server").0;
+            proxy.attempt_ended(now, opened.flow, Outcome::Status(if server == 2 { 500 } else { 200 }));
+            server
+        };
+        let first: Vec<u16> = (0..100).map(|_| serve(at(1))).collect();
+        assert_eq!(first.iter().filter(|&&server| server == 2).count(), 5);
+        // Ejected at 1 s for 30 s: the look at 30 s is too early.
+        assert!((0..100).all(|_| serve(at(39)) != 2));
+        assert!((0..100).any(|_| serve(at(40)) == 2));
     }
 
     #[test]

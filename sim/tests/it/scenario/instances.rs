@@ -97,7 +97,7 @@ fn deterministic_subsets_spread_requests_and_one_alone_uses_its_servers_only() {
 #[test]
 fn what_cannot_stand_side_by_side_or_be_so_large_is_a_mistake() {
     let mistake = only_mistake("instances = 2\nbalancer = { lvs.wlc = {} }");
-    assert_eq!(mistake.message, "two active LVS directors are not modelled yet");
+    assert_eq!(mistake.message, "nothing says which of the directors a connection reaches");
     let mistake = only_mistake("balancer = { modern.random = { subset = { random = { size = 13 } } } }");
     assert!(mistake.message.contains("12"), "{}", mistake.message);
 }

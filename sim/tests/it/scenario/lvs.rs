@@ -14,7 +14,7 @@ fn with(scheduler: &str, options: &str) -> String {
 }
 
 fn lvs(scenario: &Scenario) -> &LvsConfig {
-    let Program::Lvs(config) = &scenario.strategies[1].tiers[0].program else { panic!("LVS comes second") };
+    let Program::Lvs(config) = &scenario.strategies[1].tier.program else { panic!("LVS comes second") };
     config
 }
 

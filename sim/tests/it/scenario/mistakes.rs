@@ -435,24 +435,6 @@ fn options_belong_to_their_program() {
 }
 
 #[test]
-fn what_is_not_modelled_yet_is_said() {
-    check(
-        "health = { tcp_check = { retry = 1 } }",
-        "director = { vrrp = { sync = false } }",
-        "director",
-        "`director` is not modelled yet",
-        "leave it out",
-    );
-    let text = WHOLE.replace(
-        "[strategy.balancer.nginx.round_robin]",
-        "tiers = [{ balancer = \"lvs.rr\" }, { balancer = \"nginx.ip_hash\" }]\n[strategy.rest]",
-    );
-    let found = read(&text).unwrap_err().0;
-    assert_eq!(found[0].message, "one tier is supported now, got 2");
-    assert_eq!((found[0].line, found[0].column), (59, 9));
-}
-
-#[test]
 fn balancers_that_are_none_or_several_are_mistakes() {
     let with = |balancer: &str| {
         let text =

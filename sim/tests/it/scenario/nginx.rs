@@ -63,7 +63,7 @@ fn a_hash_key_is_named_as_in_nginx_and_explained() {
     ] {
         for method in ["hash", "hash_consistent"] {
             let loaded = read(&text(&format!("{{ nginx.{method} = {written} }}"))).expect(written);
-            let Program::Nginx(config) = &loaded.scenario.strategies[0].tiers[0].program else {
+            let Program::Nginx(config) = &loaded.scenario.strategies[0].tier.program else {
                 panic!("an nginx");
             };
             assert_eq!(config.servers[1].address, "10.0.0.2:80");

@@ -1,0 +1,130 @@
+//! `evenkeel sweep` and `evenkeel plan`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use evenkeel_reports::sweep::{Shard, SweepFileError, merge, run_shard};
+use evenkeel_sim::experiment::sweep::{Sweep, SweepError};
+use evenkeel_sim::metrics::catalogue::METRICS;
+use evenkeel_sim::scenario::Axis;
+
+use crate::args::{Arguments, Plan, Sweep as SweepArguments, SweepInput};
+use crate::failure::{Exit, Failure};
+use crate::progress::Progress;
+use crate::{output, provenance};
+
+/// Carries out a shard of a sweep, or all of it, or puts shards together.
+pub fn sweep(sweep: &SweepArguments, arguments: &Arguments) -> Result<Exit, Failure> {
+    let found = load(&sweep.input)?;
+    let folder = sweep.out.clone().unwrap_or_else(|| default_folder(&sweep.input.scenario));
+    if sweep.merge {
+        return put_together(&found, &folder, arguments);
+    }
+    let shard = sweep.shard.unwrap_or(Shard::WHOLE);
+    let pool = super::pool(sweep.threads)?;
+    on_interrupt(arguments.quiet);
+    let progress = Progress::start(&format!("{} runs", found.runs()), arguments.quiet);
+    let outcome = pool.install(|| {
+        run_shard(&found, &folder, shard, sweep.resume, &|done, of| progress.at(done as f64 / of as f64))
+    });
+    progress.finish();
+    let done = outcome.map_err(file_failure)?;
+    if !arguments.quiet {
+        let known =
+            if done.known > 0 { format!(", {} of them from before", done.known) } else { String::new() };
+        output::note(&format!("{}: {} runs{known}", done.part.display(), done.runs));
+    }
+    if shard == Shard::WHOLE { put_together(&found, &folder, arguments) } else { Ok(Exit::Fine) }
+}
+
+/// Says what a sweep would take.
+pub fn plan(plan: &Plan) -> Result<Exit, Failure> {
+    let found = load(&plan.input)?;
+    let pool = super::pool(plan.threads)?;
+    let threads = pool.current_num_threads();
+    let first = &found.points()[0].loaded.scenario;
+    // The first run of the first and of the last point stand for all.
+    let probes = [0, found.runs() - runs_of_last_point(&found)];
+    let start = Instant::now();
+    let mut phases = 1;
+    for number in probes {
+        let values = found.carry_out(found.at(number)).map_err(|error| super::experiment_failure(&error))?;
+        phases = phases.max(values.len());
+    }
+    let each = start.elapsed().as_secs_f64() / probes.len() as f64;
+    let rows = found.runs() as f64 * (phases * METRICS.len()) as f64;
+    let seconds = each * found.runs() as f64 / threads as f64;
+    output::data(&format!(
+        "points        {}\nstrategies    {}\nruns          {}\nrun           {}, by the first of the first and of the last point\n\
+         time          about {} on {threads} threads\nrows          {rows:.0}\nsize          about {:.1} MB of Parquet, {:.0} MB of CSV\n",
+        found.points().len(),
+        first.strategies.len(),
+        found.runs(),
+        in_words(each),
+        in_words(seconds),
+        // Measured on sweeps of two and three fields: values are 8 bytes, the rest is nearly nothing; CSV repeats itself.
+        rows * 6.0 / 1e6,
+        rows * 90.0 / 1e6,
+    ));
+    Ok(Exit::Fine)
+}
+
+fn runs_of_last_point(sweep: &Sweep) -> u64 {
+    let last = &sweep.points()[sweep.points().len() - 1].loaded.scenario;
+    last.strategies.len() as u64 * u64::from(last.replications)
+}
+
+fn in_words(seconds: f64) -> String {
+    if seconds < 1.0 {
+        format!("{:.0} ms", seconds * 1e3)
+    } else {
+        evenkeel_reports::format::duration(seconds)
+    }
+}
+
+fn load(input: &SweepInput) -> Result<Sweep, Failure> {
+    let grid = input
+        .grid
+        .iter()
+        .map(|axis| Axis::parse(axis).map_err(Failure::usage))
+        .collect::<Result<Vec<_>, _>>()?;
+    Sweep::load(&input.scenario, &input.overrides.collect(), &grid).map_err(|error| match error {
+        SweepError::Log(error) => super::fit::read_failure(error),
+        other => Failure::usage(other.to_string()),
+    })
+}
+
+fn put_together(sweep: &Sweep, folder: &Path, arguments: &Arguments) -> Result<Exit, Failure> {
+    let files = merge(sweep, folder).map_err(file_failure)?;
+    if !arguments.quiet {
+        files.iter().for_each(|file| output::note(&format!("merged: {}", file.display())));
+    }
+    Ok(Exit::Fine)
+}
+
+/// `results/` and the scenario's name.
+fn default_folder(file: &Path) -> PathBuf {
+    let name = file.file_stem().unwrap_or("scenario".as_ref()).to_string_lossy().into_owned();
+    PathBuf::from("results").join(format!("{name}-sweep"))
+}
+
+fn file_failure(error: SweepFileError) -> Failure {
+    match error {
+        SweepFileError::Run(error) => super::experiment_failure(&error),
+        SweepFileError::Incomplete { .. } => Failure { exit: Exit::Incomplete, message: error.to_string() },
+        other => Failure::usage(other.to_string()),
+    }
+}
+
+/// Makes Ctrl-C say how to go on. What is done is on disk by then.
+fn on_interrupt(quiet: bool) {
+    let command = provenance::command();
+    // Where there is no handler to be had, the system ends the program just the same.
+    let _ = ctrlc::set_handler(move || {
+        if !quiet {
+            let resume = if command.contains(" --resume") { "" } else { " --resume" };
+            output::note(&format!("\ninterrupted; go on with\n  {command}{resume}"));
+        }
+        std::process::exit(Exit::Interrupted as i32);
+    });
+}

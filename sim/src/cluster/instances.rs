@@ -1,0 +1,296 @@
+//! Instances of tiers that die and come back, directors that no longer hear each other, and the checks of tiers in front.
+
+use std::net::IpAddr;
+
+use super::Cluster;
+use super::accounting::{self, AccountingError};
+use super::event::Event;
+use super::paths::{FrontKind, Path};
+use super::request::{FlowEnd, Origin, Request};
+use crate::engine::queue::PendingEvents;
+use crate::engine::{Scheduler, SimTime};
+use crate::health::keepalived::Sight;
+use crate::ids::{ConnectionId, RequestId, ServerId};
+use crate::metrics::recorder::Failure;
+use crate::scenario::FaultKind;
+use crate::tier::{Forwarded, Instance, Layer, Segment};
+
+impl Cluster<'_> {
+    /// A fault of a tier's instance begins or ends, if the strategy has it.
+    pub(super) fn instance_changes<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        kind: &FaultKind,
+        begins: bool,
+        pending: &mut Scheduler<Q>,
+    ) {
+        // Faults of one instance may overlap: it comes back when the last has ended.
+        let alike = |other: &FaultKind| other.name() == kind.name() && other.instance() == kind.instance();
+        let active = self.active_faults.iter().filter(|&&at| alike(&self.scenario.faults[at as usize].kind));
+        if active.count() > usize::from(begins) {
+            return;
+        }
+        let named = kind.instance().map(|place| &self.scenario.instances[usize::from(place)]);
+        let found = self.strategy.programs().find_map(|(place, plan)| {
+            let instance = plan.instances.iter().position(|instance| Some(&instance.name) == named)?;
+            Some((place, instance as u16))
+        });
+        let Some((place, instance)) = found else { return };
+        let Some(paths) = self.paths.as_deref_mut() else { return };
+        let reach = &mut paths.reach[place];
+        let tier = match paths.fronts.get_mut(place).map(|front| &mut front.kind) {
+            Some(FrontKind::Tier(tier)) => tier,
+            Some(FrontKind::Dns(_) | FrontKind::Ecmp(_)) => return,
+            None => &mut self.tier,
+        };
+        if let Some(pair) = &mut reach.pair {
+            pair.sync(now, &mut tier.instances);
+        }
+        match (kind, begins) {
+            (FaultKind::Partition { .. }, parted) => {
+                if let Some(pair) = &mut reach.pair {
+                    pair.part(now, parted);
+                }
+            }
+            (_, true) => {
+                reach.up[usize::from(instance)] = false;
+                if let Some(pair) = &mut reach.pair {
+                    pair.crash(now, instance);
+                }
+                self.lose_instance(now, place, instance, pending);
+            }
+            (_, false) => {
+                if let Some(other) = reach.up.iter().position(|&up| up) {
+                    tier.learn_from(now, instance, other);
+                }
+                reach.up[usize::from(instance)] = true;
+                if let Some(pair) = &mut reach.pair {
+                    pair.start(now, instance);
+                }
+            }
+        }
+    }
+
+    /// What an instance knew is lost, and with one that ends TCP all connections to it.
+    fn lose_instance<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        place: usize,
+        instance: u16,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let Some(paths) = self.paths.as_deref_mut() else { return };
+        if place < paths.last() {
+            if let FrontKind::Tier(tier) = &mut paths.fronts[place].kind
+                && let Instance::Lvs(director) = &mut tier.instances[usize::from(instance)]
+            {
+                director.lose_tables(now);
+            }
+            return;
+        }
+        if let Instance::Lvs(director) = &mut self.tier.instances[usize::from(instance)] {
+            return director.lose_tables(now);
+        }
+        self.break_holds(now, |held| held.instance == instance, pending);
+        let mut cut = self.waiting_at(instance);
+        for slot in 0..self.requests.slots() {
+            let request = self.requests.get(slot);
+            let is_live = request.in_server || request.due != SimTime::NEVER;
+            let id = RequestId(slot);
+            if request.instance == instance
+                && is_live
+                && request.flow_end != FlowEnd::Detached
+                && !cut.contains(&id)
+            {
+                cut.push(id);
+            }
+        }
+        let cut = cut.into_iter().map(|id| (id, *self.requests.get(id.0)));
+        let cut: Vec<_> = cut.map(|(id, request)| (id, request.origin, request.in_server)).collect();
+        for &(id, _, in_server) in &cut {
+            if in_server {
+                // The server works on, and nobody waits for its answer.
+                let row = self.requests.get_mut(id.0);
+                row.origin = Origin::Gone;
+                row.flow_end = FlowEnd::Detached;
+                row.gives_up_at = SimTime::NEVER;
+                self.gone += 1;
+            } else {
+                self.release(id);
+                self.store_tidies(id);
+            }
+        }
+        for slot in 0..self.connections.slots() {
+            let row = self.connections.get(slot);
+            if row.open && row.instance == instance {
+                self.drop_connection(now, ConnectionId(slot));
+            }
+        }
+        self.tier.restart(&self.strategy.tier, instance, &self.streams);
+        for (_, origin, _) in cut {
+            self.request_failed(now, origin, Failure::NoDirector, pending);
+        }
+    }
+
+    /// A tier in front checks one of the next tier's instances.
+    pub(super) fn check_instance<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        place: usize,
+        target: u16,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let Some(paths) = self.paths.as_deref_mut() else { return };
+        let accepts = paths.reach[place + 1].at(now, target).is_some();
+        let front = &mut paths.fronts[place];
+        let Some(checker) = front.checkers().get_mut(usize::from(target)) else { return };
+        // A dead machine leaves a try unanswered.
+        let listed = checker.tick(now, if accepts { Sight::Good } else { Sight::Silent });
+        pending.at(checker.due(), Event::CheckInstance { place: place as u8, target }.word());
+        match (&mut front.kind, listed) {
+            (_, None) => {}
+            (FrontKind::Dns(dns), Some(listed)) => dns.list(target, listed),
+            (FrontKind::Ecmp(router), Some(listed)) => router.list(target, listed),
+            (FrontKind::Tier(tier), Some(listed)) => {
+                for instance in &mut tier.instances {
+                    if listed {
+                        instance.add_server(now, ServerId(target), tier.weights[usize::from(target)]);
+                    } else {
+                        instance.remove_server(now, ServerId(target));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What an HAProxy has learnt of clients goes to its peers.
+    #[inline(never)]
+    pub(super) fn tell_peers(&mut self, now: SimTime, instance: u16) {
+        let reach = self.paths.as_deref().and_then(|paths| paths.reach.last());
+        self.tier.share(now, instance, |place| reach.is_none_or(|reach| reach.up[place]));
+    }
+
+    /// The address and port that the last tier sees on a way, where a tier in front hides the client's.
+    pub(super) fn seen_at_last(&self, path: &Path) -> Option<(IpAddr, u16)> {
+        self.paths.as_ref().filter(|paths| paths.hides_clients()).map(|_| path.last)
+    }
+
+    /// An answer goes back to its client by the tiers that see it. Returns whether it is lost on the way.
+    #[inline]
+    pub(super) fn is_answer_lost(&mut self, now: SimTime, request: &Request) -> bool {
+        // The kernel of a client that has closed its socket resets what comes after.
+        let gone = request.origin == Origin::Gone;
+        let reply = if gone { Segment::ClientReset } else { Segment::FromClient };
+        let sent = self.pass(now, request.connection, Segment::FromServer);
+        if self.paths.is_none() {
+            self.pass(now, request.connection, reply);
+            return false;
+        }
+        let is_open = self.connections.get(request.connection.0).open;
+        if !matches!(sent, Forwarded::To(_)) {
+            return is_open && !gone;
+        }
+        if self.pass(now, request.connection, reply) == Forwarded::Reset && is_open {
+            self.count_reset(now);
+            self.drop_connection(now, request.connection);
+        }
+        false
+    }
+
+    /// An answer did not come through: its connection is of no more use.
+    pub(super) fn answer_lost<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let connection = self.requests.get(id.0).connection;
+        self.count_reset(now);
+        self.drop_connection(now, connection);
+        self.give_up(now, id, Failure::Reset, pending);
+    }
+
+    /// A connection was reset by a director that did not know it.
+    pub(super) fn count_reset(&mut self, now: SimTime) {
+        if let Some(counts) = self.recorder.at(now) {
+            counts.tiers.connections_reset += 1;
+        }
+    }
+
+    /// Lets the recorder count what each instance decides, where there are several.
+    pub(super) fn watch_instances(&mut self) {
+        let mut first = 0;
+        if let Some(paths) = &mut self.paths {
+            let tiers = paths.fronts.iter_mut().map(|front| match &mut front.kind {
+                FrontKind::Tier(tier) => Some(tier),
+                FrontKind::Dns(_) | FrontKind::Ecmp(_) => None,
+            });
+            let tiers = tiers.chain([Some(&mut self.tier)]);
+            for (place, (tier, reach)) in (0..).zip(tiers.zip(&mut paths.reach)) {
+                let Some(tier) = tier else { continue };
+                tier.first = first;
+                first += tier.instances.len() as u32;
+                if let Some(pair) = &mut reach.pair {
+                    let clock = self.streams.clock;
+                    pair.start_sync(&mut tier.instances, |looks| clock.below(looks, 4 << 32 | place, 0));
+                }
+            }
+        } else {
+            first = self.tier.instances.len() as u32;
+        }
+        if first > 1 {
+            self.recorder.watch_instances(first as usize);
+        }
+    }
+
+    /// Ends the run for the tiers in front and the pairs: checks their accounts, and records who had the virtual addresses.
+    pub(super) fn close_paths(&mut self, end: SimTime) -> Result<(), AccountingError> {
+        let Some(paths) = self.paths.as_deref_mut() else { return Ok(()) };
+        let mut open = (0, 0);
+        for (slot, row) in self.connections.rows().iter().enumerate() {
+            if row.open {
+                let opened = paths.path(ConnectionId(slot as u32)).opened;
+                open = (open.0 + 1, open.1 + u128::from(end.since(opened).0));
+            }
+        }
+        for station in &mut paths.stations {
+            station.integrate(end);
+            accounting::check_tier(station, open)?;
+        }
+        for pair in paths.reach.iter_mut().filter_map(|reach| reach.pair.as_mut()) {
+            pair.reached(end);
+            for &(from, until) in &pair.silences {
+                if let Some(counts) = self.recorder.at(from) {
+                    counts.tiers.silent(until.since(from));
+                }
+            }
+            for &(at, sent) in &pair.traffic {
+                if let Some(counts) = self.recorder.at(at) {
+                    counts.tiers.sync_messages += sent.messages;
+                    counts.tiers.sync_bytes += sent.bytes;
+                }
+            }
+            for &at in &pair.moves {
+                if let Some(counts) = self.recorder.at(at) {
+                    counts.tiers.takeovers += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a new connection at the instances that it goes through.
+    pub(super) fn count_path(&mut self, now: SimTime, connection: ConnectionId) {
+        let layer = self.layer();
+        let instance = self.connections.get(connection.0).instance;
+        let Some(paths) = self.paths.as_deref() else { return };
+        for (front, hop) in paths.fronts.iter().zip(paths.path(connection).hops) {
+            if let FrontKind::Tier(tier) = &front.kind {
+                self.recorder.decided(now, tier.first, hop.instance);
+            }
+        }
+        if layer == Layer::Connection {
+            self.recorder.decided(now, self.tier.first, instance);
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The way of a connection through several tiers: the tiers in front of the one that chooses among servers, and pairs of directors.
+//!
+//! A tier in front chooses among the instances of the next, once for each connection: names are resolved, a router hashes, a
+//! director schedules. Every later packet goes the same way again, and each tier may have changed since: a router may hash it to
+//! another next hop, and a virtual address may be another director's. A director that does not know the connection resets it; an
+//! instance that ends TCP and is not the connection's own does so, too.
+//!
+//! A run with one tier of one kind has none of this, and pays a look at an empty box for each connection.
+
+use std::net::IpAddr;
+
+use super::pair::Pair;
+use super::route::NO_FLOW;
+use super::station::Station;
+use super::tier::Tier;
+use super::{Cluster, Streams};
+use crate::engine::SimTime;
+use crate::health::keepalived::Checker;
+use crate::ids::{ConnectionId, ServerId};
+use crate::metrics::recorder::Failure;
+use crate::population::Source;
+use crate::scenario::{FrontPlan, Scenario, Strategy, TIERS_MAX, TierPlan};
+use crate::tier::{
+    Dns, Ecmp, FlowId, Forwarded, Instance, Layer, Method, Open, Reason, Segment, TableSizes, Ties,
+};
+
+/// Tiers in front at most.
+const FRONTS_MAX: usize = TIERS_MAX - 1;
+
+/// What a run has beside its last tier.
+#[derive(Debug)]
+pub(super) struct Paths<'a> {
+    /// Front to back.
+    pub fronts: Vec<Front<'a>>,
+    /// By tier, the last among them.
+    pub reach: Vec<Reach>,
+    /// By slot of a connection.
+    rows: Vec<Path>,
+    /// By slot of a session: which way led to its home.
+    pub homes: Vec<Home>,
+    /// Connections at each tier in front.
+    pub stations: Vec<Station>,
+}
+
+/// Which instances of a tier packets reach.
+#[derive(Debug)]
+pub(super) struct Reach {
+    /// Whether each is alive; empty for tiers without instances.
+    pub up: Vec<bool>,
+    /// The pair that they are, if they are one.
+    pub pair: Option<Pair>,
+}
+
+impl Reach {
+    /// The addresses by which the tier in front knows them.
+    pub fn targets(&self) -> u16 {
+        if self.pair.is_some() { 1 } else { self.up.len() as u16 }
+    }
+
+    /// As [`Reach::at`], for a packet that the instance gets now: a pair's sync daemons first do what is due.
+    #[inline]
+    fn of(&mut self, tier: &mut Tier<'_>, now: SimTime, target: u16) -> Option<u16> {
+        if let Some(pair) = &mut self.pair {
+            pair.sync(now, &mut tier.instances);
+        }
+        self.at(now, target)
+    }
+
+    /// The instance that packets to one of these addresses reach, if it is alive.
+    #[inline]
+    pub fn at(&mut self, now: SimTime, target: u16) -> Option<u16> {
+        let instance = match &mut self.pair {
+            Some(pair) => pair.reached(now)?,
+            None => target,
+        };
+        self.up[usize::from(instance)].then_some(instance)
+    }
+}
+
+/// A tier in front.
+#[derive(Debug)]
+pub(super) struct Front<'a> {
+    pub kind: FrontKind<'a>,
+    /// One check for each instance of the next tier; empty without active checks, and for tiers that keep their own.
+    pub checkers: Vec<Checker>,
+    /// The address that each instance shows in place of its clients'; empty if it shows theirs.
+    hides: Vec<IpAddr>,
+    /// Connections that it gave a port of its own.
+    ports: u32,
+}
+
+/// What a tier in front is.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a run has few")]
+pub(super) enum FrontKind<'a> {
+    Dns(Dns),
+    Ecmp(Ecmp),
+    Tier(Tier<'a>),
+}
+
+/// What a tier in front decided for a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop {
+    /// Its instance.
+    pub instance: u16,
+    /// The address of the next tier to which it sends the connection.
+    pub target: u16,
+    /// The flow in the instance.
+    flow: FlowId,
+    /// Why it goes there.
+    pub reason: Reason,
+}
+
+const NO_HOP: Hop = Hop { instance: 0, target: 0, flow: NO_FLOW, reason: Reason::NoneUsable };
+
+/// The way of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    pub hops: [Hop; FRONTS_MAX],
+    /// The address that the first tier sees, and the port.
+    pub peer: IpAddr,
+    port: u16,
+    /// The address and port that the last tier sees.
+    pub last: (IpAddr, u16),
+    /// The port that the client called.
+    called: u16,
+    pub opened: SimTime,
+}
+
+/// The way that led to a session's home last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Home {
+    /// The instance of each tier.
+    pub instances: [u16; TIERS_MAX],
+    /// The address that the first tier saw.
+    pub peer: IpAddr,
+}
+
+impl<'a> Paths<'a> {
+    /// What a strategy has beside its last tier; `None` if a connection's way is never in question.
+    pub fn new(scenario: &Scenario, strategy: &'a Strategy, streams: &Streams) -> Option<Box<Self>> {
+        let breaks = |plan: &TierPlan| plan.instances.iter().any(|instance| scenario.breaks(&instance.name));
+        if strategy.fronts.is_empty() && strategy.tier.director.is_none() && !breaks(&strategy.tier) {
+            return None;
+        }
+        let behind = strategy.fronts.iter().skip(1).map(FrontPlan::plan).chain([Some(&strategy.tier)]);
+        let fronts: Vec<_> = strategy
+            .fronts
+            .iter()
+            .zip(behind)
+            .enumerate()
+            .map(|(place, (front, next))| {
+                let number = (strategy.fronts.len() - place) as u64;
+                Front::new(front, next.map_or(1, TierPlan::targets), number, scenario, streams)
+            })
+            .collect();
+        let plans = strategy.fronts.iter().map(FrontPlan::plan).chain([Some(&strategy.tier)]);
+        let reach = plans.enumerate().map(|(place, plan)| Reach {
+            up: vec![true; plan.map_or(0, |plan| plan.instances.len())],
+            pair: plan
+                .and_then(|plan| plan.director)
+                .map(|plan| Pair::new(&plan, place as u64, streams.clock)),
+        });
+        Some(Box::new(Self {
+            reach: reach.collect(),
+            stations: vec![Station::default(); fronts.len()],
+            fronts,
+            rows: Vec::new(),
+            homes: Vec::new(),
+        }))
+    }
+
+    /// The place of the last tier.
+    #[inline]
+    pub fn last(&self) -> usize {
+        self.fronts.len()
+    }
+
+    /// The way of a connection; of one that is gone if its slot was not used again.
+    #[inline]
+    pub fn path(&self, connection: ConnectionId) -> &Path {
+        &self.rows[connection.index()]
+    }
+
+    fn keep(&mut self, connection: ConnectionId, path: Path) {
+        if self.rows.len() <= connection.index() {
+            self.rows.resize(connection.index() + 1, path);
+        }
+        self.rows[connection.index()] = path;
+        let opened = path.opened;
+        self.stations.iter_mut().for_each(|station| station.enters(opened));
+    }
+
+    /// A connection is no more.
+    pub fn forget(&mut self, now: SimTime, connection: ConnectionId) {
+        let opened = self.path(connection).opened;
+        self.stations.iter_mut().for_each(|station| station.leaves(now, opened));
+    }
+
+    /// Bytes of what is kept of connections and sessions.
+    pub fn bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<Path>() + self.homes.capacity() * size_of::<Home>()
+    }
+
+    /// What the tiers in front keep in memory.
+    pub fn table_sizes(&self) -> TableSizes {
+        let instances = self.fronts.iter().flat_map(|front| match &front.kind {
+            FrontKind::Tier(tier) => tier.instances.as_slice(),
+            FrontKind::Dns(_) | FrontKind::Ecmp(_) => &[],
+        });
+        instances.map(Instance::table_sizes).fold(TableSizes::default(), TableSizes::plus)
+    }
+
+    /// Whether the last tier sees addresses of a tier in front of it.
+    pub fn hides_clients(&self) -> bool {
+        self.fronts.iter().any(|front| !front.hides.is_empty())
+    }
+}
+
+impl<'a> Front<'a> {
+    /// A tier in front of one with so many addresses; `number` counts tiers from the back.
+    fn new(plan: &'a FrontPlan, targets: usize, number: u64, scenario: &Scenario, streams: &Streams) -> Self {
+        let check = plan
+            .tcp_check()
+            .map_or_else(Vec::new, |check| vec![Checker::new(check, true, SimTime::ZERO); targets]);
+        let (kind, checkers, hides) = match plan {
+            FrontPlan::Dns { config, .. } => (
+                FrontKind::Dns(Dns::new(config.clone(), targets, streams.resolver, number)),
+                check,
+                Vec::new(),
+            ),
+            FrontPlan::Ecmp { config, .. } => {
+                let seed = streams.ecmp.bits(number, 0);
+                (FrontKind::Ecmp(Ecmp::new(*config, targets, seed)), check, Vec::new())
+            }
+            FrontPlan::Tier { plan, .. } => {
+                let own = plan.instances.iter().map(|instance| instance.address);
+                let hides = if plan.passes_address { Vec::new() } else { own.collect() };
+                (FrontKind::Tier(Tier::new(plan, number, targets, scenario, streams)), Vec::new(), hides)
+            }
+        };
+        Self { kind, checkers, hides, ports: 0 }
+    }
+
+    /// The checks of the next tier's instances.
+    pub fn checkers(&mut self) -> &mut Vec<Checker> {
+        match &mut self.kind {
+            FrontKind::Tier(tier) => &mut tier.checkers,
+            FrontKind::Dns(_) | FrontKind::Ecmp(_) => &mut self.checkers,
+        }
+    }
+
+    /// The address and port under which a connection through one of its instances goes on.
+    fn shown(&mut self, instance: u16, seen: (IpAddr, u16)) -> (IpAddr, u16) {
+        const PORTS: u32 = 64_512;
+        let Some(&own) = self.hides.get(usize::from(instance)) else { return seen };
+        self.ports = (self.ports + 1) % PORTS;
+        (own, (1_024 + self.ports) as u16)
+    }
+}
+
+/// A SYN, or what is asked for later by its addresses.
+fn open_at<'o>(tier: &Tier<'_>, seen: (IpAddr, u16), called: u16, key: &'o mut [u8; 2]) -> Open<'o> {
+    let (service, port) = tier.service_of(called);
+    *key = port.unwrap_or_default();
+    let key = if port.is_some() { &key[..] } else { &[] };
+    Open { address: seen.0, port: seen.1, key, method: Method::Get, worker: 0, service, ties: Ties::NONE }
+}
+
+impl Cluster<'_> {
+    /// Whether closing and using a connection is of interest to anybody but its ends: to a director.
+    #[inline(always)]
+    pub(super) fn is_watched(&self) -> bool {
+        self.paths.is_some() || self.layer() == Layer::Connection
+    }
+
+    /// Brings a new connection through the tiers in front. Returns the instance of the last tier that it reaches, and its way.
+    /// `name` names the draw among instances where nothing else says which is reached.
+    pub(super) fn find_path(
+        &mut self,
+        now: SimTime,
+        source: &Source,
+        name: (u64, u64),
+        called: u16,
+    ) -> Result<(u16, Path), Failure> {
+        let draws = self.streams.instance;
+        let Some(paths) = self.paths.as_deref_mut() else { unreachable!("there are several tiers") };
+        let last = paths.last();
+        let mut path = Path {
+            hops: [NO_HOP; FRONTS_MAX],
+            peer: source.peer,
+            port: source.port,
+            last: (source.peer, source.port),
+            called,
+            opened: now,
+        };
+        let Paths { fronts, reach, .. } = paths;
+        let mut target = match reach[0].up.len() as u64 {
+            instances @ 2.. if reach[0].pair.is_none() => draws.below(instances, name.0, name.1) as u16,
+            _ => 0,
+        };
+        for (place, front) in fronts.iter_mut().enumerate() {
+            let seen = path.last;
+            let (instance, next, reason, flow) = match &mut front.kind {
+                FrontKind::Dns(dns) => {
+                    let behind = &mut reach[place + 1];
+                    let (next, reason) = dns.pick(now, source.user, |at| behind.at(now, at).is_some());
+                    (0, next, reason, NO_FLOW)
+                }
+                FrontKind::Ecmp(router) => {
+                    let (next, reason) = router.pick(seen.0, seen.1).ok_or(Failure::NoServer)?;
+                    (0, next, reason, NO_FLOW)
+                }
+                FrontKind::Tier(tier) => {
+                    let instance = reach[place].of(tier, now, target).ok_or(Failure::NoDirector)?;
+                    let mut key = [0; 2];
+                    let open = open_at(tier, seen, called, &mut key);
+                    let opened = tier.instances[usize::from(instance)].open(now, &open);
+                    let ServerId(next) = opened.decision.server.ok_or(Failure::NoServer)?;
+                    (instance, next, opened.decision.reason, opened.flow)
+                }
+            };
+            path.hops[place] = Hop { instance, target: next, flow, reason };
+            path.last = front.shown(instance, seen);
+            target = next;
+        }
+        let instance = reach[last].of(&mut self.tier, now, target).ok_or(Failure::NoDirector)?;
+        Ok((instance, path))
+    }
+
+    /// A connection is established on the way that was found for it.
+    pub(super) fn keep_path(&mut self, now: SimTime, connection: ConnectionId, path: Path) {
+        let Some(paths) = self.paths.as_deref_mut() else { return };
+        paths.keep(connection, path);
+        for (front, hop) in paths.fronts.iter_mut().zip(path.hops) {
+            if let FrontKind::Tier(tier) = &mut front.kind {
+                tier.instances[usize::from(hop.instance)].segment(now, hop.flow, Segment::Established);
+            }
+        }
+        self.count_path(now, connection);
+    }
+
+    /// A segment of a connection passes the tiers that see it.
+    #[inline]
+    pub(super) fn pass(&mut self, now: SimTime, id: ConnectionId, segment: Segment) -> Forwarded {
+        if self.paths.is_some() {
+            return self.pass_tiers(now, id, segment);
+        }
+        let row = self.connections.get(id.0);
+        let (instance, flow) = (row.instance, row.flow);
+        self.instance(instance).segment(now, flow, segment)
+    }
+
+    #[inline(never)]
+    fn pass_tiers(&mut self, now: SimTime, id: ConnectionId, segment: Segment) -> Forwarded {
+        let row = *self.connections.get(id.0);
+        let layer = self.layer();
+        let Some(paths) = self.paths.as_deref_mut() else { unreachable!("there are several tiers") };
+        let from_server = matches!(segment, Segment::FromServer | Segment::ServerFin | Segment::ServerReset);
+        let path = paths.rows[id.index()];
+        let last = paths.last();
+        // Where nothing else says which instance is reached, it is the one of the beginning.
+        let mut target = if last == 0 { row.instance } else { path.hops[0].instance };
+        let mut seen = (path.peer, path.port);
+        for place in 0..last {
+            let hop = path.hops[place];
+            let reached = match &mut paths.fronts[place].kind {
+                // In direct routing the servers' packets pass by.
+                FrontKind::Tier(tier) if !(from_server && tier.one_way) => {
+                    Some(paths.reach[place].of(tier, now, target))
+                }
+                FrontKind::Dns(_) | FrontKind::Ecmp(_) | FrontKind::Tier(_) => None,
+            };
+            target = match (&mut paths.fronts[place].kind, reached) {
+                (FrontKind::Tier(_), Some(None)) => return Forwarded::Dropped,
+                (FrontKind::Tier(tier), Some(Some(instance))) => {
+                    let forwarded = if instance == hop.instance {
+                        tier.instances[usize::from(instance)].segment(now, hop.flow, segment)
+                    } else {
+                        let mut key = [0; 2];
+                        let open = open_at(tier, seen, path.called, &mut key);
+                        rejoin(tier, instance, now, &open, segment, &mut paths.rows[id.index()].hops[place])
+                    };
+                    let Forwarded::To(ServerId(next)) = forwarded else { return forwarded };
+                    next
+                }
+                (FrontKind::Ecmp(router), _) => match router.pick(seen.0, seen.1) {
+                    Some((next, _)) => next,
+                    None => return Forwarded::Dropped,
+                },
+                (FrontKind::Dns(_) | FrontKind::Tier(_), _) => hop.target,
+            };
+            paths.rows[id.index()].hops[place].target = target;
+            if !paths.fronts[place].hides.is_empty() {
+                seen = path.last;
+            }
+        }
+        if from_server && self.tier.one_way {
+            return Forwarded::To(row.server);
+        }
+        let Some(instance) = paths.reach[last].of(&mut self.tier, now, target) else {
+            return Forwarded::Dropped;
+        };
+        match (layer, instance == row.instance) {
+            (Layer::Request, true) => Forwarded::To(ServerId(instance)),
+            (Layer::Request, false) => Forwarded::Reset,
+            (Layer::Connection, true) => {
+                self.tier.instances[usize::from(instance)].segment(now, row.flow, segment)
+            }
+            (Layer::Connection, false) => {
+                let mut key = [0; 2];
+                let open = open_at(&self.tier, seen, path.called, &mut key);
+                let mut hop = Hop { instance: row.instance, flow: row.flow, ..NO_HOP };
+                let forwarded = rejoin(&mut self.tier, instance, now, &open, segment, &mut hop);
+                let kept = self.connections.get_mut(id.0);
+                (kept.instance, kept.flow) = (hop.instance, hop.flow);
+                // Another server than the connection's does not know it.
+                if matches!(forwarded, Forwarded::To(server) if server != row.server) {
+                    return Forwarded::Reset;
+                }
+                forwarded
+            }
+        }
+    }
+}
+
+/// A segment reaches another director than before: it may know the connection, or take it for its own.
+fn rejoin(
+    tier: &mut Tier<'_>,
+    instance: u16,
+    now: SimTime,
+    open: &Open<'_>,
+    segment: Segment,
+    hop: &mut Hop,
+) -> Forwarded {
+    let Instance::Lvs(director) = &mut tier.instances[usize::from(instance)] else { return Forwarded::Reset };
+    let rejoined = director.rejoin(now, open, segment);
+    if let Some(opened) = rejoined.opened {
+        (hop.instance, hop.flow) = (instance, opened.flow);
+    }
+    rejoined.forwarded
+}

@@ -1,0 +1,126 @@
+//! The tiers of a strategy.
+
+use super::{Document, duration, list, programs, text};
+use crate::balancer;
+use crate::health::keepalived::CheckKind;
+use crate::scenario::{CheckRule, DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TierPlan};
+use crate::tier::nginx::NginxVersion;
+use crate::tier::{DnsConfig, DnsOrder, EcmpConfig, EcmpHash};
+
+/// Several tiers, front to back.
+pub(super) fn show_tiers(d: &mut Document, strategy: &Strategy, servers: &[&str], comments: bool) {
+    const PATH: &str = "strategy.tiers";
+    let behind = strategy.fronts.iter().skip(1).map(FrontPlan::plan);
+    for (place, (front, next)) in strategy.fronts.iter().zip(behind.chain([Some(&strategy.tier)])).enumerate()
+    {
+        d.header("[[strategy.tiers]]");
+        match front {
+            FrontPlan::Dns { config, tcp_check } => {
+                d.line("dns", dns(config));
+                show_check(d, PATH, *tcp_check);
+            }
+            FrontPlan::Ecmp { config, tcp_check } => {
+                d.line("ecmp", ecmp(config));
+                show_check(d, PATH, *tcp_check);
+            }
+            FrontPlan::Tier { balancer, plan } => {
+                let seen = next.map_or(0, TierPlan::targets);
+                let names = next.iter().flat_map(|next| &next.instances[..seen]);
+                let names: Vec<&str> = names.map(|instance| instance.name.as_str()).collect();
+                d.line("client_address", text(if plan.passes_address { "passed" } else { "hidden" }));
+                show_tier(d, PATH, strategy.fronts.len() - place, (balancer, plan), &names, comments);
+            }
+        }
+    }
+    d.header("[[strategy.tiers]]");
+    show_tier(d, PATH, 0, (&strategy.balancer, &strategy.tier), servers, comments);
+}
+
+/// One tier, whose balancer and plan are `tier`, under the header `path`; `rank` counts tiers from the back.
+pub(super) fn show_tier(
+    d: &mut Document,
+    path: &str,
+    rank: usize,
+    tier: (&str, &TierPlan),
+    servers: &[&str],
+    comments: bool,
+) {
+    let (balancer, plan) = tier;
+    show_instances(d, balancer, rank, &plan.instances);
+    if let Some(plan) = &plan.director {
+        d.line("director", director(plan));
+    }
+    if plan.peers {
+        d.line("peers", plan.peers);
+    }
+    show_check(d, path, plan.tcp_check);
+    d.header(&format!("[{path}.balancer.{balancer}]"));
+    if let (true, Some(entry)) = (comments, balancer::entry(balancer)) {
+        d.remark(entry.evidence.name());
+        if let Program::Nginx(config) = &plan.program
+            && (config.version != NginxVersion::default() || config.sticky.is_some())
+        {
+            d.remark("not recorded: what later versions than 1.22 do otherwise");
+        }
+    }
+    match &plan.program {
+        Program::Nginx(config) => programs::show_nginx(d, config, &plan.keys, servers),
+        Program::Lvs(config) => programs::show_lvs(d, config, servers),
+        Program::HaProxy(config) => programs::show_haproxy(d, config, &plan.keys, servers),
+        Program::Proxy(config) => programs::show_proxy(d, config, servers),
+    }
+}
+
+fn show_instances(d: &mut Document, balancer: &str, rank: usize, instances: &[InstancePlan]) {
+    if *instances == InstancePlan::unnamed(balancer, rank, instances.len()) {
+        return d.line("instances", instances.len());
+    }
+    let instances = instances.iter().map(|InstancePlan { name, address }| {
+        format!("{{ name = {}, address = \"{address}\" }}", text(name))
+    });
+    d.line("instances", list(instances));
+}
+
+fn show_check(d: &mut Document, path: &str, check: Option<CheckRule>) {
+    let Some(check) = check else { return };
+    let name = match check.kind {
+        CheckKind::Tcp => "tcp_check",
+        CheckKind::Http => "http_get",
+    };
+    d.header(&format!("[{path}.health.{name}]"));
+    d.line("delay_loop", duration(check.delay_loop));
+    d.line("connect_timeout", duration(check.connect_timeout));
+    d.line("retry", check.retry);
+    d.line("delay_before_retry", duration(check.delay_before_retry));
+}
+
+fn dns(config: &DnsConfig) -> String {
+    let order = match config.order {
+        DnsOrder::Cyclic => "cyclic",
+        DnsOrder::Random => "random",
+    };
+    let DnsConfig { ttl, resolvers, zipf, ignore_ttl, ignored_for, tries, .. } = config;
+    let [ttl, ignored_for] = [*ttl, *ignored_for].map(duration);
+    format!(
+        "{{ ttl = {ttl}, resolvers = {resolvers}, zipf = {zipf:?}, order = \"{order}\", ignore_ttl = {ignore_ttl:?}, \
+         ignored_for = {ignored_for}, tries = {tries} }}"
+    )
+}
+
+fn ecmp(config: &EcmpConfig) -> String {
+    let hash = match config.hash {
+        EcmpHash::Flow => "flow",
+        EcmpHash::Address => "address",
+    };
+    format!("{{ hash = \"{hash}\", resilient = {} }}", config.resilient)
+}
+
+fn director(plan: &DirectorPlan) -> String {
+    let DirectorPlan { version, advert_int, priority: [master, backup], nopreempt, preempt_delay, sync } =
+        plan;
+    let [advert_int, preempt_delay] = [*advert_int, *preempt_delay].map(duration);
+    format!(
+        "{{ vrrp = {{ version = {version}, advert_int = {advert_int}, priority = [{master}, {backup}], \
+         nopreempt = {nopreempt}, preempt_delay = {preempt_delay}, sync = {sync} }} }}"
+    )
+}
