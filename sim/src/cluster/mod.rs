@@ -198,6 +198,7 @@ struct Streams {
     message_gap: Stream,
     message_demand: Stream,
     arrival_phases: Stream,
+    arrival_batches: Stream,
     instance: Stream,
     subset: Stream,
     addresses: AddressStreams,
@@ -245,6 +246,7 @@ impl Streams {
             message_gap: stream(behaviour, StreamId::MessageGap),
             message_demand: stream(behaviour, StreamId::MessageDemand),
             arrival_phases: stream(behaviour, StreamId::ArrivalPhases),
+            arrival_batches: stream(behaviour, StreamId::ArrivalBatches),
             instance: stream(behaviour, StreamId::Instance),
             subset: stream(behaviour, StreamId::Subset),
             addresses: AddressStreams {

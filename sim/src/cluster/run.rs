@@ -224,7 +224,12 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             let pace = Pace::of(population, scenario.warmup);
             let activity = pace.as_ref().map(|pace| &pace.activity);
             sources.push(Source::Arrivals(ArrivalSource {
-                process: plan.process(scenario.warmup, streams.arrival_phases, sources.len() as u64),
+                process: plan.process(
+                    scenario.warmup,
+                    streams.arrival_phases,
+                    streams.arrival_batches,
+                    sources.len() as u64,
+                ),
                 crowd: Crowd::new(first_client, population.clients, activity, &streams.activity),
                 number: 0,
                 rules: &population.connection,

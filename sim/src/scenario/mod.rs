@@ -108,7 +108,9 @@ impl Scenario {
     /// no script, and arrivals that do not follow the clock.
     pub fn is_stationary(&self) -> bool {
         let steady = |population: &Population| match population.traffic.arrivals() {
-            Some(ArrivalPlan::Poisson { .. } | ArrivalPlan::Bursts { .. }) => true,
+            Some(ArrivalPlan::Poisson { .. } | ArrivalPlan::Bursts { .. } | ArrivalPlan::Batches { .. }) => {
+                true
+            }
             Some(ArrivalPlan::Diurnal { .. } | ArrivalPlan::FlashCrowd { .. } | ArrivalPlan::Ramp { .. }) => {
                 false
             }
