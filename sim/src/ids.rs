@@ -118,6 +118,8 @@ pub enum StreamId {
     MessageDemand = 25,
     /// Lengths of bursts of arrivals and of the times between them.
     ArrivalPhases = 26,
+    /// How many arrive at once.
+    ArrivalBatches = 27,
     /// When leases and temporary addresses change, and to what.
     Leases = 48,
     /// When users are handed over to another address, and to which.
@@ -150,4 +152,10 @@ pub enum StreamId {
     Resolver = 130,
     /// The hash of routers with several next hops.
     Ecmp = 131,
+    /// When faults come at random, and how long they last.
+    FaultTimes = 140,
+    /// Which requests a faulty server answers with an error.
+    Errors = 141,
+    /// Which packets are lost.
+    PacketLoss = 142,
 }

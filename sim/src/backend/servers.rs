@@ -65,6 +65,28 @@ struct Server {
     shared: SharedProcessor,
     /// While it hangs: the requests that it was serving, with what is left of them.
     hung: Option<Vec<(RequestId, SimDuration)>>,
+    /// Whether nothing gets through to it. If it is up it hangs, too.
+    cut: bool,
+    /// How many times as long it takes for everything \[2^-16\].
+    factor: u64,
+}
+
+/// The factor of a server that is as fast as it should be.
+const AS_USUAL: u64 = 1 << 16;
+
+impl Server {
+    /// The time that a demand takes.
+    #[inline(always)]
+    fn paced(&self, demand: SimDuration) -> SimDuration {
+        if self.factor == AS_USUAL { demand } else { times(demand, self.factor, AS_USUAL) }
+    }
+}
+
+/// A time, so many times as long.
+#[inline(never)]
+fn times(time: SimDuration, factor: u64, of: u64) -> SimDuration {
+    let nanos = u128::from(time.0) * u128::from(factor) / u128::from(of);
+    SimDuration(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// The state of a processor-sharing server, in attained service: every request present gains it at the same rate, so a
@@ -84,20 +106,23 @@ struct SharedProcessor {
 const FRACTION_BITS: u32 = 32;
 
 impl SharedProcessor {
-    fn advance(&mut self, now: SimTime, cores: u32) {
+    fn advance(&mut self, now: SimTime, (cores, factor): (u32, u64)) {
         let present = self.present.len() as u128;
-        let elapsed = u128::from(now.since(self.updated).0) << FRACTION_BITS;
+        let elapsed = times(now.since(self.updated), AS_USUAL, factor);
+        let elapsed = u128::from(elapsed.0) << FRACTION_BITS;
         // With nobody present there is nobody to attain anything.
         self.attained += (elapsed * u128::from(cores).min(present)).checked_div(present).unwrap_or(0);
         self.updated = now;
     }
 
-    fn next_due(&mut self, cores: u32) -> SimTime {
+    fn next_due(&mut self, (cores, factor): (u32, u64)) -> SimTime {
         let present = self.present.len() as u128;
         self.due = self.present.peek().map_or(SimTime::NEVER, |Reverse((done_at, _))| {
             let missing = done_at.saturating_sub(self.attained) * present;
             let nanos = missing.div_ceil(u128::from(cores).min(present)).div_ceil(1 << FRACTION_BITS);
-            self.updated + SimDuration(u64::try_from(nanos).unwrap_or(u64::MAX))
+            // What is missing at this pace, rounded up, so that it is attained then.
+            let nanos = u64::try_from(nanos * u128::from(factor) / u128::from(AS_USUAL)).unwrap_or(u64::MAX);
+            self.updated + SimDuration(nanos.saturating_add(u64::from(factor != AS_USUAL)))
         });
         self.due
     }
@@ -115,6 +140,8 @@ impl Servers {
                 queue: VecDeque::new(),
                 shared: SharedProcessor::default(),
                 hung: None,
+                cut: false,
+                factor: AS_USUAL,
             })
             .collect();
         Self { rows: Column::from_vec(rows) }
@@ -145,13 +172,48 @@ impl Servers {
     /// Whether a connection to a server is answered, even if nothing more comes of it.
     pub fn accepts_connections(&self, server: ServerId) -> bool {
         let row = &self.rows[server];
-        row.up && (row.hung.is_none() || row.queue.len() < BACKLOG)
+        row.up && !row.cut && (row.hung.is_none() || row.queue.len() < BACKLOG)
+    }
+
+    /// Whether a connection to a server that does not accept it is not refused either.
+    pub fn is_silent(&self, server: ServerId) -> bool {
+        let row = &self.rows[server];
+        row.up || row.cut
+    }
+
+    /// Whether nothing gets through to a server.
+    pub fn set_cut(&mut self, server: ServerId, cut: bool) {
+        self.rows[server].cut = cut;
+    }
+
+    /// From now on a server takes `factor` times as long for everything, what it has begun included; of a first-come-first-served
+    /// one that runs, the caller sees to that. Returns when the next request of a processor-sharing server will be done.
+    pub fn set_factor(&mut self, now: SimTime, server: ServerId, factor: f64) -> Option<SimTime> {
+        let row = &mut self.rows[server];
+        let factor = ((factor * AS_USUAL as f64) as u64).clamp(1, 1 << 40);
+        let before = std::mem::replace(&mut row.factor, factor);
+        if let Some(frozen) = &mut row.hung {
+            frozen.iter_mut().for_each(|(_, left)| *left = times(*left, factor, before));
+            return None;
+        }
+        let Discipline::ProcessorSharing { cores, .. } = row.discipline else { return None };
+        row.shared.advance(now, (cores, before));
+        let due = row.shared.next_due((cores, factor));
+        (due != SimTime::NEVER).then_some(due)
+    }
+
+    /// Share of a server's workers or cores that are busy.
+    pub fn busy_share(&self, server: ServerId) -> f64 {
+        let row = &self.rows[server];
+        let (Discipline::Fcfs { workers: width, .. } | Discipline::ProcessorSharing { cores: width, .. }) =
+            row.discipline;
+        f64::from(self.level(server).1) / f64::from(width)
     }
 
     /// Whether a request to a server would be answered, sooner or later.
     pub fn answers(&self, server: ServerId) -> bool {
         let row = &self.rows[server];
-        row.up && row.hung.is_none()
+        row.up && !row.cut && row.hung.is_none()
     }
 
     /// How often a server has lost its memory.
@@ -189,10 +251,10 @@ impl Servers {
     ) -> Accepted {
         let row = &mut self.rows[server];
         if !row.up {
-            return Accepted::Refused;
+            return if row.cut { Accepted::Silent } else { Accepted::Refused };
         }
         if row.hung.is_some() {
-            if row.queue.len() >= BACKLOG {
+            if row.cut || row.queue.len() >= BACKLOG {
                 return Accepted::Silent;
             }
             row.queue.push_back((request, demand));
@@ -202,7 +264,7 @@ impl Servers {
             Discipline::Fcfs { workers, queue_limit } => {
                 if row.busy < workers {
                     row.busy += 1;
-                    Accepted::Started { due: now + demand }
+                    Accepted::Started { due: now + row.paced(demand) }
                 } else if queue_limit.is_some_and(|limit| row.queue.len() >= limit as usize) {
                     Accepted::Full
                 } else {
@@ -214,10 +276,10 @@ impl Servers {
                 if limit.is_some_and(|limit| row.shared.present.len() >= limit as usize) {
                     return Accepted::Full;
                 }
-                row.shared.advance(now, cores);
+                row.shared.advance(now, (cores, row.factor));
                 let done_at = row.shared.attained + (u128::from(demand.0) << FRACTION_BITS);
                 row.shared.present.push(Reverse((done_at, request)));
-                Accepted::Shared { next_due: row.shared.next_due(cores) }
+                Accepted::Shared { next_due: row.shared.next_due((cores, row.factor)) }
             }
         }
     }
@@ -228,7 +290,7 @@ impl Servers {
     pub fn worker_done(&mut self, now: SimTime, server: ServerId) -> Option<(RequestId, SimTime)> {
         let row = &mut self.rows[server];
         match row.queue.pop_front() {
-            Some((request, demand)) => Some((request, now + demand)),
+            Some((request, demand)) => Some((request, now + row.paced(demand))),
             None => {
                 row.busy -= 1;
                 None
@@ -244,9 +306,9 @@ impl Servers {
         if row.shared.due != now {
             return None;
         }
-        row.shared.advance(now, cores);
+        row.shared.advance(now, (cores, row.factor));
         let Reverse((_, request)) = row.shared.present.pop()?;
-        let next = row.shared.next_due(cores);
+        let next = row.shared.next_due((cores, row.factor));
         Some((request, (next != SimTime::NEVER).then_some(next)))
     }
 
@@ -270,7 +332,7 @@ impl Servers {
             return;
         }
         if let Discipline::ProcessorSharing { cores, .. } = row.discipline {
-            row.shared.advance(now, cores);
+            row.shared.advance(now, (cores, row.factor));
             row.shared.due = SimTime::NEVER;
         }
         row.hung = Some(frozen);
@@ -288,7 +350,7 @@ impl Servers {
                     && let Some((request, demand)) = row.queue.pop_front()
                 {
                     row.busy += 1;
-                    resumed.started.push((request, now + demand));
+                    resumed.started.push((request, now + row.paced(demand)));
                 }
             }
             Discipline::ProcessorSharing { cores, .. } => {
@@ -297,7 +359,7 @@ impl Servers {
                     let done_at = row.shared.attained + (u128::from(demand.0) << FRACTION_BITS);
                     row.shared.present.push(Reverse((done_at, request)));
                 }
-                let due = row.shared.next_due(cores);
+                let due = row.shared.next_due((cores, row.factor));
                 resumed.shared_due = (due != SimTime::NEVER).then_some(due);
             }
         }

@@ -1,9 +1,13 @@
 //! Faults as they happen, and the checks that notice them.
+//!
+//! Every beginning and every end is followed by a look at all that lasts, and whatever differs from before is carried out: so
+//! faults may overlap in any way.
 
 use super::Cluster;
 use super::event::Event;
+use super::timetable::{Occurrence, Target};
 use crate::engine::queue::PendingEvents;
-use crate::engine::{Scheduler, SimTime};
+use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::health::keepalived::{CheckKind, Sight};
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::scenario::FaultKind;
@@ -29,86 +33,167 @@ pub struct FaultCounts {
     pub requests_failed: u64,
 }
 
+/// A time during which a fault lasted somewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spell {
+    /// The fault's place in the scenario.
+    pub fault: u32,
+    /// Its start.
+    pub from: SimTime,
+    /// Its end; [`SimTime::NEVER`] for good.
+    pub until: SimTime,
+}
+
+impl Spell {
+    /// That of an occurrence. What goes on before the run counts from its end.
+    pub(super) fn of(one: &Occurrence) -> Self {
+        let from = if one.from == SimTime::ZERO { one.until } else { one.from };
+        Self { fault: one.fault, from, until: one.until }
+    }
+}
+
 impl Cluster<'_> {
     pub(super) fn fault_begins<Q: PendingEvents>(
         &mut self,
         now: SimTime,
-        fault: u32,
+        place: u32,
         pending: &mut Scheduler<Q>,
     ) {
-        let kind = &self.scenario.faults[fault as usize].kind;
-        if *kind == FaultKind::Reload {
+        let occurrence = self.faults.timetable[place as usize];
+        if let Some(next) = self.faults.timetable.get(place as usize + 1) {
+            pending.at(next.from, Event::FaultBegins(place + 1).word());
+        }
+        if occurrence.target == Target::Site {
             return self.reload(now);
         }
-        let was_out = kind.server().is_some_and(|server| self.is_out(server));
-        self.active_faults.push(fault);
-        pending.at(now + kind.lasts(), Event::FaultEnds(fault).word());
-        if kind.instance().is_some() {
-            return self.instance_changes(now, kind, true, pending);
+        self.faults.begins(place, self.recorder.ledger.requests_failed);
+        if occurrence.until != SimTime::NEVER {
+            pending.at(occurrence.until, Event::FaultEnds(place).word());
         }
-        let Some(server) = kind.server() else { return self.store_node_changes(now, kind, true) };
-        if !was_out && self.is_out(server) {
-            self.outages.push(Outage { server, from: now, until: SimTime::NEVER });
-        }
-        match kind {
-            FaultKind::Crash { .. } if self.servers.is_up(server) => self.crash(now, server, pending),
-            FaultKind::Hang { .. } => self.hang(now, server, pending),
-            FaultKind::Drain { .. } | FaultKind::Down { .. } | FaultKind::Weight { .. } => {
-                self.operate(now, server);
-            }
-            FaultKind::Crash { .. }
-            | FaultKind::StoreCrash { .. }
-            | FaultKind::InstanceCrash { .. }
-            | FaultKind::Partition { .. }
-            | FaultKind::Reload => {}
-        }
+        self.changes(now, place, true, pending);
     }
 
     pub(super) fn fault_ends<Q: PendingEvents>(
         &mut self,
         now: SimTime,
-        fault: u32,
+        place: u32,
         pending: &mut Scheduler<Q>,
     ) {
-        let kind = &self.scenario.faults[fault as usize].kind;
-        self.active_faults.retain(|&active| active != fault);
-        if kind.instance().is_some() {
-            return self.instance_changes(now, kind, false, pending);
-        }
-        let Some(server) = kind.server() else { return self.store_node_changes(now, kind, false) };
-        match kind {
-            FaultKind::Crash { .. } => {
-                if !self.active_kinds(server).any(|kind| matches!(kind, FaultKind::Crash { .. })) {
-                    self.servers.recover(server);
-                    self.store_server_changes(now, server, false);
+        self.faults.ends(place, self.recorder.ledger.requests_failed);
+        self.changes(now, place, false, pending);
+    }
+
+    /// Something has begun, or is over.
+    fn changes<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        place: u32,
+        begins: bool,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let occurrence = self.faults.timetable[place as usize];
+        match occurrence.target {
+            Target::Site => {}
+            Target::Server(server) => {
+                self.settle(now, server, pending);
+                if occurrence.kind.is_operation() {
+                    self.operate(now, server);
                 }
+                self.note_outage(now, server);
             }
-            FaultKind::Hang { .. } => self.goes_on(now, server, pending),
-            FaultKind::Drain { .. } | FaultKind::Down { .. } | FaultKind::Weight { .. } => {
-                self.operate(now, server);
+            // The same may befall a part twice: it is as before when the last is over.
+            Target::StoreNode(node) if self.faults.alike(place) == usize::from(begins) => {
+                self.store_node_changes(now, node, &occurrence.kind, begins);
             }
-            FaultKind::Reload
-            | FaultKind::StoreCrash { .. }
-            | FaultKind::InstanceCrash { .. }
-            | FaultKind::Partition { .. } => {}
-        }
-        if !self.is_out(server)
-            && let Some(outage) = self.outages.iter_mut().rev().find(|outage| outage.server == server)
-            && outage.until == SimTime::NEVER
-        {
-            outage.until = now;
+            Target::Instance(instance) if self.faults.alike(place) == usize::from(begins) => {
+                let parts = occurrence.kind == FaultKind::Partition;
+                self.instance_changes(now, instance, parts, begins, pending);
+            }
+            Target::StoreNode(_) | Target::Instance(_) => {}
+            Target::Clients => {
+                let loss = self.faults.loss_at_clients();
+                let (was, ails) = (self.faults.clients_loss > 0.0, loss > 0.0);
+                self.faults.ailing = self.faults.ailing + u32::from(ails) - u32::from(was);
+                self.faults.clients_loss = loss;
+            }
         }
     }
 
-    /// The faults of a server that last now.
-    pub(super) fn active_kinds(&self, server: ServerId) -> impl Iterator<Item = &FaultKind> {
-        let kinds = self.active_faults.iter().map(|&fault| &self.scenario.faults[fault as usize].kind);
-        kinds.filter(move |kind| kind.server() == Some(server))
+    /// Brings a server into the condition that follows from all that befalls it now.
+    fn settle<Q: PendingEvents>(&mut self, now: SimTime, server: ServerId, pending: &mut Scheduler<Q>) {
+        let wanted = self.faults.condition(server);
+        let before = std::mem::replace(&mut self.faults.servers[server].condition, wanted);
+        if wanted == before {
+            return;
+        }
+        self.faults.ailing = self.faults.ailing + u32::from(wanted.ails()) - u32::from(before.ails());
+        self.servers.set_cut(server, wanted.is_cut);
+        match (before.is_dead, wanted.is_dead) {
+            (false, true) => self.crash(now, server, pending),
+            (true, false) => {
+                self.servers.recover(server);
+                self.store_server_changes(now, server, false);
+            }
+            (true, true) | (false, false) => {}
+        }
+        let (before_runs, runs) =
+            (!before.is_dead && !before.is_frozen, !wanted.is_dead && !wanted.is_frozen);
+        if wanted.factor != before.factor {
+            self.change_pace(now, server, (before_runs, before.factor), wanted.factor, pending);
+        }
+        if !wanted.is_dead {
+            match (before_runs, runs) {
+                (true, false) => self.hang(now, server, pending),
+                (false, false) if before.is_dead => self.hang(now, server, pending),
+                (false, true) if !before.is_dead => self.goes_on(now, server, pending),
+                (false, _) | (true, true) => {}
+            }
+        }
     }
 
-    /// Whether a server cannot take new clients, or is not to.
-    fn is_out(&self, server: ServerId) -> bool {
-        self.active_kinds(server).any(FaultKind::keeps_clients_away)
+    /// Keeps account of when a server is out of service.
+    fn note_outage(&mut self, now: SimTime, server: ServerId) {
+        let is_out = self.faults.of(server).any(FaultKind::keeps_clients_away);
+        let ailments = &mut self.faults.servers[server];
+        match (ailments.outage, is_out) {
+            (None, true) => {
+                ailments.outage = Some(self.outages.len());
+                self.outages.push(Outage { server, from: now, until: SimTime::NEVER });
+            }
+            (Some(place), false) => {
+                ailments.outage = None;
+                self.outages[place].until = now;
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+
+    /// A server takes `factor` times as long for everything from now on, what it has begun included; `before` says whether it was
+    /// running, and its factor then.
+    fn change_pace<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        server: ServerId,
+        before: (bool, f64),
+        factor: f64,
+        pending: &mut Scheduler<Q>,
+    ) {
+        if let Some(due) = self.servers.set_factor(now, server, factor) {
+            pending.at(due, Event::SharedServiceDone(server).word());
+        }
+        let (was_running, old) = before;
+        if !was_running || !self.servers.is_up(server) {
+            return;
+        }
+        for slot in 0..self.requests.slots() {
+            let request = self.requests.get_mut(slot);
+            if request.in_server && request.server == server && request.due != SimTime::NEVER {
+                let left = request.due.since(now).as_secs_f64() * factor / old;
+                request.due = now + SimDuration::from_secs_f64(left);
+                pending.at(request.due, Event::ServiceDone(RequestId(slot)).word());
+                self.watch(RequestId(slot), pending);
+            }
+        }
     }
 
     /// A server's processes stand still. Clients whose answers were certain to come in time wait with an end now.
@@ -180,16 +265,18 @@ impl Cluster<'_> {
             }
             return;
         }
-        let out = self.active_kinds(server).any(|kind| matches!(kind, FaultKind::Down { .. }));
+        let out = self.faults.of(server).any(|kind| *kind == FaultKind::Down);
+        let answers = self.servers.answers(server);
+        let fails = self.answers_a_check_with_an_error(now, server);
         let tier = &mut self.tier;
         let checker = &mut tier.checkers[server.index()];
         let well = match checker.kind() {
             CheckKind::Tcp => accepts,
-            CheckKind::Http => self.servers.answers(server),
+            CheckKind::Http => answers && !fails,
         };
-        let sight = match (well, self.servers.is_up(server)) {
+        let sight = match (well, self.servers.is_silent(server) && !answers) {
             (true, _) => Sight::Good,
-            // Its kernel refuses for a dead process, and keeps silent when a living one takes no more.
+            // Its kernel refuses for a dead process, and keeps silent when a living one takes no more; an error is an answer.
             (false, false) => Sight::Bad,
             (false, true) => Sight::Silent,
         };

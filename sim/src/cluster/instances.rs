@@ -12,25 +12,20 @@ use crate::engine::{Scheduler, SimTime};
 use crate::health::keepalived::Sight;
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::metrics::recorder::Failure;
-use crate::scenario::FaultKind;
 use crate::tier::{Forwarded, Instance, Layer, Segment};
 
 impl Cluster<'_> {
-    /// A fault of a tier's instance begins or ends, if the strategy has it.
+    /// A tier's instance dies or comes back, or, if it `parts`, the directors of its pair no longer hear each other, or do again: if
+    /// the strategy has it.
     pub(super) fn instance_changes<Q: PendingEvents>(
         &mut self,
         now: SimTime,
-        kind: &FaultKind,
+        faulty: u16,
+        parts: bool,
         begins: bool,
         pending: &mut Scheduler<Q>,
     ) {
-        // Faults of one instance may overlap: it comes back when the last has ended.
-        let alike = |other: &FaultKind| other.name() == kind.name() && other.instance() == kind.instance();
-        let active = self.active_faults.iter().filter(|&&at| alike(&self.scenario.faults[at as usize].kind));
-        if active.count() > usize::from(begins) {
-            return;
-        }
-        let named = kind.instance().map(|place| &self.scenario.instances[usize::from(place)]);
+        let named = self.scenario.instances.get(usize::from(faulty));
         let found = self.strategy.programs().find_map(|(place, plan)| {
             let instance = plan.instances.iter().position(|instance| Some(&instance.name) == named)?;
             Some((place, instance as u16))
@@ -46,8 +41,8 @@ impl Cluster<'_> {
         if let Some(pair) = &mut reach.pair {
             pair.sync(now, &mut tier.instances);
         }
-        match (kind, begins) {
-            (FaultKind::Partition { .. }, parted) => {
+        match (parts, begins) {
+            (true, parted) => {
                 if let Some(pair) = &mut reach.pair {
                     pair.part(now, parted);
                 }
@@ -160,6 +155,15 @@ impl Cluster<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// One of several instances of the last tier has decided about a request.
+    #[inline(never)]
+    pub(super) fn note_decision(&mut self, now: SimTime, instance: u16) {
+        self.recorder.decided(now, self.tier.first, instance);
+        if self.tier.learnt.is_some() {
+            self.tell_peers(now, instance);
         }
     }
 

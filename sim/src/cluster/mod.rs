@@ -5,6 +5,8 @@
 
 pub mod accounting;
 mod address;
+mod ailing;
+mod ailments;
 mod blame;
 mod browser;
 mod closed_loop;
@@ -37,9 +39,10 @@ mod station;
 mod stored;
 mod story;
 mod tier;
+mod timetable;
 
 pub use accounting::AccountingError;
-pub use faults::{FaultCounts, Outage};
+pub use faults::{FaultCounts, Outage, Spell};
 pub use observe::{Answer, Observer, StepName, run_observed};
 pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};
 pub use script::TraceLine;
@@ -58,6 +61,7 @@ use crate::slots::Slots;
 use crate::table::Column;
 use crate::tier::Layer;
 
+use ailments::Ailments;
 use browser::{BrowserSamplers, Pace, Tab};
 use dealt::DealtUsers;
 use event::Event;
@@ -82,6 +86,8 @@ pub struct Cluster<'a> {
     layer: Layer,
     /// What stands in front of it, and pairs of directors, if there are any.
     paths: Option<Box<Paths<'a>>>,
+    /// Whether there are paths, or a director decides about connections.
+    watched: bool,
     /// Whether requests may wait in the queues of instances.
     has_queues: bool,
     servers: Servers,
@@ -101,14 +107,12 @@ pub struct Cluster<'a> {
     stories: Stories,
     /// Times during which each server was down, in order of their start.
     outages: Vec<Outage>,
-    /// What each fault of the scenario did.
-    faults: Vec<FaultCounts>,
+    /// What befalls it.
+    faults: Ailments,
     /// When open connections are counted next, at the earliest.
     next_sample: SimTime,
     /// When an operator last changed something.
     operated_at: Option<SimTime>,
-    /// Faults (indices) that last now.
-    active_faults: Vec<u32>,
 }
 
 /// The laws that are drawn from at every click, made ready for drawing.
@@ -194,6 +198,7 @@ struct Streams {
     message_gap: Stream,
     message_demand: Stream,
     arrival_phases: Stream,
+    arrival_batches: Stream,
     instance: Stream,
     subset: Stream,
     addresses: AddressStreams,
@@ -203,6 +208,9 @@ struct Streams {
     request_values: Stream,
     resolver: Stream,
     ecmp: Stream,
+    fault_times: Stream,
+    errors: Stream,
+    packet_loss: Stream,
 }
 
 impl Streams {
@@ -238,6 +246,7 @@ impl Streams {
             message_gap: stream(behaviour, StreamId::MessageGap),
             message_demand: stream(behaviour, StreamId::MessageDemand),
             arrival_phases: stream(behaviour, StreamId::ArrivalPhases),
+            arrival_batches: stream(behaviour, StreamId::ArrivalBatches),
             instance: stream(behaviour, StreamId::Instance),
             subset: stream(behaviour, StreamId::Subset),
             addresses: AddressStreams {
@@ -253,6 +262,9 @@ impl Streams {
             request_values: stream(population, StreamId::RequestValues),
             resolver: stream(population, StreamId::Resolver),
             ecmp: stream(behaviour, StreamId::Ecmp),
+            fault_times: stream(behaviour, StreamId::FaultTimes),
+            errors: stream(behaviour, StreamId::Errors),
+            packet_loss: stream(behaviour, StreamId::PacketLoss),
         }
     }
 }

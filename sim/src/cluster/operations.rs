@@ -15,14 +15,13 @@ impl Cluster<'_> {
     /// Tells the balancer what is to be done with a server.
     pub(super) fn operate(&mut self, now: SimTime, server: ServerId) {
         self.operated_at = Some(now);
-        let has = |wanted: fn(&FaultKind) -> bool| self.active_kinds(server).any(wanted);
-        let down = has(|kind| matches!(kind, FaultKind::Down { .. }));
+        let has = |wanted: fn(&FaultKind) -> bool| self.faults.of(server).any(wanted);
+        let down = has(|kind| *kind == FaultKind::Down);
         let drained = has(|kind| matches!(kind, FaultKind::Drain { .. }));
-        let weight = self.active_kinds(server).filter_map(|kind| match kind {
-            FaultKind::Weight { to, .. } => Some(*to),
+        let weight = self.faults.of(server).rev().find_map(|kind| match kind {
+            FaultKind::Weight { to } => Some(*to),
             _ => None,
         });
-        let weight = weight.last();
         let place = server.index();
         let plan = &self.strategy.tier.program;
         // A server that a check has taken out comes back by the check.
@@ -86,7 +85,7 @@ impl Cluster<'_> {
     pub(super) fn planned_cause(&self, session: &Session, reason: Reason, cause: LossCause) -> LossCause {
         let Some(operated_at) = self.operated_at else { return cause };
         // A template that ran out would have done so anyway, unless the director drops those of such servers.
-        let down = self.active_kinds(session.home).any(|kind| matches!(kind, FaultKind::Down { .. }));
+        let down = self.faults.of(session.home).any(|kind| *kind == FaultKind::Down);
         let drops_templates = match &self.strategy.tier.program {
             Program::Lvs(config) if down => config.sysctl.expire_nodest_conn,
             Program::Lvs(config) => config.sysctl.expire_quiescent_template,
@@ -96,7 +95,7 @@ impl Cluster<'_> {
             return cause;
         }
         let kept_away = |kind: &FaultKind| kind.is_planned() && kind.keeps_clients_away();
-        if self.active_kinds(session.home).any(kept_away) {
+        if self.faults.of(session.home).any(kept_away) {
             LossCause::Drained
         } else if reason == Reason::Hashed && session.routed_home_at < operated_at {
             LossCause::Remapped

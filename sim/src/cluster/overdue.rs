@@ -28,7 +28,7 @@ impl Cluster<'_> {
         (!timeout.is_zero()).then_some(timeout)
     }
 
-    fn connect_timeout(&self) -> SimDuration {
+    pub(super) fn connect_timeout(&self) -> SimDuration {
         let timeout = match &self.strategy.tier.program {
             Program::Nginx(config) => config.connect_timeout,
             Program::HaProxy(config) => config.connect_timeout,

@@ -271,7 +271,7 @@ impl Cluster<'_> {
     /// Whether closing and using a connection is of interest to anybody but its ends: to a director.
     #[inline(always)]
     pub(super) fn is_watched(&self) -> bool {
-        self.paths.is_some() || self.layer() == Layer::Connection
+        self.watched
     }
 
     /// Brings a new connection through the tiers in front. Returns the instance of the last tier that it reaches, and its way.

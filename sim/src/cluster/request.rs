@@ -77,6 +77,10 @@ pub struct Request {
     pub has_cookie: bool,
     /// Whether its balancer waits for a server that does not accept the connection.
     pub connecting: bool,
+    /// Whether packets of it were lost, and are on their way again.
+    pub late: bool,
+    /// The status of the error that its server is about to answer with; 0 for none.
+    pub fails_with: u16,
     /// Whether its answer creates the session of its visit (log replay).
     pub begins_session: bool,
     /// Whether a server has it.

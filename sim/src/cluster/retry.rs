@@ -34,6 +34,9 @@ impl Cluster<'_> {
             return;
         }
         self.requests.get_mut(id.0).due = SimTime::NEVER;
+        if request.late {
+            return self.arrives_late(now, id, pending);
+        }
         if request.connecting {
             self.requests.get_mut(id.0).connecting = false;
             let instance = self.instance(request.instance);

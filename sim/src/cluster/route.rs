@@ -54,6 +54,8 @@ impl Request {
             work: SessionWork::None,
             has_cookie: false,
             connecting: false,
+            late: false,
+            fails_with: 0,
             begins_session: false,
             in_server: false,
             method,
@@ -116,10 +118,7 @@ impl Cluster<'_> {
                 let open = Open { address, port, key: &key_text.hash, method, worker, service: 0, ties };
                 let opened = instances[usize::from(instance)].open(now, &open);
                 if instances.len() > 1 {
-                    self.recorder.decided(now, self.tier.first, instance);
-                }
-                if self.tier.learnt.is_some() {
-                    self.tell_peers(now, instance);
+                    self.note_decision(now, instance);
                 }
                 request.flow = opened.flow;
                 opened.decision
@@ -174,6 +173,9 @@ impl Cluster<'_> {
             self.take_evidence(now, id, slot);
         }
         self.recorder.tried(now, server, self.layer() == Layer::Request, decision.attempt > 1);
+        if self.faults.ailing > 0 && self.is_late(now, id, server, pending) {
+            return None;
+        }
         self.enter_server(now, id, server, (demand, operations), pending)
     }
 
@@ -195,7 +197,7 @@ impl Cluster<'_> {
 
     /// A server has not taken a request. Returns where it goes next, if that is decided now.
     #[inline(never)]
-    fn after_refusal<Q: PendingEvents>(
+    pub(super) fn after_refusal<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
@@ -276,6 +278,9 @@ impl Cluster<'_> {
         let mut work = self.demand(demand, server);
         if operations > 0 {
             work += self.store_time(demand, operations);
+        }
+        if self.faults.ailing > 0 {
+            work = self.work_of_the_ailing(now, id, server, work);
         }
         if self.stored.is_some() {
             work += self.store_both(now, id, server);
@@ -383,7 +388,7 @@ impl Cluster<'_> {
         let (present, busy) = self.servers.level(server);
         self.recorder.level(now, server, present, busy);
         self.recorder.left(now, request.entered);
-        if self.store_answers(id) {
+        if self.store_answers(id) || request.fails_with > 0 {
             return self.answered_with_error(now, id, pending);
         }
         match self.layer() {
@@ -414,7 +419,8 @@ impl Cluster<'_> {
             Origin::Client(client) => self.client_answered(now, client, &request, pending),
             Origin::Object(client) => self.object_answered(now, client, request.connection, pending),
             Origin::Message(_) | Origin::Gone => {}
-            Origin::Arrival => self.close_connection(now, request.connection),
+            // A director that does not know it may have reset it by now.
+            Origin::Arrival => self.close_if_open(now, request.connection),
             Origin::Log { source, user } => self.log_answered(now, source, user, &request, pending),
             Origin::Script(connection) => self.script_answered(now, connection),
         }
@@ -452,7 +458,9 @@ impl Cluster<'_> {
         let request = *self.requests.get(id.0);
         self.release(id);
         self.store_tidies(id);
-        if self.layer() == Layer::Connection && !matches!(failure, Failure::QueueFull | Failure::Store) {
+        if self.layer() == Layer::Connection
+            && !matches!(failure, Failure::QueueFull | Failure::Store | Failure::Error)
+        {
             self.drop_connection(now, request.connection);
         }
         match request.origin {
@@ -497,9 +505,6 @@ impl Cluster<'_> {
         self.recorder.ledger.requests_failed += 1;
         if let Some(counts) = self.recorder.at(now) {
             counts.failed[failure as usize] += 1;
-        }
-        for &fault in &self.active_faults {
-            self.faults[fault as usize].requests_failed += 1;
         }
         match origin {
             Origin::Client(client) => self.client_failed(now, client, failure, pending),

@@ -3,17 +3,19 @@
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
+use super::ailments::Ailments;
 use super::browser::Pace;
 use super::cookies::CookieJars;
 use super::dealt::DealtUsers;
 use super::event::{Event, MAX_SLOTS};
-use super::faults::{FaultCounts, Outage};
+use super::faults::{FaultCounts, Outage, Spell};
 use super::log_source::LogReplay;
 use super::open_loop::{ArrivalSource, Crowd, Source};
 use super::paths::Paths;
 use super::script::{Script, TraceLine};
 use super::stored::Stored;
 use super::story::Stories;
+use super::timetable::timetable;
 use super::{Cluster, Samplers, Streams, Tier};
 use crate::backend::servers::Servers;
 use crate::engine::{Ladder, SimDuration, SimTime, Simulation, Stream};
@@ -27,7 +29,7 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::store::StoreStreams;
-use crate::tier::{Instance, TableSizes};
+use crate::tier::{Instance, Layer, TableSizes};
 
 /// Which run of an experiment.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,8 @@ pub struct RunOutcome {
     pub outages: Vec<Outage>,
     /// What each fault did.
     pub faults: Vec<FaultCounts>,
+    /// When each fault lasted, at each of its parts, in order of the beginning.
+    pub spells: Vec<Spell>,
     /// The trace of scripted clients.
     pub trace: Vec<TraceLine>,
     /// Losses, told.
@@ -140,7 +144,7 @@ pub fn calendar(scenario: &Scenario, logs: &[PreparedLog]) -> Calendar {
     let duration = scenario.duration.unwrap_or(SimDuration::from_secs(of_logs));
     let end = measured_from + duration;
     let begins = scenario.faults.iter().map(|fault| measured_from + fault.at);
-    let ends = scenario.faults.iter().map(|fault| measured_from + fault.at + fault.kind.lasts());
+    let ends = scenario.faults.iter().map(|fault| fault.until().map_or(end, |until| measured_from + until));
     let mut calendar = Calendar {
         measured_from,
         faults_from: begins.min().unwrap_or(end).min(end),
@@ -220,7 +224,12 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             let pace = Pace::of(population, scenario.warmup);
             let activity = pace.as_ref().map(|pace| &pace.activity);
             sources.push(Source::Arrivals(ArrivalSource {
-                process: plan.process(scenario.warmup, streams.arrival_phases, sources.len() as u64),
+                process: plan.process(
+                    scenario.warmup,
+                    streams.arrival_phases,
+                    streams.arrival_batches,
+                    sources.len() as u64,
+                ),
                 crowd: Crowd::new(first_client, population.clients, activity, &streams.activity),
                 number: 0,
                 rules: &population.connection,
@@ -238,6 +247,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         };
         tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
     }
+    let paths = Paths::new(scenario, strategy, &streams);
     let mut cluster = Cluster {
         scenario,
         strategy,
@@ -246,7 +256,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         layer: strategy.tier.program.layer(),
         has_queues: tier.waiting.is_possible(),
         tier,
-        paths: Paths::new(scenario, strategy, &streams),
+        watched: paths.is_some() || strategy.tier.program.layer() == Layer::Connection,
+        paths,
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
         sessions: Sessions::default(),
@@ -260,10 +271,9 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         recorder: Recorder::new(calendar.clone(), scenario.servers.len()),
         stories: Stories { wanted: setup.stories, told: Vec::new() },
         outages: Vec::new(),
-        faults: vec![FaultCounts::default(); scenario.faults.len()],
+        faults: build_faults(scenario, &calendar, &streams),
         next_sample: SimTime::ZERO,
         operated_at: None,
-        active_faults: Vec::new(),
     };
     cluster.watch_instances();
     let mut simulation = Simulation::new(cluster, Ladder::default());
@@ -284,6 +294,12 @@ fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
     };
     let own = (stream(StreamId::SessionSize), stream(StreamId::SessionWrites));
     Some(Box::new(Stored::new(setup.scenario, session, streams, own)))
+}
+
+fn build_faults(scenario: &Scenario, calendar: &Calendar, streams: &Streams) -> Ailments {
+    let timetable = timetable(scenario, calendar, &streams.fault_times);
+    let draws = (streams.errors, streams.packet_loss);
+    Ailments::new(timetable, scenario.servers.len(), scenario.faults.len(), draws)
 }
 
 /// Puts the first event of everything that acts by itself.
@@ -323,8 +339,9 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     for (index, step) in model.script.steps.iter().enumerate() {
         pending.at(from + step.at, Event::ScriptStep(index as u32).word());
     }
-    for (index, fault) in scenario.faults.iter().enumerate() {
-        pending.at(from + fault.at, Event::FaultBegins(index as u32).word());
+    // Each beginning announces the next.
+    if let Some(first) = model.faults.timetable.first() {
+        pending.at(first.from, Event::FaultBegins(0).word());
     }
     if let Some(timeout) = model.read_timeout() {
         pending.at(SimTime::ZERO + timeout, Event::Overdue.word());
@@ -447,12 +464,16 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         templates: tables.affinity_entries,
         balancer_bytes: tables.bytes,
     };
+    let faults = cluster.faults.close(cluster.recorder.ledger.requests_failed);
+    let begun = cluster.faults.timetable.iter().take_while(|one| one.from < calendar.end);
+    let spells = begun.map(Spell::of).collect();
     let counts = cluster.recorder.close(calendar.end, measured_open);
     accounting::check(&counts.ledger, &under_way)?;
     Ok(RunOutcome {
         counts,
         outages: cluster.outages,
-        faults: cluster.faults,
+        faults,
+        spells,
         trace: cluster.script.trace,
         stories: cluster.stories.told,
         sizes,

@@ -191,6 +191,9 @@ impl Cluster<'_> {
     #[inline(never)]
     fn read_session(&mut self, now: SimTime, id: RequestId, due: SimTime) -> SimTime {
         let request = *self.requests.get(id.0);
+        if request.fails_with > 0 {
+            return due;
+        }
         let session = self.session_of(&request);
         let active = self.connections.len() as u32;
         let Some(stored) = self.stored.as_deref_mut() else { return due };
@@ -234,8 +237,16 @@ impl Cluster<'_> {
     #[inline(never)]
     fn write_session(&mut self, now: SimTime, id: RequestId) -> Option<SimTime> {
         let request = *self.requests.get(id.0);
+        if request.fails_with > 0 {
+            return None;
+        }
         let session = self.session_of(&request);
         let idle_timeout = self.idle_timeout_of(request.origin);
+        // A login that fails leaves no session.
+        let logs_in = match (request.work, request.origin) {
+            (SessionWork::Login, Origin::Client(client)) => self.knows_token(client, request.server),
+            _ => true,
+        };
         let stored = self.stored.as_deref_mut()?;
         let step = *stored.step(id);
         if step.stage == Stage::Done {
@@ -258,6 +269,7 @@ impl Cluster<'_> {
                 }
                 stored.store.write(&access, record)
             }
+            (SessionWork::Login, _) if !logs_in => return None,
             (SessionWork::Login, Some(record)) if stored.in_use => stored.store.write(&access, record),
             (SessionWork::Login, _) if stored.in_use => {
                 let (made, reply) = stored.make(&access, idle_timeout);
@@ -335,15 +347,19 @@ impl Cluster<'_> {
         unused.into_iter().flatten().for_each(|record| stored.store.release(record));
     }
 
-    /// The application answers a request with an error, since it cannot ask its store.
+    /// The application answers a request with an error: that of a fault, or since it cannot ask its store.
     pub(super) fn answered_with_error<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
         pending: &mut Scheduler<Q>,
     ) {
+        let (status, failure) = match std::mem::take(&mut self.requests.get_mut(id.0).fails_with) {
+            0 => (500, Failure::Store),
+            status => (status, Failure::Error),
+        };
         if let Some(counts) = self.recorder.at(now) {
-            counts.store_failed += 1;
+            counts.store_failed += u64::from(failure == Failure::Store);
         }
         let request = self.requests.get_mut(id.0);
         request.in_server = false;
@@ -351,10 +367,10 @@ impl Cluster<'_> {
         let (flow, instance) = (request.flow, request.instance);
         let detached = request.flow_end == FlowEnd::Detached;
         if detached || self.layer() == Layer::Connection {
-            return self.give_up(now, id, Failure::Store, pending);
+            return self.give_up(now, id, failure, pending);
         }
-        let then = self.instance(instance).attempt_ended(now, flow, Outcome::Status(500));
-        self.go_on(now, id, then, Failure::Store, pending);
+        let then = self.instance(instance).attempt_ended(now, flow, Outcome::Status(status));
+        self.go_on(now, id, then, failure, pending);
     }
 
     /// Whether the answer just taken is that of a login which could not be stored.
@@ -389,6 +405,11 @@ impl Cluster<'_> {
             self.drop_record(slot);
         }
         self.store_session(now, slot, request);
+    }
+
+    /// Whether a session is in the store.
+    pub(super) fn is_in_store(&self, slot: u32) -> bool {
+        self.stored.as_deref().is_some_and(|stored| stored.record(slot).is_some())
     }
 
     fn drop_record(&mut self, slot: u32) {
@@ -458,8 +479,8 @@ impl Cluster<'_> {
     }
 
     /// A node of the store dies or is back.
-    pub(super) fn store_node_changes(&mut self, now: SimTime, kind: &FaultKind, begins: bool) {
-        let FaultKind::StoreCrash { node, power_loss, .. } = *kind else { return };
+    pub(super) fn store_node_changes(&mut self, now: SimTime, node: u32, kind: &FaultKind, begins: bool) {
+        let FaultKind::StoreCrash { power_loss } = *kind else { return };
         if node as usize >= self.strategy.session.store_nodes() {
             return;
         }

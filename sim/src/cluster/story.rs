@@ -1,11 +1,11 @@
 //! What becomes of lost sessions, and some losses told as short stories.
 
 use super::request::Request;
+use super::timetable::{Occurrence, Target};
 use super::{Cluster, evidence};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::{ClientId, ServerId};
 use crate::metrics::LossCause;
-use crate::scenario::{Fault, FaultKind};
 use crate::session::sessions::{Cut, Lookup};
 use crate::session::{OnUnknownId, SessionPlan};
 
@@ -51,6 +51,13 @@ impl Cluster<'_> {
             if untied && !cookies && self.tier.cookies.is_some() {
                 *cause = LossCause::AffinityRefused;
             }
+            let home = self.sessions.get(slot).home;
+            if *cause == LossCause::ServerLost
+                && let Some(destroyer) = destroyed_at.and_then(|at| self.faults.destroyer(home, at))
+                && destroyer.kind.is_planned()
+            {
+                *cause = LossCause::Drained;
+            }
             let (cause, destroyed_at) = (*cause, *destroyed_at);
             let again = self.sessions.miss(slot);
             let ledger = &mut self.recorder.ledger;
@@ -71,39 +78,30 @@ impl Cluster<'_> {
 
     /// Counts a loss against the crash that destroyed the session's memory, or the operation that sent it elsewhere.
     fn blame_fault(&mut self, slot: u32, cause: LossCause, destroyed_at: Option<SimTime>, route: &Cut) {
-        let measured_from = self.recorder.calendar().measured_from;
         let session = self.sessions.get(slot);
         let left_at = session.first_cut.as_ref().unwrap_or(route).at;
-        let faults = self.scenario.faults.iter();
-        let of_instance = |left_at| {
-            let before = |fault: &Fault| measured_from + fault.at <= left_at;
-            faults.clone().rposition(|fault| fault.kind.instance().is_some() && before(fault))
-        };
+        let faults = &self.faults;
+        let at_home = destroyed_at.and_then(|at| faults.destroyer(session.home, at));
+        let of_instance = || faults.last_before(left_at, |one| matches!(one.target, Target::Instance(_)));
+        let may_be_in_front = self.paths.is_some();
         let fault = match cause {
-            LossCause::ServerLost => faults.clone().position(|fault| {
-                let crash = matches!(fault.kind, FaultKind::Crash { .. });
-                crash
-                    && fault.kind.server() == Some(session.home)
-                    && Some(measured_from + fault.at) == destroyed_at
-            }),
-            LossCause::Drained | LossCause::Remapped => {
-                let of_home = |kind: &FaultKind| kind.server() == Some(session.home);
-                let planned = faults.clone().rposition(|fault| {
-                    let about_it = cause == LossCause::Remapped || of_home(&fault.kind);
-                    fault.kind.is_planned() && about_it && measured_from + fault.at <= left_at
-                });
-                let may_be_in_front = cause == LossCause::Remapped && self.paths.is_some();
-                planned.or_else(|| if may_be_in_front { of_instance(left_at) } else { None })
-            }
-            LossCause::DirectorLost | LossCause::InstanceSplit => of_instance(left_at),
-            LossCause::StoreLost => faults.clone().position(|fault| {
-                matches!(fault.kind, FaultKind::StoreCrash { node, .. } if (node as usize) < self.strategy.session.store_nodes())
-                    && Some(measured_from + fault.at) == destroyed_at
+            LossCause::ServerLost => at_home,
+            LossCause::Drained => at_home.or_else(|| faults.last_operation(session.home, left_at)),
+            LossCause::Remapped => faults
+                .last_before(left_at, |one| one.kind.is_planned())
+                .or_else(|| if may_be_in_front { of_instance() } else { None }),
+            LossCause::DirectorLost | LossCause::InstanceSplit => of_instance(),
+            LossCause::StoreLost => destroyed_at.and_then(|at| {
+                let nodes = self.strategy.session.store_nodes();
+                let of_store = |one: &Occurrence| {
+                    matches!(one.target, Target::StoreNode(node) if (node as usize) < nodes)
+                };
+                faults.last_before(at, |one| one.from < at || of_store(one)).filter(|one| one.from == at)
             }),
             _ => None,
         };
-        if let Some(fault) = fault {
-            self.faults[fault].users_logged_out += 1;
+        if let Some(fault) = fault.map(|one| one.fault) {
+            self.faults.logged_out(fault);
         }
     }
 
@@ -157,11 +155,12 @@ impl Cluster<'_> {
 
     /// The node of the session store that died then.
     fn store_node_lost_at(&self, at: SimTime) -> Option<u32> {
-        let start = self.recorder.calendar().measured_from;
-        self.scenario.faults.iter().find_map(|fault| match fault.kind {
-            FaultKind::StoreCrash { node, .. } if start + fault.at == at => Some(node),
+        let last =
+            self.faults.last_before(at, |one| one.from < at || matches!(one.target, Target::StoreNode(_)));
+        match last?.target {
+            Target::StoreNode(node) => Some(node),
             _ => None,
-        })
+        }
     }
 
     fn tell(&mut self, now: SimTime, who: &str, slot: u32, request: &Request, found: &Lookup) {

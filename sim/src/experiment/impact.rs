@@ -50,7 +50,8 @@ pub fn impacts(scenario: &Scenario, outcome: &RunOutcome, fleet: &Fleet) -> Vec<
 
 fn bounds(fault: &Fault, counts: &Counts) -> (SimTime, SimTime) {
     let from = counts.calendar.measured_from + fault.at;
-    (from, from + fault.kind.lasts())
+    let until = fault.until().map_or(counts.calendar.end, |until| counts.calendar.measured_from + until);
+    (from, until.min(counts.calendar.end))
 }
 
 /// When load was even again after `until`: the start of the first of three judged windows in a row whose peak to mean is

@@ -18,7 +18,7 @@ use crate::metrics::catalogue::METRICS;
 use crate::metrics::measure::{self, Fleet, NoiseCounts};
 use crate::metrics::recorder::Calendar;
 use crate::metrics::{Histogram, LossCause};
-use crate::scenario::{FaultKind, FrontPlan, Scenario, Strategy, canonical};
+use crate::scenario::{Fault, FrontPlan, Scenario, Strategy, canonical};
 use crate::tier::Layer;
 
 /// The summary of what has run so far.
@@ -55,7 +55,7 @@ pub(super) fn summarise(experiment: &Experiment<'_>) -> Summary {
                 weight: server.weight,
             })
             .collect(),
-        faults: scenario.faults.iter().map(|fault| fault_line(scenario, fault)).collect(),
+        faults: scenario.faults.iter().map(|fault| fault_line(scenario, calendar, fault)).collect(),
         strategies,
         expectations,
         inferred: logs.iter().flat_map(|log| log.statistics().inferred()).collect(),
@@ -93,21 +93,14 @@ fn count_comparisons(strategies: &mut [StrategySummary]) {
     }
 }
 
-fn fault_line(scenario: &Scenario, fault: &crate::scenario::Fault) -> FaultLine {
-    let kind = &fault.kind;
-    let what = kind.server().map_or_else(
-        || match kind {
-            FaultKind::StoreCrash { node, .. } => format!("crash of node {node} of the session store"),
-            _ => match kind.instance() {
-                Some(instance) => {
-                    format!("{} of {}", kind.name(), scenario.instances[usize::from(instance)])
-                }
-                None => kind.name().to_owned(),
-            },
-        },
-        |server| format!("{} of {}", kind.name(), scenario.servers[server.index()].name),
-    );
-    FaultLine { what, at_s: fault.at.as_secs_f64(), until_s: (fault.at + kind.lasts()).as_secs_f64() }
+fn fault_line(scenario: &Scenario, calendar: &Calendar, fault: &Fault) -> FaultLine {
+    let duration = calendar.end.since(calendar.measured_from);
+    let until = fault.until().unwrap_or(duration).min(duration);
+    FaultLine {
+        what: fault.in_words(&scenario.servers, &scenario.instances),
+        at_s: fault.at.as_secs_f64(),
+        until_s: until.as_secs_f64(),
+    }
 }
 
 fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySummary {
@@ -167,7 +160,7 @@ fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySumm
 
 /// Whether a strategy has the part that a fault is about.
 fn is_applicable(scenario: &Scenario, strategy: &Strategy, fault: usize) -> bool {
-    let Some(instance) = scenario.faults[fault].kind.instance() else { return true };
+    let Some(instance) = scenario.faults[fault].instance() else { return true };
     let name = &scenario.instances[usize::from(instance)];
     strategy.programs().any(|(_, plan)| plan.instances.iter().any(|instance| instance.name == *name))
 }
@@ -287,7 +280,7 @@ fn summarise_impact(scenario: &Scenario, fault: usize, runs: &[RunRecord]) -> Fa
     let of =
         |pick: &dyn Fn(&Impact) -> f64| Estimate::of_all(runs.iter().map(|run| pick(&run.impacts[fault])));
     FaultImpact {
-        what: fault_line(scenario, &scenario.faults[fault]).what,
+        what: scenario.faults[fault].in_words(&scenario.servers, &scenario.instances),
         users_logged_out: of(&|impact| impact.users_logged_out as f64),
         requests_failed: of(&|impact| impact.requests_failed as f64),
         peak_utilisation: of(&|impact| impact.peak_utilisation),

@@ -24,11 +24,13 @@ pub enum Failure {
     Store,
     /// Nobody answered at the site's address: no director has it, or the machine behind it is dead.
     NoDirector,
+    /// The server answered with an error.
+    Error,
 }
 
 impl Failure {
     /// All reasons.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Refused,
         Self::Reset,
         Self::Dropped,
@@ -39,5 +41,6 @@ impl Failure {
         Self::ProxyTimeout,
         Self::Store,
         Self::NoDirector,
+        Self::Error,
     ];
 }

@@ -5,6 +5,7 @@ mod address_lines;
 mod diagnostic;
 mod empirical;
 mod explain;
+mod faults;
 mod load;
 mod overrides;
 mod presets;
@@ -22,7 +23,6 @@ use std::sync::Arc;
 
 use crate::backend::Capacity;
 use crate::engine::{Distribution, SimDuration};
-use crate::ids::ServerId;
 use crate::metrics::{MetricId, Phase};
 use crate::population::arrivals::ArrivalPlan;
 use crate::population::replay::{LogFormat, SessionsBy};
@@ -34,6 +34,7 @@ use crate::tier::{Key, RequestFields};
 pub use crate::health::keepalived::CheckRule;
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
 pub use explain::{Resolved, StoreOption, canonical, parameters, store_options, workload};
+pub use faults::{ErrorRule, Fault, FaultKind, Part, Recurs};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
@@ -99,7 +100,7 @@ pub struct Scenario {
 impl Scenario {
     /// Whether a fault is about a tier's instance of this name.
     pub fn breaks(&self, instance: &str) -> bool {
-        let named = self.faults.iter().filter_map(|fault| fault.kind.instance());
+        let named = self.faults.iter().filter_map(Fault::instance);
         named.into_iter().any(|place| self.instances[usize::from(place)] == instance)
     }
 
@@ -107,7 +108,9 @@ impl Scenario {
     /// no script, and arrivals that do not follow the clock.
     pub fn is_stationary(&self) -> bool {
         let steady = |population: &Population| match population.traffic.arrivals() {
-            Some(ArrivalPlan::Poisson { .. } | ArrivalPlan::Bursts { .. }) => true,
+            Some(ArrivalPlan::Poisson { .. } | ArrivalPlan::Bursts { .. } | ArrivalPlan::Batches { .. }) => {
+                true
+            }
             Some(ArrivalPlan::Diurnal { .. } | ArrivalPlan::FlashCrowd { .. } | ArrivalPlan::Ramp { .. }) => {
                 false
             }
@@ -294,164 +297,10 @@ pub struct Server {
     pub address: String,
     /// Its share of the work relative to others, as the balancers are told unless a strategy says otherwise.
     pub weight: u32,
+    /// The zone that it stands in: what fails together.
+    pub zone: Option<String>,
     /// What it can do.
     pub capacity: Capacity,
-}
-
-/// Something that breaks.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
-    /// When, from the end of the warm-up.
-    pub at: SimDuration,
-    /// What.
-    pub kind: FaultKind,
-}
-
-/// What can break.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum FaultKind {
-    /// The server's processes die, its memory is lost, and its port refuses connections until it is back.
-    Crash {
-        /// Which server.
-        server: ServerId,
-        /// How long it stays away.
-        lasts: SimDuration,
-    },
-    /// A node of the session store dies. Strategies whose store has no such node notice nothing.
-    StoreCrash {
-        /// Which node: of MySQL and Redis first the primary (of each shard in turn), then its replicas; of a cache with
-        /// write-behind the cache is 0 and the database 1.
-        node: u32,
-        /// How long it stays away.
-        lasts: SimDuration,
-        /// Whether its machine loses power, and with it what was not flushed to the disk; else only its process dies.
-        power_loss: bool,
-    },
-    /// The server's processes stand still: its kernel accepts connections until its backlog is full, and nobody answers.
-    Hang {
-        /// Which server.
-        server: ServerId,
-        /// How long it hangs.
-        lasts: SimDuration,
-    },
-    /// An operator keeps new clients from a server (`set server … state drain`, `ipvsadm -e -w 0`). nginx cannot do that, and is
-    /// reloaded with `down`.
-    Drain {
-        /// Which server.
-        server: ServerId,
-        /// How long.
-        lasts: SimDuration,
-    },
-    /// An operator takes a server out (`set server … state maint`, `ipvsadm -d`, a reload of nginx with `down`).
-    Down {
-        /// Which server.
-        server: ServerId,
-        /// How long.
-        lasts: SimDuration,
-    },
-    /// An operator changes a server's weight (`set server … weight`, `ipvsadm -e -w`, a reload of nginx).
-    Weight {
-        /// Which server.
-        server: ServerId,
-        /// The weight; 0 keeps new clients away.
-        to: u32,
-        /// How long, until the weight is as before.
-        lasts: SimDuration,
-    },
-    /// The machine of an instance of a tier dies, and what the instance knew is lost: packets to it vanish. Strategies without such
-    /// an instance notice nothing.
-    InstanceCrash {
-        /// Which: its place among [`Scenario::instances`].
-        instance: u16,
-        /// How long it stays away.
-        lasts: SimDuration,
-    },
-    /// The directors of a pair no longer hear each other, while clients reach both.
-    Partition {
-        /// One of the two: its place among [`Scenario::instances`].
-        instance: u16,
-        /// How long.
-        lasts: SimDuration,
-    },
-    /// nginx is reloaded with the configuration that it has: all it knows of its servers is forgotten. The other programs change at
-    /// run time and have no use for it.
-    Reload,
-}
-
-impl FaultKind {
-    /// The server that it is about.
-    pub fn server(&self) -> Option<ServerId> {
-        match *self {
-            Self::Crash { server, .. }
-            | Self::Hang { server, .. }
-            | Self::Drain { server, .. }
-            | Self::Down { server, .. }
-            | Self::Weight { server, .. } => Some(server),
-            Self::Reload | Self::StoreCrash { .. } | Self::InstanceCrash { .. } | Self::Partition { .. } => {
-                None
-            }
-        }
-    }
-
-    /// The instance of a tier that it is about: its place among [`Scenario::instances`].
-    pub fn instance(&self) -> Option<u16> {
-        match *self {
-            Self::InstanceCrash { instance, .. } | Self::Partition { instance, .. } => Some(instance),
-            _ => None,
-        }
-    }
-
-    /// How long it lasts.
-    pub fn lasts(&self) -> SimDuration {
-        match *self {
-            Self::Crash { lasts, .. }
-            | Self::Hang { lasts, .. }
-            | Self::Drain { lasts, .. }
-            | Self::Down { lasts, .. }
-            | Self::Weight { lasts, .. }
-            | Self::InstanceCrash { lasts, .. }
-            | Self::Partition { lasts, .. }
-            | Self::StoreCrash { lasts, .. } => lasts,
-            Self::Reload => SimDuration::ZERO,
-        }
-    }
-
-    /// Its name in scenarios.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Crash { .. } | Self::InstanceCrash { .. } => "crash",
-            Self::Partition { .. } => "partition",
-            Self::Hang { .. } => "hang",
-            Self::Drain { .. } => "drain",
-            Self::Down { .. } => "down",
-            Self::Weight { .. } => "weight",
-            Self::Reload => "reload",
-            Self::StoreCrash { .. } => "store_crash",
-        }
-    }
-
-    /// Whether somebody does it on purpose.
-    pub fn is_planned(&self) -> bool {
-        match self {
-            Self::Drain { .. } | Self::Down { .. } | Self::Weight { .. } | Self::Reload => true,
-            Self::Crash { .. }
-            | Self::Hang { .. }
-            | Self::StoreCrash { .. }
-            | Self::InstanceCrash { .. }
-            | Self::Partition { .. } => false,
-        }
-    }
-
-    /// Whether it keeps new clients from its server.
-    pub fn keeps_clients_away(&self) -> bool {
-        match self {
-            Self::Weight { to, .. } => *to == 0,
-            Self::Crash { .. } | Self::Hang { .. } | Self::Drain { .. } | Self::Down { .. } => true,
-            Self::Reload | Self::StoreCrash { .. } | Self::InstanceCrash { .. } | Self::Partition { .. } => {
-                false
-            }
-        }
-    }
 }
 
 /// What the site's sessions are like, wherever they live.

@@ -10,7 +10,7 @@ use evenkeel_sim::experiment::prepare_logs;
 use evenkeel_sim::ids::{ServerId, StreamId};
 use evenkeel_sim::metrics::Phase;
 use evenkeel_sim::metrics::recorder::Failure;
-use evenkeel_sim::scenario::{Fault, FaultKind, Overrides, Scenario, parse};
+use evenkeel_sim::scenario::{Fault, FaultKind, Overrides, Part, Recurs, Scenario, parse};
 use evenkeel_sim::session::SessionPlan;
 use rayon::prelude::*;
 
@@ -364,15 +364,18 @@ fn scenario(dice: &mut Dice, log: Option<&str>, balancers: &[(&'static str, &'st
     text
 }
 
-/// Crashes at random times of any server. They may overlap: a scenario file may not say so of one server, a library's user
-/// can.
+/// Crashes at random times of any server. They may overlap.
 fn faults(dice: &mut Dice, servers: usize) -> Vec<Fault> {
     let mut faults: Vec<Fault> = (0..dice.below(5))
         .map(|_| {
             let server = ServerId::from_index(dice.below(servers as u64) as usize);
-            let lasts = [1, 10, 60, 400][dice.below(4) as usize];
-            let kind = FaultKind::Crash { server, lasts: SimDuration::from_secs(lasts) };
-            Fault { at: SimDuration::from_millis(dice.below(1_000 * DURATION)), kind }
+            Fault {
+                at: SimDuration::from_millis(dice.below(1_000 * DURATION)),
+                recurs: Recurs::Never,
+                lasts: SimDuration::from_secs([1, 10, 60, 400][dice.below(4) as usize]),
+                part: Part::Servers { servers: vec![server], zone: None },
+                kind: FaultKind::Crash,
+            }
         })
         .collect();
     faults.sort_by_key(|fault| fault.at);

@@ -1,6 +1,7 @@
 //! The resolved scenario as a scenario file: every default and preset filled in, in one order, so that reading it
 //! gives the same scenario again and two files that mean the same come out the same.
 
+mod faults;
 mod programs;
 pub(super) mod session;
 mod tiers;
@@ -23,8 +24,8 @@ pub use session::{StoreOption, store_options};
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
-    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Precision, Scenario,
-    ScriptedClient, Strategy, UserFile,
+    ClosedBy, ConnectionRules, Expectation, LogSource, Population, Precision, Scenario, ScriptedClient,
+    Strategy, UserFile,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -150,29 +151,7 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     show_clients(d, scenario, visit_presets);
     show_cluster(d, scenario);
     for fault in &scenario.faults {
-        d.header("[[fault]]");
-        d.line("at", duration(fault.at));
-        let kind = &fault.kind;
-        let to = match kind {
-            FaultKind::Weight { to, .. } => format!("to = {to}, "),
-            _ => String::new(),
-        };
-        if let FaultKind::StoreCrash { node, lasts, power_loss } = kind {
-            let lasts = duration(*lasts);
-            let crash = format!("{{ node = {node}, lasts = {lasts}, power_loss = {power_loss} }}");
-            d.line(kind.name(), crash);
-            continue;
-        }
-        if let Some(instance) = kind.instance() {
-            let (name, lasts) = (text(&scenario.instances[usize::from(instance)]), duration(kind.lasts()));
-            d.line(kind.name(), format!("{{ instance = {name}, lasts = {lasts} }}"));
-            continue;
-        }
-        let value = kind.server().map_or_else(String::new, |server| {
-            let server = text(&scenario.servers[server.index()].name);
-            format!(" server = {server}, {to}lasts = {} ", duration(kind.lasts()))
-        });
-        d.line(kind.name(), format!("{{{value}}}"));
+        faults::show_fault(d, fault, scenario);
     }
     for strategy in &scenario.strategies {
         show_strategy(d, strategy, scenario, visit_presets.is_some());
@@ -361,6 +340,9 @@ fn show_cluster(d: &mut Document, scenario: &Scenario) {
         let (name, address, weight) = (text(&server.name), text(&server.address), server.weight);
         write!(d.text, "  {{ name = {name}, address = {address}, weight = {weight}")
             .expect("writing to a string");
+        if let Some(zone) = &server.zone {
+            write!(d.text, ", zone = {}", text(zone)).expect("writing to a string");
+        }
         if common.is_none() {
             write!(d.text, ", capacity = {}", show_capacity(&server.capacity)).expect("writing to a string");
         }

@@ -23,6 +23,7 @@ pub(super) struct ReadServer {
     pub weight_span: Span,
     pub name: Option<String>,
     pub address: Option<String>,
+    pub zone: Option<String>,
     /// What it can do; instances of a tier are servers to the one in front of it, and have none.
     pub capacity: Option<Capacity>,
 }
@@ -30,8 +31,8 @@ pub(super) struct ReadServer {
 impl ReadServer {
     /// The server, if all of it could be read.
     pub fn resolved(self) -> Option<Server> {
-        let Self { weight, name, address, capacity, .. } = self;
-        Some(Server { name: name?, address: address?, weight: weight?, capacity: capacity? })
+        let Self { weight, name, address, zone, capacity, .. } = self;
+        Some(Server { name: name?, address: address?, weight: weight?, zone, capacity: capacity? })
     }
 }
 
@@ -77,6 +78,7 @@ fn server(
             weight_span: item.span(),
             name: None,
             address: None,
+            zone: None,
             capacity: None,
         });
     };
@@ -98,6 +100,7 @@ fn server(
         Some(item) => item.integer(0, WEIGHT_MAX).map(|number| number as u32),
         None => Some(1),
     };
+    let zone = s.take("zone").and_then(|item| item.name().map(str::to_owned));
     let own = s.optional("capacity", PartialCapacity::default(), |item| partial_capacity(&item));
     let own_capacity = s.take("capacity").is_some();
     let capacity = match (common, own) {
@@ -110,7 +113,7 @@ fn server(
         _ => None,
     };
     section.finish();
-    Some(ReadServer { weight, weight_span, name, address, capacity })
+    Some(ReadServer { weight, weight_span, name, address, zone, capacity })
 }
 
 /// Reports a port that is none. A name or address without a port is fine: nginx then takes 80.

@@ -1,50 +1,65 @@
-//! What breaks.
+//! What breaks, and what operators do.
 
 use super::Names;
-use super::cluster::WEIGHT_MAX;
+use super::cluster::{ReadServer, WEIGHT_MAX};
 use crate::engine::SimDuration;
 use crate::ids::ServerId;
+use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
-use crate::scenario::{Fault, FaultKind, Program, Strategy, TierPlan};
+use crate::scenario::{ErrorRule, Fault, FaultKind, Part, Program, Recurs, Strategy};
+
+/// How often a fault comes in a run at most, for each part: each time costs an event or two.
+const TIMES_MAX: u64 = 100_000;
+/// Largest factor of what is slow: far above it, nothing would ever be answered.
+const FACTOR_MAX: f64 = 10_000.0;
+
+/// What faults are read against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts<'a> {
+    /// The servers' names.
+    pub names: &'a Names,
+    /// The servers, if they could be read.
+    pub servers: Option<&'a [ReadServer]>,
+    /// The names of the strategies' tier instances.
+    pub instances: &'a Names,
+    /// The end of the run, if that is known.
+    pub end: Option<SimDuration>,
+}
+
+/// What a fault may be.
+const KINDS: [&str; 17] = [
+    "crash",
+    "restart",
+    "hang",
+    "partition",
+    "slow",
+    "errors",
+    "loss",
+    "brown_out",
+    "flap",
+    "drain",
+    "down",
+    "weight",
+    "deploy",
+    "scale_out",
+    "scale_in",
+    "reload",
+    "store_crash",
+];
 
 /// One `[[fault]]`.
-pub(super) fn fault(
-    item: &Item<'_>,
-    servers: &Names,
-    instances: &Names,
-    end: Option<SimDuration>,
-) -> Option<Fault> {
+pub(super) fn fault(item: &Item<'_>, parts: &Parts<'_>) -> Option<Fault> {
     let mut section = item.section("a table")?;
     let s = &mut section;
-    let at = s.required("at", |item| {
-        let at = item.duration()?;
-        if at.is_zero() {
-            let help = "`at` counts from the end of the warm-up";
-            item.error_with_help("the warm-up must end before the first fault, got \"0s\"".into(), help);
-            return None;
-        }
-        if let Some(end) = end
-            && at >= end
-        {
-            let help = format!("`at` must be before the end at {end}");
-            item.error_with_help(
-                format!("the fault comes after the run has ended, got {}", item.got()),
-                help,
-            );
-            return None;
-        }
-        Some(at)
-    });
+    let at = s.required("at", |item| begins(&item, parts.end));
+    let recurs = recurs(s, at, parts.end);
     let kinds: Vec<_> = KINDS.iter().filter_map(|kind| s.take(kind)).collect();
-    let kind = match kinds.as_slice() {
-        [item] => kind(item, servers, instances),
+    let read = match kinds.as_slice() {
+        [item] => kind(item, parts, recurs.as_ref()),
         [] => {
-            s.missing(
-                "crash",
-                Some(
-                    "add `crash = { server = …, lasts = … }`, or `hang`, `drain`, `down`, `weight`, `reload`, `store_crash`, `partition`",
-                ),
-            );
+            let help =
+                format!("add `crash = {{ server = …, lasts = … }}`, or another of {}", in_words(&KINDS));
+            s.missing("crash", Some(&help));
             None
         }
         [first, second, ..] => {
@@ -54,60 +69,288 @@ pub(super) fn fault(
         }
     };
     section.finish();
-    Some(Fault { at: at?, kind: kind? })
+    let (at, mut recurs, Read { part, kind, lasts, flaps }) = (at?, recurs?, read?);
+    if let Some(flaps) = flaps {
+        recurs = flaps;
+    }
+    let fault = Fault { at, recurs, lasts, part, kind };
+    if let Recurs::Every { period, .. } = fault.recurs
+        && period < fault.takes()
+    {
+        let help = "make `every` longer than one time lasts";
+        let message = format!("the fault would come again after {period}, and lasts {}", fault.takes());
+        item.error_with_help(message, help);
+        return None;
+    }
+    Some(fault)
 }
 
-/// What a fault may be.
-const KINDS: [&str; 8] = ["crash", "hang", "drain", "down", "weight", "reload", "store_crash", "partition"];
-
-fn store_crash(item: &Item<'_>) -> Option<FaultKind> {
-    let mut section = item.section("a table with `node` and `lasts`")?;
-    let node = section.required("node", |item| item.u32_at_least(0));
-    let lasts = section.required("lasts", |item| item.duration_above_zero());
-    let power_loss = section.optional("power_loss", false, |item| item.boolean());
-    section.finish();
-    Some(FaultKind::StoreCrash { node: node?, lasts: lasts?, power_loss: power_loss? })
+fn in_words(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn kind(item: &Item<'_>, servers: &Names, instances: &Names) -> Option<FaultKind> {
-    if item.key == "store_crash" {
-        return store_crash(item);
+fn begins(item: &Item<'_>, end: Option<SimDuration>) -> Option<SimDuration> {
+    let at = item.duration()?;
+    if at.is_zero() {
+        let help = "`at` counts from the end of the warm-up";
+        item.error_with_help("the warm-up must end before the first fault, got \"0s\"".into(), help);
+        return None;
     }
-    let mut section = item.section("a table with `server` and `lasts`")?;
-    let s = &mut section;
-    if item.key == "reload" {
-        section.finish();
-        return Some(FaultKind::Reload);
+    if let Some(end) = end
+        && at >= end
+    {
+        let help = format!("`at` must be before the end at {end}");
+        item.error_with_help(format!("the fault comes after the run has ended, got {}", item.got()), help);
+        return None;
     }
-    let instance = if matches!(item.key, "crash" | "partition") { s.take("instance") } else { None };
-    if instance.is_some() || item.key == "partition" {
-        if instance.is_none() {
-            s.missing("instance", Some("the name of one of a pair's directors, such as \"lvs1\""));
+    Some(at)
+}
+
+/// `every` and `times`, or `mtbf` and `mttr`.
+fn recurs(s: &mut Section<'_>, at: Option<SimDuration>, end: Option<SimDuration>) -> Option<Recurs> {
+    let (every, mtbf) = (s.take("every"), s.take("mtbf"));
+    if let (Some(_), Some(mtbf)) = (&every, &mtbf) {
+        let help = "leave out one of the two";
+        mtbf.error_with_help("a fault comes `every` so often or at random, got both".into(), help);
+        return None;
+    }
+    if let Some(mtbf) = mtbf {
+        let law = mtbf.distribution(Quantity::Time);
+        let mttr = s.required("mttr", |item| item.distribution(Quantity::Time));
+        let (law, mttr) = (law?, mttr?);
+        let cycle = law.mean() + mttr.mean();
+        let most = end.map_or(0.0, |end| end.as_secs_f64() / cycle);
+        if cycle.is_nan() || cycle < 0.001 || most > TIMES_MAX as f64 {
+            let help = format!("a part fails at most {TIMES_MAX} times in a run, and once in a millisecond");
+            mtbf.error_with_help("`mtbf` and `mttr` are too short".into(), help);
+            return None;
         }
-        let instance = instance.and_then(|item| instances.find(&item)).map(|place| place as u16);
-        let lasts = s.required("lasts", |item| item.duration_above_zero());
-        section.finish();
-        let (instance, lasts) = (instance?, lasts?);
-        return Some(match item.key {
-            "crash" => FaultKind::InstanceCrash { instance, lasts },
-            _ => FaultKind::Partition { instance, lasts },
-        });
+        return Some(Recurs::Random { mtbf: law, mttr });
     }
-    let server = s.required("server", |item| servers.find(&item).map(ServerId::from_index));
-    let lasts = s.required("lasts", |item| item.duration_above_zero());
-    let to = match item.key {
-        "weight" => s.required("to", |item| item.integer(0, WEIGHT_MAX).map(|weight| weight as u32)),
-        _ => Some(0),
+    let Some(every) = every else {
+        s.refuse(&["times"], |key| format!("`{key}` belongs to `every`"), "add `every = \"10min\"`");
+        s.refuse(&["mttr"], |key| format!("`{key}` belongs to `mtbf`"), "add `mtbf = \"1h\"`");
+        return Some(Recurs::Never);
     };
+    let period = every.duration_above_zero();
+    let times = s.optional("times", None, |item| item.integer(1, TIMES_MAX).map(|times| Some(times as u32)));
+    let (period, times) = (period?, times?);
+    let rest = end.unwrap_or_default().0.saturating_sub(at.unwrap_or_default().0);
+    if times.is_none() && rest / period.0.max(1) > TIMES_MAX {
+        every.error(format!("a fault comes at most {TIMES_MAX} times in a run, got {}", every.got()));
+        return None;
+    }
+    Some(Recurs::Every { period, times })
+}
+
+/// A fault but for when it comes.
+struct Read {
+    part: Part,
+    kind: FaultKind,
+    lasts: SimDuration,
+    /// When it comes again, if its kind says so.
+    flaps: Option<Recurs>,
+}
+
+fn kind(item: &Item<'_>, parts: &Parts<'_>, recurs: Option<&Recurs>) -> Option<Read> {
+    let mut section = item.section("a table with what it is about, and `lasts`")?;
+    let s = &mut section;
+    let part = part(item.key, s, parts);
+    let mut flaps = None;
+    let read = match item.key {
+        "crash" => Some(FaultKind::Crash),
+        "restart" => Some(FaultKind::Restart),
+        "hang" => Some(FaultKind::Hang),
+        "partition" => Some(FaultKind::Partition),
+        "slow" => s.required("factor", |item| factor(&item)).map(|factor| FaultKind::Slow { factor }),
+        "errors" => errors(s),
+        "loss" => s.required("share", |item| lossy(&item)).map(|share| FaultKind::Loss { share }),
+        "brown_out" => {
+            let above = s.required("above", |item| item.probability());
+            let factor = s.required("factor", |item| factor(&item));
+            above.zip(factor).map(|(above, factor)| FaultKind::BrownOut { above, factor })
+        }
+        "flap" => flap(s, recurs, &mut flaps).map(|()| FaultKind::Partition),
+        "drain" => s
+            .optional("deadline", None, |item| item.duration_above_zero().map(Some))
+            .map(|deadline| FaultKind::Drain { deadline }),
+        "down" => Some(FaultKind::Down),
+        "weight" => {
+            s.required("to", |item| item.integer(0, WEIGHT_MAX)).map(|to| FaultKind::Weight { to: to as u32 })
+        }
+        "deploy" => {
+            let batch = s.optional("batch", 1, |item| item.u32_at_least(1));
+            let drain = s.optional("drain", SimDuration::ZERO, |item| item.duration());
+            let pause = s.optional("pause", SimDuration::ZERO, |item| item.duration());
+            (|| Some(FaultKind::Deploy { batch: batch?, drain: drain?, pause: pause? }))()
+        }
+        "scale_out" => Some(FaultKind::ScaleOut),
+        "scale_in" => s
+            .optional("drain", SimDuration::ZERO, |item| item.duration())
+            .map(|drain| FaultKind::ScaleIn { drain }),
+        "reload" => Some(FaultKind::Reload),
+        _ => s
+            .optional("power_loss", false, |item| item.boolean())
+            .map(|power_loss| FaultKind::StoreCrash { power_loss }),
+    };
+    let for_good = matches!(item.key, "reload" | "scale_out" | "scale_in");
+    let drawn = matches!(recurs, Some(Recurs::Random { .. }));
+    let lasts = if flaps.is_some() {
+        s.required("down", |item| item.duration_above_zero())
+    } else if for_good {
+        Some(SimDuration::ZERO)
+    } else if drawn {
+        s.refuse(&["lasts"], |_| "how long it lasts is drawn".into(), "leave it out, or `mtbf` and `mttr`");
+        Some(SimDuration::ZERO)
+    } else {
+        s.required("lasts", |item| item.duration_above_zero())
+    };
+    if (drawn && (for_good || matches!(item.key, "deploy" | "flap")))
+        || (matches!(item.key, "scale_out" | "scale_in") && !matches!(recurs, None | Some(Recurs::Never)))
+    {
+        let help = "write a `[[fault]]` with an `at` for each time";
+        let message = format!("`{}` cannot come {}", item.key, if drawn { "at random" } else { "again" });
+        s.report().error_with_help(item.key_span, message, help);
+    }
     section.finish();
-    let (server, lasts, to) = (server?, lasts?, to?);
-    Some(match item.key {
-        "crash" => FaultKind::Crash { server, lasts },
-        "hang" => FaultKind::Hang { server, lasts },
-        "drain" => FaultKind::Drain { server, lasts },
-        "down" => FaultKind::Down { server, lasts },
-        _ => FaultKind::Weight { server, to, lasts },
-    })
+    Some(Read { part: part?, kind: read?, lasts: lasts?, flaps })
+}
+
+/// Connections to servers come and go: partitions of `down`, `up` apart, for as long as all of it `lasts`.
+fn flap(s: &mut Section<'_>, recurs: Option<&Recurs>, flaps: &mut Option<Recurs>) -> Option<()> {
+    let down = s.required("down", |item| item.duration_above_zero());
+    let up = s.required("up", |item| item.duration_above_zero());
+    let lasts = s.take("lasts");
+    let whole = match &lasts {
+        Some(item) => item.duration_above_zero(),
+        None => {
+            s.missing("lasts", Some("how long the link goes on to flap"));
+            None
+        }
+    };
+    let (period, whole) = (down? + up?, whole?);
+    let times = whole.0.div_ceil(period.0);
+    if times > TIMES_MAX {
+        s.report().error(s.span(), format!("a link flaps at most {TIMES_MAX} times, got {times}"));
+    }
+    if let (Some(Recurs::Every { .. }), Some(item)) = (recurs, lasts) {
+        let help = "leave out `every`";
+        item.error_with_help("`flap` comes again by itself".into(), help);
+    }
+    *flaps = Some(Recurs::Every { period, times: Some(times.min(TIMES_MAX) as u32) });
+    Some(())
+}
+
+fn factor(item: &Item<'_>) -> Option<f64> {
+    let factor = item.number_above_zero()?;
+    if factor > FACTOR_MAX {
+        item.error(format!("`factor` must be at most {FACTOR_MAX}, got {}", item.got()));
+        return None;
+    }
+    Some(factor)
+}
+
+fn lossy(item: &Item<'_>) -> Option<f64> {
+    let share = item.probability()?;
+    if share <= 0.0 || share >= 1.0 {
+        let help = "where all packets are lost, write `partition`";
+        item.error_with_help(format!("`share` must be above 0 and below 1, got {}", item.got()), help);
+        return None;
+    }
+    Some(share)
+}
+
+fn errors(s: &mut Section<'_>) -> Option<FaultKind> {
+    let share = s.optional("share", 1.0, |item| {
+        let share = item.probability()?;
+        if share <= 0.0 {
+            item.error_with_help(
+                format!("`share` must be above 0, got {}", item.got()),
+                "leave out the fault",
+            );
+            return None;
+        }
+        Some(share)
+    });
+    let status = s.optional("status", 500, |item| item.integer(400, 599).map(|status| status as u16));
+    let latency = s.optional("latency", SimDuration::from_millis(1), |item| item.duration());
+    Some(FaultKind::Errors(ErrorRule { share: share?, status: status?, latency: latency? }))
+}
+
+/// What a fault of this kind is about.
+fn part(kind: &str, s: &mut Section<'_>, parts: &Parts<'_>) -> Option<Part> {
+    match kind {
+        "reload" => return Some(Part::Site),
+        "store_crash" => {
+            return s.required("node", |item| item.u32_at_least(0)).map(Part::StoreNode);
+        }
+        _ => {}
+    }
+    let instance = if matches!(kind, "crash" | "partition") { s.take("instance") } else { None };
+    let link = if kind == "loss" { s.take("link") } else { None };
+    let named = ["server", "servers", "zone"].into_iter().filter_map(|key| s.take(key));
+    let said: Vec<_> = instance.into_iter().chain(link).chain(named).collect();
+    let item = match said.as_slice() {
+        [item] => item,
+        [] => {
+            s.missing(
+                "server",
+                Some("or `servers = [\"web1\", \"web2\"]`, `servers = \"all\"`, `zone = \"a\"`"),
+            );
+            return None;
+        }
+        [first, second, ..] => {
+            let message = format!("a fault is about one part, got `{}` and `{}`", first.key, second.key);
+            s.report().error_with_help(second.key_span, message, "write a `[[fault]]` for each");
+            return None;
+        }
+    };
+    let names = parts.names;
+    match item.key {
+        "instance" => parts.instances.find(item).map(|place| Part::Instance(place as u16)),
+        "link" => item.one_of(&[("clients", ())]).map(|()| Part::Clients),
+        "server" => {
+            let server = names.find(item).map(ServerId::from_index)?;
+            Some(Part::Servers { servers: vec![server], zone: None })
+        }
+        "zone" => zone(item, parts),
+        _ if item.text() == Some("all") => {
+            let servers = (0..names.names.len()).map(ServerId::from_index).collect();
+            Some(Part::Servers { servers, zone: None })
+        }
+        _ => {
+            let items = item.elements("\"all\", or an array of servers")?;
+            if items.is_empty() {
+                item.error_with_help("`servers` must name a server, got none".into(), "or write \"all\"");
+                return None;
+            }
+            let found: Vec<_> = items.iter().map(|item| names.find(item).map(ServerId::from_index)).collect();
+            let mut servers = found.into_iter().collect::<Option<Vec<_>>>()?;
+            servers.sort_unstable();
+            servers.dedup();
+            Some(Part::Servers { servers, zone: None })
+        }
+    }
+}
+
+/// The servers of a zone.
+fn zone(item: &Item<'_>, parts: &Parts<'_>) -> Option<Part> {
+    let (wanted, servers) = (item.string()?, parts.servers?);
+    let here = |server: &ReadServer| server.zone.as_deref() == Some(wanted);
+    let members: Vec<_> =
+        (0..servers.len()).filter(|&place| here(&servers[place])).map(ServerId::from_index).collect();
+    if members.is_empty() {
+        let mut zones: Vec<_> = servers.iter().filter_map(|server| server.zone.as_deref()).collect();
+        zones.dedup();
+        if zones.is_empty() {
+            let help = format!("give its servers `zone = \"{wanted}\"`");
+            item.error_with_help(format!("unknown zone `{wanted}`: no server has a zone"), help);
+        } else {
+            item.unknown("zone", wanted, zones);
+        }
+        return None;
+    }
+    Some(Part::Servers { servers: members, zone: Some(wanted.to_owned()) })
 }
 
 /// Whether a strategy has an instance of this name that is one of a pair.
@@ -116,69 +359,170 @@ fn has_pair(strategy: &Strategy, name: &str) -> bool {
     pairs.into_iter().any(|(_, plan)| plan.instances.iter().any(|instance| instance.name == name))
 }
 
-/// Reports a fault of a server that has such a fault already, a hang of one that has crashed, and a fault of a part that no
-/// strategy has.
+/// Reports faults of parts that no strategy has.
 pub(super) fn check_faults(
     section: &mut Section<'_>,
     faults: Option<&[Fault]>,
-    (servers, instances): (&Names, &Names),
+    instances: &Names,
     strategies: Option<&[Strategy]>,
 ) {
-    let (Some(faults), Some(item)) = (faults, section.take("fault")) else { return };
-    let is_nginx = |tier: &TierPlan| matches!(tier.program, Program::Nginx(_));
-    let has_nginx =
-        strategies.is_none_or(|strategies| strategies.iter().any(|strategy| is_nginx(&strategy.tier)));
-    for (i, fault) in faults.iter().enumerate() {
-        if let FaultKind::Partition { instance, .. } = fault.kind
-            && let Some(strategies) = strategies
-            && let Some(name) = instances.names.get(usize::from(instance))
-            && !strategies.iter().any(|strategy| has_pair(strategy, name))
-            && let Some(elements) = item.elements("an array")
-        {
-            let help = "add `director = { vrrp = {} }` to its tier";
-            elements[i].error_with_help(format!("`{name}` is not of a pair that could part"), help);
-        }
-        if let FaultKind::StoreCrash { node, .. } = fault.kind {
-            let earlier = faults[..i].iter().find(|other| {
-                matches!(other.kind, FaultKind::StoreCrash { node: other, .. } if other == node)
-                    && other.at <= fault.at
-                    && fault.at <= other.at + other.kind.lasts()
-            });
-            if let (Some(other), Some(elements)) = (earlier, item.elements("an array")) {
-                let (at, since) = (fault.at, other.at);
-                elements[i].error(format!("node {node} cannot crash at {at}: it is down since {since}"));
-            }
-        }
-        if fault.kind == FaultKind::Reload
-            && !has_nginx
-            && let Some(elements) = item.elements("an array")
-        {
-            let help = "leave it out, or add a strategy whose `balancer` is an nginx";
-            elements[i].error_with_help("`reload` is of nginx, which no strategy has".into(), help);
-        }
-        let Some(server) = fault.kind.server() else { continue };
-        let broken = |kind: &FaultKind| matches!(kind, FaultKind::Crash { .. } | FaultKind::Hang { .. });
-        let earlier = faults.iter().enumerate().find(|&(j, other)| {
-            let same = other.kind.name() == fault.kind.name() || broken(&other.kind) && broken(&fault.kind);
-            other.kind.server() == Some(server)
-                && same
-                && (other.at, j) < (fault.at, i)
-                && fault.at <= other.at + other.kind.lasts()
-        });
-        if let (Some((_, other)), Some(elements)) = (earlier, item.elements("an array")) {
-            let (name, at) = (&servers.names[server.index()], fault.at);
-            let message = match (&fault.kind, &other.kind) {
-                (FaultKind::Crash { .. }, FaultKind::Crash { .. }) => {
-                    format!("`{name}` cannot crash at {at}: it is down since {}", other.at)
+    let (Some(faults), Some(item), Some(strategies)) = (faults, section.take("fault"), strategies) else {
+        return;
+    };
+    let Some(elements) = item.elements("an array") else { return };
+    let is_nginx = |strategy: &Strategy| matches!(strategy.tier.program, Program::Nginx(_));
+    let nodes = strategies.iter().map(|strategy| strategy.session.store_nodes()).max().unwrap_or(0);
+    for (fault, element) in faults.iter().zip(elements) {
+        match (&fault.part, fault.kind) {
+            (Part::Instance(instance), FaultKind::Partition) => {
+                if let Some(name) = instances.names.get(usize::from(*instance))
+                    && !strategies.iter().any(|strategy| has_pair(strategy, name))
+                {
+                    let help = "add `director = { vrrp = {} }` to its tier";
+                    element.error_with_help(format!("`{name}` is not of a pair that could part"), help);
                 }
-                (kind, other_kind) => format!(
-                    "`{name}` cannot have a `{}` at {at}: its `{}` goes on since {}",
-                    kind.name(),
-                    other_kind.name(),
-                    other.at
-                ),
-            };
-            elements[i].error(message);
+            }
+            (_, FaultKind::Reload) if !strategies.iter().any(is_nginx) => {
+                let help = "leave it out, or add a strategy whose `balancer` is an nginx";
+                element.error_with_help("`reload` is of nginx, which no strategy has".into(), help);
+            }
+            (Part::StoreNode(node), _) if *node as usize >= nodes => {
+                let (message, help) = match nodes {
+                    0 => (
+                        "no strategy has a session store with nodes".to_owned(),
+                        "add a strategy such as `session = { redis = {} }`".to_owned(),
+                    ),
+                    _ => (
+                        format!("no strategy's session store has a node {node}"),
+                        format!("nodes count from 0, so the last one is {}", nodes - 1),
+                    ),
+                };
+                element.error_with_help(message, help);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::{Overrides, parse};
+
+    fn read(fault: &str) -> Result<super::Fault, String> {
+        let text = format!(
+            r#"title = "t"
+duration = "1h"
+warmup = "1min"
+[[population]]
+name = "p"
+clients = 1
+address = {{ preset = "direct" }}
+visit = {{ preset = "login-site" }}
+[cluster]
+capacity = {{ workers = 1, service = "1ms" }}
+servers = [
+  {{ name = "a", address = "10.0.0.1:80", zone = "east" }},
+  {{ name = "b", address = "10.0.0.2:80", zone = "east" }},
+  {{ name = "c", address = "10.0.0.3:80" }},
+]
+[[strategy]]
+name = "s"
+balancer = {{ nginx.round_robin = {{}} }}
+session = {{ local = {{}} }}
+[[fault]]
+at = "10min"
+{fault}
+"#
+        );
+        let loaded = parse("t.toml", &text, &Overrides::NONE).map_err(|mistakes| mistakes.to_string())?;
+        let again = parse("t.toml", &loaded.resolved.to_string(), &Overrides::NONE);
+        let again = again.unwrap_or_else(|mistakes| panic!("{mistakes}\n{}", loaded.resolved));
+        assert_eq!(again.scenario.faults, loaded.scenario.faults, "what is explained means the same");
+        Ok(loaded.scenario.faults[0].clone())
+    }
+
+    #[test]
+    fn every_kind_is_read_and_explained() {
+        for (fault, words) in [
+            ("crash = { server = \"a\", lasts = \"1min\" }", "crash of a"),
+            ("restart = { servers = [\"c\", \"a\"], lasts = \"1min\" }", "restart of a, c"),
+            ("hang = { zone = \"east\", lasts = \"1min\" }", "hang of zone east"),
+            ("partition = { servers = \"all\", lasts = \"1min\" }", "partition of all servers"),
+            ("slow = { server = \"a\", factor = 2.5, lasts = \"1min\" }", "slow of a"),
+            (
+                "errors = { server = \"a\", share = 0.5, status = 503, latency = \"3ms\", lasts = \"1min\" }",
+                "errors of a",
+            ),
+            ("loss = { server = \"a\", share = 0.02, lasts = \"1min\" }", "loss of a"),
+            ("loss = { link = \"clients\", share = 0.02, lasts = \"1min\" }", "loss on the clients' link"),
+            (
+                "brown_out = { servers = \"all\", above = 0.8, factor = 3, lasts = \"1min\" }",
+                "brown_out of all servers",
+            ),
+            (
+                "flap = { server = \"a\", down = \"2s\", up = \"8s\", lasts = \"1min\" }",
+                "partition of a, again and again",
+            ),
+            ("drain = { server = \"a\", deadline = \"30s\", lasts = \"1min\" }", "drain of a"),
+            ("down = { server = \"a\", lasts = \"1min\" }", "down of a"),
+            ("weight = { server = \"a\", to = 3, lasts = \"1min\" }", "weight of a"),
+            (
+                "deploy = { servers = \"all\", batch = 2, drain = \"30s\", pause = \"10s\", lasts = \"20s\" }",
+                "deploy of all servers",
+            ),
+            ("scale_out = { servers = [\"c\"] }", "scale_out of c"),
+            ("scale_in = { server = \"c\", drain = \"1min\" }", "scale_in of c"),
+            ("reload = {}", "reload"),
+            (
+                "every = \"5min\"\ntimes = 3\ncrash = { server = \"a\", lasts = \"1min\" }",
+                "crash of a, again and again",
+            ),
+            (
+                "mtbf = { exponential = { mean = \"1h\" } }\nmttr = \"5min\"\ncrash = { zone = \"east\" }",
+                "crash of zone east, at random",
+            ),
+        ] {
+            let read = read(fault).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+            let names = ["a", "b", "c"].map(|name| crate::scenario::Server {
+                name: name.to_owned(),
+                address: String::new(),
+                weight: 1,
+                zone: None,
+                capacity: crate::backend::Capacity {
+                    discipline: crate::backend::Discipline::Fcfs { workers: 1, queue_limit: None },
+                    service: crate::engine::Distribution::Constant(1.0),
+                },
+            });
+            assert_eq!(read.in_words(&names, &[]), words);
+        }
+    }
+
+    #[test]
+    fn mistakes_name_the_place_the_cause_and_the_remedy() {
+        for (fault, message) in [
+            ("crash = { zone = \"west\", lasts = \"1min\" }", "unknown zone `west`"),
+            (
+                "crash = { server = \"a\", zone = \"east\", lasts = \"1min\" }",
+                "about one part, got `server` and `zone`",
+            ),
+            ("crash = { lasts = \"1min\" }", "missing `server`"),
+            ("loss = { server = \"a\", share = 1.0, lasts = \"1min\" }", "above 0 and below 1"),
+            ("errors = { server = \"a\", status = 200, lasts = \"1min\" }", "`status`"),
+            (
+                "every = \"10s\"\ncrash = { server = \"a\", lasts = \"1min\" }",
+                "come again after 10s, and lasts 1min",
+            ),
+            ("times = 2\ncrash = { server = \"a\", lasts = \"1min\" }", "`times` belongs to `every`"),
+            ("mtbf = \"1h\"\nmttr = \"1min\"\ncrash = { server = \"a\", lasts = \"1min\" }", "is drawn"),
+            ("mtbf = \"1h\"\nmttr = \"1min\"\nreload = {}", "`reload` cannot come at random"),
+            ("every = \"1h\"\nscale_in = { server = \"a\" }", "`scale_in` cannot come again"),
+            ("every = \"1us\"\nreload = {}", "at most 100000 times"),
+            ("slow = { server = \"a\", factor = 0, lasts = \"1min\" }", "`factor`"),
+            ("store_crash = { node = 0, lasts = \"1min\" }", "no strategy has a session store with nodes"),
+        ] {
+            let mistakes = read(fault).expect_err(fault);
+            assert!(mistakes.contains(message), "{fault}:\n{mistakes}");
+            assert!(mistakes.contains("t.toml:2") || mistakes.contains("t.toml:1"), "{mistakes}");
         }
     }
 }

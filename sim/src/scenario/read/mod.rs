@@ -28,7 +28,7 @@ use super::diagnostic::{Diagnostics, Report, Span, similar};
 use super::presets::PresetEntry;
 use super::section::{Item, Section};
 use super::tree::Table;
-use super::{Fault, FaultKind, Population, Scenario, Server, SessionLife, Strategy, Vary, WINDOWS_MAX};
+use super::{Population, Scenario, Server, SessionLife, Strategy, Vary, WINDOWS_MAX};
 use crate::engine::SimDuration;
 use crate::tier::RequestFields;
 use cluster::ReadServer;
@@ -244,14 +244,12 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         strategy::strategy(&item, &mut strategy_names, &site)
     });
     let instances = instance_names(strategies.as_deref());
-    let faults = each(s, "fault", "an array of tables: write `[[fault]]`", |item| {
-        fault::fault(&item, &server_names, &instances, end)
-    });
+    let parts =
+        fault::Parts { names: &server_names, servers: servers.as_deref(), instances: &instances, end };
+    let faults =
+        each(s, "fault", "an array of tables: write `[[fault]]`", |item| fault::fault(&item, &parts));
     if !has_strategies || strategies.as_ref().is_some_and(Vec::is_empty) {
         s.missing("strategy", Some("add a `[[strategy]]` with `name`, `balancer` and `session`"));
-    }
-    if let (Some(faults), Some(strategies)) = (&faults, &strategies) {
-        check_store_crashes(s, faults, strategies);
     }
     let scripted_clients =
         each(s, "scripted_client", "an array of tables: write `[[scripted_client]]`", |item| {
@@ -263,7 +261,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     });
     let sweep = s.optional("sweep", None, |item| sweep::sweep(&item).map(Some));
     let advise = s.optional("advise", None, |item| sweep::advise(&item).map(Some));
-    fault::check_faults(s, faults.as_deref(), (&server_names, &instances), strategies.as_deref());
+    fault::check_faults(s, faults.as_deref(), &instances, strategies.as_deref());
 
     let nobody = [
         populations.as_ref().is_some_and(Vec::is_empty),
@@ -345,29 +343,6 @@ fn each<'a, T>(
         }
     }
     all
-}
-
-/// Reports crashes of nodes that no strategy's store has.
-fn check_store_crashes(section: &mut Section<'_>, faults: &[Fault], strategies: &[Strategy]) {
-    let most = strategies.iter().map(|strategy| strategy.session.store_nodes()).max().unwrap_or(0);
-    for (place, fault) in faults.iter().enumerate() {
-        if let FaultKind::StoreCrash { node, .. } = fault.kind
-            && node as usize >= most
-            && let Some(items) = section.take("fault").and_then(|item| item.elements("an array"))
-        {
-            let (message, help) = match most {
-                0 => (
-                    "no strategy has a session store with nodes".to_owned(),
-                    "add a strategy such as `session = { redis = {} }`".to_owned(),
-                ),
-                _ => (
-                    format!("no strategy's session store has a node {node}"),
-                    format!("nodes count from 0, so the last one is {}", most - 1),
-                ),
-            };
-            items[place].error_with_help(message, help);
-        }
-    }
 }
 
 fn check_clients(section: &Section<'_>, populations: &[Population]) {

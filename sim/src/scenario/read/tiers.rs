@@ -95,6 +95,7 @@ impl Targets {
                 IpAddr::V6(_) => format!("[{address}]:80"),
             };
             ReadServer {
+                zone: None,
                 weight: Some(1),
                 weight_span: front.span(),
                 name: Some(name.clone()),

@@ -304,13 +304,6 @@ fn faults_happen_within_the_run_to_servers_that_are_up() {
     );
     check("lasts = \"2m\"", "lasts = \"0s\"", "\"", "`lasts` must be above 0s, got \"0s\"", "");
     check(
-        "[[strategy]]\nname = \"nginx\"",
-        "[[fault]]\nat = \"11min\"\ncrash = { server = \"web2\", lasts = \"1m\" }\n[[strategy]]\nname = \"nginx\"",
-        "[[fault]]",
-        "`web2` cannot crash at 11min: it is down since 10min",
-        "",
-    );
-    check(
         "at = \"2s\"",
         "at = \"2h\"",
         "\"",

@@ -1,0 +1,72 @@
+//! Faults as a scenario writes them.
+
+use super::{Document, duration, list, text};
+use crate::scenario::quantity::{Quantity, show_distribution};
+use crate::scenario::{ErrorRule, Fault, FaultKind, Part, Recurs, Scenario};
+
+pub(super) fn show_fault(d: &mut Document, fault: &Fault, scenario: &Scenario) {
+    d.header("[[fault]]");
+    d.line("at", duration(fault.at));
+    match &fault.recurs {
+        Recurs::Never => {}
+        Recurs::Every { period, times } => {
+            d.line("every", duration(*period));
+            if let Some(times) = times {
+                d.line("times", times);
+            }
+        }
+        Recurs::Random { mtbf, mttr } => {
+            d.line("mtbf", show_distribution(mtbf, Quantity::Time));
+            d.line("mttr", show_distribution(mttr, Quantity::Time));
+        }
+    }
+    let mut options = Vec::new();
+    let mut option = |key: &str, value: String| options.push(format!("{key} = {value}"));
+    let name = |server: &crate::ids::ServerId| text(&scenario.servers[server.index()].name);
+    match &fault.part {
+        Part::Site => {}
+        Part::Servers { zone: Some(zone), .. } => option("zone", text(zone)),
+        Part::Servers { servers, .. } if servers.len() == 1 => option("server", name(&servers[0])),
+        Part::Servers { servers, .. } => option("servers", list(servers.iter().map(name))),
+        Part::StoreNode(node) => option("node", node.to_string()),
+        Part::Instance(place) => option("instance", text(&scenario.instances[usize::from(*place)])),
+        Part::Clients => option("link", text("clients")),
+    }
+    match fault.kind {
+        FaultKind::Crash
+        | FaultKind::Restart
+        | FaultKind::Hang
+        | FaultKind::Partition
+        | FaultKind::Drain { deadline: None }
+        | FaultKind::Down
+        | FaultKind::ScaleOut
+        | FaultKind::Reload => {}
+        FaultKind::StoreCrash { power_loss } => option("power_loss", power_loss.to_string()),
+        FaultKind::Slow { factor } => option("factor", format!("{factor:?}")),
+        FaultKind::Errors(ErrorRule { share, status, latency }) => {
+            option("share", format!("{share:?}"));
+            option("status", status.to_string());
+            option("latency", duration(latency));
+        }
+        FaultKind::Loss { share } => option("share", format!("{share:?}")),
+        FaultKind::BrownOut { above, factor } => {
+            option("above", format!("{above:?}"));
+            option("factor", format!("{factor:?}"));
+        }
+        FaultKind::Drain { deadline: Some(deadline) } => option("deadline", duration(deadline)),
+        FaultKind::Weight { to } => option("to", to.to_string()),
+        FaultKind::Deploy { batch, drain, pause } => {
+            option("batch", batch.to_string());
+            option("drain", duration(drain));
+            option("pause", duration(pause));
+        }
+        FaultKind::ScaleIn { drain } => option("drain", duration(drain)),
+    }
+    if !fault.lasts.is_zero() {
+        option("lasts", duration(fault.lasts));
+    }
+    d.line(
+        fault.kind.name(),
+        if options.is_empty() { "{}".into() } else { format!("{{ {} }}", options.join(", ")) },
+    );
+}
