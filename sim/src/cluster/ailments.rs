@@ -2,7 +2,7 @@
 
 use super::faults::FaultCounts;
 use super::timetable::{Occurrence, Target};
-use crate::engine::{SimTime, Stream};
+use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::ServerId;
 use crate::scenario::{ErrorRule, FaultKind};
 use crate::table::Column;
@@ -35,7 +35,9 @@ pub(super) struct ServerAilments {
     pub active: Vec<u32>,
     /// Occurrences that have begun, in order.
     begun: Vec<u32>,
-    /// What follows from those that last.
+    /// What it suffers at all times.
+    base: Condition,
+    /// What follows from that and from those that last.
     pub condition: Condition,
     /// The place among the run's outages of the one that lasts.
     pub outage: Option<usize>,
@@ -146,7 +148,16 @@ impl Ailments {
 
     /// What follows for a server from what lasts now.
     pub fn condition(&self, server: ServerId) -> Condition {
-        self.of(server).fold(Condition::default(), Condition::with)
+        self.of(server).fold(self.servers[server].base, Condition::with)
+    }
+
+    /// A server answers everything with an error, at all times.
+    pub fn always_errs(&mut self, server: ServerId, status: u16) {
+        let errors = Some(ErrorRule { share: 1.0, status, latency: SimDuration::from_millis(1) });
+        let row = &mut self.servers[server];
+        row.base.errors = errors;
+        row.condition.errors = errors;
+        self.ailing += 1;
     }
 
     /// Share of packets that are lost now between clients and the site.

@@ -127,35 +127,42 @@ impl Cluster<'_> {
         }
     }
 
-    /// A tier in front checks one of the next tier's instances.
+    /// A tier in front checks one of the next tier's instances; `instance` says which of its own does, if each does by itself.
     pub(super) fn check_instance<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         place: usize,
         target: u16,
+        instance: u16,
         pending: &mut Scheduler<Q>,
     ) {
         let Some(paths) = self.paths.as_deref_mut() else { return };
-        let accepts = paths.reach[place + 1].at(now, target).is_some();
-        let front = &mut paths.fronts[place];
-        let Some(checker) = front.checkers().get_mut(usize::from(target)) else { return };
         // A dead machine leaves a try unanswered.
-        let listed = checker.tick(now, if accepts { Sight::Good } else { Sight::Silent });
-        pending.at(checker.due(), Event::CheckInstance { place: place as u8, target }.word());
-        match (&mut front.kind, listed) {
-            (_, None) => {}
-            (FrontKind::Dns(dns), Some(listed)) => dns.list(target, listed),
-            (FrontKind::Ecmp(router), Some(listed)) => router.list(target, listed),
-            (FrontKind::Tier(tier), Some(listed)) => {
-                for instance in &mut tier.instances {
-                    if listed {
-                        instance.add_server(now, ServerId(target), tier.weights[usize::from(target)]);
-                    } else {
-                        instance.remove_server(now, ServerId(target));
-                    }
+        let sight = if paths.reach[place + 1].at(now, target).is_some() { Sight::Good } else { Sight::Silent };
+        let front = &mut paths.fronts[place];
+        let due = match &mut front.kind {
+            FrontKind::Dns(_) | FrontKind::Ecmp(_) => {
+                let checker = &mut front.checkers[usize::from(target)];
+                let listed = checker.tick(now, sight);
+                let due = checker.due();
+                match (&mut front.kind, listed) {
+                    (FrontKind::Dns(dns), Some(listed)) => dns.list(target, listed),
+                    (FrontKind::Ecmp(router), Some(listed)) => router.list(target, listed),
+                    (FrontKind::Dns(_) | FrontKind::Ecmp(_), None) | (FrontKind::Tier(_), _) => {}
                 }
+                due
             }
-        }
+            FrontKind::Tier(tier) => {
+                let (server, watch) = (ServerId(target), usize::from(instance));
+                // One that was killed has left its events behind.
+                if tier.watches[watch].due(server) != now {
+                    return;
+                }
+                tier.check(now, watch, server, sight, |_| false);
+                tier.watches[watch].due(server)
+            }
+        };
+        pending.at(due, Event::CheckInstance { place: place as u8, target, instance }.word());
     }
 
     /// One of several instances of the last tier has decided about a request.

@@ -236,17 +236,17 @@ impl<'a> Front<'a> {
             FrontPlan::Tier { plan, .. } => {
                 let own = plan.instances.iter().map(|instance| instance.address);
                 let hides = if plan.passes_address { Vec::new() } else { own.collect() };
-                (FrontKind::Tier(Tier::new(plan, number, targets, scenario, streams)), Vec::new(), hides)
+                (FrontKind::Tier(Tier::new(plan, number, scenario, streams)), Vec::new(), hides)
             }
         };
         Self { kind, checkers, hides, ports: 0 }
     }
 
-    /// The checks of the next tier's instances.
-    pub fn checkers(&mut self) -> &mut Vec<Checker> {
-        match &mut self.kind {
-            FrontKind::Tier(tier) => &mut tier.checkers,
-            FrontKind::Dns(_) | FrontKind::Ecmp(_) => &mut self.checkers,
+    /// How many check each of the next tier's instances by themselves.
+    pub fn checks_by(&self) -> u16 {
+        match &self.kind {
+            FrontKind::Tier(tier) => tier.watches.len() as u16,
+            FrontKind::Dns(_) | FrontKind::Ecmp(_) => 1,
         }
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Keys;
 use crate::engine::SimDuration;
-use crate::health::keepalived::CheckRule;
+use crate::health::keepalived::{CheckRule, PoolConfig};
 use crate::session::SessionPlan;
 use crate::tier::{DnsConfig, EcmpConfig, HaproxyConfig, Layer, LvsConfig, NginxConfig, ProxyConfig};
 
@@ -67,8 +67,9 @@ pub const TIER_PARTS: &[TierPart] = &[
     TierPart {
         name: "health",
         summary: "checks of the servers, or of the next tier's instances",
-        options: "tcp_check = { delay_loop = \"6s\", connect_timeout = \"3s\", retry = 3, delay_before_retry = \"1s\" }",
-        source: "keepalived 2.2.7 `check_tcp.c`",
+        options: "tcp_check = { delay_loop = \"6s\", connect_timeout = \"3s\", retry = 3, delay_before_retry = \"1s\", warmup = \"6s\", alpha = false }; \
+                  of LVS: quorum = 1, hysteresis = 0, sorry_server = \"none\", sorry_status = 503, inhibit_on_failure = false",
+        source: "keepalived 2.2.7 `check_tcp.c`, `check_http.c`, `ipwrapper.c`",
     },
 ];
 
@@ -123,6 +124,8 @@ pub struct TierPlan {
     pub keys: Keys,
     /// keepalived's `TCP_CHECK` or `HTTP_GET`, which removes servers from a table and puts them back.
     pub tcp_check: Option<CheckRule>,
+    /// What keepalived makes of what they find, on LVS directors.
+    pub pool: PoolPlan,
     /// The two instances are a pair of which one has the virtual address, if they are.
     pub director: Option<DirectorPlan>,
     /// Whether the stick tables of its HAProxys tell each other what they learn (`peers`).
@@ -136,6 +139,15 @@ impl TierPlan {
     pub fn targets(&self) -> usize {
         if self.director.is_some() { 1 } else { self.instances.len() }
     }
+}
+
+/// The pool that keepalived keeps in a director's table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolPlan {
+    /// Its options.
+    pub config: PoolConfig,
+    /// The status of each answer of the sorry server, 400 to 599; `None`: it serves the site as any other does.
+    pub sorry_status: Option<u16>,
 }
 
 /// An instance of a tier.

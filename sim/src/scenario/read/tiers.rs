@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::cluster::ReadServer;
-use super::strategy::{health_check, tier};
+use super::health::checks_alone;
+use super::strategy::tier;
 use super::{Names, Site};
 use crate::engine::SimDuration;
 use crate::scenario::section::{Item, Section};
@@ -122,7 +123,7 @@ fn read_front(item: &Item<'_>, site: &Site<'_>, rank: usize, is_first: bool) -> 
         |key| format!("`{key}` has no meaning for `dns` and `ecmp`"),
         "it belongs to a tier of its own",
     );
-    let tcp_check = s.optional("health", None, |item| health_check(&item).map(Some));
+    let tcp_check = s.optional("health", None, |item| checks_alone(&item).map(Some));
     let first_only = |options: &Item<'_>| {
         if !is_first {
             let help = "move it to the front: clients meet it first";
