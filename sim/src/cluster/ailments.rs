@@ -98,7 +98,8 @@ impl Condition {
                 let (least, product) = self.brown_out.unwrap_or((1.0, 1.0));
                 self.brown_out = Some((least.min(above), product * factor));
             }
-            FaultKind::StoreCrash { .. }
+            FaultKind::Kill { .. }
+            | FaultKind::StoreCrash { .. }
             | FaultKind::Drain { .. }
             | FaultKind::Down
             | FaultKind::Weight { .. }
@@ -208,6 +209,12 @@ impl Ailments {
         if running.active == 0 {
             running.counts.requests_failed += failed - running.failed_before;
         }
+    }
+
+    /// Whether something as wanted befalls an instance of a tier now.
+    pub fn befalls(&self, instance: u16, wanted: impl Fn(&FaultKind) -> bool) -> bool {
+        let here = self.others.iter().map(|&at| &self.timetable[at as usize]);
+        here.filter(|one| one.target == Target::Instance(instance)).any(|one| wanted(&one.kind))
     }
 
     /// How many occurrences like this one last, itself included.

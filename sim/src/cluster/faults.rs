@@ -105,11 +105,8 @@ impl Cluster<'_> {
             Target::StoreNode(node) if self.faults.alike(place) == usize::from(begins) => {
                 self.store_node_changes(now, node, &occurrence.kind, begins);
             }
-            Target::Instance(instance) if self.faults.alike(place) == usize::from(begins) => {
-                let parts = occurrence.kind == FaultKind::Partition;
-                self.instance_changes(now, instance, parts, begins, pending);
-            }
-            Target::StoreNode(_) | Target::Instance(_) => {}
+            Target::StoreNode(_) => {}
+            Target::Instance(instance) => self.instance_changes(now, instance, pending),
             Target::Clients => {
                 let loss = self.faults.loss_at_clients();
                 let (was, ails) = (self.faults.clients_loss > 0.0, loss > 0.0);

@@ -34,7 +34,7 @@ use crate::tier::{Key, RequestFields};
 pub use crate::health::keepalived::{CheckRule, PoolConfig};
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
 pub use explain::{Resolved, StoreOption, canonical, parameters, store_options, workload};
-pub use faults::{ErrorRule, Fault, FaultKind, Part, Recurs};
+pub use faults::{ErrorRule, Fault, FaultKind, Part, Process, Recurs};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Keys;
 use crate::engine::SimDuration;
+use crate::failover::vrrp::VrrpScript;
 use crate::health::keepalived::{CheckRule, PoolConfig};
 use crate::session::SessionPlan;
 use crate::tier::{DnsConfig, EcmpConfig, HaproxyConfig, Layer, LvsConfig, NginxConfig, ProxyConfig};
@@ -49,7 +50,8 @@ pub const TIER_PARTS: &[TierPart] = &[
     TierPart {
         name: "director",
         summary: "two instances with one virtual address, and the sync daemon between them",
-        options: "vrrp = { version = 2, advert_int = \"1s\", priority = [150, 100], nopreempt = false, preempt_delay = \"0s\", sync = false }",
+        options: "vrrp = { version = 2, advert_int = \"1s\", priority = [150, 100], nopreempt = false, preempt_delay = \"0s\", sync = false, \
+                  track_script = [] }; a script: { interval = \"1s\", timeout = \"1s\", rise = 1, fall = 1, weight = 0 }",
         source: "RFC 3768, RFC 5798, keepalived 2.2.7, Linux 6.1 `ip_vs_sync.c`",
     },
     TierPart {
@@ -243,7 +245,7 @@ impl FrontPlan {
 }
 
 /// A pair of instances of which the active one has the virtual address: keepalived's VRRP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectorPlan {
     /// The protocol's version, 2 or 3.
     pub version: u8,
@@ -257,4 +259,6 @@ pub struct DirectorPlan {
     pub preempt_delay: SimDuration,
     /// The IPVS sync daemon, or HAProxy's peers: the backup learns of connections or clients.
     pub sync: bool,
+    /// `track_script`: scripts that look whether the balancer's process lives, on each of the two.
+    pub track_script: Vec<VrrpScript>,
 }

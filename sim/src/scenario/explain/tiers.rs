@@ -2,6 +2,7 @@
 
 use super::{Document, duration, list, or_none, programs, text};
 use crate::balancer;
+use crate::failover::vrrp::VrrpScript;
 use crate::health::keepalived::CheckKind;
 use crate::scenario::{
     CheckRule, DirectorPlan, FrontPlan, InstancePlan, PoolConfig, PoolPlan, Program, Strategy, TierPlan,
@@ -135,11 +136,15 @@ fn ecmp(config: &EcmpConfig) -> String {
 }
 
 fn director(plan: &DirectorPlan) -> String {
-    let DirectorPlan { version, advert_int, priority: [master, backup], nopreempt, preempt_delay, sync } =
-        plan;
-    let [advert_int, preempt_delay] = [*advert_int, *preempt_delay].map(duration);
+    let DirectorPlan { version, priority: [master, backup], nopreempt, sync, .. } = plan;
+    let [advert_int, preempt_delay] = [plan.advert_int, plan.preempt_delay].map(duration);
+    let scripts = list(plan.track_script.iter().map(|script| {
+        let VrrpScript { interval, timeout, rise, fall, weight } = *script;
+        let [interval, timeout] = [interval, timeout.unwrap_or(interval)].map(duration);
+        format!("{{ interval = {interval}, timeout = {timeout}, rise = {rise}, fall = {fall}, weight = {weight} }}")
+    }));
     format!(
         "{{ vrrp = {{ version = {version}, advert_int = {advert_int}, priority = [{master}, {backup}], \
-         nopreempt = {nopreempt}, preempt_delay = {preempt_delay}, sync = {sync} }} }}"
+         nopreempt = {nopreempt}, preempt_delay = {preempt_delay}, sync = {sync}, track_script = {scripts} }} }}"
     )
 }
