@@ -40,6 +40,7 @@ mod stored;
 mod story;
 mod tier;
 mod timetable;
+mod watch;
 
 pub use accounting::AccountingError;
 pub use faults::{FaultCounts, Outage, Spell};
@@ -281,8 +282,8 @@ impl Model for Cluster<'_> {
             Event::Overdue => self.overdue(now, pending),
             Event::Retry(request) => self.retry(now, request, pending),
             Event::Check { server, instance } => self.check(now, server, instance, pending),
-            Event::CheckInstance { place, target } => {
-                self.check_instance(now, usize::from(place), target, pending);
+            Event::CheckInstance { place, target, instance } => {
+                self.check_instance(now, usize::from(place), target, instance, pending);
             }
             Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
