@@ -118,6 +118,8 @@ pub enum StreamId {
     MessageDemand = 25,
     /// Lengths of bursts of arrivals and of the times between them.
     ArrivalPhases = 26,
+    /// How many arrive at once.
+    ArrivalBatches = 27,
     /// When leases and temporary addresses change, and to what.
     Leases = 48,
     /// When users are handed over to another address, and to which.

@@ -47,7 +47,7 @@
 //! | [`failover`], [`tier`] | who takes over from a director that dies; one nginx, HAProxy or IPVS director, driven by inputs alone |
 //! | [`conformance`], [`scenario`] | recordings replayed through tiers; scenario files |
 //! | [`cluster`] | the model of one run, where all parts meet |
-//! | [`experiment`] | strategies and replications, intervals, what is reported |
+//! | [`experiment`] | strategies and replications, intervals, the gate, sweeps, advice, what is reported |
 //!
 //! A tier instance can be driven without the simulation: build a [`tier::Nginx`] or a [`tier::Lvs`], open flows, tell it how
 //! tries ended, and read its decisions.

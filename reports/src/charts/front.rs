@@ -1,4 +1,4 @@
-//! What `evenkeel advise` found: every candidate in the two first objectives, those on the front joined and named.
+//! What `evenkeel advise` found: every candidate in the two first objectives, those on the front named.
 
 use evenkeel_sim::experiment::advise::{Advice, Standing};
 use evenkeel_sim::metrics::MetricId;
@@ -47,7 +47,8 @@ pub fn front(advice: &Advice) -> Option<Chart> {
     let places: Vec<Point> = spots.iter().map(|(.., spot)| plot.at(&x, &y, *spot)).collect();
     let mut named: Vec<usize> = (0..spots.len()).filter(|&at| spots[at].1.on_front).collect();
     named.sort_by(|&a, &b| places[a].0.total_cmp(&places[b].0).then(places[a].1.total_cmp(&places[b].1)));
-    if named.len() > 1 {
+    // With more objectives than the chart has axes the front is no line on it.
+    if advice.minimise.len() == 2 {
         canvas.line(named.iter().map(|&at| places[at]).collect(), Stroke::solid(Paint::Muted, 1.5));
     }
     let mut labels = Labels {
@@ -56,7 +57,7 @@ pub fn front(advice: &Advice) -> Option<Chart> {
         leaders: Vec::new(),
     };
     let names: Vec<Option<Label>> =
-        named.iter().map(|&at| labels.place(places[at], &spots[at].1.name)).collect();
+        named.iter().map(|&at| labels.place(places[at], &label(spots[at].0, spots[at].1))).collect();
     for (from, to) in &labels.leaders {
         canvas.line(vec![*from, *to], Stroke::solid(Paint::Muted, 1.0));
     }
@@ -72,6 +73,15 @@ pub fn front(advice: &Advice) -> Option<Chart> {
         canvas.text(label.at, &label.text, TEXT, Weight::Regular, Paint::Ink, Anchor::Start);
     }
     Some(Chart { name: NAME, title, description: description(advice), canvas })
+}
+
+/// The candidate's number, as in the table, its strategy, and its values without their keys.
+fn label(nth: usize, standing: &Standing) -> String {
+    let values = standing.values.iter().map(|value| value.rsplit(' ').next().unwrap_or_default());
+    std::iter::once(format!("{} {}", nth + 1, standing.strategy))
+        .chain(values.map(str::to_owned))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// What a metric's values are multiplied by before they are shown.
@@ -132,7 +142,7 @@ mod tests {
             replications: 8,
             dropped: None,
             keeps_limits: true,
-            on_front: nth % 2 == 0,
+            on_front: nth.is_multiple_of(2),
             front_share: 1.0,
             chosen_share: 0.5,
         };
@@ -151,7 +161,7 @@ mod tests {
         let chart = front(&advice()).expect("two objectives");
         assert!(chart.canvas.outside().is_empty(), "{:?}", chart.canvas.outside());
         let svg = chart.svg();
-        assert!(svg.contains("&lt;candidate 2&gt;") && !svg.contains("NaN"), "{svg}");
+        assert!(svg.contains("3 &lt;candidate 2&gt;") && !svg.contains("NaN"), "{svg}");
         assert_eq!(chart.title, "3 of 6 candidates: nobody is better in all");
     }
 

@@ -209,7 +209,11 @@ fn complete(sweep: &Sweep, folder: &Path) -> Result<Vec<Shard>, SweepFileError> 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), SweepFileError> {
     use io::Write;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(SweepFileError::io(folder))?;
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are private by default, but this one becomes the result, which obeys the user's mask like any other.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(SweepFileError::io(folder))?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(SweepFileError::io(path))?;
     file.persist(path).map_err(|error| SweepFileError::io(path)(error.error))?;
     Ok(())

@@ -187,7 +187,8 @@ impl<'a> LogReplay<'a> {
     /// A connection that has idled until now, if it was not used meanwhile.
     #[inline]
     pub fn idled(&mut self, now: SimTime) -> Option<(SimTime, ConnectionId)> {
-        self.idle.pop_front_if(|(until, _)| *until <= now)
+        self.idle.front().filter(|(until, _)| *until <= now)?;
+        self.idle.pop_front()
     }
 
     /// Why reading stopped before the end of the log.

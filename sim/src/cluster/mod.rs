@@ -19,6 +19,7 @@ mod faults;
 mod hold;
 mod instances;
 mod log_source;
+mod login;
 mod observe;
 mod open_loop;
 mod operations;
@@ -40,6 +41,7 @@ mod stored;
 mod story;
 mod tier;
 mod timetable;
+mod watch;
 
 pub use accounting::AccountingError;
 pub use faults::{FaultCounts, Outage, Spell};
@@ -86,6 +88,8 @@ pub struct Cluster<'a> {
     layer: Layer,
     /// What stands in front of it, and pairs of directors, if there are any.
     paths: Option<Box<Paths<'a>>>,
+    /// Whether there are paths, or a director decides about connections.
+    watched: bool,
     /// Whether requests may wait in the queues of instances.
     has_queues: bool,
     servers: Servers,
@@ -196,6 +200,7 @@ struct Streams {
     message_gap: Stream,
     message_demand: Stream,
     arrival_phases: Stream,
+    arrival_batches: Stream,
     instance: Stream,
     subset: Stream,
     addresses: AddressStreams,
@@ -243,6 +248,7 @@ impl Streams {
             message_gap: stream(behaviour, StreamId::MessageGap),
             message_demand: stream(behaviour, StreamId::MessageDemand),
             arrival_phases: stream(behaviour, StreamId::ArrivalPhases),
+            arrival_batches: stream(behaviour, StreamId::ArrivalBatches),
             instance: stream(behaviour, StreamId::Instance),
             subset: stream(behaviour, StreamId::Subset),
             addresses: AddressStreams {
@@ -277,8 +283,8 @@ impl Model for Cluster<'_> {
             Event::Overdue => self.overdue(now, pending),
             Event::Retry(request) => self.retry(now, request, pending),
             Event::Check { server, instance } => self.check(now, server, instance, pending),
-            Event::CheckInstance { place, target } => {
-                self.check_instance(now, usize::from(place), target, pending);
+            Event::CheckInstance { place, target, instance } => {
+                self.check_instance(now, usize::from(place), target, instance, pending);
             }
             Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),

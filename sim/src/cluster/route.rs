@@ -118,10 +118,7 @@ impl Cluster<'_> {
                 let open = Open { address, port, key: &key_text.hash, method, worker, service: 0, ties };
                 let opened = instances[usize::from(instance)].open(now, &open);
                 if instances.len() > 1 {
-                    self.recorder.decided(now, self.tier.first, instance);
-                }
-                if self.tier.learnt.is_some() {
-                    self.tell_peers(now, instance);
+                    self.note_decision(now, instance);
                 }
                 request.flow = opened.flow;
                 opened.decision

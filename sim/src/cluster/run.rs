@@ -11,7 +11,7 @@ use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage, Spell};
 use super::log_source::LogReplay;
 use super::open_loop::{ArrivalSource, Crowd, Source};
-use super::paths::Paths;
+use super::paths::{FrontKind, Paths};
 use super::script::{Script, TraceLine};
 use super::stored::Stored;
 use super::story::Stories;
@@ -29,7 +29,7 @@ use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
 use crate::store::StoreStreams;
-use crate::tier::{Instance, TableSizes};
+use crate::tier::{Instance, Layer, TableSizes};
 
 /// Which run of an experiment.
 #[derive(Clone, Copy, Debug)]
@@ -224,7 +224,12 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             let pace = Pace::of(population, scenario.warmup);
             let activity = pace.as_ref().map(|pace| &pace.activity);
             sources.push(Source::Arrivals(ArrivalSource {
-                process: plan.process(scenario.warmup, streams.arrival_phases, sources.len() as u64),
+                process: plan.process(
+                    scenario.warmup,
+                    streams.arrival_phases,
+                    streams.arrival_batches,
+                    sources.len() as u64,
+                ),
                 crowd: Crowd::new(first_client, population.clients, activity, &streams.activity),
                 number: 0,
                 rules: &population.connection,
@@ -234,7 +239,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     }
     sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
 
-    let mut tier = Tier::new(&strategy.tier, 0, scenario.servers.len(), scenario, &streams);
+    let mut tier = Tier::new(&strategy.tier, 0, scenario, &streams);
     if let Some(life) = strategy.tier.cookies() {
         let of_log = |source: &Source<'_>| match source {
             Source::Log(replay) => replay.users.len(),
@@ -242,6 +247,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         };
         tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
     }
+    let paths = Paths::new(scenario, strategy, &streams);
     let mut cluster = Cluster {
         scenario,
         strategy,
@@ -250,7 +256,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         layer: strategy.tier.program.layer(),
         has_queues: tier.waiting.is_possible(),
         tier,
-        paths: Paths::new(scenario, strategy, &streams),
+        watched: paths.is_some() || strategy.tier.program.layer() == Layer::Connection,
+        paths,
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
         sessions: Sessions::default(),
@@ -268,6 +275,11 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         next_sample: SimTime::ZERO,
         operated_at: None,
     };
+    let pool = &strategy.tier.pool;
+    if let Some((server, status)) = pool.config.sorry_server.zip(pool.sorry_status) {
+        cluster.faults.always_errs(server, status);
+    }
+    cluster.note_sorry_server(SimTime::ZERO);
     cluster.watch_instances();
     let mut simulation = Simulation::new(cluster, Ladder::default());
     schedule_beginnings(&mut simulation, &firsts, &calendar);
@@ -342,19 +354,28 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     schedule_haproxy_checks(simulation);
     let Simulation { model, pending, .. } = simulation;
     if let Some(check) = model.strategy.tier.tcp_check {
-        for server in 0..scenario.servers.len() {
-            let phase = model.streams.clock.below(check.delay_loop.0.max(1), 1 << 32 | server as u64, 0);
-            let server = ServerId::from_index(server);
-            pending.at(SimTime(phase), Event::Check { server, instance: 0 }.word());
+        for (instance, watch) in (0..).zip(&mut model.tier.watches) {
+            for server in watch.checked() {
+                let entity = 1 << 32 | u64::from(server.0);
+                let phase = model.streams.clock.below(check.delay_loop.0.max(1), entity, u64::from(instance));
+                watch.begin(server, SimTime(phase));
+                pending.at(SimTime(phase), Event::Check { server, instance }.word());
+            }
         }
     }
     for (place, front) in model.strategy.fronts.iter().enumerate() {
-        let Some((check, paths)) = front.tcp_check().zip(model.paths.as_ref()) else { continue };
+        let Some((check, paths)) = front.tcp_check().zip(model.paths.as_mut()) else { continue };
         for target in 0..paths.reach[place + 1].targets() {
             let entity = 3 << 32 | (place as u64) << 16 | u64::from(target);
-            let phase = model.streams.clock.below(check.delay_loop.0.max(1), entity, 0);
-            let check = Event::CheckInstance { place: place as u8, target };
-            pending.at(SimTime(phase), check.word());
+            let front = &mut paths.fronts[place];
+            for instance in 0..front.checks_by() {
+                let phase = model.streams.clock.below(check.delay_loop.0.max(1), entity, u64::from(instance));
+                if let FrontKind::Tier(tier) = &mut front.kind {
+                    tier.watches[usize::from(instance)].begin(ServerId(target), SimTime(phase));
+                }
+                let check = Event::CheckInstance { place: place as u8, target, instance };
+                pending.at(SimTime(phase), check.word());
+            }
         }
     }
 }

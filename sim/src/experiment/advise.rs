@@ -294,7 +294,9 @@ fn surely_beats(first: &[Column], second: &[Column]) -> bool {
             let rest = a.less(factor, b)?;
             Some(rest.mean + rest.half_width_at(SURE)?)
         };
-        let (Some(as_good), Some(is_better)) = (upper(1.0 + INDIFFERENT), upper(1.0 - INDIFFERENT)) else { return false };
+        let (Some(as_good), Some(is_better)) = (upper(1.0 + INDIFFERENT), upper(1.0 - INDIFFERENT)) else {
+            return false;
+        };
         if as_good > 0.0 {
             return false;
         }
@@ -400,7 +402,8 @@ fn front(plan: &AdvisePlan, values: &Values, left: &[bool]) -> Vec<bool> {
         let pairs = || {
             values[a][..objectives].iter().zip(&values[b][..objectives]).map(|(a, b)| (worth(*a), worth(*b)))
         };
-        pairs().all(|(a, b)| a <= b * (1.0 + INDIFFERENT)) && pairs().any(|(a, b)| a < b * (1.0 - INDIFFERENT))
+        pairs().all(|(a, b)| a <= b * (1.0 + INDIFFERENT))
+            && pairs().any(|(a, b)| a < b * (1.0 - INDIFFERENT))
     };
     (0..values.len()).map(|b| runs[b] && !(0..values.len()).any(|a| runs[a] && dominates(a, b))).collect()
 }

@@ -390,7 +390,7 @@ mod tests {
             weights: vec![1.0, 1.0],
             workers: vec![1.0, 1.0],
             store_workers: vec![1],
-            tiers: Vec::new(),
+            tiers: vec![(2, true)],
             outages,
         }
     }

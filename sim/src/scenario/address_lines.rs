@@ -39,7 +39,7 @@ pub(super) fn address_lines(plan: &AddressPlan) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn count_law(law: &CountLaw) -> String {
+pub(super) fn count_law(law: &CountLaw) -> String {
     match law {
         CountLaw::Constant(number) => format!("{{ constant = {number} }}"),
         CountLaw::OnePlusPoisson { mean } => format!("{{ one_plus_poisson = {{ mean = {mean:?} }} }}"),

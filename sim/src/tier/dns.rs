@@ -121,9 +121,9 @@ impl Dns {
         let addresses = self.listed.len() as u16;
         let rest = (1..addresses).map(|step| (first + step) % addresses);
         let rest = rest.filter(|&address| self.listed[usize::from(address)]);
-        let mut tried = std::iter::once(first).chain(rest).take(self.config.tries as usize);
+        let tried = std::iter::once(first).chain(rest).take(self.config.tries as usize);
         let mut last = first;
-        while let Some(address) = tried.next() {
+        for address in tried {
             last = address;
             if reaches(address) {
                 break;

@@ -3,6 +3,7 @@
 use super::{Document, duration, list, on_unknown_id, or_none};
 use crate::population::arrivals::ArrivalPlan;
 use crate::population::curve::{DayPlan, DayShape};
+use crate::scenario::address_lines::count_law;
 use crate::scenario::quantity::{Quantity, show_distribution};
 use crate::scenario::{Backoff, HoldPlan, PagePlan, Patience, VisitPlan};
 
@@ -15,6 +16,9 @@ pub(super) fn arrivals(plan: &ArrivalPlan) -> String {
             show_distribution(lasts, Quantity::Time),
             show_distribution(gap, Quantity::Time)
         ),
+        ArrivalPlan::Batches { rate, size } => {
+            format!("batches = {{ rate = {rate:?}, size = {} }}", count_law(size))
+        }
         ArrivalPlan::Diurnal { rate, day: plan } => {
             format!("diurnal = {{ rate = {rate:?}, {} }}", day(plan))
         }

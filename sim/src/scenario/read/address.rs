@@ -103,7 +103,7 @@ pub(super) fn address(item: &Item<'_>) -> Option<AddressPlan> {
 }
 
 /// A law, or the mean of one that is 1 plus geometric.
-fn mean_or_law(item: &Item<'_>, max: f64) -> Option<CountLaw> {
+pub(super) fn mean_or_law(item: &Item<'_>, max: f64) -> Option<CountLaw> {
     if !item.is_scalar() {
         return count_law(item, max);
     }

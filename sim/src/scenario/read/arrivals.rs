@@ -1,5 +1,6 @@
 //! Arrivals that wait for nobody, and the course of a day.
 
+use super::address::mean_or_law;
 use crate::engine::SimDuration;
 use crate::population::arrivals::ArrivalPlan;
 use crate::population::curve::{DayPlan, DayShape};
@@ -11,7 +12,9 @@ const RATE_MAX: f64 = 1e9;
 /// Peak over trough of a day, at most.
 const PEAK_TO_TROUGH_MAX: f64 = 1_000.0;
 
-const PROCESSES: [&str; 5] = ["poisson", "bursts", "diurnal", "flash_crowd", "ramp"];
+const PROCESSES: [&str; 6] = ["poisson", "bursts", "batches", "diurnal", "flash_crowd", "ramp"];
+/// Arrivals of a batch at most, on average.
+const BATCH_MEAN_MAX: f64 = 1e5;
 
 /// A rate from `min` up.
 fn rate(item: &Item<'_>, above_zero: bool) -> Option<f64> {
@@ -31,6 +34,11 @@ pub(super) fn arrivals(item: &Item<'_>) -> Option<ArrivalPlan> {
     let plan = match law.key {
         "poisson" => s.required("rate", |item| rate(&item, true)).map(|rate| ArrivalPlan::Poisson { rate }),
         "bursts" => bursts(s),
+        "batches" => {
+            let batches = s.required("rate", |item| rate(&item, true));
+            let size = s.required("size", |item| mean_or_law(&item, BATCH_MEAN_MAX));
+            batches.zip(size).map(|(rate, size)| ArrivalPlan::Batches { rate, size })
+        }
         "diurnal" => {
             let mean = s.required("rate", |item| rate(&item, true));
             let day = day(s);

@@ -65,10 +65,10 @@ fn unknown_words_name_the_nearest() {
     check("vary = \"behaviour\"", "vary = \"behavior\"", "\"b", "unknown `vary` `behavior`", "`behaviour`");
     check(
         "vary = \"behaviour\"",
-        "vary = \"hash\"",
-        "\"h",
-        "unknown `vary` `hash`",
-        "`population`, `behaviour`",
+        "vary = \"clients\"",
+        "\"c",
+        "unknown `vary` `clients`",
+        "`population`, `behaviour`, `hash`",
     );
     check("\"home-nat\"", "\"homenat\"", "\"", "unknown preset `homenat`", "similar names: `home-nat`");
     check("\"login-site\"", "\"login\"", "\"", "unknown preset `login`", "`login-site`");

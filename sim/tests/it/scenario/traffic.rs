@@ -1,6 +1,7 @@
 //! Visits, arrivals and audiences in scenario files.
 
 use evenkeel_sim::engine::{Distribution, SimDuration};
+use evenkeel_sim::population::CountLaw;
 use evenkeel_sim::population::arrivals::ArrivalPlan;
 use evenkeel_sim::population::curve::DayShape;
 use evenkeel_sim::scenario::{Overrides, Population, PresetKind, Traffic, canonical, parse, presets};
@@ -52,6 +53,10 @@ fn every_process_of_arrivals_is_read_and_explained() {
     };
     let minutes = |n: u64| SimDuration::from_secs(60 * n);
     assert_eq!(plan("poisson = { rate = 2.5 }"), ArrivalPlan::Poisson { rate: 2.5 });
+    assert_eq!(
+        plan("batches = { rate = 0.2, size = { constant = 30 } }"),
+        ArrivalPlan::Batches { rate: 0.2, size: CountLaw::Constant(30) }
+    );
     assert_eq!(
         plan("ramp = { from = 1, to = 9, over = \"5min\" }"),
         ArrivalPlan::Ramp { from: 1.0, to: 9.0, at: SimDuration::ZERO, over: minutes(5) }
