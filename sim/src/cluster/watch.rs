@@ -153,7 +153,13 @@ impl Tier<'_> {
 
 /// The share of the warm-up after which a keepalived that starts at `now` checks a server first: a draw of `clock` for the tier at
 /// `place`, its instance and the server.
-pub(super) fn warm_up_share(clock: &Stream, now: SimTime, place: usize, instance: u16, server: ServerId) -> f64 {
+pub(super) fn warm_up_share(
+    clock: &Stream,
+    now: SimTime,
+    place: usize,
+    instance: u16,
+    server: ServerId,
+) -> f64 {
     let entity = 5 << 58 | (place as u64) << 32 | u64::from(instance) << 16 | u64::from(server.0);
     clock.uniform(entity, now.0)
 }

@@ -123,6 +123,7 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
             d.line(key, duration(time));
         }
     }
+    d.line("slowstart", duration(config.slowstart));
     if config.fullconn != 0 {
         d.line("fullconn", config.fullconn);
     }

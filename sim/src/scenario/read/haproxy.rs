@@ -54,6 +54,7 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
     let redispatch = s.optional("redispatch", None, |item| redispatch(&item));
     let connect_timeout = s.optional("timeout_connect", SimDuration::from_secs(5), |item| time(&item));
     let queue_timeout = s.optional("timeout_queue", SimDuration::ZERO, |item| time(&item));
+    let slowstart = s.optional("slowstart", SimDuration::ZERO, |item| time(&item));
     let fullconn = s.optional("fullconn", 0, |item| item.u32_at_least(1));
     let limits = limits(s, HaproxyLine::new(1).server);
     let server_timeout = s.optional("timeout_server", SimDuration::ZERO, |item| time(&item));
@@ -85,6 +86,7 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
         redispatch: redispatch?,
         connect_timeout: connect_timeout?,
         queue_timeout: queue_timeout?,
+        slowstart: slowstart?,
         fullconn: fullconn?,
         server_timeout: server_timeout?,
         retry_on: retry_on?,

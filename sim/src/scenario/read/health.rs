@@ -140,7 +140,8 @@ fn pool(s: &mut Section<'_>, weights: &[u32], site: &Site<'_>, rank: usize) -> O
         let quorum = item.u32_at_least(1)?;
         if u64::from(quorum) > whole {
             let help = "it counts the weight of servers that live";
-            let message = format!("`quorum` must be at most the weight of all servers ({whole}), got {quorum}");
+            let message =
+                format!("`quorum` must be at most the weight of all servers ({whole}), got {quorum}");
             item.error_with_help(message, help);
             return None;
         }
