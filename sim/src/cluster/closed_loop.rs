@@ -8,7 +8,7 @@ use super::request::{Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
 use super::{Cluster, VisitSamplers};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::ids::{ClientId, ConnectionId};
+use crate::ids::{ClientId, ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::population::clients::{ClientRow, Step};
 use crate::scenario::{ConnectionRules, Population, Traffic, VisitPlan};
@@ -280,6 +280,22 @@ impl<'a> Cluster<'a> {
         self.client_waits(now, id, think, pending);
     }
 
+    /// Whether a server knows the token of the form that a client posts to it, if that has one.
+    pub(super) fn knows_token(&self, id: ClientId, server: ServerId) -> bool {
+        let row = self.clients.row(id);
+        if !self.plan_of(row).1.form_token {
+            return true;
+        }
+        match &self.strategy.session {
+            SessionPlan::Shared { .. } => true,
+            // Copies are faster than those who fill in forms.
+            SessionPlan::Store(StoreSession { store, .. }) if !matches!(store, StorePlan::Local(_)) => true,
+            SessionPlan::Local | SessionPlan::Store(_) => {
+                server == row.form_server && self.servers.epoch(server) as u16 == row.form_epoch
+            }
+        }
+    }
+
     #[inline(never)]
     fn login_answered<Q: PendingEvents>(
         &mut self,
@@ -291,18 +307,11 @@ impl<'a> Cluster<'a> {
     ) {
         let Request { server, from, .. } = *request;
         let row = *self.clients.row(id);
-        let token_known = match &self.strategy.session {
-            SessionPlan::Shared { .. } => true,
-            // Copies are faster than those who fill in forms.
-            SessionPlan::Store(StoreSession { store, .. }) if !matches!(store, StorePlan::Local(_)) => true,
-            SessionPlan::Local | SessionPlan::Store(_) => {
-                server == row.form_server && self.servers.epoch(server) as u16 == row.form_epoch
-            }
-        };
+        let token_known = self.knows_token(id, server);
         if let Some(counts) = self.recorder.at(now) {
             counts.logins += 1;
         }
-        if plan.form_token && !token_known || self.login_was_not_stored() {
+        if !token_known || self.login_was_not_stored() {
             return self.login_failed(now, id, plan, pending);
         }
         let forked = match row.session() {
@@ -319,9 +328,11 @@ impl<'a> Cluster<'a> {
                 false
             }
         };
+        // A store knows its own copies, and counts them.
+        let in_store = self.clients.row(id).session().is_some_and(|slot| self.is_in_store(slot));
         if let Some(counts) = self.recorder.at(now) {
             counts.created += 1;
-            counts.forked += u64::from(forked);
+            counts.forked += u64::from(forked && !in_store);
         }
         let think = self.think_time(id);
         let row = self.clients.row_mut(id);
