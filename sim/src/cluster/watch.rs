@@ -4,7 +4,7 @@
 //! anew with it: with all servers in the table, or none of them yet (`alpha`), until its first checks.
 
 use super::tier::Tier;
-use crate::engine::{SimDuration, SimTime, Stream};
+use crate::engine::{SimTime, Stream};
 use crate::health::keepalived::{CheckKind, CheckRule, Checker, Pool, PoolChange, Sight};
 use crate::ids::ServerId;
 use crate::scenario::{PoolConfig, Program, TierPlan};
@@ -119,7 +119,7 @@ impl Tier<'_> {
         let weights = Watch::in_pool(watch.config, &self.weights);
         watch.pool = Pool::new(watch.config, weights, !watch.rule.alpha, &mut watch.changes);
         for (place, checker) in watch.checkers.iter_mut().enumerate() {
-            let first: SimDuration = watch.rule.first_check(phases(ServerId::from_index(place)));
+            let first = watch.rule.first_check(phases(ServerId::from_index(place)));
             *checker = Checker::starting(watch.rule, now + first);
         }
         self.carry_out(now, number, out);

@@ -239,6 +239,11 @@ fn mistakes_name_the_cause_and_the_remedy() {
             "",
             "`quorum` is of keepalived on an LVS director",
         ),
+        (
+            "balancer = { modern.maglev = {} }\nhealth = { tcp_check = { alpha = true } }".into(),
+            "",
+            "`alpha` is of the start of a keepalived",
+        ),
         (pair("{ weight = -300 }"), "", "whole number from -253 to 253"),
         (pair("{ interval = \"500ms\" }"), "", "`interval`"),
         (
