@@ -469,7 +469,7 @@ mod tests {
             "{ haproxy.first = { stick-table = { type = \"string\", len = 9, size = 9, expire = \"5s\" }, stick = [\"match req.cook(sid)\", \"store-response res.cook(sid)\"] } }",
             "{ haproxy.leastconn = { stick-table = { size = 9, expire = \"5s\", type = \"ipv6\", nopurge = true } } }",
             "{ haproxy.leastconn = { maxconn = 9, maxqueue = 4, timeout_queue = \"2s\", servers = { c = { maxconn = 3 } } } }",
-            "{ haproxy.first = { maxconn = 9, minconn = 2, fullconn = 50 } }",
+            "{ haproxy.first = { maxconn = 9, minconn = 2, fullconn = 50, slowstart = \"30s\" } }",
             "{ haproxy.roundrobin = { check = { inter = \"1s\", fastinter = \"200ms\", rise = 3, fall = 4 } } }",
         ] {
             let (config, explained) = read(&text(balancer)).unwrap_or_else(|error| panic!("{error}"));
