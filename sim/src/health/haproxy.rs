@@ -2,7 +2,7 @@
 //! (`observe`).
 //!
 //! HAProxy 2.6, `src/check.c` (`set_server_check_status`, `__health_adjust`, `srv_getinter`, `start_checks`). Health is one
-//! number from 0 (down) to `rise + fall - 1` (fully up); a server is up from `rise` on. Not modelled: agents, `slowstart`,
+//! number from 0 (down) to `rise + fall - 1` (fully up); a server is up from `rise` on. Not modelled: agents,
 //! `track`.
 
 use crate::engine::SimDuration;

@@ -119,7 +119,12 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
         redispatch => d.line("redispatch", redispatch.is_some()),
     }
     d.line("timeout_connect", duration(config.connect_timeout));
-    for (key, time) in [("timeout_queue", config.queue_timeout), ("timeout_server", config.server_timeout)] {
+    let times = [
+        ("timeout_queue", config.queue_timeout),
+        ("timeout_server", config.server_timeout),
+        ("slowstart", config.slowstart),
+    ];
+    for (key, time) in times {
         if !time.is_zero() {
             d.line(key, duration(time));
         }

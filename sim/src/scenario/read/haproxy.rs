@@ -54,6 +54,7 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
     let redispatch = s.optional("redispatch", None, |item| redispatch(&item));
     let connect_timeout = s.optional("timeout_connect", SimDuration::from_secs(5), |item| time(&item));
     let queue_timeout = s.optional("timeout_queue", SimDuration::ZERO, |item| time(&item));
+    let slowstart = s.optional("slowstart", SimDuration::ZERO, |item| time(&item));
     let fullconn = s.optional("fullconn", 0, |item| item.u32_at_least(1));
     let limits = limits(s, HaproxyLine::new(1).server);
     let server_timeout = s.optional("timeout_server", SimDuration::ZERO, |item| time(&item));
@@ -85,6 +86,7 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
         redispatch: redispatch?,
         connect_timeout: connect_timeout?,
         queue_timeout: queue_timeout?,
+        slowstart: slowstart?,
         fullconn: fullconn?,
         server_timeout: server_timeout?,
         retry_on: retry_on?,
@@ -476,7 +478,7 @@ mod tests {
             "{ haproxy.first = { stick-table = { type = \"string\", len = 9, size = 9, expire = \"5s\" }, stick = [\"match req.cook(sid)\", \"store-response res.cook(sid)\"] } }",
             "{ haproxy.leastconn = { stick-table = { size = 9, expire = \"5s\", type = \"ipv6\", nopurge = true } } }",
             "{ haproxy.leastconn = { maxconn = 9, maxqueue = 4, timeout_queue = \"2s\", servers = { c = { maxconn = 3 } } } }",
-            "{ haproxy.first = { maxconn = 9, minconn = 2, fullconn = 50 } }",
+            "{ haproxy.first = { maxconn = 9, minconn = 2, fullconn = 50, slowstart = \"30s\" } }",
             "{ haproxy.roundrobin = { check = { inter = \"1s\", fastinter = \"200ms\", rise = 3, fall = 4 } } }",
             "{ haproxy.roundrobin = { check = { observe = \"layer7\", on-error = \"mark-down\", error-limit = 3 } } }",
         ] {
