@@ -32,9 +32,12 @@ pub fn effect(difference: Option<Estimate>, reference: f64, p: Option<f64>, scal
         return format!("{way}: {} instead of 0", format::value(difference.mean, scale));
     }
     let ratio = (reference + difference.mean) / reference;
-    let percent = format::value((ratio - 1.0).abs(), Scale::Percent);
+    let share = (ratio - 1.0).abs() * 100.0;
+    let percent = if share < 2.0 { format!("{share:.1} %") } else { format!("{share:.0} %") };
     match ratio {
-        ratio if ratio >= 1.9 => format!("{} times as high", format::fixed(ratio, 1, false)),
+        ratio if ratio >= 1.9 => {
+            format!("{} times as high", format::fixed(ratio, usize::from(ratio < 10.0), false))
+        }
         ratio if (ratio - 1.0).abs() < 0.02 => format!("slightly {way} ({percent})"),
         ratio if (ratio - 1.0).abs() < 0.2 => format!("{percent} {way}"),
         _ => format!("much {way}: {percent}"),
@@ -128,7 +131,7 @@ mod tests {
         assert_eq!(told(1.3, 1.0, 0.001), "2.3 times as high");
         assert_eq!(told(-0.38, 1.0, 0.001), "much lower: 38 %");
         assert_eq!(told(0.12, 1.0, 0.001), "12 % higher");
-        assert_eq!(told(0.01, 1.0, 0.001), "slightly higher (1 %)");
+        assert_eq!(told(0.01, 1.0, 0.001), "slightly higher (1.0 %)");
         assert_eq!(told(0.25, 0.0, 0.001), "higher: 0.250 instead of 0");
     }
 

@@ -101,6 +101,13 @@ impl Cell {
         if metric.value.is_none() {
             return cell;
         }
+        if let Some((p50, p95)) = metric.p50.zip(metric.p95).filter(|_| is_shy(metric)) {
+            cell.details.push(format!(
+                "p50 {}, p95 {}",
+                format::value(p50, scale),
+                format::value(p95, scale)
+            ));
+        }
         if metric.difference.is_some() {
             cell.details.push(format::difference(metric.difference, scale));
         }
@@ -110,6 +117,11 @@ impl Cell {
         cell.emphasis = judged(metric);
         cell
     }
+}
+
+/// Whether replications differ so much that their mean alone says little: the interval is wider than 5 % of it.
+fn is_shy(metric: &MetricSummary) -> bool {
+    metric.value.is_some_and(|value| value.half_width.is_some_and(|half| half > 0.05 * value.mean.abs()))
 }
 
 /// Whether the paired difference lies wholly on the better or the worse side, and is no chance among so many differences.
@@ -160,6 +172,15 @@ mod tests {
         assert_eq!(differing(Direction::HigherIsBetter, 0.2, 0.1), Emphasis::Better);
         assert_eq!(differing(Direction::LowerIsBetter, 0.05, 0.1), Emphasis::Plain);
         assert_eq!(differing(Direction::Neutral, 0.2, 0.1), Emphasis::Plain);
+    }
+
+    #[test]
+    fn where_replications_differ_much_their_quantiles_stand_beside_the_mean() {
+        let mut metric = fixture::crash().strategies[0].metrics[0].clone();
+        assert!(!Cell::metric(Some(&metric)).details.iter().any(|detail| detail.starts_with("p50")));
+        metric.value = Some(Estimate { mean: 1.28, half_width: Some(0.11), n: 10 });
+        (metric.p50, metric.p95) = (Some(1.21), Some(1.55));
+        assert_eq!(Cell::metric(Some(&metric)).details[0], "p50 1.210, p95 1.550");
     }
 
     #[test]

@@ -552,7 +552,7 @@ mod tests {
     #[test]
     fn the_metrics_table_has_the_promised_columns() {
         let headers = &read(&TABLES[0], &fixture::crash())[0];
-        let expected = "scenario,strategy,phase,metric,unit,mean,half_width,n,noise_floor,difference,difference_half_width";
+        let expected = "scenario,strategy,phase,metric,unit,mean,half_width,n,p50,p95,noise_floor,difference,difference_half_width,difference_p";
         assert_eq!(headers.iter().collect::<Vec<_>>().join(","), expected);
     }
 

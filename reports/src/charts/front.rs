@@ -142,7 +142,7 @@ mod tests {
             replications: 8,
             dropped: None,
             keeps_limits: true,
-            on_front: nth % 2 == 0,
+            on_front: nth.is_multiple_of(2),
             front_share: 1.0,
             chosen_share: 0.5,
         };

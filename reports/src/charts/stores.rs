@@ -19,7 +19,10 @@ const BAR: f64 = 10.0;
 const ROW: f64 = 40.0;
 
 /// A column: the metric, its name in two lines, how it is shown.
-pub(crate) const COLUMNS: [(&str, [&str; 2], fn(f64) -> String); 8] = [
+type Column = (&'static str, [&'static str; 2], fn(f64) -> String);
+
+/// The columns, what is saved before what it costs.
+pub(crate) const COLUMNS: [Column; 8] = [
     ("visits.with_loss", ["visits", "logged out"], |value| format::value(value, Scale::Percent)),
     ("requests.failed", ["requests", "failed"], |value| format::value(value, Scale::Percent)),
     ("store.wait", ["store wait", "per request"], |value| format::value(value, Scale::Milliseconds)),

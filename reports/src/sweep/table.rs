@@ -178,7 +178,7 @@ fn decode(file: File, hash: &str) -> Result<Option<Known>, ParquetError> {
             let of_phase = (row..(row + METRICS.len()).min(rows))
                 .map(|at| if defined[at] == 1 { values.next() } else { None })
                 .collect();
-            known.entry(runs[row] as u64).or_insert_with(RunValues::new).push((phase, of_phase));
+            known.entry(runs[row] as u64).or_default().push((phase, of_phase));
             row += METRICS.len();
         }
     }

@@ -47,7 +47,9 @@ impl Cluster<'_> {
     /// Whether a check that asks for a page gets an error.
     pub(super) fn answers_a_check_with_an_error(&self, now: SimTime, server: ServerId) -> bool {
         let rule = self.faults.servers[server].condition.errors;
-        rule.is_some_and(|rule| self.faults.errors.uniform(u64::MAX - u64::from(server.0), now.0) < rule.share)
+        rule.is_some_and(|rule| {
+            self.faults.errors.uniform(u64::MAX - u64::from(server.0), now.0) < rule.share
+        })
     }
 
     /// Whether packets of a request are lost on its way to a server, or of the answer on the way back: then it comes there later, by

@@ -2,7 +2,7 @@
 
 use super::faults::FaultCounts;
 use super::timetable::{Occurrence, Target};
-use crate::engine::{SimTime, Stream};
+use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::ServerId;
 use crate::scenario::{ErrorRule, FaultKind};
 use crate::table::Column;
@@ -35,7 +35,9 @@ pub(super) struct ServerAilments {
     pub active: Vec<u32>,
     /// Occurrences that have begun, in order.
     begun: Vec<u32>,
-    /// What follows from those that last.
+    /// What it suffers at all times.
+    base: Condition,
+    /// What follows from that and from those that last.
     pub condition: Condition,
     /// The place among the run's outages of the one that lasts.
     pub outage: Option<usize>,
@@ -96,7 +98,8 @@ impl Condition {
                 let (least, product) = self.brown_out.unwrap_or((1.0, 1.0));
                 self.brown_out = Some((least.min(above), product * factor));
             }
-            FaultKind::StoreCrash { .. }
+            FaultKind::Kill { .. }
+            | FaultKind::StoreCrash { .. }
             | FaultKind::Drain { .. }
             | FaultKind::Down
             | FaultKind::Weight { .. }
@@ -146,7 +149,16 @@ impl Ailments {
 
     /// What follows for a server from what lasts now.
     pub fn condition(&self, server: ServerId) -> Condition {
-        self.of(server).fold(Condition::default(), Condition::with)
+        self.of(server).fold(self.servers[server].base, Condition::with)
+    }
+
+    /// A server answers everything with an error, at all times.
+    pub fn always_errs(&mut self, server: ServerId, status: u16) {
+        let errors = Some(ErrorRule { share: 1.0, status, latency: SimDuration::from_millis(1) });
+        let row = &mut self.servers[server];
+        row.base.errors = errors;
+        row.condition.errors = errors;
+        self.ailing += 1;
     }
 
     /// Share of packets that are lost now between clients and the site.
@@ -197,6 +209,12 @@ impl Ailments {
         if running.active == 0 {
             running.counts.requests_failed += failed - running.failed_before;
         }
+    }
+
+    /// Whether something as wanted befalls an instance of a tier now.
+    pub fn befalls(&self, instance: u16, wanted: impl Fn(&FaultKind) -> bool) -> bool {
+        let here = self.others.iter().map(|&at| &self.timetable[at as usize]);
+        here.filter(|one| one.target == Target::Instance(instance)).any(|one| wanted(&one.kind))
     }
 
     /// How many occurrences like this one last, itself included.

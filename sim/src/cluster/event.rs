@@ -12,6 +12,7 @@ const SLOT: u32 = (1 << KIND_SHIFT) - 1;
 const PLACE_SHIFT: u32 = 26;
 /// Where the instance stands there; a tier has at most 1024.
 const INSTANCE_SHIFT: u32 = 16;
+const INSTANCE: u32 = (1 << (PLACE_SHIFT - INSTANCE_SHIFT)) - 1;
 
 /// Slots that fit an event word: clients, connections and requests each number fewer.
 pub const MAX_SLOTS: u32 = SLOT;
@@ -56,6 +57,8 @@ pub enum Event {
         place: u8,
         /// The address of the next tier that it checks.
         target: u16,
+        /// The instance that checks it, if each does so by itself.
+        instance: u16,
     },
     /// A wait before a retry is over.
     Retry(RequestId),
@@ -86,8 +89,9 @@ impl Event {
             Self::Check { server, instance } => {
                 (CHECK, u32::from(instance) << INSTANCE_SHIFT | u32::from(server.0))
             }
-            Self::CheckInstance { place, target } => {
-                (CHECK, (u32::from(place) + 1) << PLACE_SHIFT | u32::from(target))
+            Self::CheckInstance { place, target, instance } => {
+                let by = (u32::from(place) + 1) << PLACE_SHIFT | u32::from(instance) << INSTANCE_SHIFT;
+                (CHECK, by | u32::from(target))
             }
             Self::GivesUp(request) => (GIVES_UP, request.0),
             Self::Overdue => (OVERDUE, 0),
@@ -109,9 +113,11 @@ impl Event {
             SERVICE_DONE => Self::ServiceDone(RequestId(slot)),
             SHARED_SERVICE_DONE => Self::SharedServiceDone(ServerId(slot as u16)),
             CONNECTION_IDLE => Self::ConnectionIdle(ConnectionId(slot)),
-            CHECK if slot >> PLACE_SHIFT > 0 => {
-                Self::CheckInstance { place: ((slot >> PLACE_SHIFT) - 1) as u8, target: slot as u16 }
-            }
+            CHECK if slot >> PLACE_SHIFT > 0 => Self::CheckInstance {
+                place: ((slot >> PLACE_SHIFT) - 1) as u8,
+                target: slot as u16,
+                instance: (slot >> INSTANCE_SHIFT & INSTANCE) as u16,
+            },
             CHECK => Self::Check { server: ServerId(slot as u16), instance: (slot >> INSTANCE_SHIFT) as u16 },
             GIVES_UP => Self::GivesUp(RequestId(slot)),
             OVERDUE => Self::Overdue,
@@ -137,8 +143,8 @@ mod tests {
             Event::ConnectionIdle(ConnectionId(77)),
             Event::Check { server: ServerId(1), instance: 0 },
             Event::Check { server: ServerId(0), instance: 1_023 },
-            Event::CheckInstance { place: 0, target: 1 },
-            Event::CheckInstance { place: 2, target: u16::MAX },
+            Event::CheckInstance { place: 0, target: 1, instance: 0 },
+            Event::CheckInstance { place: 2, target: u16::MAX, instance: 1_023 },
             Event::GivesUp(RequestId(4)),
             Event::Overdue,
             Event::ClientActs(ClientId(MAX_SLOTS)),

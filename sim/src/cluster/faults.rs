@@ -105,11 +105,8 @@ impl Cluster<'_> {
             Target::StoreNode(node) if self.faults.alike(place) == usize::from(begins) => {
                 self.store_node_changes(now, node, &occurrence.kind, begins);
             }
-            Target::Instance(instance) if self.faults.alike(place) == usize::from(begins) => {
-                let parts = occurrence.kind == FaultKind::Partition;
-                self.instance_changes(now, instance, parts, begins, pending);
-            }
-            Target::StoreNode(_) | Target::Instance(_) => {}
+            Target::StoreNode(_) => {}
+            Target::Instance(instance) => self.instance_changes(now, instance, pending),
             Target::Clients => {
                 let loss = self.faults.loss_at_clients();
                 let (was, ails) = (self.faults.clients_loss > 0.0, loss > 0.0);
@@ -153,7 +150,9 @@ impl Cluster<'_> {
 
     /// Keeps account of when a server is out of service.
     fn note_outage(&mut self, now: SimTime, server: ServerId) {
-        let is_out = self.faults.of(server).any(FaultKind::keeps_clients_away);
+        let sorry = self.strategy.tier.pool.config.sorry_server;
+        let waits = sorry == Some(server) && !self.tier.watches.iter().any(|watch| watch.lists(server));
+        let is_out = waits || self.faults.of(server).any(FaultKind::keeps_clients_away);
         let ailments = &mut self.faults.servers[server];
         match (ailments.outage, is_out) {
             (None, true) => {
@@ -165,6 +164,13 @@ impl Cluster<'_> {
                 self.outages[place].until = now;
             }
             (None, false) | (Some(_), true) => {}
+        }
+    }
+
+    /// A sorry server is in service while it is in a table.
+    pub(super) fn note_sorry_server(&mut self, now: SimTime) {
+        if let Some(server) = self.strategy.tier.pool.config.sorry_server {
+            self.note_outage(now, server);
         }
     }
 
@@ -265,12 +271,14 @@ impl Cluster<'_> {
             }
             return;
         }
-        let out = self.faults.of(server).any(|kind| *kind == FaultKind::Down);
+        let watch = usize::from(instance);
+        // One that was killed has left its events behind.
+        if self.tier.watches[watch].due(server) != now {
+            return;
+        }
         let answers = self.servers.answers(server);
         let fails = self.answers_a_check_with_an_error(now, server);
-        let tier = &mut self.tier;
-        let checker = &mut tier.checkers[server.index()];
-        let well = match checker.kind() {
+        let well = match self.tier.watches[watch].kind() {
             CheckKind::Tcp => accepts,
             CheckKind::Http => answers && !fails,
         };
@@ -280,15 +288,10 @@ impl Cluster<'_> {
             (false, false) => Sight::Bad,
             (false, true) => Sight::Silent,
         };
-        let verdict = checker.tick(now, sight);
-        pending.at(checker.due(), Event::Check { server, instance }.word());
-        for instance in &mut tier.instances {
-            match verdict {
-                None => {}
-                Some(false) => instance.remove_server(now, server),
-                Some(true) if out || !instance.uses(server) => {}
-                Some(true) => instance.add_server(now, server, tier.weights[server.index()]),
-            }
-        }
+        let faults = &self.faults;
+        let out = |server| faults.of(server).any(|kind| *kind == FaultKind::Down);
+        self.tier.check(now, watch, server, sight, out);
+        pending.at(self.tier.watches[watch].due(server), Event::Check { server, instance }.word());
+        self.note_sorry_server(now);
     }
 }

@@ -5,24 +5,22 @@ use std::net::IpAddr;
 use super::Cluster;
 use super::accounting::{self, AccountingError};
 use super::event::Event;
-use super::paths::{FrontKind, Path};
+use super::paths::{Alive, FrontKind, Path};
 use super::request::{FlowEnd, Origin, Request};
+use super::watch::warm_up_share;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimTime};
-use crate::health::keepalived::Sight;
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::metrics::recorder::Failure;
+use crate::scenario::{FaultKind, Process};
 use crate::tier::{Forwarded, Instance, Layer, Segment};
 
 impl Cluster<'_> {
-    /// A tier's instance dies or comes back, or, if it `parts`, the directors of its pair no longer hear each other, or do again: if
-    /// the strategy has it.
+    /// Brings a tier's instance into the condition that follows from all that befalls it now, if the strategy has it.
     pub(super) fn instance_changes<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         faulty: u16,
-        parts: bool,
-        begins: bool,
         pending: &mut Scheduler<Q>,
     ) {
         let named = self.scenario.instances.get(usize::from(faulty));
@@ -31,6 +29,13 @@ impl Cluster<'_> {
             Some((place, instance as u16))
         });
         let Some((place, instance)) = found else { return };
+        let kills = |process| self.faults.befalls(faulty, |kind| *kind == FaultKind::Kill { process });
+        let host = !self.faults.befalls(faulty, |kind| *kind == FaultKind::Crash);
+        let of_pair = self.strategy.programs().filter(|&(at, _)| at == place);
+        let parted = of_pair.flat_map(|(_, plan)| &plan.instances).any(|instance| {
+            let place = self.scenario.instances.iter().position(|known| *known == instance.name);
+            place.is_some_and(|place| self.faults.befalls(place as u16, |kind| *kind == FaultKind::Partition))
+        });
         let Some(paths) = self.paths.as_deref_mut() else { return };
         let reach = &mut paths.reach[place];
         let tier = match paths.fronts.get_mut(place).map(|front| &mut front.kind) {
@@ -38,32 +43,75 @@ impl Cluster<'_> {
             Some(FrontKind::Dns(_) | FrontKind::Ecmp(_)) => return,
             None => &mut self.tier,
         };
+        // LVS has no process.
+        let has_process = !matches!(tier.instances[0], Instance::Lvs(_));
+        let wanted = Alive {
+            host,
+            keepalived: host && !kills(Process::Keepalived),
+            balancer: host && !(has_process && kills(Process::Balancer)),
+        };
+        let before = std::mem::replace(&mut reach.alive[usize::from(instance)], wanted);
         if let Some(pair) = &mut reach.pair {
             pair.sync(now, &mut tier.instances);
-        }
-        match (parts, begins) {
-            (true, parted) => {
-                if let Some(pair) = &mut reach.pair {
-                    pair.part(now, parted);
-                }
-            }
-            (_, true) => {
-                reach.up[usize::from(instance)] = false;
-                if let Some(pair) = &mut reach.pair {
-                    pair.crash(now, instance);
-                }
-                self.lose_instance(now, place, instance, pending);
-            }
-            (_, false) => {
-                if let Some(other) = reach.up.iter().position(|&up| up) {
-                    tier.learn_from(now, instance, other);
-                }
-                reach.up[usize::from(instance)] = true;
-                if let Some(pair) = &mut reach.pair {
-                    pair.start(now, instance);
-                }
+            pair.part(now, parted);
+            pair.look_for(now, instance, wanted.balancer);
+            match (before.keepalived, wanted.keepalived) {
+                (true, false) if wanted.host => pair.kill(now, instance),
+                (_, false) if !wanted.host => pair.crash(now, instance),
+                (false, true) => pair.start(now, instance),
+                (true, true) | (_, false) => {}
             }
         }
+        let mut others = (0..reach.alive.len()).filter(|&other| other != usize::from(instance));
+        if !before.balancer
+            && wanted.balancer
+            && let Some(other) = others.find(|&other| reach.alive[other].balancer)
+        {
+            tier.learn_from(now, instance, other);
+        }
+        match (before.keepalived, wanted.keepalived) {
+            (true, false) => tier.watch_stops(instance.into()),
+            (false, true) => self.keepalived_starts(now, place, instance, pending),
+            (true, true) | (false, false) => {}
+        }
+        if before.balancer && !wanted.balancer {
+            self.lose_instance(now, place, instance, pending);
+        }
+    }
+
+    /// keepalived begins anew beside a director.
+    fn keepalived_starts<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        place: usize,
+        instance: u16,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let (clock, number) = (self.streams.clock, usize::from(instance));
+        let Some(paths) = self.paths.as_deref_mut() else { return };
+        let is_last = place == paths.last();
+        let tier = match paths.fronts.get_mut(place).map(|front| &mut front.kind) {
+            Some(FrontKind::Tier(tier)) => tier,
+            Some(FrontKind::Dns(_) | FrontKind::Ecmp(_)) => return,
+            None => &mut self.tier,
+        };
+        // Proxies are checked by somebody who has no part in this.
+        if !matches!(tier.instances[0], Instance::Lvs(_)) {
+            return;
+        }
+        let faults = &self.faults;
+        let out = |server| is_last && faults.of(server).any(|kind| *kind == FaultKind::Down);
+        tier.watch_starts(now, number, |server| warm_up_share(&clock, now, place, instance, server), out);
+        if let Some(watch) = tier.watches.get(number) {
+            for server in watch.checked() {
+                let check = match is_last {
+                    true => Event::Check { server, instance },
+                    false => Event::CheckInstance { place: place as u8, target: server.0, instance },
+                };
+                pending.at(watch.due(server), check.word());
+            }
+        }
+        self.note_sorry_server(now);
     }
 
     /// What an instance knew is lost, and with one that ends TCP all connections to it.
@@ -127,35 +175,41 @@ impl Cluster<'_> {
         }
     }
 
-    /// A tier in front checks one of the next tier's instances.
+    /// A tier in front checks one of the next tier's instances; `instance` says which of its own does, if each does by itself.
     pub(super) fn check_instance<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         place: usize,
         target: u16,
+        instance: u16,
         pending: &mut Scheduler<Q>,
     ) {
         let Some(paths) = self.paths.as_deref_mut() else { return };
-        let accepts = paths.reach[place + 1].at(now, target).is_some();
+        let sight = paths.reach[place + 1].sight(now, target);
         let front = &mut paths.fronts[place];
-        let Some(checker) = front.checkers().get_mut(usize::from(target)) else { return };
-        // A dead machine leaves a try unanswered.
-        let listed = checker.tick(now, if accepts { Sight::Good } else { Sight::Silent });
-        pending.at(checker.due(), Event::CheckInstance { place: place as u8, target }.word());
-        match (&mut front.kind, listed) {
-            (_, None) => {}
-            (FrontKind::Dns(dns), Some(listed)) => dns.list(target, listed),
-            (FrontKind::Ecmp(router), Some(listed)) => router.list(target, listed),
-            (FrontKind::Tier(tier), Some(listed)) => {
-                for instance in &mut tier.instances {
-                    if listed {
-                        instance.add_server(now, ServerId(target), tier.weights[usize::from(target)]);
-                    } else {
-                        instance.remove_server(now, ServerId(target));
-                    }
+        let due = match &mut front.kind {
+            FrontKind::Dns(_) | FrontKind::Ecmp(_) => {
+                let checker = &mut front.checkers[usize::from(target)];
+                let listed = checker.tick(now, sight);
+                let due = checker.due();
+                match (&mut front.kind, listed) {
+                    (FrontKind::Dns(dns), Some(listed)) => dns.list(target, listed),
+                    (FrontKind::Ecmp(router), Some(listed)) => router.list(target, listed),
+                    (FrontKind::Dns(_) | FrontKind::Ecmp(_), None) | (FrontKind::Tier(_), _) => {}
                 }
+                due
             }
-        }
+            FrontKind::Tier(tier) => {
+                let (server, watch) = (ServerId(target), usize::from(instance));
+                // One that was killed has left its events behind.
+                if tier.watches[watch].due(server) != now {
+                    return;
+                }
+                tier.check(now, watch, server, sight, |_| false);
+                tier.watches[watch].due(server)
+            }
+        };
+        pending.at(due, Event::CheckInstance { place: place as u8, target, instance }.word());
     }
 
     /// One of several instances of the last tier has decided about a request.
@@ -171,7 +225,7 @@ impl Cluster<'_> {
     #[inline(never)]
     pub(super) fn tell_peers(&mut self, now: SimTime, instance: u16) {
         let reach = self.paths.as_deref().and_then(|paths| paths.reach.last());
-        self.tier.share(now, instance, |place| reach.is_none_or(|reach| reach.up[place]));
+        self.tier.share(now, instance, |place| reach.is_none_or(|reach| reach.alive[place].balancer));
     }
 
     /// The address and port that the last tier sees on a way, where a tier in front hides the client's.

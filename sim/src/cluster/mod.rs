@@ -19,6 +19,7 @@ mod faults;
 mod hold;
 mod instances;
 mod log_source;
+mod login;
 mod observe;
 mod open_loop;
 mod operations;
@@ -40,6 +41,7 @@ mod stored;
 mod story;
 mod tier;
 mod timetable;
+mod watch;
 
 pub use accounting::AccountingError;
 pub use faults::{FaultCounts, Outage, Spell};
@@ -281,8 +283,8 @@ impl Model for Cluster<'_> {
             Event::Overdue => self.overdue(now, pending),
             Event::Retry(request) => self.retry(now, request, pending),
             Event::Check { server, instance } => self.check(now, server, instance, pending),
-            Event::CheckInstance { place, target } => {
-                self.check_instance(now, usize::from(place), target, pending);
+            Event::CheckInstance { place, target, instance } => {
+                self.check_instance(now, usize::from(place), target, instance, pending);
             }
             Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),

@@ -25,9 +25,10 @@ impl Cluster<'_> {
         let place = server.index();
         let plan = &self.strategy.tier.program;
         // A server that a check has taken out comes back by the check.
-        let checked_out = self.tier.checkers.get(place).is_some_and(|checker| !checker.is_up());
+        let lists: Vec<_> =
+            (0..self.tier.instances.len()).map(|instance| self.tier.lists(instance, server)).collect();
         let configured = self.tier.weights.get(place).copied().unwrap_or(1);
-        for instance in &mut self.tier.instances {
+        for (instance, listed) in self.tier.instances.iter_mut().zip(lists) {
             match (instance, plan) {
                 (Instance::Nginx(nginx), Program::Nginx(plan)) => {
                     let mut config = nginx.config().clone();
@@ -60,7 +61,7 @@ impl Cluster<'_> {
                     let weight = if drained { 0 } else { weight.unwrap_or(configured) };
                     if down {
                         instance.remove_server(now, server);
-                    } else if !checked_out && instance.uses(server) {
+                    } else if listed && instance.uses(server) {
                         instance.add_server(now, server, weight);
                         instance.set_weight(now, server, weight);
                     }

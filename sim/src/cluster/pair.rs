@@ -3,7 +3,7 @@
 //! The pair holds no events. Whoever sends it something asks where that goes, and it first does what was due by then.
 
 use crate::engine::{SimDuration, SimTime, Stream};
-use crate::failover::vrrp::{Changed, VrrpConfig, VrrpGroup, VrrpState, VrrpVersion};
+use crate::failover::vrrp::{Changed, Sight, VrrpConfig, VrrpGroup, VrrpState, VrrpVersion};
 use crate::scenario::DirectorPlan;
 use crate::tier::Instance;
 use crate::tier::lvs::{LvsSync, SyncEntry, SyncRole, SyncTraffic};
@@ -28,6 +28,10 @@ pub(super) struct Pair {
     pub traffic: Vec<(SimTime, SyncTraffic)>,
     /// Whom packets reached when that was asked last.
     reached: Option<u16>,
+    /// Who has the address without a keepalived, while nobody else has announced it.
+    left: Option<u16>,
+    /// Tracked scripts of each.
+    scripts: usize,
     /// The last one whom they reached.
     before: Option<u16>,
     /// Since when they reach nobody.
@@ -47,6 +51,7 @@ impl Pair {
             advert_int: plan.advert_int,
             nopreempt: plan.nopreempt,
             preempt_delay: plan.preempt_delay,
+            track_script: plan.track_script.clone(),
             ..VrrpConfig::default()
         };
         let mut group = VrrpGroup::new(plan.priority.map(director).into(), NEIGHBOUR_TIMEOUT);
@@ -61,6 +66,8 @@ impl Pair {
             on_its_way: Vec::new(),
             traffic: Vec::new(),
             reached,
+            left: None,
+            scripts: plan.track_script.len(),
             before: reached,
             silent_since: SimTime::NEVER,
             moves: Vec::new(),
@@ -88,7 +95,11 @@ impl Pair {
 
     /// Takes note of who is reached after something has happened.
     fn note(&mut self, now: SimTime) {
-        let reached = self.group.reached(now).map(|director| director as u16);
+        let master = self.group.reached(now).map(|director| director as u16);
+        if master.is_some() {
+            self.left = None;
+        }
+        let reached = master.or(self.left);
         for change in self.group.changes().filter(|_| self.syncs) {
             let role = match change.what {
                 Changed::State(VrrpState::Master) => SyncRole::Master,
@@ -165,9 +176,28 @@ impl Pair {
         }
     }
 
+    /// A director's keepalived is killed: its machine keeps the address, and says nothing.
+    pub fn kill(&mut self, now: SimTime, director: u16) {
+        self.advance(now);
+        if self.reached == Some(director) {
+            self.left = Some(director);
+        }
+        self.group.crash(now, director.into());
+        self.note(now);
+    }
+
+    /// What the tracked scripts of a director look for lives, or does not.
+    pub fn look_for(&mut self, now: SimTime, director: u16, lives: bool) {
+        let sight = if lives { Sight::Success } else { Sight::Failure };
+        for script in 0..self.scripts {
+            self.group.set_sight(now, director.into(), script, sight);
+        }
+    }
+
     /// A director's machine dies.
     pub fn crash(&mut self, now: SimTime, director: u16) {
         self.advance(now);
+        self.left = self.left.filter(|&left| left != director);
         self.group.crash(now, director.into());
         self.note(now);
     }
@@ -175,6 +205,8 @@ impl Pair {
     /// It is back.
     pub fn start(&mut self, now: SimTime, director: u16) {
         self.advance(now);
+        // keepalived takes away addresses that it finds at its start.
+        self.left = self.left.filter(|&left| left != director);
         self.group.start(now, director.into());
         self.note(now);
     }
@@ -206,6 +238,7 @@ mod tests {
             nopreempt: false,
             preempt_delay: SimDuration::ZERO,
             sync: false,
+            track_script: Vec::new(),
         };
         Pair::new(&plan, 0, Stream::new(1, 0, StreamId::ClockPhase))
     }

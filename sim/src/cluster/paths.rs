@@ -15,7 +15,7 @@ use super::station::Station;
 use super::tier::Tier;
 use super::{Cluster, Streams};
 use crate::engine::SimTime;
-use crate::health::keepalived::Checker;
+use crate::health::keepalived::{Checker, Sight};
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::population::Source;
@@ -42,11 +42,26 @@ pub(super) struct Paths<'a> {
     pub stations: Vec<Station>,
 }
 
+/// What is alive of an instance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Alive {
+    /// Its machine.
+    pub host: bool,
+    /// The keepalived on it, if it has one.
+    pub keepalived: bool,
+    /// What balances: a process, or the kernel.
+    pub balancer: bool,
+}
+
+impl Alive {
+    const WHOLE: Self = Self { host: true, keepalived: true, balancer: true };
+}
+
 /// Which instances of a tier packets reach.
 #[derive(Debug)]
 pub(super) struct Reach {
-    /// Whether each is alive; empty for tiers without instances.
-    pub up: Vec<bool>,
+    /// What of each is alive; empty for tiers without instances.
+    pub alive: Vec<Alive>,
     /// The pair that they are, if they are one.
     pub pair: Option<Pair>,
 }
@@ -54,7 +69,7 @@ pub(super) struct Reach {
 impl Reach {
     /// The addresses by which the tier in front knows them.
     pub fn targets(&self) -> u16 {
-        if self.pair.is_some() { 1 } else { self.up.len() as u16 }
+        if self.pair.is_some() { 1 } else { self.alive.len() as u16 }
     }
 
     /// As [`Reach::at`], for a packet that the instance gets now: a pair's sync daemons first do what is due.
@@ -73,7 +88,17 @@ impl Reach {
             Some(pair) => pair.reached(now)?,
             None => target,
         };
-        self.up[usize::from(instance)].then_some(instance)
+        self.alive[usize::from(instance)].balancer.then_some(instance)
+    }
+
+    /// What a check of one of these addresses finds: a dead machine leaves a try unanswered, a living one refuses for a dead process.
+    pub fn sight(&mut self, now: SimTime, target: u16) -> Sight {
+        if self.at(now, target).is_some() {
+            return Sight::Good;
+        }
+        let instance = self.pair.as_mut().map_or(Some(target), |pair| pair.reached(now));
+        let refuses = instance.is_some_and(|instance| self.alive[usize::from(instance)].host);
+        if refuses { Sight::Bad } else { Sight::Silent }
     }
 }
 
@@ -156,10 +181,10 @@ impl<'a> Paths<'a> {
             .collect();
         let plans = strategy.fronts.iter().map(FrontPlan::plan).chain([Some(&strategy.tier)]);
         let reach = plans.enumerate().map(|(place, plan)| Reach {
-            up: vec![true; plan.map_or(0, |plan| plan.instances.len())],
+            alive: vec![Alive::WHOLE; plan.map_or(0, |plan| plan.instances.len())],
             pair: plan
-                .and_then(|plan| plan.director)
-                .map(|plan| Pair::new(&plan, place as u64, streams.clock)),
+                .and_then(|plan| plan.director.as_ref())
+                .map(|plan| Pair::new(plan, place as u64, streams.clock)),
         });
         Some(Box::new(Self {
             reach: reach.collect(),
@@ -236,17 +261,17 @@ impl<'a> Front<'a> {
             FrontPlan::Tier { plan, .. } => {
                 let own = plan.instances.iter().map(|instance| instance.address);
                 let hides = if plan.passes_address { Vec::new() } else { own.collect() };
-                (FrontKind::Tier(Tier::new(plan, number, targets, scenario, streams)), Vec::new(), hides)
+                (FrontKind::Tier(Tier::new(plan, number, scenario, streams)), Vec::new(), hides)
             }
         };
         Self { kind, checkers, hides, ports: 0 }
     }
 
-    /// The checks of the next tier's instances.
-    pub fn checkers(&mut self) -> &mut Vec<Checker> {
-        match &mut self.kind {
-            FrontKind::Tier(tier) => &mut tier.checkers,
-            FrontKind::Dns(_) | FrontKind::Ecmp(_) => &mut self.checkers,
+    /// How many check each of the next tier's instances by themselves.
+    pub fn checks_by(&self) -> u16 {
+        match &self.kind {
+            FrontKind::Tier(tier) => tier.watches.len() as u16,
+            FrontKind::Dns(_) | FrontKind::Ecmp(_) => 1,
         }
     }
 
@@ -295,7 +320,7 @@ impl Cluster<'_> {
             opened: now,
         };
         let Paths { fronts, reach, .. } = paths;
-        let mut target = match reach[0].up.len() as u64 {
+        let mut target = match reach[0].alive.len() as u64 {
             instances @ 2.. if reach[0].pair.is_none() => draws.below(instances, name.0, name.1) as u16,
             _ => 0,
         };

@@ -222,9 +222,10 @@ impl<'a> Cluster<'a> {
                             &self.servers,
                             plan.session_idle_timeout,
                         );
+                        let in_store = self.is_in_store(slot);
                         if let Some(counts) = self.recorder.at(now) {
                             counts.created += 1;
-                            counts.forked += u64::from(forked);
+                            counts.forked += u64::from(forked && !in_store);
                         }
                         return;
                     }

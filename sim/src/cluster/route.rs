@@ -419,7 +419,8 @@ impl Cluster<'_> {
             Origin::Client(client) => self.client_answered(now, client, &request, pending),
             Origin::Object(client) => self.object_answered(now, client, request.connection, pending),
             Origin::Message(_) | Origin::Gone => {}
-            Origin::Arrival => self.close_connection(now, request.connection),
+            // A director that does not know it may have reset it by now.
+            Origin::Arrival => self.close_if_open(now, request.connection),
             Origin::Log { source, user } => self.log_answered(now, source, user, &request, pending),
             Origin::Script(connection) => self.script_answered(now, connection),
         }

@@ -11,7 +11,7 @@ use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage, Spell};
 use super::log_source::LogReplay;
 use super::open_loop::{ArrivalSource, Crowd, Source};
-use super::paths::Paths;
+use super::paths::{FrontKind, Paths};
 use super::script::{Script, TraceLine};
 use super::stored::Stored;
 use super::story::Stories;
@@ -239,7 +239,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     }
     sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
 
-    let mut tier = Tier::new(&strategy.tier, 0, scenario.servers.len(), scenario, &streams);
+    let mut tier = Tier::new(&strategy.tier, 0, scenario, &streams);
     if let Some(life) = strategy.tier.cookies() {
         let of_log = |source: &Source<'_>| match source {
             Source::Log(replay) => replay.users.len(),
@@ -275,6 +275,11 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         next_sample: SimTime::ZERO,
         operated_at: None,
     };
+    let pool = &strategy.tier.pool;
+    if let Some((server, status)) = pool.config.sorry_server.zip(pool.sorry_status) {
+        cluster.faults.always_errs(server, status);
+    }
+    cluster.note_sorry_server(SimTime::ZERO);
     cluster.watch_instances();
     let mut simulation = Simulation::new(cluster, Ladder::default());
     schedule_beginnings(&mut simulation, &firsts, &calendar);
@@ -349,19 +354,28 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     schedule_haproxy_checks(simulation);
     let Simulation { model, pending, .. } = simulation;
     if let Some(check) = model.strategy.tier.tcp_check {
-        for server in 0..scenario.servers.len() {
-            let phase = model.streams.clock.below(check.delay_loop.0.max(1), 1 << 32 | server as u64, 0);
-            let server = ServerId::from_index(server);
-            pending.at(SimTime(phase), Event::Check { server, instance: 0 }.word());
+        for (instance, watch) in (0..).zip(&mut model.tier.watches) {
+            for server in watch.checked() {
+                let entity = 1 << 32 | u64::from(server.0);
+                let phase = model.streams.clock.below(check.delay_loop.0.max(1), entity, u64::from(instance));
+                watch.begin(server, SimTime(phase));
+                pending.at(SimTime(phase), Event::Check { server, instance }.word());
+            }
         }
     }
     for (place, front) in model.strategy.fronts.iter().enumerate() {
-        let Some((check, paths)) = front.tcp_check().zip(model.paths.as_ref()) else { continue };
+        let Some((check, paths)) = front.tcp_check().zip(model.paths.as_mut()) else { continue };
         for target in 0..paths.reach[place + 1].targets() {
             let entity = 3 << 32 | (place as u64) << 16 | u64::from(target);
-            let phase = model.streams.clock.below(check.delay_loop.0.max(1), entity, 0);
-            let check = Event::CheckInstance { place: place as u8, target };
-            pending.at(SimTime(phase), check.word());
+            let front = &mut paths.fronts[place];
+            for instance in 0..front.checks_by() {
+                let phase = model.streams.clock.below(check.delay_loop.0.max(1), entity, u64::from(instance));
+                if let FrontKind::Tier(tier) = &mut front.kind {
+                    tier.watches[usize::from(instance)].begin(ServerId(target), SimTime(phase));
+                }
+                let check = Event::CheckInstance { place: place as u8, target, instance };
+                pending.at(SimTime(phase), check.word());
+            }
         }
     }
 }

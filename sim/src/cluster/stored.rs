@@ -242,6 +242,11 @@ impl Cluster<'_> {
         }
         let session = self.session_of(&request);
         let idle_timeout = self.idle_timeout_of(request.origin);
+        // A login that fails leaves no session.
+        let logs_in = match (request.work, request.origin) {
+            (SessionWork::Login, Origin::Client(client)) => self.knows_token(client, request.server),
+            _ => true,
+        };
         let stored = self.stored.as_deref_mut()?;
         let step = *stored.step(id);
         if step.stage == Stage::Done {
@@ -264,6 +269,7 @@ impl Cluster<'_> {
                 }
                 stored.store.write(&access, record)
             }
+            (SessionWork::Login, _) if !logs_in => return None,
             (SessionWork::Login, Some(record)) if stored.in_use => stored.store.write(&access, record),
             (SessionWork::Login, _) if stored.in_use => {
                 let (made, reply) = stored.make(&access, idle_timeout);
@@ -399,6 +405,11 @@ impl Cluster<'_> {
             self.drop_record(slot);
         }
         self.store_session(now, slot, request);
+    }
+
+    /// Whether a session is in the store.
+    pub(super) fn is_in_store(&self, slot: u32) -> bool {
+        self.stored.as_deref().is_some_and(|stored| stored.record(slot).is_some())
     }
 
     fn drop_record(&mut self, slot: u32) {

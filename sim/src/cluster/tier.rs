@@ -7,8 +7,8 @@ use super::address::AddressTie;
 use super::cookies::CookieJars;
 use super::queue::Waiting;
 use super::shows::KeyText;
+use super::watch::Watch;
 use crate::engine::{SimDuration, SimTime};
-use crate::health::keepalived::Checker;
 use crate::ids::ServerId;
 use crate::scenario::{Keys, Program, Scenario, TierPlan};
 use crate::tier::haproxy::StickUpdates;
@@ -46,19 +46,13 @@ pub(super) struct Tier<'a> {
     pub one_way: bool,
     /// Weights with which servers are added to the table.
     pub weights: Vec<u32>,
-    /// One check per server; empty without active checks.
-    pub checkers: Vec<Checker>,
+    /// Who checks the servers: one for each director, one for all proxies; empty without active checks.
+    pub watches: Vec<Watch>,
 }
 
 impl<'a> Tier<'a> {
-    /// A tier in front of so many servers, or of instances that are as servers to it. `number` counts tiers from the back.
-    pub fn new(
-        plan: &'a TierPlan,
-        number: u64,
-        servers: usize,
-        scenario: &Scenario,
-        streams: &Streams,
-    ) -> Self {
+    /// A tier in front of servers, or of instances that are as servers to it. `number` counts tiers from the back.
+    pub fn new(plan: &'a TierPlan, number: u64, scenario: &Scenario, streams: &Streams) -> Self {
         let ports = scenario.ports();
         let mut instances: Vec<_> = (0..plan.instances.len() as u16)
             .map(|place| build_instance(plan, number, place, ports.len(), streams))
@@ -66,7 +60,7 @@ impl<'a> Tier<'a> {
         if plan.peers {
             instances.iter_mut().for_each(start_peers);
         }
-        let (remembers, workers, weights) = match &plan.program {
+        let (remembers, workers, weights): (_, _, Vec<u32>) = match &plan.program {
             Program::Nginx(config) => (config.cookies().is_some(), config.workers, Vec::new()),
             Program::Lvs(config) => {
                 let service = &config.services[0];
@@ -79,7 +73,8 @@ impl<'a> Tier<'a> {
                 (config.cookie.is_some(), 1, weights)
             }
         };
-        Self {
+        let watches = Watch::of(plan, &weights);
+        let mut tier = Self {
             waiting: Waiting::new(&instances),
             instances,
             first: 0,
@@ -97,10 +92,10 @@ impl<'a> Tier<'a> {
             learnt: plan.peers.then(StickUpdates::default),
             one_way: matches!(&plan.program, Program::Lvs(config) if config.forwarding != Forwarding::Nat),
             weights,
-            checkers: plan
-                .tcp_check
-                .map_or_else(Vec::new, |check| vec![Checker::new(check, true, SimTime::ZERO); servers]),
-        }
+            watches,
+        };
+        (0..tier.watches.len()).for_each(|watch| tier.carry_out(SimTime::ZERO, watch, |_| false));
+        tier
     }
 
     /// An instance comes back and knows nothing.

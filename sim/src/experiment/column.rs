@@ -140,13 +140,13 @@ impl Column {
         let n = sorted.len();
         let (mut term, mut sum) = (libm::pow(1.0 - q, n as f64), 0.0);
         let (mut low, mut high) = (f64::NEG_INFINITY, f64::INFINITY);
-        for below in 0..n {
+        for (below, &value) in sorted.iter().enumerate() {
             sum += term;
             if sum <= tail {
-                low = sorted[below];
+                low = value;
             }
             if sum >= 1.0 - tail {
-                high = high.min(sorted[below]);
+                high = high.min(value);
             }
             term *= (n - below) as f64 / (below + 1) as f64 * q / (1.0 - q);
         }

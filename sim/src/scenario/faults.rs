@@ -76,12 +76,36 @@ pub struct ErrorRule {
     pub latency: SimDuration,
 }
 
+/// A process on an instance's machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// The instance's own: an nginx, an HAProxy, another proxy.
+    Balancer,
+    /// keepalived, which speaks VRRP for it and checks a director's servers.
+    Keepalived,
+}
+
+impl Process {
+    /// Its name in scenarios.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Balancer => "balancer",
+            Self::Keepalived => "keepalived",
+        }
+    }
+}
+
 /// What can break, or be done.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FaultKind {
     /// A server's processes die, its memory is lost, and its port refuses connections until it is back. Of an instance: its machine
     /// dies, what it knew is lost, and packets to it vanish.
     Crash,
+    /// A process on an instance's machine is killed, and its machine lives.
+    Kill {
+        /// Which.
+        process: Process,
+    },
     /// A node of the session store dies.
     StoreCrash {
         /// Whether its machine loses power, and with it what was not flushed to the disk; else only its process dies.
@@ -153,6 +177,7 @@ impl FaultKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Crash => "crash",
+            Self::Kill { .. } => "kill",
             Self::StoreCrash { .. } => "store_crash",
             Self::Restart => "restart",
             Self::Hang => "hang",
@@ -183,6 +208,7 @@ impl FaultKind {
             | Self::ScaleOut
             | Self::ScaleIn { .. } => true,
             Self::Crash
+            | Self::Kill { .. }
             | Self::StoreCrash { .. }
             | Self::Hang
             | Self::Partition
@@ -200,7 +226,8 @@ impl FaultKind {
             Self::Crash | Self::Restart | Self::Hang | Self::Partition | Self::Drain { .. } | Self::Down => {
                 true
             }
-            Self::StoreCrash { .. }
+            Self::Kill { .. }
+            | Self::StoreCrash { .. }
             | Self::Slow { .. }
             | Self::Errors(_)
             | Self::Loss { .. }
@@ -244,6 +271,7 @@ impl Fault {
             }
             FaultKind::ScaleIn { drain } => drain,
             FaultKind::Crash
+            | FaultKind::Kill { .. }
             | FaultKind::StoreCrash { .. }
             | FaultKind::Restart
             | FaultKind::Hang
@@ -277,7 +305,13 @@ impl Fault {
             Part::Site => self.kind.name().to_owned(),
             Part::Clients => format!("{} on the clients' link", self.kind.name()),
             Part::StoreNode(node) => format!("crash of node {node} of the session store"),
-            Part::Instance(place) => format!("{} of {}", self.kind.name(), instances[usize::from(*place)]),
+            Part::Instance(place) => {
+                let instance = &instances[usize::from(*place)];
+                match self.kind {
+                    FaultKind::Kill { process } => format!("kill of the {} of {instance}", process.name()),
+                    _ => format!("{} of {instance}", self.kind.name()),
+                }
+            }
             Part::Servers { zone: Some(zone), .. } => format!("{} of zone {zone}", self.kind.name()),
             Part::Servers { servers: several, .. } => {
                 let name = |server: &ServerId| servers[server.index()].name.as_str();

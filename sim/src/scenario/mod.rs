@@ -31,17 +31,17 @@ use crate::session::OnUnknownId;
 use crate::tier::haproxy::PersistenceRules;
 use crate::tier::{Key, RequestFields};
 
-pub use crate::health::keepalived::CheckRule;
+pub use crate::health::keepalived::{CheckRule, PoolConfig};
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
 pub use explain::{Resolved, StoreOption, canonical, parameters, store_options, workload};
-pub use faults::{ErrorRule, Fault, FaultKind, Part, Recurs};
+pub use faults::{ErrorRule, Fault, FaultKind, Part, Process, Recurs};
 pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
 pub use sweep::{Axis, SweepPlan};
 pub use tiers::{
-    DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TIER_PARTS, TIERS_MAX, TierPart, TierPlan,
+    DirectorPlan, FrontPlan, InstancePlan, PoolPlan, Program, Strategy, TIER_PARTS, TIERS_MAX, TierPart, TierPlan,
 };
 pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,

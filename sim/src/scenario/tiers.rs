@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::Keys;
 use crate::engine::SimDuration;
-use crate::health::keepalived::CheckRule;
+use crate::failover::vrrp::VrrpScript;
+use crate::health::keepalived::{CheckRule, PoolConfig};
 use crate::session::SessionPlan;
 use crate::tier::{DnsConfig, EcmpConfig, HaproxyConfig, Layer, LvsConfig, NginxConfig, ProxyConfig};
 
@@ -49,7 +50,8 @@ pub const TIER_PARTS: &[TierPart] = &[
     TierPart {
         name: "director",
         summary: "two instances with one virtual address, and the sync daemon between them",
-        options: "vrrp = { version = 2, advert_int = \"1s\", priority = [150, 100], nopreempt = false, preempt_delay = \"0s\", sync = false }",
+        options: "vrrp = { version = 2, advert_int = \"1s\", priority = [150, 100], nopreempt = false, preempt_delay = \"0s\", sync = false, \
+                  track_script = [] }; a script: { interval = \"1s\", timeout = \"1s\", rise = 1, fall = 1, weight = 0 }",
         source: "RFC 3768, RFC 5798, keepalived 2.2.7, Linux 6.1 `ip_vs_sync.c`",
     },
     TierPart {
@@ -67,8 +69,9 @@ pub const TIER_PARTS: &[TierPart] = &[
     TierPart {
         name: "health",
         summary: "checks of the servers, or of the next tier's instances",
-        options: "tcp_check = { delay_loop = \"6s\", connect_timeout = \"3s\", retry = 3, delay_before_retry = \"1s\" }",
-        source: "keepalived 2.2.7 `check_tcp.c`",
+        options: "tcp_check = { delay_loop = \"6s\", connect_timeout = \"3s\", retry = 3, delay_before_retry = \"1s\", warmup = \"6s\", alpha = false }; \
+                  of LVS: quorum = 1, hysteresis = 0, sorry_server = \"none\", sorry_status = 503, inhibit_on_failure = false",
+        source: "keepalived 2.2.7 `check_tcp.c`, `check_http.c`, `ipwrapper.c`",
     },
 ];
 
@@ -123,6 +126,8 @@ pub struct TierPlan {
     pub keys: Keys,
     /// keepalived's `TCP_CHECK` or `HTTP_GET`, which removes servers from a table and puts them back.
     pub tcp_check: Option<CheckRule>,
+    /// What keepalived makes of what they find, on LVS directors.
+    pub pool: PoolPlan,
     /// The two instances are a pair of which one has the virtual address, if they are.
     pub director: Option<DirectorPlan>,
     /// Whether the stick tables of its HAProxys tell each other what they learn (`peers`).
@@ -136,6 +141,15 @@ impl TierPlan {
     pub fn targets(&self) -> usize {
         if self.director.is_some() { 1 } else { self.instances.len() }
     }
+}
+
+/// The pool that keepalived keeps in a director's table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolPlan {
+    /// Its options.
+    pub config: PoolConfig,
+    /// The status of each answer of the sorry server, 400 to 599; `None`: it serves the site as any other does.
+    pub sorry_status: Option<u16>,
 }
 
 /// An instance of a tier.
@@ -231,7 +245,7 @@ impl FrontPlan {
 }
 
 /// A pair of instances of which the active one has the virtual address: keepalived's VRRP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectorPlan {
     /// The protocol's version, 2 or 3.
     pub version: u8,
@@ -245,4 +259,6 @@ pub struct DirectorPlan {
     pub preempt_delay: SimDuration,
     /// The IPVS sync daemon, or HAProxy's peers: the backup learns of connections or clients.
     pub sync: bool,
+    /// `track_script`: scripts that look whether the balancer's process lives, on each of the two.
+    pub track_script: Vec<VrrpScript>,
 }

@@ -136,13 +136,17 @@ impl Sessions {
         idle_timeout: SimDuration,
     ) -> bool {
         let row = *self.rows.get(slot);
+        let alive = |copy: &OldCopy| {
+            servers.epoch(copy.server) == copy.epoch && now.since(copy.last_used) <= idle_timeout
+        };
+        // One more copy comes about only where there was none.
+        let had_one =
+            row.home == server || self.copies_of(slot).any(|copy| copy.server == server && alive(&copy));
         self.drop_copy(slot, server);
         if row.home != server {
             self.keep_copy(slot, row.home, row.home_epoch, row.last_hit);
         }
-        let forked = self.copies_of(slot).any(|copy| {
-            servers.epoch(copy.server) == copy.epoch && now.since(copy.last_used) <= idle_timeout
-        });
+        let forked = !had_one && self.copies_of(slot).any(|copy| alive(&copy));
         let row = self.rows.get_mut(slot);
         row.home = server;
         row.home_epoch = servers.epoch(server);

@@ -243,6 +243,11 @@ fn a_fork_that_is_left_for_the_older_copy_loses_what_was_written_since() {
         (bounded.forked, bounded.resumed),
         "two ways to the same model"
     );
+    // A store that all servers reach has one copy, so logging in again under the same id is no fork.
+    let store = "redis = { on_store_error = \"login\" }";
+    let shared = run(&text.replace("local = {}", store)).counts.phase(Phase::All);
+    assert!(shared.losses() > 0);
+    assert_eq!(shared.forked, 0);
 }
 
 #[test]

@@ -82,6 +82,15 @@ impl Pool {
         self.quorum
     }
 
+    /// Whether a server is in the table as one that takes clients.
+    pub fn lists(&self, server: ServerId) -> bool {
+        let sorry = self.config.sorry_server;
+        match self.weights.get(server.index()) {
+            Some(Some(_)) => self.alive[server.index()] && (self.quorum || sorry.is_none()),
+            Some(None) | None => sorry == Some(server) && !self.quorum,
+        }
+    }
+
     /// A server's checks leave it in from now on, or not. No effect for one that is not in the pool.
     pub fn set_alive(&mut self, server: ServerId, alive: bool, changes: &mut Vec<PoolChange>) {
         let Some(&Some(weight)) = self.weights.get(server.index()) else { return };

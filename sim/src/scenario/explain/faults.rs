@@ -41,6 +41,7 @@ pub(super) fn show_fault(d: &mut Document, fault: &Fault, scenario: &Scenario) {
         | FaultKind::Down
         | FaultKind::ScaleOut
         | FaultKind::Reload => {}
+        FaultKind::Kill { process } => option("process", text(process.name())),
         FaultKind::StoreCrash { power_loss } => option("power_loss", power_loss.to_string()),
         FaultKind::Slow { factor } => option("factor", format!("{factor:?}")),
         FaultKind::Errors(ErrorRule { share, status, latency }) => {

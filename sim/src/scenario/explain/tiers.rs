@@ -1,9 +1,12 @@
 //! The tiers of a strategy.
 
-use super::{Document, duration, list, programs, text};
+use super::{Document, duration, list, or_none, programs, text};
 use crate::balancer;
+use crate::failover::vrrp::VrrpScript;
 use crate::health::keepalived::CheckKind;
-use crate::scenario::{CheckRule, DirectorPlan, FrontPlan, InstancePlan, Program, Strategy, TierPlan};
+use crate::scenario::{
+    CheckRule, DirectorPlan, FrontPlan, InstancePlan, PoolConfig, PoolPlan, Program, Strategy, TierPlan,
+};
 use crate::tier::nginx::NginxVersion;
 use crate::tier::{DnsConfig, DnsOrder, EcmpConfig, EcmpHash};
 
@@ -53,6 +56,9 @@ pub(super) fn show_tier(
     if plan.peers {
         d.line("peers", plan.peers);
     }
+    if plan.tcp_check.is_some() && matches!(plan.program, Program::Lvs(_)) {
+        show_pool(d, path, &plan.pool, servers);
+    }
     show_check(d, path, plan.tcp_check);
     d.header(&format!("[{path}.balancer.{balancer}]"));
     if let (true, Some(entry)) = (comments, balancer::entry(balancer)) {
@@ -92,6 +98,20 @@ fn show_check(d: &mut Document, path: &str, check: Option<CheckRule>) {
     d.line("connect_timeout", duration(check.connect_timeout));
     d.line("retry", check.retry);
     d.line("delay_before_retry", duration(check.delay_before_retry));
+    d.line("warmup", duration(check.warmup.unwrap_or(check.delay_loop)));
+    d.line("alpha", check.alpha);
+}
+
+fn show_pool(d: &mut Document, path: &str, plan: &PoolPlan, servers: &[&str]) {
+    let PoolConfig { quorum, hysteresis, sorry_server, inhibit_on_failure } = plan.config;
+    d.header(&format!("[{path}.health]"));
+    d.line("quorum", quorum);
+    d.line("hysteresis", hysteresis);
+    if let Some(server) = sorry_server {
+        d.line("sorry_server", text(servers[server.index()]));
+        d.line("sorry_status", or_none(plan.sorry_status, |status| status.to_string()));
+    }
+    d.line("inhibit_on_failure", inhibit_on_failure);
 }
 
 fn dns(config: &DnsConfig) -> String {
@@ -116,11 +136,15 @@ fn ecmp(config: &EcmpConfig) -> String {
 }
 
 fn director(plan: &DirectorPlan) -> String {
-    let DirectorPlan { version, advert_int, priority: [master, backup], nopreempt, preempt_delay, sync } =
-        plan;
-    let [advert_int, preempt_delay] = [*advert_int, *preempt_delay].map(duration);
+    let DirectorPlan { version, priority: [master, backup], nopreempt, sync, .. } = plan;
+    let [advert_int, preempt_delay] = [plan.advert_int, plan.preempt_delay].map(duration);
+    let scripts = list(plan.track_script.iter().map(|script| {
+        let VrrpScript { interval, timeout, rise, fall, weight } = *script;
+        let [interval, timeout] = [interval, timeout.unwrap_or(interval)].map(duration);
+        format!("{{ interval = {interval}, timeout = {timeout}, rise = {rise}, fall = {fall}, weight = {weight} }}")
+    }));
     format!(
         "{{ vrrp = {{ version = {version}, advert_int = {advert_int}, priority = [{master}, {backup}], \
-         nopreempt = {nopreempt}, preempt_delay = {preempt_delay}, sync = {sync} }} }}"
+         nopreempt = {nopreempt}, preempt_delay = {preempt_delay}, sync = {sync}, track_script = {scripts} }} }}"
     )
 }

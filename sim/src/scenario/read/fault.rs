@@ -6,7 +6,7 @@ use crate::engine::SimDuration;
 use crate::ids::ServerId;
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
-use crate::scenario::{ErrorRule, Fault, FaultKind, Part, Program, Recurs, Strategy};
+use crate::scenario::{ErrorRule, Fault, FaultKind, Part, Process, Program, Recurs, Strategy, TierPlan};
 
 /// How often a fault comes in a run at most, for each part: each time costs an event or two.
 const TIMES_MAX: u64 = 100_000;
@@ -27,8 +27,9 @@ pub(super) struct Parts<'a> {
 }
 
 /// What a fault may be.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "crash",
+    "kill",
     "restart",
     "hang",
     "partition",
@@ -159,6 +160,10 @@ fn kind(item: &Item<'_>, parts: &Parts<'_>, recurs: Option<&Recurs>) -> Option<R
     let mut flaps = None;
     let read = match item.key {
         "crash" => Some(FaultKind::Crash),
+        "kill" => {
+            let processes = [Process::Balancer, Process::Keepalived].map(|process| (process.name(), process));
+            s.required("process", |item| item.one_of(&processes)).map(|process| FaultKind::Kill { process })
+        }
         "restart" => Some(FaultKind::Restart),
         "hang" => Some(FaultKind::Hang),
         "partition" => Some(FaultKind::Partition),
@@ -286,6 +291,12 @@ fn part(kind: &str, s: &mut Section<'_>, parts: &Parts<'_>) -> Option<Part> {
         }
         _ => {}
     }
+    if kind == "kill" {
+        let help = "a process of a server dies by `crash = { server = … }`";
+        s.refuse(&["server", "servers", "zone"], |key| format!("`kill` names an `instance`, got `{key}`"), help);
+        let place = s.required("instance", |item| parts.instances.find(&item));
+        return place.map(|place| Part::Instance(place as u16));
+    }
     let instance = if matches!(kind, "crash" | "partition") { s.take("instance") } else { None };
     let link = if kind == "loss" { s.take("link") } else { None };
     let named = ["server", "servers", "zone"].into_iter().filter_map(|key| s.take(key));
@@ -353,10 +364,19 @@ fn zone(item: &Item<'_>, parts: &Parts<'_>) -> Option<Part> {
     Some(Part::Servers { servers: members, zone: Some(wanted.to_owned()) })
 }
 
-/// Whether a strategy has an instance of this name that is one of a pair.
-fn has_pair(strategy: &Strategy, name: &str) -> bool {
-    let pairs = strategy.programs().filter(|(_, plan)| plan.director.is_some());
-    pairs.into_iter().any(|(_, plan)| plan.instances.iter().any(|instance| instance.name == name))
+/// Whether a strategy has an instance of this name in a tier as wanted.
+fn has_instance(strategy: &Strategy, name: &str, wanted: impl Fn(&TierPlan) -> bool) -> bool {
+    let mut tiers = strategy.programs().filter(|(_, plan)| wanted(plan));
+    tiers.any(|(_, plan)| plan.instances.iter().any(|instance| instance.name == name))
+}
+
+/// Whether such a process is on the machines of a tier's instances.
+fn has_process(plan: &TierPlan, process: Process) -> bool {
+    let is_lvs = matches!(plan.program, Program::Lvs(_));
+    match process {
+        Process::Balancer => !is_lvs,
+        Process::Keepalived => plan.director.is_some() || is_lvs && plan.tcp_check.is_some(),
+    }
 }
 
 /// Reports faults of parts that no strategy has.
@@ -376,10 +396,31 @@ pub(super) fn check_faults(
         match (&fault.part, fault.kind) {
             (Part::Instance(instance), FaultKind::Partition) => {
                 if let Some(name) = instances.names.get(usize::from(*instance))
-                    && !strategies.iter().any(|strategy| has_pair(strategy, name))
+                    && !strategies
+                        .iter()
+                        .any(|strategy| has_instance(strategy, name, |plan| plan.director.is_some()))
                 {
                     let help = "add `director = { vrrp = {} }` to its tier";
                     element.error_with_help(format!("`{name}` is not of a pair that could part"), help);
+                }
+            }
+            (Part::Instance(instance), FaultKind::Kill { process }) => {
+                if let Some(name) = instances.names.get(usize::from(*instance))
+                    && !strategies
+                        .iter()
+                        .any(|strategy| has_instance(strategy, name, |plan| has_process(plan, process)))
+                {
+                    let (message, help) = match process {
+                        Process::Balancer => (
+                            format!("`{name}` has no process to kill: LVS is part of the kernel"),
+                            "write `crash` for its machine, or kill its `keepalived`",
+                        ),
+                        Process::Keepalived => (
+                            format!("no keepalived runs on `{name}`"),
+                            "add `director = { vrrp = {} }` to its tier, or `health` if it is an LVS",
+                        ),
+                    };
+                    element.error_with_help(message, help);
                 }
             }
             (_, FaultKind::Reload) if !strategies.iter().any(is_nginx) => {
@@ -505,7 +546,7 @@ at = "10min"
                 "crash = { server = \"a\", zone = \"east\", lasts = \"1min\" }",
                 "about one part, got `server` and `zone`",
             ),
-            ("crash = { lasts = \"1min\" }", "missing `server`"),
+            ("crash = { lasts = \"1min\" }", "missing key `server`"),
             ("loss = { server = \"a\", share = 1.0, lasts = \"1min\" }", "above 0 and below 1"),
             ("errors = { server = \"a\", status = 200, lasts = \"1min\" }", "`status`"),
             (

@@ -10,6 +10,7 @@ mod cluster;
 mod experiment;
 mod fault;
 mod haproxy;
+mod health;
 mod log;
 mod lvs;
 mod nginx;

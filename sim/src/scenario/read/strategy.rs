@@ -1,24 +1,9 @@
 //! Strategies: a balancer with its options, the checks that watch its servers, and where sessions live.
 
 use super::tiers::{client_address, director, instances, tiers};
-use super::{Names, Site, balancer, session};
-use crate::engine::SimDuration;
-use crate::health::keepalived::CheckKind;
+use super::{Names, Site, balancer, health, session};
 use crate::scenario::section::{Item, Section};
-use crate::scenario::{CheckRule, InstancePlan, Program, Strategy, TierPlan};
-
-/// What `health` is until it says otherwise: the configuration of the keepalived 2.2.7 recordings
-/// (`keepalived-check-*`). keepalived's own `delay_loop` of 60 s is hardly ever left as it is.
-const TCP_CHECK: CheckRule = CheckRule {
-    kind: CheckKind::Tcp,
-    delay_loop: SimDuration::from_secs(6),
-    connect_timeout: SimDuration::from_secs(3),
-    retry: 3,
-    delay_before_retry: SimDuration::from_secs(1),
-    // Runs begin in the midst of life, where there is no warm-up.
-    warmup: None,
-    alpha: false,
-};
+use crate::scenario::{InstancePlan, PoolPlan, Program, Strategy, TierPlan};
 
 /// One `[[strategy]]`.
 pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> Option<Strategy> {
@@ -115,55 +100,27 @@ pub(super) fn tier(
         // The checks of any prober: they take a server out of the table and put it back.
         Some((_, Program::Lvs(_) | Program::Proxy(_), _)) | None => None,
     };
-    let tcp_check = match (health, of_its_own) {
-        (None, _) => Some(None),
+    let health = match (health, of_its_own) {
+        (None, _) => Some((None, PoolPlan::default())),
         (Some(item), Some((message, help))) => {
             section.report().error_with_help(item.key_span, message.into(), help);
             None
         }
-        (Some(item), None) => health_check(&item).map(Some),
+        (Some(item), None) => {
+            health::health(&item, program, site, rank).map(|(check, pool)| (Some(check), pool))
+        }
     };
+    let (tcp_check, pool) = health?;
     let (name, program, keys) = balancer?;
     let plan = TierPlan {
         program,
         instances: instances?,
         keys,
-        tcp_check: tcp_check?,
+        tcp_check,
+        pool,
         director: director?,
         peers: peers?,
         passes_address: passes_address?,
     };
     Some((name, plan))
-}
-
-pub(super) fn health_check(item: &Item<'_>) -> Option<CheckRule> {
-    /// keepalived keeps delays in microseconds; shorter ones would only drown the run in checks.
-    const SHORTEST: SimDuration = SimDuration::from_millis(1);
-    let check =
-        item.section("a table such as { tcp_check = {} }")?.single("check", &["tcp_check", "http_get"])?;
-    let kind = if check.key == "http_get" { CheckKind::Http } else { CheckKind::Tcp };
-    let mut section = check.section("a table")?;
-    let s = &mut section;
-    let at_least_shortest = |item: Item<'_>| {
-        let duration = item.duration()?;
-        if duration < SHORTEST {
-            item.error(format!("`{}` must be at least {SHORTEST}, got {}", item.key, item.got()));
-            return None;
-        }
-        Some(duration)
-    };
-    let delay_loop = s.optional("delay_loop", TCP_CHECK.delay_loop, at_least_shortest);
-    let connect_timeout = s.optional("connect_timeout", TCP_CHECK.connect_timeout, at_least_shortest);
-    let retry = s.optional("retry", TCP_CHECK.retry, |item| item.u32_at_least(0));
-    let delay_before_retry =
-        s.optional("delay_before_retry", TCP_CHECK.delay_before_retry, at_least_shortest);
-    section.finish();
-    Some(CheckRule {
-        delay_loop: delay_loop?,
-        connect_timeout: connect_timeout?,
-        retry: retry?,
-        delay_before_retry: delay_before_retry?,
-        kind,
-        ..TCP_CHECK
-    })
 }

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use super::cluster::ReadServer;
-use super::strategy::{health_check, tier};
+use super::health::checks_alone;
+use super::strategy::tier;
 use super::{Names, Site};
 use crate::engine::SimDuration;
+use crate::failover::vrrp::VrrpScript;
 use crate::scenario::section::{Item, Section};
 use crate::scenario::{DirectorPlan, FrontPlan, InstancePlan, Program, TIERS_MAX, TierPlan};
 use crate::tier::{DnsConfig, DnsOrder, EcmpConfig, EcmpHash, Layer};
@@ -14,6 +16,10 @@ use crate::tier::{DnsConfig, DnsOrder, EcmpConfig, EcmpHash, Layer};
 const INSTANCES_MAX: u64 = 1_024;
 /// Resolvers at most.
 const RESOLVERS_MAX: u64 = 1_000_000;
+/// Longest `interval` and `timeout` of a script: a day \[s\].
+const SCRIPT_MAX: u64 = 86_400;
+/// Largest `weight` of a script, either way.
+const WEIGHT_MAX: f64 = 253.0;
 /// Shortest `advert_int`: VRRPv3 counts in hundredths of a second.
 const ADVERT_INT_MIN: SimDuration = SimDuration::from_millis(10);
 
@@ -122,7 +128,7 @@ fn read_front(item: &Item<'_>, site: &Site<'_>, rank: usize, is_first: bool) -> 
         |key| format!("`{key}` has no meaning for `dns` and `ecmp`"),
         "it belongs to a tier of its own",
     );
-    let tcp_check = s.optional("health", None, |item| health_check(&item).map(Some));
+    let tcp_check = s.optional("health", None, |item| checks_alone(&item).map(Some));
     let first_only = |options: &Item<'_>| {
         if !is_first {
             let help = "move it to the front: clients meet it first";
@@ -264,6 +270,7 @@ pub(super) fn director(item: &Item<'_>, program: Option<&Program>) -> Option<Dir
         }
         Some(sync)
     });
+    let track_script = s.optional("track_script", Vec::new(), |item| track_script(&item, program));
     section.finish();
     Some(DirectorPlan {
         version: version?,
@@ -272,7 +279,48 @@ pub(super) fn director(item: &Item<'_>, program: Option<&Program>) -> Option<Dir
         nopreempt: nopreempt?,
         preempt_delay: preempt_delay?,
         sync: sync?,
+        track_script: track_script?,
     })
+}
+
+/// `track_script`, each with what its `vrrp_script` says.
+fn track_script(item: &Item<'_>, program: Option<&Program>) -> Option<Vec<VrrpScript>> {
+    let elements = item.elements("an array of scripts, such as [{ weight = -60 }]")?;
+    if matches!(program, Some(Program::Lvs(_))) && !elements.is_empty() {
+        let help = "leave it out; keepalived watches servers by `health`";
+        item.error_with_help("a script looks for a process, and LVS is part of the kernel".into(), help);
+        return None;
+    }
+    let script = |item: &Item<'_>| {
+        let mut section = item.section("a table such as { interval = \"2s\", fall = 2, weight = -60 }")?;
+        let s = &mut section;
+        let defaults = VrrpScript::default();
+        let interval =
+            s.optional("interval", defaults.interval, |item| item.whole_seconds("keepalived", 1, SCRIPT_MAX));
+        let timeout = s.optional("timeout", defaults.timeout, |item| {
+            item.whole_seconds("keepalived", 1, SCRIPT_MAX).map(Some)
+        });
+        let rise = s.optional("rise", defaults.rise, |item| item.u32_at_least(1));
+        let fall = s.optional("fall", defaults.fall, |item| item.u32_at_least(1));
+        let weight = s.optional("weight", defaults.weight, |item| {
+            let weight = item.number()?;
+            if weight.fract() != 0.0 || weight.abs() > WEIGHT_MAX {
+                let message = format!("`weight` must be a whole number from -253 to 253, got {}", item.got());
+                item.error_with_help(message, "0 takes the director out while the script fails");
+                return None;
+            }
+            Some(weight as i16)
+        });
+        section.finish();
+        Some(VrrpScript {
+            interval: interval?,
+            timeout: timeout?,
+            rise: rise?,
+            fall: fall?,
+            weight: weight?,
+        })
+    };
+    elements.iter().map(script).collect::<Vec<_>>().into_iter().collect()
 }
 
 /// `client_address`: whether the next tier learns the client's address.
