@@ -92,19 +92,15 @@ fn toppled_at(counts: &Counts, fleet: &Fleet) -> Option<(SimTime, SimTime)> {
     let is_overloaded = |window: usize| {
         let (from, until) = (start(window), start(window + 1).min(calendar.end));
         let length = until.since(from).as_secs_f64();
-        let mut in_service = (0..fleet.workers.len())
-            .filter(|&server| {
-                let is_its = |&&(out, since, end): &&(usize, SimTime, SimTime)| {
-                    out == server && since < until && from < end
-                };
-                !fleet.outages.iter().any(|outage| is_its(&outage))
-            })
-            .peekable();
-        in_service.peek().is_some()
-            && in_service.all(|server| {
-                let busy = counts.window_busy_ns[window * counts.servers + server] as f64 / 1e9;
-                busy / fleet.workers[server] / length >= OVERLOADED
-            })
+        let busy = |server: usize| counts.window_busy_ns[window * counts.servers + server] as f64 / 1e9;
+        let works_hard = |server: &usize| busy(*server) / fleet.workers[*server] / length >= OVERLOADED;
+        let is_out = |server: usize| {
+            let mut its = fleet.outages.iter().filter(|outage| outage.0 == server);
+            its.any(|&(_, since, end)| since < until && from < end)
+        };
+        let servers = 0..fleet.workers.len();
+        servers.clone().any(|server| works_hard(&server))
+            && servers.filter(|server| !works_hard(server)).all(is_out)
     };
     let overloaded: Vec<bool> = (0..calendar.windows()).map(is_overloaded).collect();
     let first = overloaded.windows(OVERLOADED_IN_A_ROW).position(|row| row.iter().all(|&one| one))?;
