@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::log_args::LogArgs;
+use crate::progress::Watch;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +48,17 @@ pub struct Arguments {
     /// No progress, no notes: only results and errors.
     #[arg(short, long, global = true)]
     pub quiet: bool,
+
+    /// The command as it could be typed again.
+    #[arg(skip)]
+    pub typed: String,
+}
+
+impl Arguments {
+    /// Who is shown how far the work has come.
+    pub fn watch(&self) -> Watch<'static> {
+        if self.quiet { Watch::Nobody } else { Watch::Terminal }
+    }
 }
 
 /// When to colour.

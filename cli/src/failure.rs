@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use evenkeel_sim::scenario::Diagnostic;
+
 /// What the program ends with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
@@ -34,12 +36,14 @@ pub struct Failure {
     pub exit: Exit,
     /// What is told to the user: place, cause, remedy.
     pub message: String,
+    /// The mistakes in a scenario, if that is why, each with its place.
+    pub mistakes: Vec<Diagnostic>,
 }
 
 impl Failure {
     /// The user can mend it.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, message: message.into() }
+        Self { exit: Exit::Usage, message: message.into(), mistakes: Vec::new() }
     }
 
     /// Only Evenkeel's developers can mend it.
@@ -49,6 +53,7 @@ impl Failure {
             message: format!(
                 "{message}\n  this is a fault in Evenkeel: please report it with the scenario and the command"
             ),
+            mistakes: Vec::new(),
         }
     }
 }

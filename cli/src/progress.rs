@@ -13,11 +13,30 @@ const STEPS: u64 = 1_000;
 /// Time between lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// Who is shown how far the work has come.
+#[derive(Clone, Copy)]
+pub enum Watch<'a> {
+    /// Nobody.
+    Nobody,
+    /// Who sits at the terminal.
+    Terminal,
+    /// A function, called with the share that is done, from 0 to 1, from any thread. It may end the work by unwinding.
+    Caller(&'a (dyn Fn(f64) + Sync)),
+}
+
+impl Watch<'_> {
+    /// The same, or nobody.
+    pub fn only_if(self, wanted: bool) -> Self {
+        if wanted { self } else { Self::Nobody }
+    }
+}
+
 /// Progress of one piece of work.
-#[derive(Debug)]
-pub enum Progress {
+pub enum Progress<'a> {
     /// Nothing is shown.
     Silent,
+    /// A function is called.
+    Caller(&'a (dyn Fn(f64) + Sync)),
     /// A bar.
     Bar(ProgressBar),
     /// Lines.
@@ -27,11 +46,13 @@ pub enum Progress {
     },
 }
 
-impl Progress {
+impl<'a> Progress<'a> {
     /// Progress of the work called `what`.
-    pub fn start(what: &str, quiet: bool) -> Self {
-        if quiet {
-            return Self::Silent;
+    pub fn start(what: &str, watch: Watch<'a>) -> Self {
+        match watch {
+            Watch::Nobody => return Self::Silent,
+            Watch::Caller(call) => return Self::Caller(call),
+            Watch::Terminal => {}
         }
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         if !std::io::stderr().is_terminal() || dumb {
@@ -50,6 +71,7 @@ impl Progress {
     pub fn at(&self, share: f64) {
         match self {
             Self::Silent => {}
+            Self::Caller(call) => call(share),
             Self::Bar(bar) => bar.set_position((share * STEPS as f64) as u64),
             Self::Lines { times } => {
                 let Ok(mut times) = times.lock() else { return };

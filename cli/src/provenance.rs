@@ -1,23 +1,25 @@
 //! When, how and where a result was made: what does not belong to the result itself.
 
+use std::ffi::OsString;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use evenkeel_reports::Provenance;
 
-/// The provenance of a result that is being made now.
-pub fn now(threads: usize) -> Provenance {
+/// The provenance of a result that is being made now, by `command`.
+pub fn now(threads: usize, command: &str) -> Provenance {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Provenance { time: rfc_3339(seconds), command: command(), threads, host: host() }
+    Provenance { time: rfc_3339(seconds), command: command.to_owned(), threads, host: host() }
 }
 
-/// The command as it could be typed again.
-pub fn command() -> String {
-    let quoted = std::env::args().enumerate().map(|(place, argument)| {
+/// A command line as it could be typed again.
+pub fn typed(command_line: &[OsString]) -> String {
+    let quoted = command_line.iter().enumerate().map(|(place, argument)| {
+        let argument = argument.to_string_lossy();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
         if place == 0 {
             "evenkeel".to_owned()
         } else if !argument.is_empty() && argument.chars().all(plain) {
-            argument
+            argument.into_owned()
         } else {
             format!("'{}'", argument.replace('\'', r"'\''"))
         }

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use evenkeel_sim::experiment::summary::Summary;
+use parquet::errors::ParquetError;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -95,6 +96,12 @@ pub enum ReportError {
         /// What the writer said.
         source: csv::Error,
     },
+    /// The tables could not be written as Parquet.
+    #[error("tables: {source}\n  this is a fault in Evenkeel: please report it")]
+    Parquet {
+        /// What the writer said.
+        source: ParquetError,
+    },
     /// A file could not be put into JSON.
     #[error("{file}: {source}\n  this is a fault in Evenkeel: please report it")]
     Json {
@@ -162,6 +169,8 @@ fn files(inputs: &ReportInputs<'_>) -> Result<Files, ReportError> {
         let bytes = table.csv(summary).map_err(|source| ReportError::Table { table: table.name, source })?;
         files.insert(format!("tables/{}.csv", table.name), bytes);
     }
+    let parquet = tables::parquet_tables(summary).map_err(|source| ReportError::Parquet { source })?;
+    files.extend(parquet.into_iter().map(|(name, bytes)| (format!("tables/{name}.parquet"), bytes)));
     files.insert("tables/README.md".into(), tables::dictionary(summary).into_bytes());
     let charts = charts::all(summary);
     for chart in &charts {

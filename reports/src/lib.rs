@@ -15,6 +15,7 @@ pub mod gate;
 pub mod html;
 mod lookup;
 pub mod model;
+mod parquet_columns;
 pub mod sweep;
 mod tables;
 pub mod text;
@@ -24,4 +25,5 @@ mod fixture;
 
 pub use folder::{Provenance, ReportError, ReportInputs, Written, write};
 pub use model::{Align, Cell, Column, Emphasis, TableModel};
+pub use tables::parquet_tables;
 pub use text::{decisive_table, fault_lines, findings, tier_lines, trace_table, verdict_line};

@@ -4,12 +4,21 @@
 //! same number, so equal results are equal bytes; what is undefined is an empty field.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use csv::Writer;
 use evenkeel_sim::experiment::summary::{Estimate, StrategySummary, Summary, Verdict};
 use evenkeel_sim::metrics::Unit;
+use parquet::basic::{Compression, Repetition, Type as Physical};
+use parquet::data_type::{ByteArrayType, DoubleType};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::Type;
 
 use crate::lookup;
+use crate::parquet_columns::{column, text, write};
 
 /// A column of a table: its name and what it means.
 type ColumnSpec = (&'static str, &'static str);
@@ -123,7 +132,7 @@ pub(crate) const TABLES: [Table; 9] = [
             ("until_s", "end, from the end of the warm-up [s]"),
             (
                 "measure",
-                "users_logged_out, requests_failed, peak_utilisation, even_again (from its end until load was even), or never_even (replications in which it was not before the end)",
+                "users_logged_out, requests_failed, peak_utilisation, even_again (from its end until load was even), never_even (replications in which it was not before the end), toppled_after (from its beginning until all servers that were left were overloaded), toppled_for (how long they were), or toppled (replications in which they were)",
             ),
             UNIT,
             MEAN,
@@ -193,6 +202,42 @@ pub(crate) const TABLES: [Table; 9] = [
     },
 ];
 
+/// The columns that hold numbers. All others hold text, also where it looks like a number.
+const NUMBERS: [&str; 22] = [
+    "weight",
+    "tier",
+    "mean",
+    "half_width",
+    "n",
+    "p50",
+    "p95",
+    "noise_floor",
+    "difference",
+    "difference_half_width",
+    "difference_p",
+    "at_s",
+    "until_s",
+    "start_s",
+    "requests_per_s",
+    "utilisation",
+    "latency_ms",
+    "share_at_most",
+    "quantile",
+    "min",
+    "max",
+    "line",
+];
+
+/// Every table of a result as Parquet, by name: text, and numbers that may be missing.
+///
+/// # Errors
+///
+/// Only what the writer reports, which writing to memory does not.
+pub fn parquet_tables(summary: &Summary) -> Result<Vec<(&'static str, Vec<u8>)>, ParquetError> {
+    let wanted = TABLES.iter().filter(|table| table.is_wanted(summary));
+    wanted.map(|table| Ok((table.name, table.parquet(summary)?))).collect()
+}
+
 impl Table {
     /// Whether a result has this table: all have, but for the trace.
     pub(crate) fn is_wanted(&self, summary: &Summary) -> bool {
@@ -214,6 +259,42 @@ impl Table {
         }
         writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))
     }
+
+    /// The table as Parquet, with the columns and rows of the CSV.
+    fn parquet(&self, summary: &Summary) -> Result<Vec<u8>, ParquetError> {
+        let mut rows = Rows::new();
+        (self.rows)(summary, &mut rows);
+        let is_number = |name: &str| NUMBERS.contains(&name);
+        let fields = self.columns.iter().map(|(name, _)| {
+            if is_number(name) {
+                column(name, Physical::DOUBLE, Repetition::OPTIONAL)
+            } else {
+                column(name, Physical::BYTE_ARRAY, Repetition::REQUIRED)
+            }
+        });
+        let schema = Type::group_type_builder(self.name).with_fields(fields.collect::<Result<_, _>>()?);
+        let version = KeyValue::new("evenkeel.schema_version".to_owned(), summary.schema_version.to_string());
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_key_value_metadata(Some(vec![version]))
+            .build();
+        let mut file =
+            SerializedFileWriter::new(Vec::new(), Arc::new(schema.build()?), Arc::new(properties))?;
+        let mut group = file.next_row_group()?;
+        for (place, (name, _)) in self.columns.iter().enumerate() {
+            let cells = rows.iter().map(|row| row[place].as_str());
+            if is_number(name) {
+                let numbers: Vec<Option<f64>> = cells.map(|cell| cell.parse().ok()).collect();
+                let defined: Vec<i16> = numbers.iter().map(|number| i16::from(number.is_some())).collect();
+                let numbers: Vec<f64> = numbers.into_iter().flatten().collect();
+                write::<DoubleType>(&mut group, &numbers, Some(&defined))?;
+            } else {
+                write::<ByteArrayType>(&mut group, &cells.map(text).collect::<Vec<_>>(), None)?;
+            }
+        }
+        group.close()?;
+        file.into_inner()
+    }
 }
 
 /// The data dictionary: every table and column that a result of this version may have.
@@ -221,7 +302,7 @@ pub(crate) fn dictionary(summary: &Summary) -> String {
     let mut text = format!(
         "# Tables\n\nSchema version {}. Comma-separated, UTF-8, one line of headers, one value with its interval a row. Floats carry\n\
          every digit that is needed to read them back exactly; an empty field is an undefined value. All times count from the\n\
-         end of the warm-up.\n",
+         end of the warm-up. Each table is there as Parquet, too, with the same columns and rows.\n",
         summary.schema_version
     );
     for table in &TABLES {
@@ -311,12 +392,16 @@ fn faults(summary: &Summary, rows: &mut Rows) {
             let Some(impact) = impact else { continue };
             let runs = impact.users_logged_out.n;
             let never_even = Estimate { mean: f64::from(impact.never_even), half_width: None, n: runs };
+            let toppled = Estimate { mean: f64::from(impact.toppled), half_width: None, n: runs };
             let measures = [
                 ("users_logged_out", Unit::Count, Some(impact.users_logged_out)),
                 ("requests_failed", Unit::Count, Some(impact.requests_failed)),
                 ("peak_utilisation", Unit::Ratio, Some(impact.peak_utilisation)),
                 ("even_again", Unit::Seconds, impact.even_again_s),
                 ("never_even", Unit::Count, Some(never_even)),
+                ("toppled_after", Unit::Seconds, impact.toppled_after_s),
+                ("toppled_for", Unit::Seconds, impact.toppled_for_s),
+                ("toppled", Unit::Count, Some(toppled)),
             ];
             for (measure, measured_in, value) in measures {
                 let mut row = begin(summary, strategy);
@@ -451,6 +536,20 @@ mod tests {
                 "{}",
                 table.name
             );
+        }
+    }
+
+    #[test]
+    fn every_cell_of_a_column_of_numbers_is_empty_or_a_number() {
+        let summary = fixture::crash();
+        for table in &TABLES {
+            let rows = read(table, &summary);
+            for (place, name) in rows[0].iter().enumerate().filter(|(_, name)| NUMBERS.contains(name)) {
+                let cells = rows[1..].iter().map(|row| &row[place]);
+                let odd: Vec<_> =
+                    cells.filter(|cell| !cell.is_empty() && cell.parse::<f64>().is_err()).collect();
+                assert!(odd.is_empty(), "{}.{name}: {odd:?}", table.name);
+            }
         }
     }
 

@@ -32,9 +32,9 @@ pub fn advise(advise: &Advise, arguments: &Arguments) -> Result<Exit, Failure> {
     let (plan, candidates) =
         advise::candidates(&advise.scenario, &advise.overrides.collect()).map_err(advise_failure)?;
     let loaded = super::load(&advise.scenario, &advise.overrides.collect())?;
-    let logs = super::prepare_logs(&loaded, arguments.quiet)?;
+    let logs = super::prepare_logs(&loaded, arguments.watch())?;
     let pool = super::pool(advise.threads)?;
-    let progress = Progress::start(&format!("{} candidates", candidates.len()), arguments.quiet);
+    let progress = Progress::start(&format!("{} candidates", candidates.len()), arguments.watch());
     let found = pool
         .install(|| advise::advise(&plan, candidates, &logs, advise.exhaustive, &|share| progress.at(share)));
     progress.finish();

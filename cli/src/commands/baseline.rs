@@ -37,8 +37,8 @@ fn write(write: &BaselineWrite, arguments: &Arguments) -> Result<Exit, Failure> 
     let pool = super::pool(write.threads)?;
     let mut scenarios = Vec::new();
     for (file, loaded) in files.iter().zip(&loaded) {
-        let logs = super::prepare_logs(loaded, arguments.quiet)?;
-        let progress = Progress::start(&loaded.scenario.title, arguments.quiet);
+        let logs = super::prepare_logs(loaded, arguments.watch())?;
+        let progress = Progress::start(&loaded.scenario.title, arguments.watch());
         let found = pool.install(|| {
             let mut experiment = Experiment::new(loaded, &logs, 0)?;
             experiment.run_to_precision(&|share| progress.at(share))?;

@@ -9,12 +9,25 @@ use evenkeel_sim::experiment::gate::{Gate, GateError, baseline_of};
 
 use crate::args::{Arguments, Check, CheckFormat, FormatTo};
 use crate::failure::{Exit, Failure};
-use crate::progress::Progress;
+use crate::progress::{Progress, Watch};
 use crate::{output, tables};
 
 /// Runs scenarios and judges their expectations, and how they stand to a baseline.
 pub fn check(check: &Check, arguments: &Arguments) -> Result<Exit, Failure> {
     let formats = formats(&check.format, check.json)?;
+    let all = judge(check, arguments.watch())?;
+    for FormatTo { format, path } in &formats {
+        let text = in_format(*format, &all, check.allow_inconclusive)?;
+        write(path.as_deref(), &text)?;
+    }
+    Ok(exit_of(&all, check.allow_inconclusive))
+}
+
+/// Runs scenarios and judges them, and prints nothing.
+///
+/// # Errors
+/// A scenario or the baseline is wrong, or a run failed.
+pub fn judge(check: &Check, watch: Watch<'_>) -> Result<Vec<Checked>, Failure> {
     let files = scenario_files(&check.scenarios)?;
     let overrides = check.overrides.collect();
     // All scenarios are read before any runs, so that a mistake in the last is told at once.
@@ -28,8 +41,8 @@ pub fn check(check: &Check, arguments: &Arguments) -> Result<Exit, Failure> {
     let pool = super::pool(check.threads)?;
     let mut all = Vec::new();
     for ((file, loaded), baseline) in files.iter().zip(&loaded).zip(baselines) {
-        let logs = super::prepare_logs(loaded, arguments.quiet)?;
-        let progress = Progress::start(&loaded.scenario.title, arguments.quiet);
+        let logs = super::prepare_logs(loaded, watch)?;
+        let progress = Progress::start(&loaded.scenario.title, watch);
         let gate = Gate { baseline, replications_most: check.max_replications };
         let result = pool.install(|| {
             let mut experiment = Experiment::new(loaded, &logs, 0)?;
@@ -47,11 +60,7 @@ pub fn check(check: &Check, arguments: &Arguments) -> Result<Exit, Failure> {
             break;
         }
     }
-    for FormatTo { format, path } in &formats {
-        let text = in_format(*format, &all, check.allow_inconclusive)?;
-        write(path.as_deref(), &text)?;
-    }
-    Ok(exit_of(&all, check.allow_inconclusive))
+    Ok(all)
 }
 
 /// Where the verdicts go: as asked for, and as words to standard output unless something else goes there.
@@ -86,7 +95,8 @@ fn in_format(format: CheckFormat, all: &[Checked], inconclusive_allowed: bool) -
     })
 }
 
-fn in_words(checked: &Checked) -> String {
+/// The verdicts as a terminal shows them.
+pub fn in_words(checked: &Checked) -> String {
     let head = format!("{}: {}\n", checked.file, checked.result.summary.title);
     if checked.verdicts().is_empty() {
         return format!("{head}  nothing to check: the scenario has no `[[expect]]`\n\n");
@@ -118,7 +128,8 @@ pub fn read_baseline(file: &Path) -> Result<Baseline, Failure> {
     Baseline::parse(&file.display().to_string(), &text).map_err(|error| Failure::usage(error.to_string()))
 }
 
-fn exit_of(all: &[Checked], inconclusive_allowed: bool) -> Exit {
+/// How a check ends.
+pub fn exit_of(all: &[Checked], inconclusive_allowed: bool) -> Exit {
     if all.iter().all(|checked| checked.verdicts().is_empty()) {
         Exit::NothingRan
     } else if all.iter().any(|checked| checked.fails(inconclusive_allowed)) {

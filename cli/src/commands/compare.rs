@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::args::{Arguments, Compare, FailOn};
 use crate::failure::{Exit, Failure};
-use crate::progress::Progress;
+use crate::progress::{Progress, Watch};
 use crate::{output, tables};
 
 /// A comparison, as JSON.
@@ -36,7 +36,7 @@ pub fn compare(compare: &Compare, arguments: &Arguments) -> Result<Exit, Failure
         compare.metric.iter().map(|name| super::baseline::metric(name)).collect::<Result<Vec<_>, _>>()?;
     let overrides = compare.overrides.collect();
     let pool = super::pool(compare.threads)?;
-    let side = |file: &Path| side(file, &overrides, &metrics, &pool, arguments.quiet);
+    let side = |file: &Path| side(file, &overrides, &metrics, &pool, arguments.watch());
     let (first, second) = (side(&compare.first)?, side(&compare.second)?);
     let compared = compare::compare(&first, &second).map_err(|error| Failure::usage(error.to_string()))?;
     if compare.json {
@@ -76,7 +76,7 @@ fn side(
     overrides: &Overrides,
     metrics: &[MetricId],
     pool: &rayon::ThreadPool,
-    quiet: bool,
+    watch: Watch<'_>,
 ) -> Result<BaselineScenario, Failure> {
     if file.extension().is_some_and(|extension| extension == "json") {
         let mut scenarios = super::check::read_baseline(file)?.scenarios;
@@ -90,8 +90,8 @@ fn side(
     }
     let scenario = if file.is_dir() { file.join("scenario.toml") } else { file.to_owned() };
     let loaded = super::load(&scenario, overrides)?;
-    let logs = super::prepare_logs(&loaded, quiet)?;
-    let progress = Progress::start(&loaded.scenario.title, quiet);
+    let logs = super::prepare_logs(&loaded, watch)?;
+    let progress = Progress::start(&loaded.scenario.title, watch);
     let found = pool.install(|| {
         let mut experiment = Experiment::new(&loaded, &logs, 0)?;
         experiment.run_to_precision(&|share| progress.at(share))?;

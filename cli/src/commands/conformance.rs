@@ -17,7 +17,7 @@ pub fn conformance(conformance: &Conformance, arguments: &Arguments) -> Result<E
         ));
     }
     if conformance.live {
-        return super::live::live(conformance, arguments.quiet);
+        return super::live::live(conformance, arguments.watch());
     }
     let reports = replay_paths(&conformance.recordings).map_err(|error| Failure::usage(error.to_string()))?;
     if conformance.json {

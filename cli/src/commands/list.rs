@@ -30,23 +30,7 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
         return Ok(Exit::Fine);
     }
     if list.json {
-        let mut all = serde_json::Map::new();
-        if wanted(Listing::Balancers) {
-            all.insert("balancers".to_owned(), balancers_json());
-        }
-        if wanted(Listing::Tiers) {
-            all.insert("tiers".to_owned(), json!(TIER_PARTS));
-        }
-        if wanted(Listing::Presets) {
-            all.insert("presets".to_owned(), presets_json());
-        }
-        if wanted(Listing::Stores) {
-            all.insert("stores".to_owned(), stores_json());
-        }
-        if wanted(Listing::Metrics) {
-            all.insert("metrics".to_owned(), json!(METRICS));
-        }
-        output::line(&format!("{:#}", Value::Object(all)));
+        output::line(&format!("{:#}", as_json(list.what)));
         return Ok(Exit::Fine);
     }
     if wanted(Listing::Balancers) {
@@ -93,6 +77,27 @@ pub fn list(list: &List) -> Result<Exit, Failure> {
         print(table);
     }
     Ok(Exit::Fine)
+}
+/// What is listed, or all, as JSON.
+pub fn as_json(what: Option<Listing>) -> Value {
+    let wanted = |which| what.is_none() || what == Some(which);
+    let mut all = serde_json::Map::new();
+    if wanted(Listing::Balancers) {
+        all.insert("balancers".to_owned(), balancers_json());
+    }
+    if wanted(Listing::Tiers) {
+        all.insert("tiers".to_owned(), json!(TIER_PARTS));
+    }
+    if wanted(Listing::Presets) {
+        all.insert("presets".to_owned(), presets_json());
+    }
+    if wanted(Listing::Stores) {
+        all.insert("stores".to_owned(), stores_json());
+    }
+    if wanted(Listing::Metrics) {
+        all.insert("metrics".to_owned(), json!(METRICS));
+    }
+    Value::Object(all)
 }
 
 fn print(mut table: Table) {

@@ -2,9 +2,12 @@
 
 use crate::args::Conformance;
 use crate::failure::{Exit, Failure};
-
 #[cfg(not(target_os = "linux"))]
-pub fn live(_: &Conformance, _: bool) -> Result<Exit, Failure> {
+use crate::progress::Watch;
+
+/// There is nothing to drive.
+#[cfg(not(target_os = "linux"))]
+pub fn live(_: &Conformance, _: Watch<'_>) -> Result<Exit, Failure> {
     Err(Failure::usage(
         "`--live` drives the programs with what only Linux has\n  replay recordings instead: `evenkeel conformance \
          sim/tests/golden`",
@@ -25,10 +28,10 @@ mod linux {
     use crate::args::LiveProgram;
     use crate::commands::conformance::{difference_in_words, print_totals};
     use crate::output;
-    use crate::progress::Progress;
+    use crate::progress::{Progress, Watch};
 
     /// Drives the programs and compares decision by decision.
-    pub fn live(arguments: &Conformance, quiet: bool) -> Result<Exit, Failure> {
+    pub fn live(arguments: &Conformance, watch: Watch<'_>) -> Result<Exit, Failure> {
         let programs = match arguments.program {
             None => Program::ALL.to_vec(),
             Some(LiveProgram::Nginx) => vec![Program::Nginx],
@@ -40,7 +43,7 @@ mod linux {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let seed = arguments.seed.unwrap_or_else(now);
         let plan = LivePlan { programs, seed, cases: arguments.cases, out: arguments.out.clone() };
-        let progress = Progress::start("live cases", quiet);
+        let progress = Progress::start("live cases", watch);
         let report = run(&plan, |done, all| progress.at(done as f64 / all as f64));
         progress.finish();
         if arguments.json {

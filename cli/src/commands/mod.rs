@@ -19,22 +19,26 @@ use std::time::{Duration, Instant};
 
 use evenkeel_sim::experiment::{self, ExperimentError, Findings};
 use evenkeel_sim::population::replay::PreparedLog;
-use evenkeel_sim::scenario::{self, Loaded, Overrides};
+use evenkeel_sim::scenario::{self, Diagnostics, Loaded, Overrides};
 
 use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::progress::{Progress, Watch};
 
 /// Reads a scenario.
-fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Failure> {
-    scenario::load(path, overrides).map_err(|diagnostics| {
-        let count = diagnostics.0.len();
-        let mistakes = if count == 1 { "1 mistake".to_owned() } else { format!("{count} mistakes") };
-        Failure::usage(format!("{} has {mistakes}\n{diagnostics}", path.display()))
-    })
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Failure> {
+    scenario::load(path, overrides).map_err(|diagnostics| mistakes(path, diagnostics))
+}
+
+/// What is wrong with a scenario.
+fn mistakes(path: &Path, diagnostics: Diagnostics) -> Failure {
+    let count = diagnostics.0.len();
+    let mistakes = if count == 1 { "1 mistake".to_owned() } else { format!("{count} mistakes") };
+    let message = format!("{} has {mistakes}\n{diagnostics}", path.display());
+    Failure { mistakes: diagnostics.0, ..Failure::usage(message) }
 }
 
 /// A pool of threads.
-fn pool(threads: Option<usize>) -> Result<rayon::ThreadPool, Failure> {
+pub fn pool(threads: Option<usize>) -> Result<rayon::ThreadPool, Failure> {
     const THREADS_MAX: usize = 1_024;
     if let Some(threads) = threads.filter(|threads| !(1..=THREADS_MAX).contains(threads)) {
         return Err(Failure::usage(format!(
@@ -48,27 +52,27 @@ fn pool(threads: Option<usize>) -> Result<rayon::ThreadPool, Failure> {
 }
 
 /// Reads the logs that a scenario names.
-fn prepare_logs(loaded: &Loaded, quiet: bool) -> Result<Vec<PreparedLog>, Failure> {
-    let progress = Progress::start("reading the log", quiet || loaded.scenario.logs.is_empty());
+pub fn prepare_logs(loaded: &Loaded, watch: Watch<'_>) -> Result<Vec<PreparedLog>, Failure> {
+    let progress = Progress::start("reading the log", watch.only_if(!loaded.scenario.logs.is_empty()));
     let logs = experiment::prepare_logs(&loaded.scenario, &loaded.folder, &|share| progress.at(share));
     progress.finish();
     logs.map_err(fit::read_failure)
 }
 
 /// How an experiment that could not be carried out ends the program.
-fn experiment_failure(error: &ExperimentError) -> Failure {
+pub fn experiment_failure(error: &ExperimentError) -> Failure {
     if error.is_internal() { Failure::internal(error.to_string()) } else { Failure::usage(error.to_string()) }
 }
 
 /// Carries out a scenario's experiment, and says how long that took.
-fn carry_out(
+pub fn carry_out(
     loaded: &Loaded,
     pool: &rayon::ThreadPool,
     stories: usize,
-    quiet: bool,
+    watch: Watch<'_>,
 ) -> Result<(Findings, Duration), Failure> {
-    let logs = prepare_logs(loaded, quiet)?;
-    let progress = Progress::start(&loaded.scenario.title, quiet);
+    let logs = prepare_logs(loaded, watch)?;
+    let progress = Progress::start(&loaded.scenario.title, watch);
     let start = Instant::now();
     let findings =
         pool.install(|| experiment::carry_out(loaded, &logs, stories, &|share| progress.at(share)));

@@ -2,16 +2,25 @@
 
 use std::path::Path;
 
+use evenkeel_sim::scenario::Overrides;
+
 use crate::args::{Arguments, Replay};
 use crate::failure::{Exit, Failure};
 
 /// Runs a scenario with logs as its only traffic.
 pub fn replay(replay: &Replay, arguments: &Arguments) -> Result<Exit, Failure> {
+    super::run::run_scenario(&replay.scenario, &overrides(replay)?, &replay.options, arguments)
+}
+
+/// What changes the scenario into one whose only traffic is the logs.
+///
+/// # Errors
+/// An option is wrong.
+pub fn overrides(replay: &Replay) -> Result<Overrides, Failure> {
     // What is wrong with an option is told before the scenario is read, in the option's own words.
     replay.log.options()?;
     let user = replay.options.overrides.collect();
-    let overrides = evenkeel_sim::scenario::Overrides::new(assignments(replay)?).then(user);
-    super::run::run_scenario(&replay.scenario, &overrides, &replay.options, arguments)
+    Ok(Overrides::new(assignments(replay)?).then(user))
 }
 
 /// What the scenario's traffic is replaced by, as `--set` would spell it.

@@ -1,15 +1,18 @@
 //! `evenkeel run`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use evenkeel_reports::{
-    ReportInputs, decisive_table, effects, fault_lines, findings, tier_lines, trace_table,
+    ReportInputs, Written, decisive_table, effects, fault_lines, findings, tier_lines, trace_table,
 };
+use evenkeel_sim::experiment::Findings;
 use evenkeel_sim::experiment::summary::Summary;
-use evenkeel_sim::scenario::Overrides;
+use evenkeel_sim::scenario::{Loaded, Overrides};
 
 use crate::args::{Arguments, Run, RunOptions};
 use crate::failure::{Exit, Failure};
+use crate::progress::Watch;
 use crate::{output, provenance, stats, tables};
 
 /// Runs a scenario, prints what it found and writes the result folder.
@@ -24,22 +27,10 @@ pub fn run_scenario(
     run: &RunOptions,
     arguments: &Arguments,
 ) -> Result<Exit, Failure> {
-    let loaded = super::load(file, overrides)?;
-    let pool = super::pool(run.threads)?;
-    let (found, wall) = super::carry_out(&loaded, &pool, run.explain_losses, arguments.quiet)?;
-    let summary = &found.summary;
-
+    let ran = carry_out(file, overrides, run, arguments.watch())?;
+    let summary = &ran.found.summary;
     let folder = run.out.clone().unwrap_or_else(|| default_folder(file));
-    let written = evenkeel_reports::write(
-        &folder,
-        &ReportInputs {
-            summary,
-            scenario_toml: &loaded.resolved.to_string(),
-            provenance: &provenance::now(pool.current_num_threads()),
-        },
-    )
-    .map_err(|error| Failure::usage(error.to_string()))?;
-
+    let written = ran.write(&folder, &arguments.typed)?;
     if run.json {
         let json = serde_json::to_string_pretty(summary)
             .map_err(|error| Failure::internal(format!("the summary cannot be put into JSON: {error}")))?;
@@ -48,7 +39,7 @@ pub fn run_scenario(
         output::data(&in_words(summary));
     }
     if run.stats {
-        for line in stats::lines(&found.sizes, wall, pool.current_num_threads()) {
+        for line in stats::lines(&ran.found.sizes, ran.wall, ran.threads) {
             output::note(&line);
         }
     }
@@ -64,13 +55,57 @@ pub fn run_scenario(
     Ok(Exit::Fine)
 }
 
+/// A scenario that was run.
+#[derive(Debug)]
+pub struct Ran {
+    /// The scenario.
+    pub loaded: Loaded,
+    /// What it came to.
+    pub found: Findings,
+    /// How long the runs took.
+    pub wall: Duration,
+    /// By how many threads.
+    pub threads: usize,
+}
+
+impl Ran {
+    /// Writes the result folder, which `command` would make again.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, folder: &Path, command: &str) -> Result<Written, Failure> {
+        let inputs = ReportInputs {
+            summary: &self.found.summary,
+            scenario_toml: &self.loaded.resolved.to_string(),
+            provenance: &provenance::now(self.threads, command),
+        };
+        evenkeel_reports::write(folder, &inputs).map_err(|error| Failure::usage(error.to_string()))
+    }
+}
+
+/// Runs the scenario in `file`, changed by `overrides`, and writes nothing.
+///
+/// # Errors
+/// The scenario or its logs are wrong, or a run failed.
+pub fn carry_out(
+    file: &Path,
+    overrides: &Overrides,
+    run: &RunOptions,
+    watch: Watch<'_>,
+) -> Result<Ran, Failure> {
+    let loaded = super::load(file, overrides)?;
+    let pool = super::pool(run.threads)?;
+    let (found, wall) = super::carry_out(&loaded, &pool, run.explain_losses, watch)?;
+    Ok(Ran { loaded, found, wall, threads: pool.current_num_threads() })
+}
+
 /// `results/` and the scenario's name.
 fn default_folder(file: &Path) -> PathBuf {
     PathBuf::from("results").join(file.file_stem().unwrap_or("scenario".as_ref()))
 }
 
 /// What a terminal shows of a summary.
-fn in_words(summary: &Summary) -> String {
+pub fn in_words(summary: &Summary) -> String {
     let mut text = format!("{}\n\n", summary.title);
     if let Some(trace) = trace_table(summary) {
         text.push_str(&tables::render(&trace));

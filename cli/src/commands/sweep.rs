@@ -3,38 +3,63 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use evenkeel_reports::sweep::{Shard, SweepFileError, merge, run_shard};
+use evenkeel_reports::sweep::{Shard, ShardDone, SweepFileError, merge, run_shard};
 use evenkeel_sim::experiment::sweep::{Sweep, SweepError};
 use evenkeel_sim::metrics::catalogue::METRICS;
 use evenkeel_sim::scenario::Axis;
 
 use crate::args::{Arguments, Plan, Sweep as SweepArguments, SweepInput};
 use crate::failure::{Exit, Failure};
-use crate::progress::Progress;
-use crate::{output, provenance};
+use crate::output;
+use crate::progress::{Progress, Watch};
 
 /// Carries out a shard of a sweep, or all of it, or puts shards together.
 pub fn sweep(sweep: &SweepArguments, arguments: &Arguments) -> Result<Exit, Failure> {
+    if !sweep.merge {
+        on_interrupt(arguments);
+    }
+    let swept = carry_out(sweep, arguments.watch())?;
+    if !arguments.quiet {
+        if let Some(done) = &swept.shard {
+            let known =
+                if done.known > 0 { format!(", {} of them from before", done.known) } else { String::new() };
+            output::note(&format!("{}: {} runs{known}", done.part.display(), done.runs));
+        }
+        swept.merged.iter().for_each(|file| output::note(&format!("merged: {}", file.display())));
+    }
+    Ok(Exit::Fine)
+}
+
+/// What became of a sweep.
+#[derive(Debug)]
+pub struct Swept {
+    /// The shard that was carried out, unless parts were only put together.
+    pub shard: Option<ShardDone>,
+    /// What the parts were put together to; empty unless all are there.
+    pub merged: Vec<PathBuf>,
+}
+
+/// Carries out a shard of a sweep, or all of it, or puts shards together, and prints nothing.
+///
+/// # Errors
+/// The scenario is wrong at a point, a run failed, parts are missing, or a file cannot be written.
+pub fn carry_out(sweep: &SweepArguments, watch: Watch<'_>) -> Result<Swept, Failure> {
     let found = load(&sweep.input)?;
     let folder = sweep.out.clone().unwrap_or_else(|| default_folder(&sweep.input.scenario));
+    let put_together = || merge(&found, &folder).map_err(file_failure);
     if sweep.merge {
-        return put_together(&found, &folder, arguments);
+        return Ok(Swept { shard: None, merged: put_together()? });
     }
     let shard = sweep.shard.unwrap_or(Shard::WHOLE);
     let pool = super::pool(sweep.threads)?;
-    on_interrupt(arguments.quiet);
-    let progress = Progress::start(&format!("{} runs", found.runs()), arguments.quiet);
+    let progress = Progress::start(&format!("{} runs", found.runs()), watch);
     let outcome = pool.install(|| {
         run_shard(&found, &folder, shard, sweep.resume, &|done, of| progress.at(done as f64 / of as f64))
     });
     progress.finish();
     let done = outcome.map_err(file_failure)?;
-    if !arguments.quiet {
-        let known =
-            if done.known > 0 { format!(", {} of them from before", done.known) } else { String::new() };
-        output::note(&format!("{}: {} runs{known}", done.part.display(), done.runs));
-    }
-    if shard == Shard::WHOLE { put_together(&found, &folder, arguments) } else { Ok(Exit::Fine) }
+    let merged = if shard == Shard::WHOLE { put_together()? } else { Vec::new() };
+    Ok(Swept { shard: Some(done), merged })
 }
 
 /// Says what a sweep would take.
@@ -94,16 +119,9 @@ fn load(input: &SweepInput) -> Result<Sweep, Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     Sweep::load(&input.scenario, &input.overrides.collect(), &grid).map_err(|error| match error {
         SweepError::Log(error) => super::fit::read_failure(error),
+        SweepError::Scenario(diagnostics) => super::mistakes(&input.scenario, diagnostics),
         other => Failure::usage(other.to_string()),
     })
-}
-
-fn put_together(sweep: &Sweep, folder: &Path, arguments: &Arguments) -> Result<Exit, Failure> {
-    let files = merge(sweep, folder).map_err(file_failure)?;
-    if !arguments.quiet {
-        files.iter().for_each(|file| output::note(&format!("merged: {}", file.display())));
-    }
-    Ok(Exit::Fine)
 }
 
 /// `results/` and the scenario's name.
@@ -115,14 +133,16 @@ fn default_folder(file: &Path) -> PathBuf {
 fn file_failure(error: SweepFileError) -> Failure {
     match error {
         SweepFileError::Run(error) => super::experiment_failure(&error),
-        SweepFileError::Incomplete { .. } => Failure { exit: Exit::Incomplete, message: error.to_string() },
+        SweepFileError::Incomplete { .. } => {
+            Failure { exit: Exit::Incomplete, ..Failure::usage(error.to_string()) }
+        }
         other => Failure::usage(other.to_string()),
     }
 }
 
 /// Makes Ctrl-C say how to go on. What is done is on disk by then.
-fn on_interrupt(quiet: bool) {
-    let command = provenance::command();
+fn on_interrupt(arguments: &Arguments) {
+    let (command, quiet) = (arguments.typed.clone(), arguments.quiet);
     // Where there is no handler to be had, the system ends the program just the same.
     let _ = ctrlc::set_handler(move || {
         if !quiet {

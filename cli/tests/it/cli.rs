@@ -173,7 +173,7 @@ fn the_live_arm_ends_with_4_without_a_case_and_tells_its_seed() {
         place.run(&["conformance", "--live", "--cases", "0", "--seed", "77", "--json"]).ends_with(4).json();
     assert_eq!(report["seed"], 77);
     let known = |list: &Value| list.as_array().map_or(0, Vec::len);
-    assert_eq!(known(&report["installed"]) + known(&report["missing"]), 2, "{report}");
+    assert_eq!(known(&report["installed"]) + known(&report["missing"]), 5, "{report}");
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn losses_are_told_as_three_stories_for_each_strategy_that_loses() {
     let stories: Vec<&str> = told.lines().filter(|line| line.contains("did not find the session")).collect();
     assert_eq!(stories.len(), 3, "{told}");
     for story in &stories {
-        assert!(story.contains("client ") && story.contains("logged in at web"), "{story}");
+        assert!(story.contains("client ") && story.contains("was last known at web"), "{story}");
     }
     assert!(told.contains("local: some losses") && !told.contains("shared: some losses"), "{told}");
     let summary =

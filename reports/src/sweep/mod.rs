@@ -118,8 +118,8 @@ fn part_path(sweep: &Sweep, folder: &Path, shard: Shard) -> PathBuf {
 }
 
 /// Carries out a shard on the current rayon pool and writes its part into `folder`, unless it is there. With `resume`, runs that an
-/// earlier attempt has noted are not repeated. `progress` is called with the runs that are done and those there are, from any
-/// thread.
+/// earlier attempt has noted are not repeated. `progress` is called before and after each run with those that are done and those there are, from
+/// any thread.
 ///
 /// # Errors
 /// [`SweepFileError`]; what has been noted stays.
@@ -147,6 +147,8 @@ pub fn run_shard(
         .par_iter()
         .with_max_len(1)
         .map(|&number| {
+            // Who is called may end the work by unwinding, which then ends each of the runs that are left before it begins.
+            progress(done.load(Ordering::Relaxed), runs);
             let values = sweep.carry_out(sweep.at(number))?;
             journal.note(number, &values)?;
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, runs);

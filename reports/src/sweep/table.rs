@@ -8,17 +8,18 @@ use csv::Writer;
 use evenkeel_sim::experiment::sweep::{RunValues, Sweep, SweepRun};
 use evenkeel_sim::metrics::Phase;
 use evenkeel_sim::metrics::catalogue::METRICS;
-use parquet::basic::{Compression, ConvertedType, Repetition, Type as Physical};
+use parquet::basic::{Compression, Repetition, Type as Physical};
 use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
+use parquet::data_type::{ByteArrayType, DataType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
 
 use super::{Known, SweepFileError};
+use crate::parquet_columns::{column, text, write};
 
 /// Version of the table's columns.
 const SCHEMA_VERSION: &str = "1";
@@ -55,12 +56,6 @@ fn fields(sweep: &Sweep) -> Vec<Field> {
 /// A value as tables show it: text without its quotes.
 fn bare(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
-}
-
-fn column(name: &str, physical: Physical, repetition: Repetition) -> Result<Arc<Type>, ParquetError> {
-    let converted = if physical == Physical::BYTE_ARRAY { ConvertedType::UTF8 } else { ConvertedType::NONE };
-    let builder = Type::primitive_type_builder(name, physical);
-    Ok(Arc::new(builder.with_repetition(repetition).with_converted_type(converted).build()?))
 }
 
 fn schema(fields: &[Field]) -> Result<Type, ParquetError> {
@@ -138,25 +133,10 @@ fn encode(sweep: &Sweep, known: &Known) -> Result<Vec<u8>, ParquetError> {
     writer.into_inner()
 }
 
-fn text(text: &str) -> ByteArray {
-    ByteArray::from(text)
-}
-
 /// What is the same in all rows of a run, once for each of its rows.
 fn per_row<T: Clone>(group: &[(u64, SweepRun, &RunValues)], pick: impl Fn(u64, &SweepRun) -> T) -> Vec<T> {
     let rows = |values: &RunValues| values.iter().map(|(_, of_phase)| of_phase.len()).sum();
     group.iter().flat_map(|(number, which, values)| vec![pick(*number, which); rows(values)]).collect()
-}
-
-fn write<T: DataType>(
-    rows: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
-    values: &[T::T],
-    defined: Option<&[i16]>,
-) -> Result<(), ParquetError> {
-    let end = || ParquetError::General("a column too many".to_owned());
-    let mut column = rows.next_column()?.ok_or_else(end)?;
-    column.typed::<T>().write_batch(values, defined, None)?;
-    column.close()
 }
 
 /// The runs of a part, which must be of the sweep called `hash`.

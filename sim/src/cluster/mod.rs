@@ -19,6 +19,7 @@ mod faults;
 mod hold;
 mod instances;
 mod log_source;
+mod login;
 mod observe;
 mod open_loop;
 mod operations;

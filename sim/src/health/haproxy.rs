@@ -40,6 +40,17 @@ pub enum Observe {
     Layer7,
 }
 
+impl Observe {
+    /// All, by the words of a `server` line; to observe nothing has none there.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("none", Self::Nothing), ("layer4", Self::Layer4), ("layer7", Self::Layer7)];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        Self::WORDS.into_iter().find(|&(_, one)| one == self).map_or("", |(word, _)| word)
+    }
+}
+
 /// `on-error`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
@@ -52,6 +63,21 @@ pub enum OnError {
     SuddenDeath,
     /// `mark-down`: down at once.
     MarkDown,
+}
+
+impl OnError {
+    /// All, by the words of a `server` line.
+    pub const WORDS: [(&'static str, Self); 4] = [
+        ("fastinter", Self::Fastinter),
+        ("fail-check", Self::FailCheck),
+        ("sudden-death", Self::SuddenDeath),
+        ("mark-down", Self::MarkDown),
+    ];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        Self::WORDS.into_iter().find(|&(_, one)| one == self).map_or("", |(word, _)| word)
+    }
 }
 
 impl Default for HaproxyCheck {

@@ -6,6 +6,7 @@ use crate::balancer::lvs::SchedulerFlags;
 use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::SimDuration;
 use crate::health::OutlierDetection;
+use crate::health::haproxy::Observe;
 use crate::scenario::Keys;
 use crate::tier::haproxy::{CookieMode, HaproxyConfig, RetryOn, StickKey, StickRule, StickSource, StoreAt};
 use crate::tier::lvs::{Forwarding, LvsConfig, TemplateScope};
@@ -159,7 +160,13 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
         for (key, time) in [("fastinter", check.fastinter), ("downinter", check.downinter)] {
             value += &time.map_or_else(String::new, |time| format!(", {key} = {}", duration(time)));
         }
-        value += &format!(", rise = {}, fall = {} }}", check.rise, check.fall);
+        value += &format!(", rise = {}, fall = {}", check.rise, check.fall);
+        if check.observe != Observe::Nothing {
+            let (observe, on_error) = (text(check.observe.word()), text(check.on_error.word()));
+            value +=
+                &format!(", observe = {observe}, on-error = {on_error}, error-limit = {}", check.error_limit);
+        }
+        value += " }";
         d.line("check", value);
     }
     for (&server, line) in names.iter().zip(&config.servers) {

@@ -550,7 +550,7 @@ at = "10min"
                 "crash = { server = \"a\", zone = \"east\", lasts = \"1min\" }",
                 "about one part, got `server` and `zone`",
             ),
-            ("crash = { lasts = \"1min\" }", "missing `server`"),
+            ("crash = { lasts = \"1min\" }", "missing key `server`"),
             ("loss = { server = \"a\", share = 1.0, lasts = \"1min\" }", "above 0 and below 1"),
             ("errors = { server = \"a\", status = 200, lasts = \"1min\" }", "`status`"),
             (

@@ -6,7 +6,7 @@ use super::cluster::ReadServer;
 use super::request::sample;
 use crate::balancer::haproxy::{HaproxyMethod, HaproxyServer, HashOptions, HashType, WEIGHT_MAX};
 use crate::engine::SimDuration;
-use crate::health::HaproxyCheck;
+use crate::health::haproxy::{HaproxyCheck, Observe, OnError};
 use crate::scenario::Keys;
 use crate::scenario::quantity::parse_duration;
 use crate::scenario::section::{Item, Section};
@@ -372,6 +372,13 @@ fn check(item: &Item<'_>) -> Option<HaproxyCheck> {
         ["fastinter", "downinter"].map(|key| s.optional(key, None, |item| time(&item).map(Some)));
     let [rise, fall] = [("rise", defaults.rise), ("fall", defaults.fall)]
         .map(|(key, default)| s.optional(key, default, |item| item.integer(1, 1_000).map(|n| n as u32)));
+    let observe = s.optional("observe", defaults.observe, |item| item.one_of(&Observe::WORDS));
+    if observe.is_none_or(|observe| observe == Observe::Nothing) {
+        let help = "add `observe = \"layer7\"`";
+        s.refuse(&["on-error", "error-limit"], |key| format!("`{key}` belongs to `observe`"), help);
+    }
+    let on_error = s.optional("on-error", defaults.on_error, |item| item.one_of(&OnError::WORDS));
+    let error_limit = s.optional("error-limit", defaults.error_limit, |item| item.u32_at_least(1));
     section.finish();
     Some(HaproxyCheck {
         inter: inter?,
@@ -379,7 +386,9 @@ fn check(item: &Item<'_>) -> Option<HaproxyCheck> {
         downinter: downinter?,
         rise: rise?,
         fall: fall?,
-        ..defaults
+        observe: observe?,
+        on_error: on_error?,
+        error_limit: error_limit?,
     })
 }
 
@@ -471,6 +480,7 @@ mod tests {
             "{ haproxy.leastconn = { maxconn = 9, maxqueue = 4, timeout_queue = \"2s\", servers = { c = { maxconn = 3 } } } }",
             "{ haproxy.first = { maxconn = 9, minconn = 2, fullconn = 50, slowstart = \"30s\" } }",
             "{ haproxy.roundrobin = { check = { inter = \"1s\", fastinter = \"200ms\", rise = 3, fall = 4 } } }",
+            "{ haproxy.roundrobin = { check = { observe = \"layer7\", on-error = \"mark-down\", error-limit = 3 } } }",
         ] {
             let (config, explained) = read(&text(balancer)).unwrap_or_else(|error| panic!("{error}"));
             let (again, same) = read(&explained).unwrap_or_else(|error| panic!("{error}\n{explained}"));
