@@ -49,9 +49,9 @@ pub const TIER_PARTS: &[TierPart] = &[
     },
     TierPart {
         name: "director",
-        summary: "two instances with one virtual address, and the sync daemon between them",
-        options: "vrrp = { version = 2, advert_int = \"1s\", priority = [150, 100], nopreempt = false, preempt_delay = \"0s\", sync = false, \
-                  track_script = [] }; a script: { interval = \"1s\", timeout = \"1s\", rise = 1, fall = 1, weight = 0 }",
+        summary: "two instances with one virtual address, the sync daemon between them, and scripts such as \
+                  `{ interval = \"1s\", timeout = \"1s\", rise = 1, fall = 1, weight = 0 }`",
+        options: "vrrp = { version = 2, advert_int = \"1s\", priority = [150, 100], nopreempt = false, preempt_delay = \"0s\", sync = false, track_script = [] }",
         source: "RFC 3768, RFC 5798, keepalived 2.2.7, Linux 6.1 `ip_vs_sync.c`",
     },
     TierPart {
@@ -68,9 +68,9 @@ pub const TIER_PARTS: &[TierPart] = &[
     },
     TierPart {
         name: "health",
-        summary: "checks of the servers, or of the next tier's instances",
-        options: "tcp_check = { delay_loop = \"6s\", connect_timeout = \"3s\", retry = 3, delay_before_retry = \"1s\", warmup = \"6s\", alpha = false }; \
-                  of LVS: quorum = 1, hysteresis = 0, sorry_server = \"none\", sorry_status = 503, inhibit_on_failure = false",
+        summary: "checks of the servers, or of the next tier's instances; from `warmup` on, of keepalived on LVS directors",
+        options: "tcp_check = { delay_loop = \"6s\", connect_timeout = \"3s\", retry = 3, delay_before_retry = \"1s\", warmup = \"6s\", alpha = false }, \
+                  quorum = 1, hysteresis = 0, sorry_server = \"none\", sorry_status = 503, inhibit_on_failure = false",
         source: "keepalived 2.2.7 `check_tcp.c`, `check_http.c`, `ipwrapper.c`",
     },
 ];

@@ -96,7 +96,8 @@ fn check(s: &mut Section<'_>, starts: bool) -> Option<CheckRule> {
         let why = |key: &str| format!("`{key}` is of the start of a keepalived on an LVS director");
         s.refuse(&["warmup", "alpha"], why, "leave it out");
     }
-    let warmup = s.optional("warmup", TCP_CHECK.warmup, |item| item.duration().map(Some));
+    // keepalived takes the delay of the loop where nothing is said.
+    let warmup = s.optional("warmup", delay_loop.filter(|_| starts), |item| item.duration().map(Some));
     let alpha = s.optional("alpha", TCP_CHECK.alpha, |item| item.boolean());
     section.finish();
     Some(CheckRule {

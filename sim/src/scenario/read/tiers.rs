@@ -297,9 +297,8 @@ fn track_script(item: &Item<'_>, program: Option<&Program>) -> Option<Vec<VrrpSc
         let defaults = VrrpScript::default();
         let interval =
             s.optional("interval", defaults.interval, |item| item.whole_seconds("keepalived", 1, SCRIPT_MAX));
-        let timeout = s.optional("timeout", defaults.timeout, |item| {
-            item.whole_seconds("keepalived", 1, SCRIPT_MAX).map(Some)
-        });
+        let timeout =
+            s.optional("timeout", interval, |item| item.whole_seconds("keepalived", 1, SCRIPT_MAX).map(Some));
         let rise = s.optional("rise", defaults.rise, |item| item.u32_at_least(1));
         let fall = s.optional("fall", defaults.fall, |item| item.u32_at_least(1));
         let weight = s.optional("weight", defaults.weight, |item| {
