@@ -124,7 +124,12 @@ pub fn crash() -> Summary {
         duration_s: 7200.0,
         window_s: 10.0,
         servers,
-        faults: vec![FaultLine { what: "crash of web2".into(), at_s: 3600.0, until_s: 4200.0 }],
+        faults: vec![FaultLine {
+            what: "crash of web2".into(),
+            at_s: 3600.0,
+            until_s: 4200.0,
+            spans_s: vec![(3600.0, 4200.0)],
+        }],
         expectations: vec![
             expectation(&strategies[1], "load.requests.peak_to_mean", 1.35, Verdict::Pass, 41),
             expectation(&strategies[1], "visits.with_loss", 0.10, Verdict::Worse, 46),
@@ -257,6 +262,9 @@ fn strategy(nth: usize, shape: &Shape, servers: &[ServerLine]) -> StrategySummar
                 ..around(130.0 + 42.0 * nth as f64, 8.1)
             }),
             never_even: if nth == 1 { 3 } else { 0 },
+            toppled_after_s: (nth == 1).then(|| around(40.0, 6.0)),
+            toppled_for_s: (nth == 1).then(|| around(300.0, 21.0)),
+            toppled: if nth == 1 { 20 } else { 0 },
         }],
         series: series(shape, nth),
         latency_cdf: (0..60)
@@ -380,7 +388,12 @@ pub fn crowd() -> Summary {
             weight: 1 + nth % 2,
         })
         .collect();
-    let fault = |what: &str, at_s, until_s| FaultLine { what: what.into(), at_s, until_s };
+    let fault = |what: &str, at_s, until_s| FaultLine {
+        what: what.into(),
+        at_s,
+        until_s,
+        spans_s: vec![(at_s, until_s)],
+    };
     summary.faults = vec![
         fault("crash of web02", 600.0, 1200.0),
         fault("director fails over", 3600.0, 3600.0),

@@ -33,7 +33,8 @@ mod tests {
     #[test]
     fn a_fault_that_a_strategy_lacks_does_not_shift_the_next_one() {
         let mut summary = fixture::crash();
-        let second = FaultLine { what: "director fails over".into(), at_s: 10.0, until_s: 20.0 };
+        let second =
+            FaultLine { what: "director fails over".into(), at_s: 10.0, until_s: 20.0, spans_s: Vec::new() };
         summary.faults.insert(0, second);
         let found = impacts(&summary, &summary.strategies[0]);
         assert!(found[0].1.is_none());

@@ -167,7 +167,7 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
             let (fault, impact) = lookup::impacts(summary, strategy)[at];
             let found = match impact {
                 Some(impact) => format!(
-                    "{} users logged out, {} requests failed, peak utilisation {}, {}",
+                    "{} users logged out, {} requests failed, peak utilisation {}, {}{}",
                     format::estimate(Some(impact.users_logged_out), Scale::Count),
                     format::estimate(Some(impact.requests_failed), Scale::Count),
                     format::estimate(Some(impact.peak_utilisation), Scale::Percent),
@@ -176,6 +176,7 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
                         time if impact.even_again_s.is_none() => time.to_owned(),
                         time => format!("even again after {time}"),
                     },
+                    toppled(impact).map_or_else(String::new, |text| format!(", {text}")),
                 ),
                 None => "not applicable".to_owned(),
             };
@@ -183,6 +184,18 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
         }
     }
     lines
+}
+
+/// When all servers that were left were overloaded, if they were.
+fn toppled(impact: &FaultImpact) -> Option<String> {
+    let after = format::estimate(Some(impact.toppled_after_s?), Scale::Seconds);
+    let runs = impact.users_logged_out.n;
+    let where_not_all = match u64::from(impact.toppled) {
+        all if all == u64::from(runs) => String::new(),
+        some => format!(" (in {some} of {runs} replications)"),
+    };
+    let lasted = format::estimate(impact.toppled_for_s, Scale::Seconds);
+    Some(format!("toppled the rest after {after}, for {lasted}{where_not_all}"))
 }
 
 /// Time until even again, and in how many replications it never came.
@@ -234,7 +247,10 @@ pub fn fault_table(summary: &Summary) -> Option<TableModel> {
                     Cell::plain(format::estimate(Some(impact.users_logged_out), Scale::Count)),
                     Cell::plain(format::estimate(Some(impact.requests_failed), Scale::Count)),
                     Cell::plain(format::estimate(Some(impact.peak_utilisation), Scale::Percent)),
-                    Cell::plain(even_again(impact)),
+                    Cell {
+                        details: toppled(impact).into_iter().collect(),
+                        ..Cell::plain(even_again(impact))
+                    },
                 ]),
                 None => {
                     let absent = Cell { emphasis: Emphasis::Faint, ..Cell::plain("not applicable") };
@@ -245,7 +261,11 @@ pub fn fault_table(summary: &Summary) -> Option<TableModel> {
             rows.push(row);
         }
     }
-    Some(TableModel { columns, rows, notes: Vec::new() })
+    let has_toppled =
+        summary.strategies.iter().flat_map(|strategy| &strategy.faults).any(|impact| impact.toppled > 0);
+    let note = "Toppled: all servers in service were busy all the time, for three windows in a row or more.";
+    let notes = if has_toppled { vec![note.to_owned()] } else { Vec::new() };
+    Some(TableModel { columns, rows, notes })
 }
 
 /// What scripted clients met, step by step; `None` when the scenario scripts none. Strategies get a column when several have a

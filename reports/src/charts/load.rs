@@ -2,6 +2,8 @@
 //!
 //! Loads are divided by the server's share of weight, so that one dashed line, the fair share of the full fleet, holds for all.
 //! Above eight servers the lines would hide each other, and a band from the coolest to the hottest takes their place.
+//!
+//! Several faults, or one that comes again, have a lane each below the plot, on the same axis of time.
 
 use evenkeel_sim::experiment::summary::{StrategySummary, Summary};
 
@@ -19,6 +21,13 @@ const MOST_LINES: usize = 8;
 /// Room for the labels of the vertical axis, and its name in the first column \[px\].
 const LABELS: f64 = 46.0;
 const AXIS_NAME: f64 = 26.0;
+/// Height of a fault's lane, and of the bar in it \[px\].
+const LANE: f64 = 13.0;
+const BAR: f64 = 7.0;
+/// Room for the axis' own labels above the lanes \[px\].
+const ABOVE_LANES: f64 = 24.0;
+/// Most lanes; faults beyond share the last.
+const LANES_MAX: usize = 12;
 /// Pixels of the plot to a drawn point: finer detail than this is noise.
 const STEP: f64 = 2.0;
 const FAIR: Stroke = Stroke { paint: Paint::Ink, width: 1.5, dash: DASHED };
@@ -48,8 +57,10 @@ pub(super) fn chart(summary: &Summary) -> Chart {
     };
     let rows = panels.len().div_ceil(columns);
     let plot_height = if columns == 1 { 300.0 } else { 170.0 };
-    let (row_height, column_width) =
-        (plot_height + 66.0, (WIDTH - 2.0 * MARGIN - AXIS_NAME) / columns as f64);
+    let (row_height, column_width) = (
+        plot_height + 66.0 + lanes(summary) as f64 * LANE,
+        (WIDTH - 2.0 * MARGIN - AXIS_NAME) / columns as f64,
+    );
 
     // The legend's height is known only once it is drawn, so it is drawn on a canvas that is as high as could be needed.
     let mut canvas = Canvas::new(WIDTH, 4_000.0);
@@ -61,10 +72,12 @@ pub(super) fn chart(summary: &Summary) -> Chart {
     let subtitle = format!("{which} · {}", summary.title);
     let mut top = head(&mut canvas, &title, &subtitle);
     top += legend::draw(&mut canvas, (MARGIN, top), WIDTH - 2.0 * MARGIN, &legend_entries(summary));
-    if summary.faults.len() > 1 {
+    if lanes(summary) > 0 {
+        let more = summary.faults.len().saturating_sub(LANES_MAX);
         let key: Vec<(Sample, String)> = summary
             .faults
             .iter()
+            .take(LANES_MAX - usize::from(more > 0))
             .enumerate()
             .map(|(nth, fault)| {
                 (
@@ -72,6 +85,7 @@ pub(super) fn chart(summary: &Summary) -> Chart {
                     format!("{} {} at {}", letter(nth), fault.what, format::duration(fault.at_s)),
                 )
             })
+            .chain((more > 0).then(|| (Sample::Box(Paint::Fault, 1.0), format!("{MORE} {} more", more + 1))))
             .collect();
         top += legend::draw(&mut canvas, (MARGIN, top), WIDTH - 2.0 * MARGIN, &key);
     }
@@ -151,7 +165,7 @@ fn legend_entries(summary: &Summary) -> Vec<(Sample, String)> {
         ]
     };
     entries.push(fair);
-    if let [_] = summary.faults.as_slice() {
+    if summary.faults.len() == 1 && lanes(summary) == 0 {
         entries.push((Sample::Box(Paint::Fault, 1.0), "fault".to_owned()));
     }
     entries
@@ -205,7 +219,8 @@ fn draw_panel(canvas: &mut Canvas, summary: &Summary, panel: &Panel<'_>, plot: P
     canvas.text((plot.left, plot.top - 22.0), &name, 15.0, Weight::Bold, Paint::Ink, Anchor::Start);
 }
 
-/// Shades the spans of the faults that apply to this strategy; returns their labels, which go on top of the lines.
+/// Shades the spans of the faults that apply to this strategy, and draws their lanes; returns their labels, which go on top of the
+/// lines.
 fn draw_faults(
     canvas: &mut Canvas,
     summary: &Summary,
@@ -214,22 +229,50 @@ fn draw_faults(
     x: &Axis,
 ) -> Vec<(String, canvas::Point)> {
     let mut labels = Vec::new();
+    let lanes = lanes(summary);
+    let right = plot.left + plot.width;
+    let mut last_lane = None;
     for (nth, (fault, impact)) in lookup::impacts(summary, panel.strategy).into_iter().enumerate() {
         if impact.is_none() {
             continue;
         }
-        let (from, to) = (plot.x(x, fault.at_s), plot.x(x, fault.until_s));
-        // A fault of a moment is still seen.
-        let width = (to - from).max(2.0).min(plot.left + plot.width - from).max(0.0);
-        canvas.rect((from, plot.top - 1.0), (width, plot.height + 1.0), Paint::Fault, 1.0);
-        let text = if summary.faults.len() == 1 { fault.what.clone() } else { letter(nth) };
-        let text = canvas::fit(&text, plot.width * 0.6, SMALL, Weight::Bold);
-        let half = canvas::text_width(&text, SMALL, Weight::Bold) / 2.0;
-        let middle = (from + width / 2.0)
-            .clamp(plot.left + half, (plot.left + plot.width - half).max(plot.left + half));
-        labels.push((text, (middle, plot.top - 5.0)));
+        let lane = nth.min(LANES_MAX - 1);
+        let top = plot.top + plot.height + ABOVE_LANES + lane as f64 * LANE;
+        for &(from_s, until_s) in &fault.spans_s {
+            let (from, to) = (plot.x(x, from_s), plot.x(x, until_s));
+            // A fault of a moment is still seen.
+            let width = (to - from).max(2.0).min(right - from).max(0.0);
+            canvas.rect((from, plot.top - 1.0), (width, plot.height + 1.0), Paint::Fault, 1.0);
+            if lanes > 0 {
+                canvas.rect((from, top), (width, BAR), Paint::Muted, 1.0);
+            } else {
+                let text = canvas::fit(&fault.what, plot.width * 0.6, SMALL, Weight::Bold);
+                let half = canvas::text_width(&text, SMALL, Weight::Bold) / 2.0;
+                let middle =
+                    (from + width / 2.0).clamp(plot.left + half, (right - half).max(plot.left + half));
+                labels.push((text, (middle, plot.top - 5.0)));
+            }
+        }
+        if lanes > 0 && last_lane != Some(lane) {
+            last_lane = Some(lane);
+            let shared = lane + 1 == LANES_MAX && summary.faults.len() > LANES_MAX;
+            let name = if shared { MORE.to_owned() } else { letter(nth) };
+            labels.push((name, (plot.left - 14.0, top + BAR)));
+        }
     }
     labels
+}
+
+/// How the lane is called that several faults share.
+const MORE: &str = "…";
+
+/// Lanes of faults below each plot: none where a single fault comes once, which is named where it is.
+fn lanes(summary: &Summary) -> usize {
+    match summary.faults.as_slice() {
+        [] => 0,
+        [fault] if fault.spans_s.len() <= 1 => 0,
+        faults => faults.len().min(LANES_MAX),
+    }
 }
 
 /// A, B, …, Z, A1, …

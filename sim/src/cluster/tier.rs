@@ -229,6 +229,10 @@ fn build_instance(plan: &TierPlan, tier: u64, number: u16, ports: usize, streams
         }
         Program::Proxy(config) => {
             let mut config = config.clone();
+            if let Some(rule) = config.outlier_detection {
+                let phase = clock.below(rule.interval.0.max(1), tier, 2 * u64::from(number));
+                config.clock_phase = SimDuration(phase);
+            }
             config.subset.take(&mut config.servers, tier, number, &streams.subset);
             Instance::Proxy(Proxy::new(config, ProxyDraws { stream: streams.balancer, entity: name }))
         }

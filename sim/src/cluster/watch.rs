@@ -4,7 +4,7 @@
 //! anew with it: with all servers in the table, or none of them yet (`alpha`), until its first checks.
 
 use super::tier::Tier;
-use crate::engine::{SimDuration, SimTime, Stream};
+use crate::engine::{SimTime, Stream};
 use crate::health::keepalived::{CheckKind, CheckRule, Checker, Pool, PoolChange, Sight};
 use crate::ids::ServerId;
 use crate::scenario::{PoolConfig, Program, TierPlan};
@@ -119,7 +119,7 @@ impl Tier<'_> {
         let weights = Watch::in_pool(watch.config, &self.weights);
         watch.pool = Pool::new(watch.config, weights, !watch.rule.alpha, &mut watch.changes);
         for (place, checker) in watch.checkers.iter_mut().enumerate() {
-            let first: SimDuration = watch.rule.first_check(phases(ServerId::from_index(place)));
+            let first = watch.rule.first_check(phases(ServerId::from_index(place)));
             *checker = Checker::starting(watch.rule, now + first);
         }
         self.carry_out(now, number, out);
@@ -153,7 +153,13 @@ impl Tier<'_> {
 
 /// The share of the warm-up after which a keepalived that starts at `now` checks a server first: a draw of `clock` for the tier at
 /// `place`, its instance and the server.
-pub(super) fn warm_up_share(clock: &Stream, now: SimTime, place: usize, instance: u16, server: ServerId) -> f64 {
+pub(super) fn warm_up_share(
+    clock: &Stream,
+    now: SimTime,
+    place: usize,
+    instance: u16,
+    server: ServerId,
+) -> f64 {
     let entity = 5 << 58 | (place as u64) << 32 | u64::from(instance) << 16 | u64::from(server.0);
     clock.uniform(entity, now.0)
 }

@@ -21,16 +21,31 @@ pub struct Impact {
     pub peak_utilisation: f64,
     /// Time from its end until load was even again \[s\].
     pub even_again_s: Option<f64>,
+    /// Time from its beginning until the servers that were left were overloaded, all of them, and how long they were \[s\]; of the last
+    /// fault that had begun by then.
+    pub toppled: Option<(f64, f64)>,
 }
+
+/// Busy share from which a server counts as overloaded.
+const OVERLOADED: f64 = 0.98;
+/// Windows in a row in which all servers must be overloaded for the site to count as toppled.
+const OVERLOADED_IN_A_ROW: usize = 3;
 
 /// The impact of every fault of the scenario.
 pub fn impacts(scenario: &Scenario, outcome: &RunOutcome, fleet: &Fleet) -> Vec<Impact> {
     let counts = &outcome.counts;
+    let toppled = toppled_at(counts, fleet);
+    let toppled = toppled.and_then(|(from, until)| {
+        let last = outcome.spells.iter().rev().find(|spell| spell.from <= from)?;
+        let times = (from.since(last.from).as_secs_f64(), until.since(from).as_secs_f64());
+        Some((last.fault as usize, times))
+    });
     scenario
         .faults
         .iter()
         .zip(&outcome.faults)
-        .map(|(fault, blamed)| {
+        .enumerate()
+        .map(|(number, (fault, blamed))| {
             let (from, until) = bounds(fault, counts);
             let even_again = even_again(counts, fleet, until);
             Impact {
@@ -43,6 +58,7 @@ pub fn impacts(scenario: &Scenario, outcome: &RunOutcome, fleet: &Fleet) -> Vec<
                     even_again.unwrap_or(counts.calendar.end),
                 ),
                 even_again_s: even_again.map(|at| at.since(until).as_secs_f64()),
+                toppled: toppled.filter(|&(fault, _)| fault == number).map(|(_, times)| times),
             }
         })
         .collect()
@@ -66,6 +82,35 @@ fn even_again(counts: &Counts, fleet: &Fleet, until: SimTime) -> Option<SimTime>
         .windows(EVEN_IN_A_ROW)
         .find(|row| row.iter().all(|window| window.peak_to_mean <= usual))
         .map(|row| row[0].from.max(until))
+}
+
+/// From when to when the site was toppled for the first time: the first windows in a row after the first fault in which every server
+/// in service was busy all the time. `None` where that happened before a fault, too: such a site was overloaded from the start.
+fn toppled_at(counts: &Counts, fleet: &Fleet) -> Option<(SimTime, SimTime)> {
+    let calendar = &counts.calendar;
+    let start = |window: usize| calendar.measured_from + calendar.window * window as u64;
+    let is_overloaded = |window: usize| {
+        let (from, until) = (start(window), start(window + 1).min(calendar.end));
+        let length = until.since(from).as_secs_f64();
+        let mut in_service = (0..fleet.workers.len())
+            .filter(|&server| {
+                let is_its = |&&(out, since, end): &&(usize, SimTime, SimTime)| {
+                    out == server && since < until && from < end
+                };
+                !fleet.outages.iter().any(|outage| is_its(&outage))
+            })
+            .peekable();
+        in_service.peek().is_some()
+            && in_service.all(|server| {
+                let busy = counts.window_busy_ns[window * counts.servers + server] as f64 / 1e9;
+                busy / fleet.workers[server] / length >= OVERLOADED
+            })
+    };
+    let overloaded: Vec<bool> = (0..calendar.windows()).map(is_overloaded).collect();
+    let first = overloaded.windows(OVERLOADED_IN_A_ROW).position(|row| row.iter().all(|&one| one))?;
+    let lasted = overloaded[first..].iter().take_while(|&&one| one).count();
+    let (from, until) = (start(first), start(first + lasted).min(calendar.end));
+    (start(first + 1) > calendar.faults_from).then(|| (from.max(calendar.faults_from), until))
 }
 
 fn peak_utilisation(counts: &Counts, fleet: &Fleet, from: SimTime, until: SimTime) -> f64 {

@@ -2,7 +2,7 @@
 
 use super::impact::{self, Impact};
 use crate::backend::Discipline;
-use crate::cluster::{Outage, RunOutcome, RunSizes, TraceLine};
+use crate::cluster::{Outage, RunOutcome, RunSizes, Spell, TraceLine};
 use crate::metrics::histogram::Sparse;
 use crate::metrics::measure::{self, Fleet, Reading};
 use crate::metrics::recorder::{Calendar, Counts};
@@ -27,6 +27,8 @@ pub(super) struct RunRecord {
     pub impacts: Vec<Impact>,
     /// Only of a strategy's first replication.
     pub bins: Option<Bins>,
+    /// When each fault lasted; only of a strategy's first replication.
+    pub spells: Vec<Spell>,
     pub trace: Vec<TraceLine>,
     pub stories: Vec<String>,
     pub sizes: RunSizes,
@@ -107,6 +109,7 @@ impl RunRecord {
                 .collect(),
             impacts: impact::impacts(scenario, &outcome, &fleet),
             bins: first.then(|| Bins::of(counts)),
+            spells: if first { outcome.spells } else { Vec::new() },
             requests: all.requests,
             connections: all.connections,
             instances: all.tiers.instances,

@@ -12,6 +12,7 @@ use super::summary::{
 };
 use super::{Experiment, expectations};
 use crate::balancer::{self, Evidence};
+use crate::cluster::Spell;
 use crate::engine::{Distribution, SimTime, Stream};
 use crate::ids::StreamId;
 use crate::metrics::catalogue::METRICS;
@@ -20,6 +21,9 @@ use crate::metrics::recorder::Calendar;
 use crate::metrics::{Histogram, LossCause};
 use crate::scenario::{Fault, FrontPlan, Scenario, Strategy, canonical};
 use crate::tier::Layer;
+
+/// Times of a fault that are kept to be drawn.
+const SPANS_MAX: usize = 1_000;
 
 /// The summary of what has run so far.
 pub(super) fn summarise(experiment: &Experiment<'_>) -> Summary {
@@ -55,7 +59,16 @@ pub(super) fn summarise(experiment: &Experiment<'_>) -> Summary {
                 weight: server.weight,
             })
             .collect(),
-        faults: scenario.faults.iter().map(|fault| fault_line(scenario, calendar, fault)).collect(),
+        faults: (0..)
+            .zip(&scenario.faults)
+            .map(|(number, fault)| {
+                let spells = &records[0][0].spells;
+                FaultLine {
+                    spans_s: spans(spells, number, calendar),
+                    ..fault_line(scenario, calendar, fault)
+                }
+            })
+            .collect(),
         strategies,
         expectations,
         inferred: logs.iter().flat_map(|log| log.statistics().inferred()).collect(),
@@ -100,7 +113,24 @@ fn fault_line(scenario: &Scenario, calendar: &Calendar, fault: &Fault) -> FaultL
         what: fault.in_words(&scenario.servers, &scenario.instances),
         at_s: fault.at.as_secs_f64(),
         until_s: until.as_secs_f64(),
+        spans_s: Vec::new(),
     }
+}
+
+/// Times at which a fault lasted, apart from each other and within the run.
+fn spans(spells: &[Spell], fault: u32, calendar: &Calendar) -> Vec<(f64, f64)> {
+    let seconds = |at: SimTime| at.min(calendar.end).since(calendar.measured_from).as_secs_f64();
+    let mut spans: Vec<(f64, f64)> = Vec::new();
+    for spell in spells.iter().filter(|spell| spell.fault == fault) {
+        let (from, until) = (seconds(spell.from), seconds(spell.until));
+        let full = spans.len() == SPANS_MAX;
+        match spans.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(until),
+            _ if full => break,
+            _ => spans.push((from, until)),
+        }
+    }
+    spans
 }
 
 fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySummary {
@@ -286,6 +316,13 @@ fn summarise_impact(scenario: &Scenario, fault: usize, runs: &[RunRecord]) -> Fa
         peak_utilisation: of(&|impact| impact.peak_utilisation),
         even_again_s: Estimate::of(runs.iter().map(|run| run.impacts[fault].even_again_s)),
         never_even: runs.iter().filter(|run| run.impacts[fault].even_again_s.is_none()).count() as u32,
+        toppled_after_s: Estimate::of(
+            runs.iter().map(|run| run.impacts[fault].toppled.map(|(after, _)| after)),
+        ),
+        toppled_for_s: Estimate::of(
+            runs.iter().map(|run| run.impacts[fault].toppled.map(|(_, lasted)| lasted)),
+        ),
+        toppled: runs.iter().filter(|run| run.impacts[fault].toppled.is_some()).count() as u32,
     }
 }
 

@@ -76,6 +76,9 @@ pub struct FaultLine {
     pub at_s: f64,
     /// When it is over, from the end of the warm-up \[s\].
     pub until_s: f64,
+    /// From when to when it lasted in the first replication, at any of its parts, in order and apart from each other, from the end
+    /// of the warm-up \[s\]; of one that came very often the first times.
+    pub spans_s: Vec<(f64, f64)>,
 }
 
 /// How precise results are, beside how precise they were to be.
@@ -215,6 +218,12 @@ pub struct FaultImpact {
     pub even_again_s: Option<Estimate>,
     /// Replications in which load did not become even again before the run ended.
     pub never_even: u32,
+    /// Time from its beginning until all servers that were left were overloaded \[s\], over the replications in which they were.
+    pub toppled_after_s: Option<Estimate>,
+    /// How long they were \[s\].
+    pub toppled_for_s: Option<Estimate>,
+    /// Replications in which they were.
+    pub toppled: u32,
 }
 
 /// Load over time in the first replication. A mean over replications would hide the skew wherever each has another hottest

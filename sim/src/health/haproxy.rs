@@ -2,7 +2,7 @@
 //! (`observe`).
 //!
 //! HAProxy 2.6, `src/check.c` (`set_server_check_status`, `__health_adjust`, `srv_getinter`, `start_checks`). Health is one
-//! number from 0 (down) to `rise + fall - 1` (fully up); a server is up from `rise` on. Not modelled: agents, `slowstart`,
+//! number from 0 (down) to `rise + fall - 1` (fully up); a server is up from `rise` on. Not modelled: agents,
 //! `track`.
 
 use crate::engine::SimDuration;
@@ -40,6 +40,17 @@ pub enum Observe {
     Layer7,
 }
 
+impl Observe {
+    /// All, by the words of a `server` line; to observe nothing has none there.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("none", Self::Nothing), ("layer4", Self::Layer4), ("layer7", Self::Layer7)];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        Self::WORDS.into_iter().find(|&(_, one)| one == self).map_or("", |(word, _)| word)
+    }
+}
+
 /// `on-error`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
@@ -52,6 +63,21 @@ pub enum OnError {
     SuddenDeath,
     /// `mark-down`: down at once.
     MarkDown,
+}
+
+impl OnError {
+    /// All, by the words of a `server` line.
+    pub const WORDS: [(&'static str, Self); 4] = [
+        ("fastinter", Self::Fastinter),
+        ("fail-check", Self::FailCheck),
+        ("sudden-death", Self::SuddenDeath),
+        ("mark-down", Self::MarkDown),
+    ];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        Self::WORDS.into_iter().find(|&(_, one)| one == self).map_or("", |(word, _)| word)
+    }
 }
 
 impl Default for HaproxyCheck {

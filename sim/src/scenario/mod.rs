@@ -41,7 +41,8 @@ pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
 pub use sweep::{Axis, SweepPlan};
 pub use tiers::{
-    DirectorPlan, FrontPlan, InstancePlan, PoolPlan, Program, Strategy, TIER_PARTS, TIERS_MAX, TierPart, TierPlan,
+    DirectorPlan, FrontPlan, InstancePlan, PoolPlan, Program, Strategy, TIER_PARTS, TIERS_MAX, TierPart,
+    TierPlan,
 };
 pub use traffic::{
     Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,

@@ -8,7 +8,9 @@ use evenkeel_sim::balancer;
 use evenkeel_sim::cluster::{self, RunSetup};
 use evenkeel_sim::engine::{Distribution, SimDuration};
 use evenkeel_sim::ids::ServerId;
-use evenkeel_sim::scenario::{ErrorRule, Fault, FaultKind, Overrides, Part, Recurs, Scenario, parse};
+use evenkeel_sim::scenario::{
+    ErrorRule, Fault, FaultKind, Overrides, Part, Process, Recurs, Scenario, parse,
+};
 
 const SERVERS: u16 = 4;
 /// Length of a run, and of the longest fault \[ms\].
@@ -17,7 +19,7 @@ const LASTS_MS: u64 = 6_000;
 const FAULTS_MAX: usize = 8;
 
 /// What a strategy may be beside a bare balancer: checks, retries, time-outs, queues, pairs, tiers and stores.
-const ELABORATE: [&str; 14] = [
+const ELABORATE: [&str; 18] = [
     "balancer = { nginx.round_robin = { proxy_connect_timeout = \"1s\", proxy_read_timeout = \"1s\", proxy_next_upstream = \"error timeout http_500 http_503 non_idempotent\", fail_timeout = \"2s\" } }\nsession = { local = {} }",
     "balancer = { nginx.least_conn = { max_fails = 0, proxy_next_upstream = \"off\" } }\nsession = { redis = {} }",
     "balancer = { haproxy.roundrobin = { cookie = \"insert\", redispatch = 1, timeout_server = \"1s\", timeout_connect = \"1s\", retry-on = \"all-retryable-errors\" } }\nsession = { local = {} }",
@@ -32,6 +34,10 @@ const ELABORATE: [&str; 14] = [
     "tiers = [{ balancer = { lvs.rr = {} }, instances = [\"d1\", \"d2\"], director = { vrrp = {} } }, { balancer = { nginx.ip_hash = {} }, instances = [\"n1\", \"n2\"] }]\nsession = { local = {} }",
     "balancer = { envoy.least_request = {} }\nsession = { local = {} }",
     "balancer = { nginx.ip_hash = {} }\nsession = { tomcat_backup = {} }",
+    "balancer = { lvs.wrr = { persistence_timeout = \"5s\" } }\nhealth = { tcp_check = { delay_loop = \"1s\", connect_timeout = \"500ms\", retry = 0, alpha = true, warmup = \"1s\" }, sorry_server = \"d\", quorum = 2 }\ndirector = { vrrp = { sync = true } }\ninstances = [\"d1\", \"d2\"]\nsession = { local = {} }",
+    "balancer = { lvs.lc = {} }\nhealth = { http_get = { delay_loop = \"500ms\", connect_timeout = \"500ms\", retry = 0 }, inhibit_on_failure = true, quorum = 3, hysteresis = 1, sorry_server = \"a\", sorry_status = \"none\" }\ninstances = [\"d1\"]\nsession = { redis = {} }",
+    "balancer = { haproxy.roundrobin = { maxconn = 3, slowstart = \"4s\", check = { inter = \"500ms\" } } }\ndirector = { vrrp = { track_script = [{ weight = -60 }, { fall = 2 }] } }\ninstances = [\"d1\", \"d2\"]\nsession = { local = {} }",
+    "tiers = [{ balancer = { lvs.rr = {} }, instances = [\"d1\", \"d2\"], director = { vrrp = {} }, health = { tcp_check = { delay_loop = \"1s\", connect_timeout = \"500ms\", retry = 0 } } }, { balancer = { nginx.ip_hash = {} }, instances = [\"n1\", \"n2\"] }]\nsession = { local = {} }",
 ];
 
 /// The site of a strategy, if that needs nothing that is not said here.
@@ -152,6 +158,8 @@ fn fault(bytes: &mut Unstructured<'_>, scenario: &Scenario) -> Result<Fault> {
         FaultKind::ScaleOut,
         FaultKind::ScaleIn { drain },
         FaultKind::StoreCrash { power_loss: bytes.ratio(1, 2)? },
+        FaultKind::Kill { process: Process::Balancer },
+        FaultKind::Kill { process: Process::Keepalived },
     ];
     let kind = *bytes.choose(&kinds)?;
     let servers = {
@@ -164,6 +172,7 @@ fn fault(bytes: &mut Unstructured<'_>, scenario: &Scenario) -> Result<Fault> {
         FaultKind::Reload => Part::Site,
         FaultKind::StoreCrash { .. } => Part::StoreNode(bytes.int_in_range(0..=2)?),
         FaultKind::Loss { .. } if bytes.ratio(1, 2)? => Part::Clients,
+        FaultKind::Kill { .. } => Part::Instance(bytes.int_in_range(0..=instances - 1)?),
         FaultKind::Crash | FaultKind::Partition if bytes.ratio(1, 2)? => {
             Part::Instance(bytes.int_in_range(0..=instances - 1)?)
         }

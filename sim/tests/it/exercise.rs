@@ -416,6 +416,7 @@ fn base(entry: &CatalogueEntry) -> Program {
             max_tries,
             ejection,
             outlier_detection: None,
+            clock_phase: SimDuration::ZERO,
             panic_threshold: 0.0,
             subset: Subset::All,
             cookie: None,

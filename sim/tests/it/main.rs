@@ -12,6 +12,7 @@ mod experiments;
 mod faults;
 mod fitted;
 mod gate;
+mod health;
 mod instances;
 mod modern;
 mod operations;

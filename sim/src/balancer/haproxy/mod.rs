@@ -4,7 +4,7 @@
 //! against recordings of it ([`crate::conformance::haproxy`]). Integers are 32 bits wide and wrap, as there.
 //!
 //! An algorithm chooses among the servers of a [`Servers`]; whether a request is tied to a server, waits for one or tries
-//! again is the tier's part ([`crate::tier::haproxy`]). Not modelled: `slowstart`, agents.
+//! again is the tier's part ([`crate::tier::haproxy`]). Not modelled: agents.
 
 mod configure;
 mod functions;

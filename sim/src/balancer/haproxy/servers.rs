@@ -57,6 +57,8 @@ struct Record {
     admin: Admin,
     /// What health checks say.
     up: bool,
+    /// Seconds since it came back, and those of its `slowstart`, while they are fewer.
+    starting: Option<(u32, u32)>,
     /// Effective weight while it may be chosen, else 0.
     standing: u32,
     /// Effective weights of the servers of its group before it, when the process started.
@@ -67,6 +69,13 @@ struct Record {
     welcomed: u32,
     /// Requests in its own queue.
     queued: u32,
+}
+
+impl Record {
+    /// What a dynamic weight of 1 counts now (`server_recalc_eweight`).
+    fn sixteenths(&self) -> u32 {
+        self.starting.map_or(WEIGHT_SCALE, |(elapsed, of)| (WEIGHT_SCALE * elapsed + of) / of)
+    }
 }
 
 /// Who takes the requests that are not tied to a server.
@@ -141,6 +150,7 @@ impl Servers {
             backup: server.backup,
             admin: if server.disabled { Admin::Maint } else { Admin::Ready },
             up: true,
+            starting: None,
             standing: 0,
             weight_before: 0,
             served: 0,
@@ -182,7 +192,7 @@ impl Servers {
             let may_be_chosen = record.up && record.admin == Admin::Ready;
             record.standing = match self.scale {
                 _ if !may_be_chosen => 0,
-                Scale::Dynamic => record.weight * WEIGHT_SCALE,
+                Scale::Dynamic => record.weight * record.sixteenths(),
                 Scale::Static { divisor } => record.weight.div_ceil(divisor),
             };
             if record.standing == 0 {
@@ -226,6 +236,13 @@ impl Servers {
     /// Says what health checks found.
     pub fn set_up(&mut self, server: ServerId, up: bool) {
         self.records[server.index()].up = up;
+        self.recount();
+    }
+
+    /// A server came back so many seconds ago, of the seconds of its `slowstart`; `None` when these are over. Its weight then
+    /// counts in part, at least a sixteenth, and so does its `maxconn`.
+    pub fn set_starting(&mut self, server: ServerId, starting: Option<(u32, u32)>) {
+        self.records[server.index()].starting = starting;
         self.recount();
     }
 
@@ -335,11 +352,19 @@ impl Servers {
     /// (`srv_dynamic_maxconn` in `src/queue.c`).
     #[inline]
     fn limit(&self, record: &Record) -> u32 {
-        if record.minconn == record.maxconn || self.present >= self.fullconn {
-            return record.maxconn;
+        let places = if record.minconn == record.maxconn || self.present >= self.fullconn {
+            record.maxconn
+        } else {
+            let share = u64::from(self.present) * u64::from(record.maxconn) / u64::from(self.fullconn);
+            record.minconn.max(share as u32)
+        };
+        match record.starting {
+            None => places,
+            Some((elapsed, of)) => {
+                let percent = u64::from(elapsed) * 100 / u64::from(of);
+                (u64::from(places) * percent / 100).max(1) as u32
+            }
         }
-        let share = u64::from(self.present) * u64::from(record.maxconn) / u64::from(self.fullconn);
-        record.minconn.max(share as u32)
     }
 
     /// Whether `leastconn` may give it a request: those that hold a place and those that wait are fewer than both may be.

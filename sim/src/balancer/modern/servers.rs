@@ -199,10 +199,10 @@ impl ProxyServers {
         self.refresh(SimTime::ZERO);
     }
 
-    /// Lets Envoy's outlier detection decide who is ejected, in place of [`Ejection`]. Its first look comes one interval after
-    /// time zero.
-    pub fn set_outlier_detection(&mut self, rule: OutlierDetection) {
-        let first_look = SimTime::ZERO + rule.interval;
+    /// Lets Envoy's outlier detection decide who is ejected, in place of [`Ejection`]. It looked at the
+    /// servers `since_look` before time zero, less than an interval ago.
+    pub fn set_outlier_detection(&mut self, rule: OutlierDetection, since_look: SimDuration) {
+        let first_look = SimTime(rule.interval.0.saturating_sub(since_look.0));
         self.outliers = Some(Outliers::new(rule, self.rows.len(), first_look));
         self.refresh(SimTime::ZERO);
     }

@@ -210,22 +210,8 @@ impl Draft {
                 "rise" => check.rise = number(word, value()?)?,
                 "fall" => check.fall = number(word, value()?)?,
                 "error-limit" => check.error_limit = number(word, value()?)?,
-                "observe" => {
-                    check.observe = match value()? {
-                        "layer4" => Observe::Layer4,
-                        "layer7" => Observe::Layer7,
-                        other => return Err(not(word, other).into()),
-                    }
-                }
-                "on-error" => {
-                    check.on_error = match value()? {
-                        "fastinter" => OnError::Fastinter,
-                        "fail-check" => OnError::FailCheck,
-                        "sudden-death" => OnError::SuddenDeath,
-                        "mark-down" => OnError::MarkDown,
-                        other => return Err(not(word, other).into()),
-                    }
-                }
+                "observe" => check.observe = one_of(word, value()?, &Observe::WORDS[1..])?,
+                "on-error" => check.on_error = one_of(word, value()?, &OnError::WORDS)?,
                 "addr" | "port" | "check-send-proxy" | "source" => drop(value()?),
                 other => {
                     return Err(Mistake::NotModelled(format!("the server option `{other}` is not modelled")));
@@ -377,6 +363,10 @@ fn stick_rule(rest: &str) -> Result<StickRule, Mistake> {
 
 fn not(what: &str, got: &str) -> String {
     format!("`{got}` is no `{what}`")
+}
+
+fn one_of<T: Copy>(what: &str, got: &str, words: &[(&str, T)]) -> Result<T, Mistake> {
+    words.iter().find(|(word, _)| *word == got).map(|&(_, one)| one).ok_or_else(|| not(what, got).into())
 }
 
 fn number<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, Mistake> {

@@ -6,6 +6,7 @@ use crate::balancer::lvs::SchedulerFlags;
 use crate::balancer::{Balancer, OptionVisitor};
 use crate::engine::SimDuration;
 use crate::health::OutlierDetection;
+use crate::health::haproxy::Observe;
 use crate::scenario::Keys;
 use crate::tier::haproxy::{CookieMode, HaproxyConfig, RetryOn, StickKey, StickRule, StickSource, StoreAt};
 use crate::tier::lvs::{Forwarding, LvsConfig, TemplateScope};
@@ -118,7 +119,12 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
         redispatch => d.line("redispatch", redispatch.is_some()),
     }
     d.line("timeout_connect", duration(config.connect_timeout));
-    for (key, time) in [("timeout_queue", config.queue_timeout), ("timeout_server", config.server_timeout)] {
+    let times = [
+        ("timeout_queue", config.queue_timeout),
+        ("timeout_server", config.server_timeout),
+        ("slowstart", config.slowstart),
+    ];
+    for (key, time) in times {
         if !time.is_zero() {
             d.line(key, duration(time));
         }
@@ -154,7 +160,13 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
         for (key, time) in [("fastinter", check.fastinter), ("downinter", check.downinter)] {
             value += &time.map_or_else(String::new, |time| format!(", {key} = {}", duration(time)));
         }
-        value += &format!(", rise = {}, fall = {} }}", check.rise, check.fall);
+        value += &format!(", rise = {}, fall = {}", check.rise, check.fall);
+        if check.observe != Observe::Nothing {
+            let (observe, on_error) = (text(check.observe.word()), text(check.on_error.word()));
+            value +=
+                &format!(", observe = {observe}, on-error = {on_error}, error-limit = {}", check.error_limit);
+        }
+        value += " }";
         d.line("check", value);
     }
     for (&server, line) in names.iter().zip(&config.servers) {

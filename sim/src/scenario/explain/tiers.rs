@@ -20,11 +20,11 @@ pub(super) fn show_tiers(d: &mut Document, strategy: &Strategy, servers: &[&str]
         match front {
             FrontPlan::Dns { config, tcp_check } => {
                 d.line("dns", dns(config));
-                show_check(d, PATH, *tcp_check);
+                show_check(d, PATH, *tcp_check, false);
             }
             FrontPlan::Ecmp { config, tcp_check } => {
                 d.line("ecmp", ecmp(config));
-                show_check(d, PATH, *tcp_check);
+                show_check(d, PATH, *tcp_check, false);
             }
             FrontPlan::Tier { balancer, plan } => {
                 let seen = next.map_or(0, TierPlan::targets);
@@ -56,10 +56,11 @@ pub(super) fn show_tier(
     if plan.peers {
         d.line("peers", plan.peers);
     }
-    if plan.tcp_check.is_some() && matches!(plan.program, Program::Lvs(_)) {
+    let is_lvs = matches!(plan.program, Program::Lvs(_));
+    if plan.tcp_check.is_some() && is_lvs {
         show_pool(d, path, &plan.pool, servers);
     }
-    show_check(d, path, plan.tcp_check);
+    show_check(d, path, plan.tcp_check, is_lvs);
     d.header(&format!("[{path}.balancer.{balancer}]"));
     if let (true, Some(entry)) = (comments, balancer::entry(balancer)) {
         d.remark(entry.evidence.name());
@@ -87,7 +88,8 @@ fn show_instances(d: &mut Document, balancer: &str, rank: usize, instances: &[In
     d.line("instances", list(instances));
 }
 
-fn show_check(d: &mut Document, path: &str, check: Option<CheckRule>) {
+/// A check; `starts` says whether it is a keepalived that may start during a run.
+fn show_check(d: &mut Document, path: &str, check: Option<CheckRule>, starts: bool) {
     let Some(check) = check else { return };
     let name = match check.kind {
         CheckKind::Tcp => "tcp_check",
@@ -98,8 +100,10 @@ fn show_check(d: &mut Document, path: &str, check: Option<CheckRule>) {
     d.line("connect_timeout", duration(check.connect_timeout));
     d.line("retry", check.retry);
     d.line("delay_before_retry", duration(check.delay_before_retry));
-    d.line("warmup", duration(check.warmup.unwrap_or(check.delay_loop)));
-    d.line("alpha", check.alpha);
+    if starts {
+        d.line("warmup", duration(check.warmup.unwrap_or(check.delay_loop)));
+        d.line("alpha", check.alpha);
+    }
 }
 
 fn show_pool(d: &mut Document, path: &str, plan: &PoolPlan, servers: &[&str]) {

@@ -293,7 +293,11 @@ fn part(kind: &str, s: &mut Section<'_>, parts: &Parts<'_>) -> Option<Part> {
     }
     if kind == "kill" {
         let help = "a process of a server dies by `crash = { server = … }`";
-        s.refuse(&["server", "servers", "zone"], |key| format!("`kill` names an `instance`, got `{key}`"), help);
+        s.refuse(
+            &["server", "servers", "zone"],
+            |key| format!("`kill` names an `instance`, got `{key}`"),
+            help,
+        );
         let place = s.required("instance", |item| parts.instances.find(&item));
         return place.map(|place| Part::Instance(place as u16));
     }

@@ -6,7 +6,7 @@ use super::cluster::ReadServer;
 use super::request::sample;
 use crate::balancer::haproxy::{HaproxyMethod, HaproxyServer, HashOptions, HashType, WEIGHT_MAX};
 use crate::engine::SimDuration;
-use crate::health::HaproxyCheck;
+use crate::health::haproxy::{HaproxyCheck, Observe, OnError};
 use crate::scenario::Keys;
 use crate::scenario::quantity::parse_duration;
 use crate::scenario::section::{Item, Section};
@@ -54,6 +54,7 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
     let redispatch = s.optional("redispatch", None, |item| redispatch(&item));
     let connect_timeout = s.optional("timeout_connect", SimDuration::from_secs(5), |item| time(&item));
     let queue_timeout = s.optional("timeout_queue", SimDuration::ZERO, |item| time(&item));
+    let slowstart = s.optional("slowstart", SimDuration::ZERO, |item| time(&item));
     let fullconn = s.optional("fullconn", 0, |item| item.u32_at_least(1));
     let limits = limits(s, HaproxyLine::new(1).server);
     let server_timeout = s.optional("timeout_server", SimDuration::ZERO, |item| time(&item));
@@ -85,6 +86,7 @@ pub(super) fn haproxy(s: &mut Section<'_>, name: &str, site: &Site<'_>) -> Optio
         redispatch: redispatch?,
         connect_timeout: connect_timeout?,
         queue_timeout: queue_timeout?,
+        slowstart: slowstart?,
         fullconn: fullconn?,
         server_timeout: server_timeout?,
         retry_on: retry_on?,
@@ -370,6 +372,13 @@ fn check(item: &Item<'_>) -> Option<HaproxyCheck> {
         ["fastinter", "downinter"].map(|key| s.optional(key, None, |item| time(&item).map(Some)));
     let [rise, fall] = [("rise", defaults.rise), ("fall", defaults.fall)]
         .map(|(key, default)| s.optional(key, default, |item| item.integer(1, 1_000).map(|n| n as u32)));
+    let observe = s.optional("observe", defaults.observe, |item| item.one_of(&Observe::WORDS));
+    if observe.is_none_or(|observe| observe == Observe::Nothing) {
+        let help = "add `observe = \"layer7\"`";
+        s.refuse(&["on-error", "error-limit"], |key| format!("`{key}` belongs to `observe`"), help);
+    }
+    let on_error = s.optional("on-error", defaults.on_error, |item| item.one_of(&OnError::WORDS));
+    let error_limit = s.optional("error-limit", defaults.error_limit, |item| item.u32_at_least(1));
     section.finish();
     Some(HaproxyCheck {
         inter: inter?,
@@ -377,7 +386,9 @@ fn check(item: &Item<'_>) -> Option<HaproxyCheck> {
         downinter: downinter?,
         rise: rise?,
         fall: fall?,
-        ..defaults
+        observe: observe?,
+        on_error: on_error?,
+        error_limit: error_limit?,
     })
 }
 
@@ -467,8 +478,9 @@ mod tests {
             "{ haproxy.first = { stick-table = { type = \"string\", len = 9, size = 9, expire = \"5s\" }, stick = [\"match req.cook(sid)\", \"store-response res.cook(sid)\"] } }",
             "{ haproxy.leastconn = { stick-table = { size = 9, expire = \"5s\", type = \"ipv6\", nopurge = true } } }",
             "{ haproxy.leastconn = { maxconn = 9, maxqueue = 4, timeout_queue = \"2s\", servers = { c = { maxconn = 3 } } } }",
-            "{ haproxy.first = { maxconn = 9, minconn = 2, fullconn = 50 } }",
+            "{ haproxy.first = { maxconn = 9, minconn = 2, fullconn = 50, slowstart = \"30s\" } }",
             "{ haproxy.roundrobin = { check = { inter = \"1s\", fastinter = \"200ms\", rise = 3, fall = 4 } } }",
+            "{ haproxy.roundrobin = { check = { observe = \"layer7\", on-error = \"mark-down\", error-limit = 3 } } }",
         ] {
             let (config, explained) = read(&text(balancer)).unwrap_or_else(|error| panic!("{error}"));
             let (again, same) = read(&explained).unwrap_or_else(|error| panic!("{error}\n{explained}"));

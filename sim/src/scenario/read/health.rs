@@ -45,7 +45,7 @@ pub(super) fn health(
             Some(PoolPlan::default())
         }
     };
-    let check = check(s);
+    let check = check(s, matches!(program, Some(Program::Lvs(_)) | None));
     section.finish();
     check.zip(pool)
 }
@@ -55,12 +55,13 @@ pub(super) fn checks_alone(item: &Item<'_>) -> Option<CheckRule> {
     let mut section = item.section("a table such as { tcp_check = {} }")?;
     let s = &mut section;
     s.refuse(&OF_POOL, |key| format!("`{key}` is of keepalived on an LVS director"), "leave it out");
-    let check = check(s);
+    let check = check(s, false);
     section.finish();
     check
 }
 
-fn check(s: &mut Section<'_>) -> Option<CheckRule> {
+/// `tcp_check` or `http_get`; `starts` says whether it is a keepalived that may start during a run.
+fn check(s: &mut Section<'_>, starts: bool) -> Option<CheckRule> {
     /// keepalived keeps delays in microseconds; shorter ones would only drown the run in checks.
     const SHORTEST: SimDuration = SimDuration::from_millis(1);
     let item = match (s.take("tcp_check"), s.take("http_get")) {
@@ -91,6 +92,10 @@ fn check(s: &mut Section<'_>) -> Option<CheckRule> {
     let retry = s.optional("retry", TCP_CHECK.retry, |item| item.u32_at_least(0));
     let delay_before_retry =
         s.optional("delay_before_retry", TCP_CHECK.delay_before_retry, at_least_shortest);
+    if !starts {
+        let why = |key: &str| format!("`{key}` is of the start of a keepalived on an LVS director");
+        s.refuse(&["warmup", "alpha"], why, "leave it out");
+    }
     let warmup = s.optional("warmup", TCP_CHECK.warmup, |item| item.duration().map(Some));
     let alpha = s.optional("alpha", TCP_CHECK.alpha, |item| item.boolean());
     section.finish();
@@ -140,7 +145,8 @@ fn pool(s: &mut Section<'_>, weights: &[u32], site: &Site<'_>, rank: usize) -> O
         let quorum = item.u32_at_least(1)?;
         if u64::from(quorum) > whole {
             let help = "it counts the weight of servers that live";
-            let message = format!("`quorum` must be at most the weight of all servers ({whole}), got {quorum}");
+            let message =
+                format!("`quorum` must be at most the weight of all servers ({whole}), got {quorum}");
             item.error_with_help(message, help);
             return None;
         }

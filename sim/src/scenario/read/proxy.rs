@@ -50,6 +50,7 @@ pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_
         max_tries,
         ejection,
         outlier_detection,
+        clock_phase: SimDuration::ZERO,
         panic_threshold,
         subset,
         cookie,

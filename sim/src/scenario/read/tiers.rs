@@ -312,13 +312,7 @@ fn track_script(item: &Item<'_>, program: Option<&Program>) -> Option<Vec<VrrpSc
             Some(weight as i16)
         });
         section.finish();
-        Some(VrrpScript {
-            interval: interval?,
-            timeout: timeout?,
-            rise: rise?,
-            fall: fall?,
-            weight: weight?,
-        })
+        Some(VrrpScript { interval: interval?, timeout: timeout?, rise: rise?, fall: fall?, weight: weight? })
     };
     elements.iter().map(script).collect::<Vec<_>>().into_iter().collect()
 }

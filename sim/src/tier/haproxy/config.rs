@@ -30,6 +30,8 @@ pub struct HaproxyConfig {
     pub server_timeout: SimDuration,
     /// `timeout queue`; zero is as long as `connect_timeout`.
     pub queue_timeout: SimDuration,
+    /// `slowstart`, rounded up to whole seconds: how long a server that comes back gets a part of its share; zero: it gets all.
+    pub slowstart: SimDuration,
     /// `fullconn`; 0 is not set, and `minconn` has no effect.
     pub fullconn: u32,
     /// `cookie`.
@@ -60,6 +62,7 @@ impl HaproxyConfig {
             connect_timeout: SimDuration::ZERO,
             server_timeout: SimDuration::ZERO,
             queue_timeout: SimDuration::ZERO,
+            slowstart: SimDuration::ZERO,
             fullconn: 0,
             cookie: None,
             cookie_life: CookieLife::UNLIMITED,

@@ -15,6 +15,7 @@ mod flows;
 mod operation;
 mod peers;
 mod queues;
+mod slowstart;
 mod stick;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use super::flows::Flows;
 use super::{Decision, FlowId, Method, Open, Opened, Outcome, Persistence, TableSizes, Then};
 use flows::{Flow, Stage};
 use queues::Queues;
+use slowstart::Starting;
 use stick::{KeyBytes, StickTable};
 
 pub use condition::{ConditionNotModelled, PathCondition, PersistenceRules};
@@ -66,6 +68,8 @@ pub struct Haproxy {
     queues: Queues,
     /// Requests that left a queue and whose driver does not know yet.
     started: VecDeque<(FlowId, Decision)>,
+    /// Servers that have come back and do not have their whole share yet.
+    starting: Vec<Starting>,
 }
 
 impl Haproxy {
@@ -88,6 +92,7 @@ impl Haproxy {
             flows: Flows::default(),
             queues: Queues::new(servers.len()),
             started: VecDeque::new(),
+            starting: Vec::new(),
             servers,
             method,
             config,
@@ -107,6 +112,7 @@ impl Haproxy {
     /// A request arrives. If no server may be used, the client gets a 503 and there is no flow. If all servers are full,
     /// the decision names none for [`Reason::Queued`], and the flow starts later ([`Haproxy::next_started`]).
     pub fn open(&mut self, now: SimTime, open: &Open<'_>) -> Opened {
+        self.advance(now);
         let mut flow = Flow {
             stage: Stage::Trying,
             request: HaproxyRequest {
@@ -250,12 +256,13 @@ impl Haproxy {
     /// The client gets the server's status, 503 when the last connection failed, 502 when the server broke off, 504 when it
     /// timed out. A flow that has ended already stays ended: 499.
     pub fn attempt_ended(&mut self, now: SimTime, id: FlowId, outcome: Outcome) -> Then {
+        self.advance(now);
         let Some(flow) = self.flows.get(id) else {
             return Then::Done { status: CLIENT_CLOSED_REQUEST };
         };
         let may_retry = flow.retries < self.config.retries;
         if let Some(server) = flow.target {
-            self.observe(server, outcome);
+            self.observe(now, server, outcome);
         }
         let retry_on = &self.config.retry_on;
         let (status, again) = match outcome {
@@ -300,7 +307,8 @@ impl Haproxy {
 
     /// The wait before a retry is over, or that in a queue: then the client gets a 503. A flow that has ended already stays
     /// ended: 499.
-    pub fn resume(&mut self, _now: SimTime, id: FlowId) -> Then {
+    pub fn resume(&mut self, now: SimTime, id: FlowId) -> Then {
+        self.advance(now);
         match self.flows.get(id).map(|flow| flow.stage) {
             Some(Stage::Waiting) => self.retry(id),
             Some(Stage::Queued { .. }) => {

@@ -12,7 +12,7 @@ use crate::ids::ServerId;
 
 impl Haproxy {
     /// What a try showed of its server.
-    pub(super) fn observe(&mut self, server: ServerId, outcome: Outcome) {
+    pub(super) fn observe(&mut self, now: SimTime, server: ServerId, outcome: Outcome) {
         let Some(health) = &mut self.health[server.index()] else { return };
         match outcome {
             Outcome::ConnectRefused | Outcome::ConnectTimeout => health.observed(Observed::Connection(false)),
@@ -22,7 +22,7 @@ impl Haproxy {
                 health.observed(Observed::Answer(good));
             }
         }
-        self.follow_health(server);
+        self.follow_health(now, server);
     }
 
     /// When the first check of a server takes place; `None` if it is not checked.
@@ -35,13 +35,13 @@ impl Haproxy {
 
     /// A check of a server ended. Returns the time to the next one; `None` if it is not checked. No checks take place while
     /// the server is in maintenance.
-    pub fn check_ended(&mut self, _now: SimTime, server: ServerId, passed: bool) -> Option<SimDuration> {
+    pub fn check_ended(&mut self, now: SimTime, server: ServerId, passed: bool) -> Option<SimDuration> {
         let health = self.health[server.index()].as_mut()?;
         if self.servers.admin(server) != Admin::Maint {
             health.checked(passed);
         }
         let next = health.interval();
-        self.follow_health(server);
+        self.follow_health(now, server);
         Some(next)
     }
 
@@ -50,9 +50,13 @@ impl Haproxy {
         self.servers.is_up(server)
     }
 
-    fn follow_health(&mut self, server: ServerId) {
+    fn follow_health(&mut self, now: SimTime, server: ServerId) {
         let up = self.health[server.index()].as_ref().is_none_or(HaproxyHealth::is_up);
         if up != self.servers.is_up(server) {
+            self.advance(now);
+            if up {
+                self.starts_slowly(now, server);
+            }
             self.servers.set_up(server, up);
             self.state_changed(server, up);
         }
@@ -60,7 +64,8 @@ impl Haproxy {
 
     /// `set server … weight`, 0 to 256. Says whether HAProxy accepts it: with static-rr and `hash-type map-based` only 0 and
     /// the configured weight are.
-    pub fn set_weight(&mut self, _now: SimTime, server: ServerId, weight: u32) -> bool {
+    pub fn set_weight(&mut self, now: SimTime, server: ServerId, weight: u32) -> bool {
+        self.advance(now);
         let accepted = self.servers.set_weight(server, weight);
         // Who waits goes on waiting until a request ends, even if the server has room.
         self.method.servers_changed(&self.servers);
@@ -73,8 +78,12 @@ impl Haproxy {
     }
 
     /// `set server … state`. Out of maintenance, a server is up at once.
-    pub fn set_admin(&mut self, _now: SimTime, server: ServerId, admin: Admin) {
+    pub fn set_admin(&mut self, now: SimTime, server: ServerId, admin: Admin) {
+        self.advance(now);
         let before = self.servers.admin(server);
+        if before == Admin::Maint && admin != Admin::Maint {
+            self.starts_slowly(now, server);
+        }
         self.servers.set_admin(server, admin);
         if before == Admin::Maint
             && admin != Admin::Maint

@@ -20,6 +20,8 @@ pub struct ProxyConfig {
     pub ejection: Ejection,
     /// Envoy's rule for that, in place of `ejection`.
     pub outlier_detection: Option<OutlierDetection>,
+    /// How long before time zero outlier detection looked at the hosts last, below its interval.
+    pub clock_phase: SimDuration,
     /// Share of healthy servers below which health does not count \[percent\], 0 to 100: see
     /// [`crate::balancer::modern::ProxyServers::set_panic_threshold`].
     pub panic_threshold: f64,

@@ -58,7 +58,7 @@ impl Proxy {
         let mut servers = ProxyServers::new(&config.servers, config.ejection, draws.stream, draws.entity);
         servers.set_panic_threshold(config.panic_threshold);
         if let Some(rule) = config.outlier_detection {
-            servers.set_outlier_detection(rule);
+            servers.set_outlier_detection(rule, config.clock_phase);
         }
         let mut method = config.method;
         method.servers_changed(&servers);
@@ -241,6 +241,7 @@ mod tests {
             max_tries: 3,
             ejection: Ejection { failures: 2, time: SimDuration::from_secs(30) },
             outlier_detection: None,
+            clock_phase: SimDuration::ZERO,
             panic_threshold: 0.0,
             subset: Subset::All,
             cookie: None,
