@@ -32,4 +32,4 @@ def say(text: str) -> None:
 
 def percent(share: float) -> str:
     """A share in per cent, to two digits."""
-    return f"{share * 100:.0f} %" if share >= 0.1 else f"{share * 100:.2g} %"
+    return "0 %" if share == 0 else f"{share * 100:.0f} %" if share >= 0.1 else f"{share * 100:#.2g} %"
