@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import evenkeel
 import pytest
+
+import evenkeel
 
 CLUSTERS = Path(__file__).parents[2] / "docs/clusters"
 SHARDS = 3
