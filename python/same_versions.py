@@ -1,10 +1,9 @@
 """Says which packages two `Cargo.lock` files have in other versions, and fails if there are any."""
 
 import sys
+import tomllib
 from collections import defaultdict
 from pathlib import Path
-
-import tomllib
 
 
 def versions(lock: str) -> dict[str, set[str]]:
