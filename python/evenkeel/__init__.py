@@ -45,7 +45,7 @@ __version__ = _native.__version__
 StrPath = Union[str, "os.PathLike[str]"]
 Progress = Callable[[float], object]
 """Is called with the share that is done, from 0 to 1; what it raises ends the work."""
-Changes = Union[Mapping[str, Any], Sequence[str], None]
+Changes = Mapping[str, Any] | Sequence[str] | None
 """Fields of the scenario and their values, or texts such as ``"replications=40"``."""
 
 
@@ -184,7 +184,7 @@ def sweep(
     )
     done, files = call(_native.sweep_scenario, words, progress)
     part, runs, known = done or (None, 0, 0)
-    return Swept(part and Path(part), runs, known, [Path(file) for file in files])
+    return Swept(None if part is None else Path(part), runs, known, [Path(file) for file in files])
 
 
 def fit(
@@ -271,7 +271,7 @@ def _words(command: str, files: Sequence[StrPath], more: list[str], **options: o
             words.append(flag)
         elif value is not None and value is not False:
             words.append(f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}")
-    return [*words, "--", *map(os.fspath, files)]
+    return [*words, "--", *(os.fspath(file) for file in files)]
 
 
 def _changes(changes: Changes, flag: str = "set") -> list[str]:

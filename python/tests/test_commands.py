@@ -1,7 +1,8 @@
 """The other commands: check, sweep, fit, replay."""
 
-import evenkeel
 import pytest
+
+import evenkeel
 
 LOG = "".join(
     f'192.0.2.{user} - - [12/Feb/2026:10:{minute:02}:{second:02} +0000] "GET /page{user} HTTP/1.1" 200 512 "-" "Browser/{user}"\n'

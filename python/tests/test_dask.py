@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 
-import evenkeel
 import pytest
 
 distributed = pytest.importorskip("distributed")

@@ -10,8 +10,9 @@ import threading
 import time
 from pathlib import Path
 
-import evenkeel
 import pytest
+
+import evenkeel
 
 REPOSITORY = Path(__file__).parents[2]
 

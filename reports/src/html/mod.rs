@@ -32,7 +32,7 @@ pub fn report(summary: &Summary, charts: &[Chart]) -> String {
     html.element("footer", &[("class", "meta")], |html| {
         let version = format!("Evenkeel {}, schema version {}. ", summary.evenkeel_version, summary.schema_version);
         html.leaf("p", &version);
-        html.leaf("p", "Beside this file: the same figures as tidy CSV (tables/README.md describes them), the charts as SVG and PNG, summary.json, and manifest.json with the hash of every file.");
+        html.leaf("p", "Beside this file: the same figures as tidy CSV and Parquet (tables/README.md describes them), the charts as SVG and PNG, summary.json, and manifest.json with the hash of every file.");
     });
     html.markup("</body>\n</html>\n");
     html.finish()
