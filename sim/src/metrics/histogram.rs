@@ -81,11 +81,6 @@ impl Histogram {
         self.total
     }
 
-    /// Sum of all durations \[ns\].
-    pub fn sum_ns(&self) -> u128 {
-        self.sum
-    }
-
     /// Mean \[s\]; `None` when empty.
     pub fn mean(&self) -> Option<f64> {
         (self.total > 0).then(|| self.sum as f64 / self.total as f64 / 1e9)

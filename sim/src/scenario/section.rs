@@ -76,6 +76,11 @@ impl<'a> Item<'a> {
         !matches!(self.node.value, Value::Array(_) | Value::Table(_))
     }
 
+    /// What `read` makes of it, or nothing for the word `none`.
+    pub fn or_none<T>(&self, read: impl FnOnce(&Self) -> Option<T>) -> Option<Option<T>> {
+        if self.text() == Some("none") { Some(None) } else { read(self).map(Some) }
+    }
+
     pub fn is_integer(&self) -> bool {
         matches!(self.node.value, Value::Integer(_))
     }

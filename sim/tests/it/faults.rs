@@ -10,7 +10,7 @@ use evenkeel_sim::ids::StreamId;
 use rayon::prelude::*;
 
 use crate::disasters::{sites, survive};
-use crate::support::{read, replications};
+use crate::support::{failed, read, single};
 
 /// A site of three servers behind `strategy`, whose clients send 20 requests a second, with faults.
 fn site(strategy: &str, faults: &str) -> String {
@@ -42,15 +42,11 @@ session = {{ shared = {{ latency = "0s" }} }}
 }
 
 fn outcome(strategy: &str, faults: &str) -> RunOutcome {
-    replications(&site(strategy, faults)).pop().expect("one replication")
+    single(&site(strategy, faults))
 }
 
 fn during(outcome: &RunOutcome) -> PhaseCounts {
     outcome.counts.phase(Phase::During)
-}
-
-fn failed(counts: &PhaseCounts, failure: Failure) -> u64 {
-    counts.failed[failure as usize]
 }
 
 const ROUND: &str = "balancer = { nginx.round_robin = { max_fails = 0 } }";
@@ -63,7 +59,7 @@ fn a_slow_server_takes_so_many_times_as_long_and_what_it_has_begun_as_well() {
     for discipline in ["", "discipline = \"ps\", cores = 16, "] {
         let text = site(ROUND, slow)
             .replace("workers = 16, ", if discipline.is_empty() { "workers = 16, " } else { discipline });
-        let run = replications(&text).pop().expect("one replication");
+        let run = single(&text);
         let p50 = |phase| run.counts.phase(phase).latency.quantile(0.5).expect("answers");
         let near = |value: f64, wanted: f64| (value / wanted - 1.0).abs() < 0.05;
         assert!(near(p50(Phase::Before), 0.020), "{}", p50(Phase::Before));
@@ -78,7 +74,7 @@ fn a_slow_server_takes_so_many_times_as_long_and_what_it_has_begun_as_well() {
     .replace("service = \"20ms\"", "service = \"10min\"")
     .replace("arrivals = { poisson = { rate = 20.0 } }", "arrivals = { poisson = { rate = 0.01 } }")
     .replace("warmup = \"1min\"", "warmup = \"0s\"");
-    let run = replications(&long).pop().expect("one replication");
+    let run = single(&long);
     let latency = run.counts.phase(Phase::All).latency.max().expect("answers");
     assert!((600.0..=725.0).contains(&latency), "{latency}: 10 minutes and at most 2 more");
 }
@@ -119,7 +115,7 @@ fn an_error_in_a_millisecond_is_a_success_to_nginx_and_attracts_least_conn() {
     let faults = "[[fault]]\nat = \"10min\"\nerrors = { server = \"a\", status = 500, lasts = \"10min\" }";
     let busy = |strategy: &str| {
         let text = site(strategy, faults).replace("service = \"20ms\"", "service = \"500ms\"");
-        replications(&text).pop().expect("one replication")
+        single(&text)
     };
     let share = |run: &RunOutcome| {
         let requests = during(run).requests;
@@ -195,7 +191,7 @@ fn a_server_that_slows_down_as_it_gets_busy_stays_busy() {
     let p75 = |faults: &str| {
         let text = site("balancer = { lvs.rr = {} }", faults)
             .replace("workers = 16, service = \"20ms\"", "workers = 4, service = \"200ms\"");
-        let run = replications(&text).pop().expect("one replication");
+        let run = single(&text);
         run.counts.phase(Phase::All).latency.quantile(0.75).expect("answers")
     };
     assert!(p75(brown_out) < 1.0, "{}", p75(brown_out));
@@ -214,7 +210,7 @@ fn a_rolling_deployment_restarts_batch_by_batch_and_logs_users_out_by_plan() {
         )
         .replace("clients = 2000", "clients = 300")
         .replace("session = { shared = { latency = \"0s\" } }", "session = { local = {} }");
-    let run = replications(&text).pop().expect("one replication");
+    let run = single(&text);
     let second = |at: SimTime| at.since(run.counts.calendar.measured_from).as_secs_f64();
     let outages: Vec<_> = run.outages.iter().map(|o| (o.server.0, second(o.from), second(o.until))).collect();
     assert_eq!(outages, [(0, 600.0, 680.0), (1, 600.0, 680.0), (2, 710.0, 790.0)]);
@@ -245,7 +241,7 @@ fn servers_come_and_go_by_scaling_and_a_drain_has_its_deadline() {
                 "visit = { preset = \"login-site\", away = \"1min\" }\n",
             )
             .replace("clients = 2000", "clients = 300");
-        during(&replications(&text).pop().expect("one replication")).requests[2]
+        during(&single(&text)).requests[2]
     };
     assert!(outages("deadline = \"1min\", ") < outages("") / 2);
 }
@@ -286,7 +282,7 @@ session = {{ local = {{}} }}
 "#,
             servers.join(", ")
         );
-        let run = replications(&text).pop().expect("one replication");
+        let run = single(&text);
         let mut down = vec![0.0; 200];
         for outage in &run.outages {
             let until = outage.until.min(run.counts.calendar.end);

@@ -5,7 +5,7 @@ use evenkeel_sim::metrics::Phase;
 use evenkeel_sim::metrics::recorder::{Failure, PhaseCounts};
 use evenkeel_sim::scenario::{Overrides, parse};
 
-use crate::support::replications;
+use crate::support::{failed, single};
 
 /// Clients that send 20 requests a second to four servers behind `strategy`, with faults.
 fn site(strategy: &str, faults: &str) -> String {
@@ -38,15 +38,11 @@ session = {{ shared = {{ latency = "0s" }} }}
 }
 
 fn outcome(strategy: &str, faults: &str) -> RunOutcome {
-    replications(&site(strategy, faults)).pop().expect("one replication")
+    single(&site(strategy, faults))
 }
 
 fn during(outcome: &RunOutcome) -> PhaseCounts {
     outcome.counts.phase(Phase::During)
-}
-
-fn failed(counts: &PhaseCounts, failure: Failure) -> u64 {
-    counts.failed[failure as usize]
 }
 
 /// Three servers die for ten minutes; the fourth lives.

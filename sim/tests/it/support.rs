@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use evenkeel_sim::cluster::{self, RunOutcome, RunSetup};
+use evenkeel_sim::metrics::recorder::{Failure, PhaseCounts};
 use evenkeel_sim::scenario::{Loaded, Overrides, parse};
 use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, StudentsT};
@@ -24,6 +25,16 @@ pub fn replications(text: &str) -> Vec<RunOutcome> {
             cluster::run(&setup, &|_| ()).unwrap_or_else(|error| panic!("{error}\n{text}"))
         })
         .collect()
+}
+
+/// The only replication of the only strategy of a scenario without logs.
+pub fn single(text: &str) -> RunOutcome {
+    replications(text).pop().expect("one replication")
+}
+
+/// Requests that failed in a way.
+pub fn failed(counts: &PhaseCounts, failure: Failure) -> u64 {
+    counts.failed[failure as usize]
 }
 
 /// A file of the repository.

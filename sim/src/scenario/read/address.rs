@@ -83,8 +83,8 @@ pub(super) fn address(item: &Item<'_>) -> Option<AddressPlan> {
             "add `leases = \"none\"`: behind a pool, addresses change by `hand_over` and `mapping_timeout`";
         item.error_with_help(format!("preset `{}` has leases, which a pool excludes", plan.preset), help);
     }
-    let ipv6 = s.optional("ipv6", plan.ipv6, |item| or_none(&item, ipv6));
-    let front = s.optional("front", plan.front, |item| or_none(&item, front));
+    let ipv6 = s.optional("ipv6", plan.ipv6, |item| item.or_none(ipv6));
+    let front = s.optional("front", plan.front, |item| item.or_none(front));
     section.finish();
     preset?;
     let fixed = fixed?;
@@ -196,7 +196,7 @@ fn pool(s: &mut Section<'_>, default: Option<Pool>, preset: Option<&String>) -> 
     let mapping_timeout = match (mapping_timeout, said) {
         (None, said) => said,
         (Some(item), Some(Pooling::Paired { .. })) => {
-            or_none(&item, positive_duration).map(|mapping_timeout| Pooling::Paired { mapping_timeout })
+            item.or_none(positive_duration).map(|mapping_timeout| Pooling::Paired { mapping_timeout })
         }
         (Some(item), _) => {
             let help = "a connection keeps its address for as long as it is open; only `pooling = \"paired\"` keeps it longer";
@@ -214,14 +214,9 @@ fn pool(s: &mut Section<'_>, default: Option<Pool>, preset: Option<&String>) -> 
             item.error_with_help(message, "leave it out");
             None
         }
-        (Some(item), _) => or_none(&item, positive_duration),
+        (Some(item), _) => item.or_none(positive_duration),
     };
     Some(Some(Pool { addresses: addresses??, pooling: mapping_timeout?, hand_over: hand_over? }))
-}
-
-/// What `read` reads, or the word `none`.
-fn or_none<T>(item: &Item<'_>, read: impl Fn(&Item<'_>) -> Option<T>) -> Option<Option<T>> {
-    if item.text() == Some("none") { Some(None) } else { read(item).map(Some) }
 }
 
 fn positive_duration(item: &Item<'_>) -> Option<SimDuration> {
@@ -263,7 +258,7 @@ fn leases(item: &Item<'_>, per_24: Option<&CountLaw>) -> Option<Leases> {
         let mut section = item.section("a table with `share` and `period`")?;
         let share = section.required("share", |item| share(&item));
         let period = section.optional("period", default.period, |item| positive_duration(&item));
-        let at = section.optional("at", None, |item| or_none(&item, |item| item.duration()));
+        let at = section.optional("at", None, |item| item.or_none(|item| item.duration()));
         section.finish();
         Some((share?, period?, at?))
     });
@@ -312,7 +307,7 @@ fn ipv6(item: &Item<'_>) -> Option<Ipv6> {
     let mut s = item.section("\"none\", or a table such as { homes = 0.5, connections = 0.95 }")?;
     let homes = s.optional("homes", default.homes, |item| share(&item));
     let connections = s.optional("connections", default.connections, |item| share(&item));
-    let temporary = s.optional("temporary", default.temporary, |item| or_none(&item, positive_duration));
+    let temporary = s.optional("temporary", default.temporary, |item| item.or_none(positive_duration));
     s.finish();
     Some(Ipv6 { homes: homes?, connections: connections?, temporary: temporary? })
 }

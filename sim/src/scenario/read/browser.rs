@@ -62,15 +62,14 @@ fn patience(item: &Item<'_>, default: Option<Patience>) -> Option<Patience> {
     let mut section = item.section("a table such as { timeout = \"30s\", reloads = 2 }, or \"none\"")?;
     let s = &mut section;
     let timeout = s.optional("timeout", default.timeout, |item| {
-        if item.text() == Some("none") {
-            return Some(None);
-        }
-        let law = item.distribution(Quantity::Time)?;
-        if law.mean() == 0.0 {
-            item.error("`timeout` must be above 0s; to wait for good, write \"none\"".into());
-            return None;
-        }
-        Some(Some(law))
+        item.or_none(|item| {
+            let law = item.distribution(Quantity::Time)?;
+            if law.mean() == 0.0 {
+                item.error("`timeout` must be above 0s; to wait for good, write \"none\"".into());
+                return None;
+            }
+            Some(law)
+        })
     });
     let reloads = s.optional("reloads", default.reloads, |item| {
         item.integer(0, u8::MAX.into()).map(|number| number as u8)
@@ -97,15 +96,16 @@ fn hold(item: &Item<'_>, default: Option<HoldPlan>) -> Option<HoldPlan> {
     };
     let default = default.unwrap_or(presets::HOLD);
     let messages = s.optional("messages", default.messages, |item| {
-        if item.text() == Some("none") {
-            return Some(None);
-        }
-        let law = item.distribution(Quantity::Time)?;
-        if law.mean() == 0.0 {
-            item.error("`messages` is the time between two, above 0s; without any, write \"none\"".into());
-            return None;
-        }
-        Some(Some(law))
+        item.or_none(|item| {
+            let law = item.distribution(Quantity::Time)?;
+            if law.mean() == 0.0 {
+                item.error(
+                    "`messages` is the time between two, above 0s; without any, write \"none\"".into(),
+                );
+                return None;
+            }
+            Some(law)
+        })
     });
     let message_cost = s.optional("message_cost", default.message_cost, |item| cost(&item));
     let reconnect =

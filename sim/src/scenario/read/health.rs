@@ -134,10 +134,7 @@ fn pool(s: &mut Section<'_>, weights: &[u32], site: &Site<'_>, rank: usize) -> O
             Some(None)
         }
         _ => s.optional("sorry_status", Some(503), |item| {
-            if item.text() == Some("none") {
-                return Some(None);
-            }
-            item.integer(400, 599).map(|status| Some(status as u16))
+            item.or_none(|item| item.integer(400, 599).map(|status| status as u16))
         }),
     };
     let in_pool = (0..).map(ServerId).zip(weights).filter(|&(server, _)| sorry_server != Some(Some(server)));

@@ -23,10 +23,7 @@ pub(super) fn lvs(s: &mut Section<'_>, scheduler: LvsScheduler, site: &Site<'_>)
     let scheduler_flags =
         s.optional("flags", SchedulerFlags::default(), |item| scheduler_flags(&item, scheduler.name()));
     let persistence_timeout = s.optional("persistence_timeout", None, |item| {
-        if item.text() == Some("none") {
-            return Some(None);
-        }
-        item.whole_seconds("ipvsadm", 1, IPVSADM_TIMEOUT_MAX).map(Some)
+        item.or_none(|item| item.whole_seconds("ipvsadm", 1, IPVSADM_TIMEOUT_MAX))
     });
     let granularity = s.optional("persistence_granularity", (32, 128), |item| {
         if persistence_timeout == Some(None) {

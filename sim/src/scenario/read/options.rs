@@ -6,14 +6,14 @@ use crate::scenario::section::{Item, Section};
 
 /// Sets an algorithm's options to what the section says. Says whether nothing was wrong.
 pub(super) fn read_options(section: &mut Section<'_>, algorithm: &mut impl Balancer) -> bool {
-    let mut reader = Reader { section, all_good: true };
+    let mut reader = OptionReader::new(section);
     algorithm.options(&mut reader);
     reader.all_good
 }
 
 /// A time of at least `min`, or `"none"`.
 pub(super) fn limit(item: &Item<'_>, min: SimDuration) -> Option<Option<SimDuration>> {
-    if item.text() == Some("none") { Some(None) } else { at_least(item, min).map(Some) }
+    item.or_none(|item| at_least(item, min))
 }
 
 fn at_least(item: &Item<'_>, min: SimDuration) -> Option<SimDuration> {
@@ -25,15 +25,25 @@ fn at_least(item: &Item<'_>, min: SimDuration) -> Option<SimDuration> {
     Some(duration)
 }
 
-/// Sets an algorithm's options to what the section says.
-struct Reader<'s, 'a> {
+/// Sets the options that an algorithm or a store shows of itself to what the section says.
+pub(super) struct OptionReader<'s, 'a> {
     section: &'s mut Section<'a>,
     /// Whether nothing was wrong so far.
-    all_good: bool,
+    pub(super) all_good: bool,
 }
 
-impl<'a> Reader<'_, 'a> {
-    fn set<T>(&mut self, name: &'static str, value: &mut T, read: impl FnOnce(Item<'a>) -> Option<T>) {
+impl<'s, 'a> OptionReader<'s, 'a> {
+    pub(super) fn new(section: &'s mut Section<'a>) -> Self {
+        Self { section, all_good: true }
+    }
+
+    /// Sets an option to what `read` makes of the key of that name, if the section has it.
+    pub(super) fn set<T>(
+        &mut self,
+        name: &'static str,
+        value: &mut T,
+        read: impl FnOnce(Item<'a>) -> Option<T>,
+    ) {
         let Some(item) = self.section.take(name) else { return };
         match read(item) {
             Some(read) => *value = read,
@@ -42,7 +52,7 @@ impl<'a> Reader<'_, 'a> {
     }
 }
 
-impl OptionVisitor for Reader<'_, '_> {
+impl OptionVisitor for OptionReader<'_, '_> {
     fn whole(&mut self, name: &'static str, value: &mut u32, min: u32, max: u32) {
         self.set(name, value, |item| item.integer(min.into(), max.into()).map(|number| number as u32));
     }

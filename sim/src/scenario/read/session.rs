@@ -1,5 +1,6 @@
 //! Where sessions live, and what they are like.
 
+use super::options::OptionReader;
 use crate::engine::{Distribution, SimDuration};
 use crate::scenario::SessionLife;
 use crate::scenario::explain::session::options_of;
@@ -30,7 +31,7 @@ pub(super) fn session(item: &Item<'_>) -> Option<SessionPlan> {
 /// A store by its name, with its options.
 fn of_its_own(name: &str, section: &mut Section<'_>, rule: Option<HybridRule>) -> Option<SessionPlan> {
     let mut store = StorePlan::default_of(name)?;
-    let mut reader = Reader { section, all_good: true };
+    let mut reader = OptionReader::new(section);
     store.options(&mut reader);
     let all_good = reader.all_good;
     for option in options_of(&store).iter().filter(|option| !option.beside.is_empty()) {
@@ -55,7 +56,7 @@ fn of_its_own(name: &str, section: &mut Section<'_>, rule: Option<HybridRule>) -
 /// `hybrid`: the rule's options and the `store`.
 fn hybrid(section: &mut Section<'_>) -> Option<SessionPlan> {
     let mut rule = HybridRule::default();
-    let mut reader = Reader { section: &mut *section, all_good: true };
+    let mut reader = OptionReader::new(section);
     rule.options(&mut reader);
     let all_good = reader.all_good;
     let plan = section.required("store", |item| {
@@ -90,28 +91,6 @@ pub(super) fn life(item: &Item<'_>) -> Option<SessionLife> {
     Some(SessionLife { bytes: bytes?, writes: writes? })
 }
 
-/// Sets a store's options to what the section says.
-struct Reader<'s, 'a> {
-    section: &'s mut Section<'a>,
-    /// Whether nothing was wrong so far.
-    all_good: bool,
-}
-
-impl<'a> Reader<'_, 'a> {
-    fn set<T>(&mut self, name: &'static str, value: &mut T, read: impl FnOnce(Item<'a>) -> Option<T>) {
-        let Some(item) = self.section.take(name) else { return };
-        match read(item) {
-            Some(read) => *value = read,
-            None => self.all_good = false,
-        }
-    }
-}
-
-/// What `read` makes of it, or nothing for `"none"`.
-fn or_none<T>(item: &Item<'_>, read: impl FnOnce(&Item<'_>) -> Option<T>) -> Option<Option<T>> {
-    if item.text() == Some("none") { Some(None) } else { read(item).map(Some) }
-}
-
 /// A size such as `"64MB"`, above zero.
 fn size(item: &Item<'_>) -> Option<u64> {
     let help = "a size is a string with a unit: B, KB, MB or GB, each 1024 of the one before";
@@ -137,13 +116,13 @@ fn save(item: &Item<'_>) -> Option<Vec<(u32, u32)>> {
     Some(pairs?.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
 }
 
-impl StoreOptionVisitor for Reader<'_, '_> {
+impl StoreOptionVisitor for OptionReader<'_, '_> {
     fn whole(&mut self, name: &'static str, _: &'static str, value: &mut u32, (min, max): (u32, u32)) {
         self.set(name, value, |item| item.integer(min.into(), max.into()).map(|number| number as u32));
     }
 
     fn limit(&mut self, name: &'static str, _: &'static str, value: &mut Option<u32>) {
-        self.set(name, value, |item| or_none(&item, |item| item.u32_at_least(1)));
+        self.set(name, value, |item| item.or_none(|item| item.u32_at_least(1)));
     }
 
     fn factor(&mut self, name: &'static str, _: &'static str, value: &mut f64) {
@@ -163,7 +142,7 @@ impl StoreOptionVisitor for Reader<'_, '_> {
     }
 
     fn bytes_limit(&mut self, name: &'static str, _: &'static str, value: &mut Option<u64>) {
-        self.set(name, value, |item| or_none(&item, size));
+        self.set(name, value, |item| item.or_none(size));
     }
 
     fn duration(&mut self, name: &'static str, _: &'static str, value: &mut SimDuration) {
@@ -175,7 +154,7 @@ impl StoreOptionVisitor for Reader<'_, '_> {
     }
 
     fn law_or_none(&mut self, name: &'static str, _: &'static str, value: &mut Option<Distribution>) {
-        self.set(name, value, |item| or_none(&item, |item| item.distribution(Quantity::Time)));
+        self.set(name, value, |item| item.or_none(|item| item.distribution(Quantity::Time)));
     }
 
     fn flag(&mut self, name: &'static str, _: &'static str, value: &mut bool) {
