@@ -148,20 +148,9 @@ impl Cluster<'_> {
                 cut.push(id);
             }
         }
-        let cut = cut.into_iter().map(|id| (id, *self.requests.get(id.0)));
-        let cut: Vec<_> = cut.map(|(id, request)| (id, request.origin, request.in_server)).collect();
-        for &(id, _, in_server) in &cut {
-            if in_server {
-                // The server works on, and nobody waits for its answer.
-                let row = self.requests.get_mut(id.0);
-                row.origin = Origin::Gone;
-                row.flow_end = FlowEnd::Detached;
-                row.gives_up_at = SimTime::NEVER;
-                self.gone += 1;
-            } else {
-                self.release(id);
-                self.store_tidies(id);
-            }
+        let cut: Vec<_> = cut.into_iter().map(|id| (id, self.requests.get(id.0).origin)).collect();
+        for &(id, _) in &cut {
+            self.leave(id);
         }
         for slot in 0..self.connections.slots() {
             let row = self.connections.get(slot);
@@ -170,7 +159,7 @@ impl Cluster<'_> {
             }
         }
         self.tier.restart(&self.strategy.tier, instance, &self.streams);
-        for (_, origin, _) in cut {
+        for (_, origin) in cut {
             self.request_failed(now, origin, Failure::NoDirector, pending);
         }
     }

@@ -65,16 +65,22 @@ impl Cluster<'_> {
             self.forget_connection(now, request.connection);
             self.forget_owner(connection.owner, request.connection);
         }
-        if request.in_server {
-            let row = self.requests.get_mut(id.0);
+        self.leave(id);
+        self.request_failed(now, request.origin, Failure::TimedOut, pending);
+    }
+
+    /// Nobody waits for the answer to a request any more: the server that has it works on, elsewhere it is over.
+    pub(super) fn leave(&mut self, id: RequestId) {
+        let row = self.requests.get_mut(id.0);
+        if row.in_server {
             row.origin = Origin::Gone;
             row.flow_end = FlowEnd::Detached;
             row.gives_up_at = SimTime::NEVER;
             self.gone += 1;
         } else {
             self.release(id);
+            self.store_tidies(id);
         }
-        self.request_failed(now, request.origin, Failure::TimedOut, pending);
     }
 
     /// A server has answered a client that had gone.
