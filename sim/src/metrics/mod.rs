@@ -6,6 +6,7 @@ pub mod fairness;
 pub mod histogram;
 pub mod loss;
 pub mod measure;
+pub mod outages;
 pub mod recorder;
 mod stretch;
 pub mod tier_counts;
