@@ -191,9 +191,9 @@ impl Cluster<'_> {
         if !was_running || !self.servers.is_up(server) {
             return;
         }
-        for slot in 0..self.requests.slots() {
+        for slot in self.requests_at(server) {
             let request = self.requests.get_mut(slot);
-            if request.in_server && request.server == server && request.due != SimTime::NEVER {
+            if request.due != SimTime::NEVER {
                 let left = request.due.since(now).as_secs_f64() * factor / old;
                 request.due = now + SimDuration::from_secs_f64(left);
                 pending.at(request.due, Event::ServiceDone(RequestId(slot)).word());
@@ -205,9 +205,9 @@ impl Cluster<'_> {
     /// A server's processes stand still. Clients whose answers were certain to come in time wait with an end now.
     fn hang<Q: PendingEvents>(&mut self, now: SimTime, server: ServerId, pending: &mut Scheduler<Q>) {
         let mut frozen = Vec::new();
-        for slot in 0..self.requests.slots() {
+        for slot in self.requests_at(server) {
             let request = self.requests.get_mut(slot);
-            if request.in_server && request.server == server && request.due != SimTime::NEVER {
+            if request.due != SimTime::NEVER {
                 frozen.push((RequestId(slot), request.due.since(now)));
                 request.due = SimTime::NEVER;
                 self.watch(RequestId(slot), pending);
@@ -235,9 +235,9 @@ impl Cluster<'_> {
         self.store_server_changes(now, server, true);
         self.recorder.level(now, server, 0, 0);
         if self.layer() == Layer::Connection {
-            for slot in 0..self.connections.slots() {
+            for slot in self.connections_to(server) {
                 let row = *self.connections.get(slot);
-                if row.open && row.server == server {
+                if row.goes_to(server) {
                     self.pass(now, ConnectionId(slot), Segment::ServerFin);
                     self.pass(now, ConnectionId(slot), Segment::ClientFin);
                     // A request on it is cut off below and then drops the connection.
@@ -247,13 +247,33 @@ impl Cluster<'_> {
                 }
             }
         }
-        for slot in 0..self.requests.slots() {
-            let request = self.requests.get(slot);
-            if request.in_server && request.server == server {
+        // The end of one may be the end of another.
+        for slot in self.requests_at(server) {
+            if self.requests.get(slot).is_at(server) {
                 self.cut_off(now, RequestId(slot), pending);
             }
         }
-        self.break_holds(now, |held| held.server == server, pending);
+        for slot in self.tabs_held_by(server) {
+            self.break_hold_if(now, slot, |held| held.server == server, pending);
+        }
+    }
+
+    /// Requests that a server has, by slot.
+    fn requests_at(&mut self, server: ServerId) -> Vec<u32> {
+        let Some(rosters) = &mut self.faults.rosters else { return Vec::new() };
+        rosters.requests.present(server, |slot| self.requests.get(slot).is_at(server))
+    }
+
+    /// Open connections that a director sends to a server, by slot.
+    fn connections_to(&mut self, server: ServerId) -> Vec<u32> {
+        let Some(rosters) = &mut self.faults.rosters else { return Vec::new() };
+        rosters.connections.present(server, |slot| self.connections.get(slot).goes_to(server))
+    }
+
+    /// Tabs whose exchange a server holds open, by slot.
+    fn tabs_held_by(&mut self, server: ServerId) -> Vec<u32> {
+        let Some(rosters) = &mut self.faults.rosters else { return Vec::new() };
+        rosters.tabs.present(server, |slot| self.tabs.get(slot).is_held_by(server))
     }
 
     /// A health check of a server takes place.

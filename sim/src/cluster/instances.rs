@@ -134,7 +134,7 @@ impl Cluster<'_> {
         if let Instance::Lvs(director) = &mut self.tier.instances[usize::from(instance)] {
             return director.lose_tables(now);
         }
-        self.break_holds(now, |held| held.instance == instance, pending);
+        self.break_holds_through(now, instance, pending);
         let mut cut = self.waiting_at(instance);
         for slot in 0..self.requests.slots() {
             let request = self.requests.get(slot);

@@ -32,6 +32,7 @@ mod queue;
 mod replay;
 mod request;
 mod retry;
+mod rosters;
 mod route;
 mod run;
 mod script;

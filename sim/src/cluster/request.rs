@@ -100,6 +100,11 @@ impl Request {
         let Self { entered, from, server, reason, cause, instance, .. } = *self;
         Cut { at: entered, from, to: server, reason, cause, instance }
     }
+
+    /// Whether a server has it.
+    pub fn is_at(&self, server: ServerId) -> bool {
+        self.in_server && self.server == server
+    }
 }
 
 /// What the end of a request means to the layer 7 instance that it went through.
@@ -185,4 +190,11 @@ pub struct Connection {
     pub in_flight: u16,
     /// Whether the client closes it when idle, not the server.
     pub closed_by_client: bool,
+}
+
+impl Connection {
+    /// Whether it is open and a director sends it to a server (layer 4).
+    pub fn goes_to(&self, server: ServerId) -> bool {
+        self.open && self.server == server
+    }
 }
