@@ -13,6 +13,7 @@ mod closed_loop;
 mod connection;
 mod cookies;
 mod dealt;
+mod detection;
 pub mod event;
 mod evidence;
 mod faults;
@@ -44,6 +45,7 @@ mod timetable;
 mod watch;
 
 pub use accounting::AccountingError;
+pub use detection::{Removal, Sighting};
 pub use faults::{FaultCounts, Outage, Spell};
 pub use observe::{Answer, Observer, StepName, run_observed};
 pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};

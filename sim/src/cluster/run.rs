@@ -7,6 +7,7 @@ use super::ailments::Ailments;
 use super::browser::Pace;
 use super::cookies::CookieJars;
 use super::dealt::DealtUsers;
+use super::detection::{Removal, Sighting};
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage, Spell};
 use super::log_source::LogReplay;
@@ -57,6 +58,10 @@ pub struct RunOutcome {
     pub faults: Vec<FaultCounts>,
     /// When each fault lasted, at each of its parts, in order of the beginning.
     pub spells: Vec<Spell>,
+    /// What became of each fault that a health rule could see, in order of the beginning.
+    pub sightings: Vec<Sighting>,
+    /// When health kept servers from new clients, in order of the beginning.
+    pub removals: Vec<Removal>,
     /// The trace of scripted clients.
     pub trace: Vec<TraceLine>,
     /// Losses, told.
@@ -481,6 +486,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
     let faults = cluster.faults.close(cluster.recorder.ledger.requests_failed);
     let begun = cluster.faults.timetable.iter().take_while(|one| one.from < calendar.end);
     let spells = begun.map(Spell::of).collect();
+    let health = cluster.close_health(calendar.end);
     let counts = cluster.recorder.close(calendar.end, measured_open);
     accounting::check(&counts.ledger, &under_way)?;
     Ok(RunOutcome {
@@ -488,6 +494,8 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         outages: cluster.outages,
         faults,
         spells,
+        sightings: health.sightings,
+        removals: health.removals,
         trace: cluster.script.trace,
         stories: cluster.stories.told,
         sizes,
