@@ -304,8 +304,7 @@ impl Judges {
         let serves = |deaths: &[u32], has_address: &[bool], instance: u16| {
             deaths[usize::from(instance)] == 0 && has_address[usize::from(instance)]
         };
-        let mut marks =
-            vec![Mark { at: SimTime::ZERO, judges: judges.len() as u32, out: 0, wrong: 0 }];
+        let mut marks = vec![Mark { at: SimTime::ZERO, judges: judges.len() as u32, out: 0, wrong: 0 }];
         let mut changes = changes.into_iter().take_while(|&(at, _)| at < end).peekable();
         while let Some((at, change)) = changes.next() {
             match change {
@@ -321,8 +320,7 @@ impl Judges {
                 }
                 Change::Says(instance, verdict) => {
                     let serves = serves(&deaths, &has_address, instance);
-                    let its =
-                        judges.iter_mut().find(|it| (it.instance, it.view) == (instance, verdict.view));
+                    let its = judges.iter_mut().find(|it| (it.instance, it.view) == (instance, verdict.view));
                     if let Some(judge) = its {
                         let goes_out = judge.standing == Standing::In && verdict.standing == Standing::Out;
                         judge.is_wrong = verdict.standing == Standing::Out

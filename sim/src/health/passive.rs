@@ -39,8 +39,7 @@ impl PassiveWindow {
     /// Whether failures keep the server out in second `now_s`.
     #[inline]
     pub fn is_out(&self, rule: PassiveRule, now_s: u64) -> bool {
-        self.has_failed(rule)
-            && now_s.saturating_sub(self.checked_s) <= rule.fail_timeout_s
+        self.has_failed(rule) && now_s.saturating_sub(self.checked_s) <= rule.fail_timeout_s
     }
 
     /// Whether enough failures are counted: from the one that takes the server out until a success forgives them. Meanwhile it
