@@ -9,6 +9,7 @@ mod ailing;
 mod ailments;
 mod blame;
 mod browser;
+mod checks;
 mod closed_loop;
 mod connection;
 mod cookies;
@@ -67,6 +68,7 @@ use crate::tier::Layer;
 
 use ailments::Ailments;
 use browser::{BrowserSamplers, Pace, Tab};
+use checks::Probe;
 use dealt::DealtUsers;
 use event::Event;
 use open_loop::Source;
@@ -113,6 +115,8 @@ pub struct Cluster<'a> {
     outages: Vec<Outage>,
     /// What befalls it.
     faults: Ailments,
+    /// Checks of servers under way, by who checks, then by server; empty without checks.
+    probes: Vec<Probe>,
     /// When open connections are counted next, at the earliest.
     next_sample: SimTime,
     /// When an operator last changed something.

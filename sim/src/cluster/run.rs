@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::accounting::{self, AccountingError, UnderWay};
 use super::ailments::Ailments;
 use super::browser::Pace;
+use super::checks::Probe;
 use super::cookies::CookieJars;
 use super::dealt::DealtUsers;
 use super::detection::{Removal, Sighting};
@@ -277,9 +278,12 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stories: Stories { wanted: setup.stories, told: Vec::new() },
         outages: Vec::new(),
         faults: build_faults(scenario, &calendar, &streams),
+        probes: Vec::new(),
         next_sample: SimTime::ZERO,
         operated_at: None,
     };
+    let checkers = cluster.tier.checkers();
+    cluster.probes = vec![Probe::IDLE; checkers * scenario.servers.len()];
     let pool = &strategy.tier.pool;
     if let Some((server, status)) = pool.config.sorry_server.zip(pool.sorry_status) {
         cluster.faults.always_errs(server, status);
@@ -390,13 +394,15 @@ fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
     let Simulation { model, pending, .. } = simulation;
     let clock = model.streams.clock;
     let servers = model.scenario.servers.len();
-    for (number, instance) in model.tier.instances.iter().enumerate() {
-        let Instance::HaProxy(haproxy) = instance else { continue };
+    for number in 0..model.tier.instances.len() {
         for server in (0..servers).map(ServerId::from_index) {
+            let Instance::HaProxy(haproxy) = &model.tier.instances[number] else { continue };
             let inter = haproxy.config().servers[server.index()].check.map(|check| check.inter);
             if let (Some(first), Some(inter)) = (haproxy.first_check(server), inter) {
                 let started = SimDuration(clock.below(inter.0, 1 << 32, number as u64));
-                pending.at(first + started, Event::Check { server, instance: number as u16 }.word());
+                let (due, instance) = (first + started, number as u16);
+                model.plan_check(server, instance, due);
+                pending.at(due, Event::Check { server, instance }.word());
             }
         }
     }

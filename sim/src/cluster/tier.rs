@@ -123,6 +123,14 @@ impl<'a> Tier<'a> {
         }
     }
 
+    /// How many check the servers, each for itself.
+    pub fn checkers(&self) -> usize {
+        match self.instances[0] {
+            Instance::HaProxy(_) => self.instances.len(),
+            Instance::Nginx(_) | Instance::Lvs(_) | Instance::Proxy(_) => self.watches.len(),
+        }
+    }
+
     /// What its instances have held of their servers' health, each with its number; of one instance in order.
     pub fn take_verdicts(&mut self) -> Vec<(u16, Verdict)> {
         let mut all = std::mem::take(&mut self.past);

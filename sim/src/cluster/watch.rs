@@ -65,6 +65,11 @@ impl Watch {
         self.checkers[server.index()] = Checker::new(self.rule, true, first);
     }
 
+    /// Whether a try of a server's check is under way that waits for something.
+    pub fn is_trying(&self, server: ServerId) -> bool {
+        self.runs && self.checkers[server.index()].is_trying()
+    }
+
     /// What it checks.
     pub fn kind(&self) -> CheckKind {
         self.rule.kind

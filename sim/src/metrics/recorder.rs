@@ -389,6 +389,12 @@ impl Recorder {
         }
     }
 
+    /// A health check came to a server, which then had `present` requests and `busy` workers at work. It is no load.
+    pub fn check_entered(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
+        self.level(now, server, present, busy);
+        self.ledger.station_arrivals += 1;
+    }
+
     /// A request left a server where it had been since `since`, served or cut off.
     #[inline]
     pub fn left(&mut self, now: SimTime, since: SimTime) {
