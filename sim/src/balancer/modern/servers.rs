@@ -396,8 +396,9 @@ impl ProxyServers {
         if let Some(outliers) = &mut self.outliers {
             let changed = outliers.tick(now);
             self.next_return = outliers.next_due();
+            let looked = outliers.last_look();
             if changed {
-                self.refresh(now);
+                self.refresh_since(now, looked);
             }
             return changed;
         }
@@ -407,7 +408,7 @@ impl ProxyServers {
                 row.failures = 0;
             }
         }
-        self.refresh(now);
+        self.refresh_since(now, self.next_return);
         true
     }
 
@@ -434,6 +435,11 @@ impl ProxyServers {
 
     /// Works out anew what follows from the rows.
     fn refresh(&mut self, now: SimTime) {
+        self.refresh_since(now, now);
+    }
+
+    /// The same, of what was so from `since` on and is noticed now.
+    fn refresh_since(&mut self, now: SimTime, since: SimTime) {
         self.changed = now;
         self.usable.clear();
         self.usable_weight = 0;
@@ -469,7 +475,7 @@ impl ProxyServers {
             // One that is ill and used all the same, in a panic, is in.
             let is_shunned = row.weight > 0 && row.out.is_some();
             if std::mem::replace(&mut row.shunned, is_shunned) != is_shunned {
-                self.verdicts.push(Verdict::new(now, 0, ServerId::from_index(index), is_shunned));
+                self.verdicts.push(Verdict::new(since, 0, ServerId::from_index(index), is_shunned));
             }
             if row.out.is_none() {
                 self.usable.push(ServerId::from_index(index));
