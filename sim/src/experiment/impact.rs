@@ -114,10 +114,7 @@ fn toppled_at(counts: &Counts, fleet: &Fleet) -> Option<(SimTime, SimTime)> {
         let length = until.since(from).as_secs_f64();
         let busy = |server: usize| counts.window_busy_ns[window * counts.servers + server] as f64 / 1e9;
         let works_hard = |server: &usize| busy(*server) / fleet.workers[*server] / length >= OVERLOADED;
-        let is_out = |server: usize| {
-            let mut its = fleet.outages.iter().filter(|outage| outage.0 == server);
-            its.any(|&(_, since, end)| since < until && from < end)
-        };
+        let is_out = |server: usize| !fleet.outages.of(server, from, until).is_empty();
         let servers = 0..fleet.workers.len();
         servers.clone().any(|server| works_hard(&server))
             && servers.filter(|server| !works_hard(server)).all(is_out)

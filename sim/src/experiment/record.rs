@@ -5,6 +5,7 @@ use crate::backend::Discipline;
 use crate::cluster::{Outage, Removal, RunOutcome, RunSizes, Spell, TraceLine};
 use crate::metrics::histogram::Sparse;
 use crate::metrics::measure::{self, Fleet, Reading};
+use crate::metrics::outages::Outages;
 use crate::metrics::recorder::{Calendar, Counts};
 use crate::metrics::{LossCause, Phase};
 use crate::scenario::Scenario;
@@ -76,7 +77,10 @@ pub(super) fn fleet(scenario: &Scenario, strategy: usize, outages: &[Outage]) ->
                 Discipline::ProcessorSharing { cores, .. } => f64::from(cores),
             })
             .collect(),
-        outages: outages.iter().map(|o| (o.server.index(), o.from, o.until)).collect(),
+        outages: Outages::new(
+            scenario.servers.len(),
+            outages.iter().map(|o| (o.server.index(), o.from, o.until)).collect(),
+        ),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod health_counts;
 pub mod histogram;
 pub mod loss;
 pub mod measure;
+pub mod outages;
 pub mod recorder;
 mod stretch;
 pub mod tier_counts;
