@@ -263,7 +263,12 @@ impl Cluster<'_> {
                 }
             }
             Origin::Log { source, user } => self.forget_log_connection(source, user, id),
-            Origin::Object(_) | Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => {}
+            Origin::Object(_)
+            | Origin::Message(_)
+            | Origin::Gone
+            | Origin::Check
+            | Origin::Arrival
+            | Origin::Script(_) => {}
         }
     }
 

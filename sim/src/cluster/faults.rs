@@ -1,4 +1,4 @@
-//! Faults as they happen, and the checks that notice them.
+//! Faults as they happen.
 //!
 //! Every beginning and every end is followed by a look at all that lasts, and whatever differs from before is carried out: so
 //! faults may overlap in any way.
@@ -8,10 +8,9 @@ use super::event::Event;
 use super::timetable::{Occurrence, Target};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::health::keepalived::{CheckKind, Sight};
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::scenario::FaultKind;
-use crate::tier::{Instance, Layer, Segment};
+use crate::tier::{Layer, Segment};
 
 /// A time during which a server was down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -274,44 +273,5 @@ impl Cluster<'_> {
     fn tabs_held_by(&mut self, server: ServerId) -> Vec<u32> {
         let Some(rosters) = &mut self.faults.rosters else { return Vec::new() };
         rosters.tabs.present(server, |slot| self.tabs.get(slot).is_held_by(server))
-    }
-
-    /// A health check of a server takes place.
-    pub(super) fn check<Q: PendingEvents>(
-        &mut self,
-        now: SimTime,
-        server: ServerId,
-        instance: u16,
-        pending: &mut Scheduler<Q>,
-    ) {
-        let accepts = self.servers.accepts_connections(server);
-        if let Instance::HaProxy(haproxy) = self.instance(instance) {
-            if let Some(next) = haproxy.check_ended(now, server, accepts) {
-                pending.at(now + next, Event::Check { server, instance }.word());
-            }
-            return;
-        }
-        let watch = usize::from(instance);
-        // One that was killed has left its events behind.
-        if self.tier.watches[watch].due(server) != now {
-            return;
-        }
-        let answers = self.servers.answers(server);
-        let fails = self.answers_a_check_with_an_error(now, server);
-        let well = match self.tier.watches[watch].kind() {
-            CheckKind::Tcp => accepts,
-            CheckKind::Http => answers && !fails,
-        };
-        let sight = match (well, self.servers.is_silent(server) && !answers) {
-            (true, _) => Sight::Good,
-            // Its kernel refuses for a dead process, and keeps silent when a living one takes no more; an error is an answer.
-            (false, false) => Sight::Bad,
-            (false, true) => Sight::Silent,
-        };
-        let faults = &self.faults;
-        let out = |server| faults.of(server).any(|kind| *kind == FaultKind::Down);
-        self.tier.check(now, watch, server, sight, out);
-        pending.at(self.tier.watches[watch].due(server), Event::Check { server, instance }.word());
-        self.note_sorry_server(now);
     }
 }

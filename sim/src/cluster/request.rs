@@ -19,6 +19,8 @@ pub enum Origin {
     Message(ClientId),
     /// A client that has gone away since.
     Gone,
+    /// A health check.
+    Check,
     /// A source of single requests; nobody waits for the answer.
     Arrival,
     /// A user of a replayed log: the log's place among the sources, the user's place in the log.

@@ -188,6 +188,11 @@ fn count(things: u64) -> Option<Reading> {
     Some(Reading::Value(things as f64))
 }
 
+/// The mean of so many times whose sum is given; `None` without any.
+fn mean_seconds(sum_ns: u64, times: u64) -> Option<Reading> {
+    (times > 0).then(|| Reading::Value(sum_ns as f64 / 1e9 / times as f64))
+}
+
 impl Sheet<'_> {
     fn reading(&self, name: &str) -> Option<Reading> {
         let c = self.counts;
@@ -219,11 +224,16 @@ impl Sheet<'_> {
             "sync.messages" => per_second(c.tiers.sync_messages),
             "sync.bytes" => per_second(c.tiers.sync_bytes),
             "director.takeovers" => count(c.tiers.takeovers),
-            "director.silent" => (c.tiers.silences > 0)
-                .then(|| Reading::Value(c.tiers.silent_ns as f64 / 1e9 / c.tiers.silences as f64)),
-            "director.silent.max" => {
-                (c.tiers.silences > 0).then(|| Reading::Value(c.tiers.silent_ns_max as f64 / 1e9))
-            }
+            "director.silent" => mean_seconds(c.tiers.silent_ns, c.tiers.silences),
+            "director.silent.max" => mean_seconds(c.tiers.silent_ns_max, c.tiers.silences.min(1)),
+            "health.faults" => count(c.health.faults),
+            "health.undetected" => ratio(c.health.faults - c.health.detected, c.health.faults),
+            "health.time_to_detect" => mean_seconds(c.health.detect_ns, c.health.detected),
+            "health.time_to_detect.max" => mean_seconds(c.health.detect_ns_max, c.health.detected.min(1)),
+            "health.time_to_recover" => mean_seconds(c.health.recover_ns, c.health.recovered),
+            "health.time_to_recover.max" => mean_seconds(c.health.recover_ns_max, c.health.recovered.min(1)),
+            "health.false_positives" => count(c.health.false_positives),
+            "health.false_positives.time" => Some(Reading::Value(c.health.false_ns as f64 / 1e9)),
             "visits.open" => self.visits_open.and_then(count),
             "session.lost" => ratio(c.losses(), c.created),
             "session.created" => count(c.created),

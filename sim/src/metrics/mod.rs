@@ -3,6 +3,7 @@
 pub mod catalogue;
 mod failure;
 pub mod fairness;
+pub mod health_counts;
 pub mod histogram;
 pub mod loss;
 pub mod measure;
