@@ -316,7 +316,7 @@ impl Cluster<'_> {
             pair.reached(end);
             for &(from, until) in &pair.silences {
                 if let Some(counts) = self.recorder.at(from) {
-                    counts.tiers.silent(until.since(from));
+                    counts.tiers.silent.record(until.since(from));
                 }
             }
             for &(at, sent) in &pair.traffic {

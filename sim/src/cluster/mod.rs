@@ -59,6 +59,7 @@ use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
+use crate::population::moved::Moved;
 use crate::population::{AddressStreams, PageSampler};
 use crate::scenario::{Scenario, Strategy, Vary};
 use crate::session::SessionPlan;
@@ -213,6 +214,8 @@ struct Streams {
     addresses: AddressStreams,
     /// Where in the address space networks lie.
     networks: Stream,
+    /// Where those of logs lie.
+    logged: Moved,
     pages: Stream,
     request_values: Stream,
     resolver: Stream,
@@ -267,6 +270,10 @@ impl Streams {
                 measured_from: SimTime::ZERO + scenario.warmup,
             },
             networks: stream(networks, StreamId::Addresses),
+            logged: match scenario.vary {
+                Vary::Hash if replication > 0 => Moved::by(stream(networks, StreamId::LoggedNetworks)),
+                _ => Moved::NOWHERE,
+            },
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
             resolver: stream(population, StreamId::Resolver),

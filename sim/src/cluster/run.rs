@@ -201,7 +201,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     let mut space = AddressSpace::new(streams.networks);
     let fixed = scenario.populations.iter().flat_map(|population| population.address.fixed.iter().copied());
     let scripted = scenario.scripted_clients.iter().map(|client| client.address);
-    let logged = logs.iter().flat_map(|log| log.clients().iter().map(|client| client.address));
+    let logged =
+        logs.iter().flat_map(|log| log.clients().iter().map(|client| streams.logged.address(client.address)));
     fixed.chain(scripted).chain(logged).for_each(|address| space.reserve(address));
     let mut clients = Clients::new();
     clients.reserve_exact(total as usize);
@@ -243,7 +244,13 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             }));
         }
     }
-    sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
+    sources.extend(
+        scenario
+            .logs
+            .iter()
+            .zip(logs)
+            .map(|(plan, log)| Source::Log(LogReplay::new(plan, log, streams.logged))),
+    );
 
     let mut tier = Tier::new(&strategy.tier, 0, scenario, &streams);
     if let Some(life) = strategy.tier.cookies() {

@@ -87,7 +87,7 @@ pub struct Precision {
     /// Wanted: half the width of the 95 % interval over the mean, at most.
     pub wanted: f64,
     /// The metrics that it is wanted of, in all strategies.
-    pub metrics: Vec<&'static str>,
+    pub metrics: Vec<String>,
     /// Found: the largest of these; `None` where a mean is zero, or there is no interval.
     pub found: Option<f64>,
     /// Whether it was reached.
@@ -267,7 +267,7 @@ pub struct ExpectationResult {
     /// The strategy's name.
     pub strategy: String,
     /// The metric's name.
-    pub metric: &'static str,
+    pub metric: String,
     /// The phase.
     pub phase: Phase,
     /// The strategy whose value the limits multiply; `value` is then the ratio of the two.
