@@ -150,12 +150,13 @@ fn against(
             let metric = MetricId::by_name(&value.metric)
                 .ok_or_else(|| misfit(format!("there is no metric `{}`", value.metric)))?;
             let phase = Phase::ALL.into_iter().find(|phase| phase.name() == value.phase);
+            // In pairs, replications beyond the baseline's have no partner.
+            let most = if paired { value.parts.len() } else { usize::MAX };
             let now = phase
-                .and_then(|phase| experiment.column(strategy, metric, phase))
+                .and_then(|phase| experiment.column_of_first(most, strategy, metric, phase))
                 .ok_or_else(|| misfit(format!("the scenario has no phase `{}`", value.phase)))?;
             let before = Column { centre: Some(value.mean), values: Vec::new(), parts: value.parts.clone() };
             let difference = if paired {
-                // Replications beyond the baseline's have no partner.
                 let n = now.parts.len().min(before.parts.len());
                 now.first(n).less(1.0, &before.first(n))
             } else {

@@ -188,11 +188,6 @@ fn count(things: u64) -> Option<Reading> {
     Some(Reading::Value(things as f64))
 }
 
-/// The mean of so many times whose sum is given; `None` without any.
-fn mean_seconds(sum_ns: u64, times: u64) -> Option<Reading> {
-    (times > 0).then(|| Reading::Value(sum_ns as f64 / 1e9 / times as f64))
-}
-
 impl Sheet<'_> {
     fn reading(&self, name: &str) -> Option<Reading> {
         let c = self.counts;
@@ -227,11 +222,11 @@ impl Sheet<'_> {
             "director.silent" => c.tiers.silent.mean().map(Reading::Value),
             "director.silent.max" => c.tiers.silent.max().map(Reading::Value),
             "health.faults" => count(c.health.faults),
-            "health.undetected" => ratio(c.health.faults - c.health.detected, c.health.faults),
-            "health.time_to_detect" => mean_seconds(c.health.detect_ns, c.health.detected),
-            "health.time_to_detect.max" => mean_seconds(c.health.detect_ns_max, c.health.detected.min(1)),
-            "health.time_to_recover" => mean_seconds(c.health.recover_ns, c.health.recovered),
-            "health.time_to_recover.max" => mean_seconds(c.health.recover_ns_max, c.health.recovered.min(1)),
+            "health.undetected" => ratio(c.health.faults - c.health.time_to_detect.count(), c.health.faults),
+            "health.time_to_detect" => c.health.time_to_detect.mean().map(Reading::Value),
+            "health.time_to_detect.max" => c.health.time_to_detect.max().map(Reading::Value),
+            "health.time_to_recover" => c.health.time_to_recover.mean().map(Reading::Value),
+            "health.time_to_recover.max" => c.health.time_to_recover.max().map(Reading::Value),
             "health.false_positives" => count(c.health.false_positives),
             "health.false_positives.time" => Some(Reading::Value(c.health.false_ns as f64 / 1e9)),
             "visits.open" => self.visits_open.and_then(count),

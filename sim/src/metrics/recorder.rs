@@ -248,6 +248,8 @@ impl PhaseCounts {
             Timed::QueueWait => &self.queue_wait,
             Timed::StoreWait => &self.store_wait,
             Timed::Silent => &self.tiers.silent,
+            Timed::ToDetect => &self.health.time_to_detect,
+            Timed::ToRecover => &self.health.time_to_recover,
         }
     }
 
