@@ -134,11 +134,7 @@ fn against(
     let misfit = |what: String| GateError::Baseline { scenario: baseline.scenario.clone(), what };
     let scenario = experiment.scenario();
     let paired = baseline.workload == experiment.workload();
-    let has_values = |name: &str| baseline.values.iter().any(|value| value.strategy == name);
-    if let Some(new) = scenario.strategies.iter().find(|strategy| !has_values(&strategy.name)) {
-        return Err(misfit(format!("the baseline has nothing of strategy `{}`", new.name)));
-    }
-    baseline
+    let results = baseline
         .values
         .iter()
         .map(|value| {
@@ -186,7 +182,12 @@ fn against(
                 line: 0,
             })
         })
-        .collect()
+        .collect::<Result<Vec<_>, _>>()?;
+    let has_values = |name: &str| baseline.values.iter().any(|value| value.strategy == name);
+    match scenario.strategies.iter().find(|strategy| !has_values(&strategy.name)) {
+        Some(new) => Err(misfit(format!("the baseline has nothing of strategy `{}`", new.name))),
+        None => Ok(results),
+    }
 }
 
 /// The scenario's part of a baseline, by the name of its file.
