@@ -182,7 +182,7 @@ fn against(
                 line: 0,
             })
         })
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Vec<_>, GateError>>()?;
     let has_values = |name: &str| baseline.values.iter().any(|value| value.strategy == name);
     match scenario.strategies.iter().find(|strategy| !has_values(&strategy.name)) {
         Some(new) => Err(misfit(format!("the baseline has nothing of strategy `{}`", new.name))),
