@@ -20,7 +20,7 @@ struct Deciding {
 }
 
 /// The metrics that decide, from the load to the cost. Which of them are shown depends on what the run had.
-const DECIDING: [Deciding; 7] = [
+const DECIDING: [Deciding; 8] = [
     Deciding { metric: "load.requests.peak_to_mean", phase: Phase::All, heading: "load skew" },
     Deciding { metric: "load.requests.window.p95", phase: Phase::All, heading: "skew in the worst windows" },
     Deciding {
@@ -31,10 +31,15 @@ const DECIDING: [Deciding; 7] = [
     Deciding { metric: "visits.with_loss", phase: Phase::All, heading: "visits logged out" },
     Deciding { metric: "requests.failed", phase: Phase::All, heading: "requests failed" },
     Deciding { metric: "latency.p99", phase: Phase::All, heading: "response time, p99" },
+    Deciding {
+        metric: "health.false_positives",
+        phase: Phase::All,
+        heading: "taken out though nothing ailed them",
+    },
     Deciding { metric: "store.operations", phase: Phase::All, heading: "session store" },
 ];
 
-/// The deciding metrics that this run can show: those that some strategy has a value for, the load of the store only if there
+/// The deciding metrics that this run can show: those that some strategy has a value for, counts only if there
 /// is any, and the spread over windows only where nobody logs in (a replayed log), since load is then all there is to see.
 fn deciding(summary: &Summary) -> Vec<&'static Deciding> {
     let mean = |strategy, deciding: &Deciding| lookup::mean(strategy, deciding.metric, deciding.phase);
@@ -48,7 +53,7 @@ fn deciding(summary: &Summary) -> Vec<&'static Deciding> {
             "load.requests.peak_to_mean" => true,
             "load.requests.window.p95" if logins => false,
             "load.requests.peak_to_nominal" if summary.faults.is_empty() => false,
-            "store.operations" => {
+            "store.operations" | "health.false_positives" => {
                 summary.strategies.iter().any(|it| mean(it, deciding).is_some_and(|mean| mean > 0.0))
             }
             _ => summary.strategies.iter().any(|it| mean(it, deciding).is_some()),
