@@ -188,11 +188,6 @@ fn count(things: u64) -> Option<Reading> {
     Some(Reading::Value(things as f64))
 }
 
-/// The mean of so many times whose sum is given; `None` without any.
-fn mean_seconds(sum_ns: u64, times: u64) -> Option<Reading> {
-    (times > 0).then(|| Reading::Value(sum_ns as f64 / 1e9 / times as f64))
-}
-
 impl Sheet<'_> {
     fn reading(&self, name: &str) -> Option<Reading> {
         let c = self.counts;
@@ -227,11 +222,11 @@ impl Sheet<'_> {
             "director.silent" => c.tiers.silent.mean().map(Reading::Value),
             "director.silent.max" => c.tiers.silent.max().map(Reading::Value),
             "health.faults" => count(c.health.faults),
-            "health.undetected" => ratio(c.health.faults - c.health.detected, c.health.faults),
-            "health.time_to_detect" => mean_seconds(c.health.detect_ns, c.health.detected),
-            "health.time_to_detect.max" => mean_seconds(c.health.detect_ns_max, c.health.detected.min(1)),
-            "health.time_to_recover" => mean_seconds(c.health.recover_ns, c.health.recovered),
-            "health.time_to_recover.max" => mean_seconds(c.health.recover_ns_max, c.health.recovered.min(1)),
+            "health.undetected" => ratio(c.health.faults - c.health.detect.count(), c.health.faults),
+            "health.time_to_detect" => c.health.detect.mean().map(Reading::Value),
+            "health.time_to_detect.max" => c.health.detect.max().map(Reading::Value),
+            "health.time_to_recover" => c.health.recover.mean().map(Reading::Value),
+            "health.time_to_recover.max" => c.health.recover.max().map(Reading::Value),
             "health.false_positives" => count(c.health.false_positives),
             "health.false_positives.time" => Some(Reading::Value(c.health.false_ns as f64 / 1e9)),
             "visits.open" => self.visits_open.and_then(count),
@@ -427,6 +422,7 @@ mod tests {
             recorder.decided(now, 0, server.0);
             let counts = recorder.at(now).unwrap();
             counts.tiers.silent.record(SimDuration::from_secs(1));
+            counts.health.fault(Some(SimDuration::from_secs(1)), Some(SimDuration::from_secs(2)));
             counts.connections[server.index()] += 1;
             counts.held_ns[server.index()] += 1;
             counts.served += 1;

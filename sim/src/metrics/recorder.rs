@@ -248,6 +248,8 @@ impl PhaseCounts {
             Timed::QueueWait => &self.queue_wait,
             Timed::StoreWait => &self.store_wait,
             Timed::Silent => &self.tiers.silent,
+            Timed::Detect => &self.health.detect,
+            Timed::Recover => &self.health.recover,
         }
     }
 
