@@ -2,17 +2,14 @@
 
 use super::Cluster;
 use super::event::Event;
-use super::request::FlowEnd;
+use super::request::{FlowEnd, Waits};
+use super::silence::{SEGMENT_AGAIN, SYN_AGAIN, SYN_RETRIES};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{RequestId, ServerId};
 use crate::tier::Layer;
 
-/// After how long Linux first sends a SYN again (`TCP_TIMEOUT_INIT`), and other segments where the round trip is short
-/// (`TCP_RTO_MIN`). Each time without an answer doubles it.
-const SYN_AGAIN: SimDuration = SimDuration::from_secs(1);
-const SEGMENT_AGAIN: SimDuration = SimDuration::from_millis(200);
-/// How often Linux sends a segment again before it gives up the connection (`tcp_retries2`). SYNs are given up before.
+/// Most repetitions of a lost packet that are drawn: as many as Linux makes (`tcp_retries2`). SYNs are given up before.
 const AGAIN_MAX: u32 = 15;
 
 impl Cluster<'_> {
@@ -86,7 +83,7 @@ impl Cluster<'_> {
         let to_site = if fresh { wait(self.faults.clients_loss, 2, SYN_AGAIN) } else { SimDuration::ZERO };
         let data = wait(loss, 2, SEGMENT_AGAIN) + wait(self.faults.clients_loss, 2, SEGMENT_AGAIN);
         if layer == Layer::Request && to_server > self.connect_timeout() {
-            self.wait_for_connection(now, id, pending);
+            self.wait_for_connection(now, id, SYN_RETRIES, pending);
             return true;
         }
         let late = to_server + to_site + data;
@@ -95,20 +92,20 @@ impl Cluster<'_> {
         }
         let due = now + late;
         let request = self.requests.get_mut(id.0);
-        (request.late, request.due) = (true, due);
+        (request.waits, request.due) = (Waits::Packets, due);
         pending.at(due, Event::Retry(id).word());
         true
     }
 
-    /// A request whose packets had been lost comes to its server.
-    pub(super) fn arrives_late<Q: PendingEvents>(
+    /// A request comes to its server after all.
+    pub(super) fn arrives<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
         pending: &mut Scheduler<Q>,
     ) {
         let request = self.requests.get_mut(id.0);
-        request.late = false;
+        request.waits = Waits::Instance;
         let (server, work) = (request.server, (request.demand, request.store_operations));
         if let Some(refusal) = self.enter_server(now, id, server, work, pending)
             && let Some(next) = self.after_refusal(now, id, refusal, pending)

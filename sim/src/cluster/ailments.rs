@@ -16,6 +16,8 @@ pub(super) struct Ailments {
     pub servers: Column<ServerId, ServerAilments>,
     /// Occurrences that last now and are not about a server.
     pub others: Vec<u32>,
+    /// Whether nothing gets through between clients and the site.
+    pub clients_cut: bool,
     /// Share of packets that are lost between clients and the site.
     pub clients_loss: f64,
     /// Servers on which, or on whose links, something goes wrong request by request; and the clients' link, if it does there.
@@ -134,6 +136,7 @@ impl Ailments {
             timetable,
             servers: Column::from_vec(vec![ServerAilments::default(); servers]),
             others: Vec::new(),
+            clients_cut: false,
             clients_loss: 0.0,
             ailing: 0,
             errors: draws.0,

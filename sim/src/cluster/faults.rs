@@ -237,7 +237,7 @@ impl Cluster<'_> {
         if self.layer() == Layer::Connection {
             for slot in 0..self.connections.slots() {
                 let row = *self.connections.get(slot);
-                if row.open && row.server == server {
+                if row.stands() && row.server == server {
                     self.pass(now, ConnectionId(slot), Segment::ServerFin);
                     self.pass(now, ConnectionId(slot), Segment::ClientFin);
                     // A request on it is cut off below and then drops the connection.

@@ -1,5 +1,7 @@
 //! One run from start to end.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
@@ -264,6 +266,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stored: build_store(setup),
         requests: Slots::default(),
         connections: Slots::default(),
+        silent: BTreeMap::new(),
         tabs: Slots::default(),
         gone: 0,
         sources,
