@@ -1,12 +1,14 @@
 //! What goes wrong with single requests: errors, lost packets, servers that slow down as they get busy.
 
 use super::Cluster;
+use super::ailments::Condition;
 use super::event::Event;
 use super::request::{FlowEnd, Waits};
 use super::silence::{SEGMENT_AGAIN, SYN_AGAIN, SYN_RETRIES};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{RequestId, ServerId};
+use crate::store::LinkCondition;
 use crate::tier::Layer;
 
 /// Most repetitions of a lost packet that are drawn: as many as Linux makes (`tcp_retries2`). SYNs are given up before.
@@ -59,10 +61,12 @@ impl Cluster<'_> {
         server: ServerId,
         pending: &mut Scheduler<Q>,
     ) -> bool {
-        let loss = self.faults.servers[server].condition.loss;
+        let Condition { loss, delay, .. } = self.faults.servers[server].condition;
+        let clients = self.faults.clients;
         let layer = self.layer();
         let request = *self.requests.get(id.0);
-        if loss == 0.0 && self.faults.clients_loss == 0.0 || request.flow_end == FlowEnd::Detached {
+        let is_well = loss == 0.0 && delay.is_zero() && clients == LinkCondition::WELL;
+        if is_well || request.flow_end == FlowEnd::Detached {
             return false;
         }
         let entity = request.demand.entity << 16 | u64::from(server.0);
@@ -78,10 +82,15 @@ impl Cluster<'_> {
         };
         let fresh = self.connections.get(request.connection.0).requests <= 1;
         // A SYN and its answer; the request and its answer.
-        let to_server =
-            if layer == Layer::Request || fresh { wait(loss, 2, SYN_AGAIN) } else { SimDuration::ZERO };
-        let to_site = if fresh { wait(self.faults.clients_loss, 2, SYN_AGAIN) } else { SimDuration::ZERO };
-        let data = wait(loss, 2, SEGMENT_AGAIN) + wait(self.faults.clients_loss, 2, SEGMENT_AGAIN);
+        let to_server = if layer == Layer::Request || fresh {
+            wait(loss, 2, SYN_AGAIN) + delay * 2
+        } else {
+            SimDuration::ZERO
+        };
+        let to_site =
+            if fresh { wait(clients.loss, 2, SYN_AGAIN) + clients.delay * 2 } else { SimDuration::ZERO };
+        let data = wait(loss, 2, SEGMENT_AGAIN) + wait(clients.loss, 2, SEGMENT_AGAIN);
+        let data = data + (delay + clients.delay) * 2;
         if layer == Layer::Request && to_server > self.connect_timeout() {
             self.wait_for_connection(now, id, SYN_RETRIES, pending);
             return true;

@@ -126,6 +126,7 @@ impl Cluster<'_> {
             open: true,
             in_flight: 1,
             closed_by_client: rules.closed_by == ClosedBy::Client,
+            is_orphan: false,
             unanswered: Unanswered::Nothing,
         };
         let mut call = Call { source, name, port: rules.port, resolved: None };
@@ -190,7 +191,9 @@ impl Cluster<'_> {
                     ties: Ties::NONE,
                 };
                 let opened = self.instance(row.instance).open(now, &open);
-                let Some(server) = opened.decision.server else { return Err(no_server(opened.decision.reason)) };
+                let Some(server) = opened.decision.server else {
+                    return Err(no_server(opened.decision.reason));
+                };
                 if !self.servers.accepts_connections(server) {
                     if self.servers.is_silent(server) {
                         return Err(NoAnswer::Silent(Failure::Dropped));

@@ -15,7 +15,7 @@ use crate::metrics::recorder::Failure;
 use crate::scenario::{FaultKind, Process};
 use crate::tier::{Forwarded, Instance, Layer, Segment};
 
-/// Stands where there is no instance: nobody has answered, or whoever has is no more.
+/// Stands where there is no instance: nobody has answered.
 pub(super) const NOBODY: u16 = u16::MAX;
 
 impl Cluster<'_> {
@@ -140,15 +140,16 @@ impl Cluster<'_> {
         self.break_holds(now, |held| held.instance == instance, pending);
         // The kernel of a machine that lives ends its connections. Of a machine that died clients learn when they send something, and
         // whoever has the address then does not know the connection.
-        let host = self.paths.as_ref().is_some_and(|paths| paths.reach[place].alive[usize::from(instance)].host);
+        let host =
+            self.paths.as_ref().is_some_and(|paths| paths.reach[place].alive[usize::from(instance)].host);
         let mut ended = Vec::new();
         for slot in 0..self.connections.slots() {
             let row = self.connections.get_mut(slot);
-            if row.open && row.instance == instance {
+            if row.open && row.instance == instance && !row.is_orphan {
                 if row.unanswered == Unanswered::Nothing && (host || row.in_flight > 0) {
                     ended.push(ConnectionId(slot));
                 } else {
-                    row.instance = NOBODY;
+                    row.is_orphan = true;
                 }
             }
         }

@@ -353,17 +353,18 @@ impl Cluster<'_> {
                     (0, next, reason, NO_FLOW)
                 }
                 FrontKind::Ecmp(router) => {
-                    let (next, reason) = router.pick(seen.0, seen.1).ok_or(NoAnswer::Refused(Failure::NoServer))?;
+                    let (next, reason) =
+                        router.pick(seen.0, seen.1).ok_or(NoAnswer::Refused(Failure::NoServer))?;
                     (0, next, reason, NO_FLOW)
                 }
                 FrontKind::Tier(tier) => {
-                    let instance =
-                        reach[place].of(tier, now, target).ok_or_else(|| reach[place].no_answer(now, target))?;
+                    let instance = reach[place]
+                        .of(tier, now, target)
+                        .ok_or_else(|| reach[place].no_answer(now, target))?;
                     let mut key = [0; 2];
                     let open = open_at(tier, seen, called, &mut key);
                     let opened = tier.instances[usize::from(instance)].open(now, &open);
-                    let ServerId(next) =
-                        opened.decision.server.ok_or(no_server(opened.decision.reason))?;
+                    let ServerId(next) = opened.decision.server.ok_or(no_server(opened.decision.reason))?;
                     (instance, next, opened.decision.reason, opened.flow)
                 }
             };
@@ -449,7 +450,7 @@ impl Cluster<'_> {
         let Some(instance) = paths.reach[last].of(&mut self.tier, now, target) else {
             return paths.reach[last].no_way(now, target);
         };
-        match (layer, instance == row.instance) {
+        match (layer, instance == row.instance && !row.is_orphan) {
             (Layer::Request, true) => Forwarded::To(ServerId(instance)),
             (Layer::Request, false) => Forwarded::Reset,
             (Layer::Connection, true) => {

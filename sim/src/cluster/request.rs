@@ -200,6 +200,8 @@ pub struct Connection {
     pub in_flight: u16,
     /// Whether the client closes it when idle, not the server.
     pub closed_by_client: bool,
+    /// Whether the machine at its other end died, and knows nothing of it.
+    pub is_orphan: bool,
     /// Which of its client's packets nobody has answered so far.
     pub unanswered: Unanswered,
 }

@@ -299,6 +299,7 @@ fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
         copy: stream(StreamId::StoreCopy),
         eviction: stream(StreamId::StoreEviction),
         failover: stream(StreamId::StoreFailover),
+        mishap: stream(StreamId::StoreMishaps),
     };
     let own = (stream(StreamId::SessionSize), stream(StreamId::SessionWrites));
     Some(Box::new(Stored::new(setup.scenario, session, streams, own)))
