@@ -265,7 +265,12 @@ fn strategy(nth: usize, shape: &Shape, servers: &[ServerLine]) -> StrategySummar
             toppled_after_s: (nth == 1).then(|| around(40.0, 6.0)),
             toppled_for_s: (nth == 1).then(|| around(300.0, 21.0)),
             toppled: if nth == 1 { 20 } else { 0 },
+            visible: around(1.0, 0.0),
+            undetected: around(if nth == 2 { 1.0 } else { 0.0 }, 0.0),
+            detected_after_s: (nth != 2).then(|| around(6.1, 0.8)),
+            back_after_s: (nth != 2).then(|| around(2.9, 0.6)),
         }],
+        removals: Vec::new(),
         series: series(shape, nth),
         latency_cdf: (0..60)
             .map(|at| {

@@ -142,10 +142,22 @@ impl Cluster<'_> {
         if let Some(path) = path {
             self.keep_path(now, id, path);
         }
-        if let Some(failure) = silent {
-            self.syn_is_unanswered(now, id, call, failure);
+        match silent {
+            Some(failure) => self.syn_is_unanswered(now, id, call, failure),
+            None => self.note_connection(id),
         }
         Ok(id)
+    }
+
+    /// A connection that a director sends to a server has been established.
+    pub(super) fn note_connection(&mut self, id: ConnectionId) {
+        if self.layer() == Layer::Connection
+            && let Some(rosters) = &mut self.faults.rosters
+        {
+            let server = self.connections.get(id.0).server;
+            let is_here = |slot| self.connections.get(slot).goes_to(server);
+            rosters.connections.note(server, id.0, is_here);
+        }
     }
 
     /// Sends the SYN of a connection: through the tiers in front to an instance, and where that is a director, to its server. Returns
@@ -342,7 +354,12 @@ impl Cluster<'_> {
                 }
             }
             Origin::Log { source, user } => self.forget_log_connection(source, user, id),
-            Origin::Object(_) | Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => {}
+            Origin::Object(_)
+            | Origin::Message(_)
+            | Origin::Gone
+            | Origin::Check
+            | Origin::Arrival
+            | Origin::Script(_) => {}
         }
     }
 

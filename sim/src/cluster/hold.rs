@@ -45,6 +45,10 @@ impl Cluster<'_> {
             flow: request.flow,
             connection: request.connection,
         });
+        if let Some(rosters) = &mut self.faults.rosters {
+            let is_here = |slot| self.tabs.get(slot).is_held_by(request.server);
+            rosters.tabs.note(request.server, slot, is_here);
+        }
         self.recorder.held(now, request.server, 1);
         self.next_message(now, id, slot, hold, pending);
     }
@@ -186,20 +190,31 @@ impl Cluster<'_> {
         self.browser_waits(now, id, pause(&hold.reconnect, first, 1), pending);
     }
 
-    /// A server has died, or an instance through which exchanges were held: they break.
-    pub(super) fn break_holds<Q: PendingEvents>(
+    /// A proxy through which exchanges were held has died: they break.
+    pub(super) fn break_holds_through<Q: PendingEvents>(
         &mut self,
         now: SimTime,
-        breaks: impl Fn(&Held) -> bool,
+        instance: u16,
         pending: &mut Scheduler<Q>,
     ) {
         for slot in 0..self.tabs.slots() {
-            let tab = self.tabs.get(slot);
-            if tab.held.as_ref().is_some_and(&breaks) {
-                let (_, plan) = self.plan_of(self.clients.row(tab.client));
-                if let Some(hold) = plan.browser.as_ref().and_then(|browser| browser.hold.as_ref()) {
-                    self.break_hold(now, slot, hold, pending);
-                }
+            self.break_hold_if(now, slot, |held| held.instance == instance, pending);
+        }
+    }
+
+    /// The exchange of a tab breaks if `breaks` says so of it.
+    pub(super) fn break_hold_if<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        slot: u32,
+        breaks: impl Fn(&Held) -> bool,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let tab = self.tabs.get(slot);
+        if tab.held.as_ref().is_some_and(breaks) {
+            let (_, plan) = self.plan_of(self.clients.row(tab.client));
+            if let Some(hold) = plan.browser.as_ref().and_then(|browser| browser.hold.as_ref()) {
+                self.break_hold(now, slot, hold, pending);
             }
         }
     }

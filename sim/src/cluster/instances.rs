@@ -10,6 +10,7 @@ use super::request::{FlowEnd, Origin, Request, Unanswered, Waits};
 use super::watch::warm_up_share;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimTime};
+use crate::health::Verdict;
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::scenario::{FaultKind, Process};
@@ -19,6 +20,15 @@ use crate::tier::{Forwarded, Instance, Layer, Segment};
 pub(super) const NOBODY: u16 = u16::MAX;
 
 impl Cluster<'_> {
+    /// The tier that has the instance at a place of [`crate::scenario::Scenario::instances`], and its number there.
+    pub(super) fn find_instance(&self, faulty: u16) -> Option<(usize, u16)> {
+        let named = self.scenario.instances.get(usize::from(faulty));
+        self.strategy.programs().find_map(|(place, plan)| {
+            let instance = plan.instances.iter().position(|instance| Some(&instance.name) == named)?;
+            Some((place, instance as u16))
+        })
+    }
+
     /// Brings a tier's instance into the condition that follows from all that befalls it now, if the strategy has it.
     pub(super) fn instance_changes<Q: PendingEvents>(
         &mut self,
@@ -26,12 +36,7 @@ impl Cluster<'_> {
         faulty: u16,
         pending: &mut Scheduler<Q>,
     ) {
-        let named = self.scenario.instances.get(usize::from(faulty));
-        let found = self.strategy.programs().find_map(|(place, plan)| {
-            let instance = plan.instances.iter().position(|instance| Some(&instance.name) == named)?;
-            Some((place, instance as u16))
-        });
-        let Some((place, instance)) = found else { return };
+        let Some((place, instance)) = self.find_instance(faulty) else { return };
         let kills = |process| self.faults.befalls(faulty, |kind| *kind == FaultKind::Kill { process });
         let host = !self.faults.befalls(faulty, |kind| *kind == FaultKind::Crash);
         let of_pair = self.strategy.programs().filter(|&(at, _)| at == place);
@@ -137,7 +142,7 @@ impl Cluster<'_> {
         if let Instance::Lvs(director) = &mut self.tier.instances[usize::from(instance)] {
             return director.lose_tables(now);
         }
-        self.break_holds(now, |held| held.instance == instance, pending);
+        self.break_holds_through(now, instance, pending);
         // The kernel of a machine that lives ends its connections. Of a machine that died clients learn when they send something, and
         // whoever has the address then does not know the connection.
         let host =
@@ -174,7 +179,7 @@ impl Cluster<'_> {
         for connection in ended {
             self.drop_connection(now, connection);
         }
-        self.tier.restart(&self.strategy.tier, instance, &self.streams);
+        self.tier.restart(now, &self.strategy.tier, instance, &self.streams);
         for (_, origin) in cut {
             self.request_failed(now, origin, Failure::NoDirector, pending);
         }
@@ -197,6 +202,9 @@ impl Cluster<'_> {
                 let checker = &mut front.checkers[usize::from(target)];
                 let listed = checker.tick(now, sight);
                 let due = checker.due();
+                if let Some(listed) = listed {
+                    front.verdicts.push(Verdict::new(now, 0, ServerId(target), !listed));
+                }
                 match (&mut front.kind, listed) {
                     (FrontKind::Dns(dns), Some(listed)) => dns.list(target, listed),
                     (FrontKind::Ecmp(router), Some(listed)) => router.list(target, listed),

@@ -9,10 +9,12 @@ mod ailing;
 mod ailments;
 mod blame;
 mod browser;
+mod checks;
 mod closed_loop;
 mod connection;
 mod cookies;
 mod dealt;
+mod detection;
 pub mod event;
 mod evidence;
 mod faults;
@@ -32,6 +34,7 @@ mod queue;
 mod replay;
 mod request;
 mod retry;
+mod rosters;
 mod route;
 mod run;
 mod script;
@@ -47,6 +50,7 @@ mod watch;
 use std::collections::BTreeMap;
 
 pub use accounting::AccountingError;
+pub use detection::{Removal, Sighting};
 pub use faults::{FaultCounts, Outage, Spell};
 pub use observe::{Answer, Observer, StepName, run_observed};
 pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};
@@ -68,6 +72,7 @@ use crate::tier::Layer;
 
 use ailments::Ailments;
 use browser::{BrowserSamplers, Pace, Tab};
+use checks::Probe;
 use dealt::DealtUsers;
 use event::Event;
 use open_loop::Source;
@@ -117,6 +122,8 @@ pub struct Cluster<'a> {
     outages: Vec<Outage>,
     /// What befalls it.
     faults: Ailments,
+    /// Checks of servers under way, by who checks, then by server; empty without checks.
+    probes: Vec<Probe>,
     /// When open connections are counted next, at the earliest.
     next_sample: SimTime,
     /// When an operator last changed something.

@@ -16,6 +16,7 @@ use super::station::Station;
 use super::tier::Tier;
 use super::{Cluster, Streams};
 use crate::engine::SimTime;
+use crate::health::Verdict;
 use crate::health::keepalived::{Checker, Sight};
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
@@ -126,6 +127,8 @@ pub(super) struct Front<'a> {
     pub kind: FrontKind<'a>,
     /// One check for each instance of the next tier; empty without active checks, and for tiers that keep their own.
     pub checkers: Vec<Checker>,
+    /// Whom these took out and who came back, in order.
+    pub verdicts: Vec<Verdict>,
     /// The address that each instance shows in place of its clients'; empty if it shows theirs.
     hides: Vec<IpAddr>,
     /// Connections that it gave a port of its own.
@@ -282,7 +285,7 @@ impl<'a> Front<'a> {
                 (FrontKind::Tier(Tier::new(plan, number, scenario, streams)), Vec::new(), hides)
             }
         };
-        Self { kind, checkers, hides, ports: 0 }
+        Self { kind, checkers, verdicts: Vec::new(), hides, ports: 0 }
     }
 
     /// How many check each of the next tier's instances by themselves.

@@ -7,8 +7,10 @@ use thiserror::Error;
 use super::accounting::{self, AccountingError, UnderWay};
 use super::ailments::Ailments;
 use super::browser::Pace;
+use super::checks::Probe;
 use super::cookies::CookieJars;
 use super::dealt::DealtUsers;
+use super::detection::{Removal, Sighting};
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage, Spell};
 use super::log_source::LogReplay;
@@ -59,6 +61,10 @@ pub struct RunOutcome {
     pub faults: Vec<FaultCounts>,
     /// When each fault lasted, at each of its parts, in order of the beginning.
     pub spells: Vec<Spell>,
+    /// What became of each fault that a health rule could see, in order of the beginning.
+    pub sightings: Vec<Sighting>,
+    /// When health kept servers from new clients, in order of the beginning.
+    pub removals: Vec<Removal>,
     /// The trace of scripted clients.
     pub trace: Vec<TraceLine>,
     /// Losses, told.
@@ -275,9 +281,12 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stories: Stories { wanted: setup.stories, told: Vec::new() },
         outages: Vec::new(),
         faults: build_faults(scenario, &calendar, &streams),
+        probes: Vec::new(),
         next_sample: SimTime::ZERO,
         operated_at: None,
     };
+    let checkers = cluster.tier.checkers();
+    cluster.probes = vec![Probe::IDLE; checkers * scenario.servers.len()];
     let pool = &strategy.tier.pool;
     if let Some((server, status)) = pool.config.sorry_server.zip(pool.sorry_status) {
         cluster.faults.always_errs(server, status);
@@ -389,13 +398,15 @@ fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
     let Simulation { model, pending, .. } = simulation;
     let clock = model.streams.clock;
     let servers = model.scenario.servers.len();
-    for (number, instance) in model.tier.instances.iter().enumerate() {
-        let Instance::HaProxy(haproxy) = instance else { continue };
+    for number in 0..model.tier.instances.len() {
         for server in (0..servers).map(ServerId::from_index) {
+            let Instance::HaProxy(haproxy) = &model.tier.instances[number] else { continue };
             let inter = haproxy.config().servers[server.index()].check.map(|check| check.inter);
             if let (Some(first), Some(inter)) = (haproxy.first_check(server), inter) {
                 let started = SimDuration(clock.below(inter.0, 1 << 32, number as u64));
-                pending.at(first + started, Event::Check { server, instance: number as u16 }.word());
+                let (due, instance) = (first + started, number as u16);
+                model.plan_check(server, instance, due);
+                pending.at(due, Event::Check { server, instance }.word());
             }
         }
     }
@@ -485,6 +496,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
     let faults = cluster.faults.close(cluster.recorder.ledger.requests_failed);
     let begun = cluster.faults.timetable.iter().take_while(|one| one.from < calendar.end);
     let spells = begun.map(Spell::of).collect();
+    let health = cluster.close_health(calendar.end);
     let counts = cluster.recorder.close(calendar.end, measured_open);
     accounting::check(&counts.ledger, &under_way)?;
     Ok(RunOutcome {
@@ -492,6 +504,8 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         outages: cluster.outages,
         faults,
         spells,
+        sightings: health.sightings,
+        removals: health.removals,
         trace: cluster.script.trace,
         stories: cluster.stories.told,
         sizes,

@@ -115,7 +115,7 @@ impl Cluster<'_> {
             }
             Origin::Log { source, .. } => (same, (entity, index), self.port_of_source(source.into())),
             Origin::Arrival => (same, (entity, index), self.port_of_source(entity as u32)),
-            Origin::Script(_) | Origin::Gone => (same, (entity, index), HTTP),
+            Origin::Script(_) | Origin::Gone | Origin::Check => (same, (entity, index), HTTP),
         };
         Call { source, name, port, resolved: None }
     }
@@ -269,6 +269,7 @@ impl Cluster<'_> {
         let path = self.establish(now, &mut row, &mut call)?;
         row.unanswered = Unanswered::Nothing;
         *self.connections.get_mut(id.0) = row;
+        self.note_connection(id);
         if let Some(path) = path {
             self.keep_path(now, id, path);
         }

@@ -320,7 +320,7 @@ impl Cluster<'_> {
                 traffic.visit().map(|plan| plan.session_idle_timeout)
             }
             Origin::Log { source, .. } => self.log_idle_timeout(source),
-            Origin::Gone | Origin::Arrival | Origin::Script(_) => None,
+            Origin::Gone | Origin::Check | Origin::Arrival | Origin::Script(_) => None,
         };
         plan.unwrap_or(SimDuration::ZERO)
     }

@@ -2,9 +2,10 @@
 
 use super::impact::{self, Impact};
 use crate::backend::Discipline;
-use crate::cluster::{Outage, RunOutcome, RunSizes, Spell, TraceLine};
+use crate::cluster::{Outage, Removal, RunOutcome, RunSizes, Spell, TraceLine};
 use crate::metrics::histogram::Sparse;
 use crate::metrics::measure::{self, Fleet, Reading};
+use crate::metrics::outages::Outages;
 use crate::metrics::recorder::{Calendar, Counts};
 use crate::metrics::{LossCause, Phase};
 use crate::scenario::Scenario;
@@ -29,6 +30,8 @@ pub(super) struct RunRecord {
     pub bins: Option<Bins>,
     /// When each fault lasted; only of a strategy's first replication.
     pub spells: Vec<Spell>,
+    /// When health kept servers from new clients; only of a strategy's first replication.
+    pub removals: Vec<Removal>,
     pub trace: Vec<TraceLine>,
     pub stories: Vec<String>,
     pub sizes: RunSizes,
@@ -74,7 +77,10 @@ pub(super) fn fleet(scenario: &Scenario, strategy: usize, outages: &[Outage]) ->
                 Discipline::ProcessorSharing { cores, .. } => f64::from(cores),
             })
             .collect(),
-        outages: outages.iter().map(|o| (o.server.index(), o.from, o.until)).collect(),
+        outages: Outages::new(
+            scenario.servers.len(),
+            outages.iter().map(|o| (o.server.index(), o.from, o.until)).collect(),
+        ),
     }
 }
 
@@ -110,6 +116,7 @@ impl RunRecord {
             impacts: impact::impacts(scenario, &outcome, &fleet),
             bins: first.then(|| Bins::of(counts)),
             spells: if first { outcome.spells } else { Vec::new() },
+            removals: if first { outcome.removals } else { Vec::new() },
             requests: all.requests,
             connections: all.connections,
             instances: all.tiers.instances,

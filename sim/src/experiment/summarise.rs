@@ -7,12 +7,12 @@ use super::impact::Impact;
 use super::intervals::holm;
 use super::record::{Bins, NoiseBasis, RunRecord, fleet, windows_per_bin};
 use super::summary::{
-    Estimate, FaultImpact, FaultLine, InstanceSummary, LossSummary, MetricSummary, SCHEMA_VERSION, Series,
-    ServerLine, ServerSummary, StrategySummary, Summary,
+    Estimate, FaultImpact, FaultLine, InstanceSummary, LossSummary, MetricSummary, RemovalLine,
+    SCHEMA_VERSION, Series, ServerLine, ServerSummary, StrategySummary, Summary,
 };
 use super::{Experiment, expectations};
 use crate::balancer::{self, Evidence};
-use crate::cluster::Spell;
+use crate::cluster::{Removal, Spell};
 use crate::engine::{Distribution, SimTime, Stream};
 use crate::ids::StreamId;
 use crate::metrics::catalogue::METRICS;
@@ -133,6 +133,19 @@ fn spans(spells: &[Spell], fault: u32, calendar: &Calendar) -> Vec<(f64, f64)> {
     spans
 }
 
+/// When health kept servers from new clients, within the measured part.
+fn removals(scenario: &Scenario, removals: &[Removal], calendar: &Calendar) -> Vec<RemovalLine> {
+    let seconds = |at: SimTime| at.since(calendar.measured_from).as_secs_f64();
+    let measured = removals.iter().filter(|removal| removal.until > calendar.measured_from);
+    let line = |removal: &Removal| RemovalLine {
+        server: scenario.servers[removal.server.index()].name.clone(),
+        from_s: seconds(removal.from.max(calendar.measured_from)),
+        until_s: seconds(removal.until),
+        false_positive: removal.is_false,
+    };
+    measured.take(SPANS_MAX).map(line).collect()
+}
+
 fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySummary {
     let (scenario, calendar, runs) = (&experiment.scenario, &experiment.calendar, &experiment.records[index]);
     let strategy = &scenario.strategies[index];
@@ -177,6 +190,7 @@ fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySumm
             .filter(|&fault| is_applicable(scenario, strategy, fault))
             .map(|fault| summarise_impact(scenario, fault, runs))
             .collect(),
+        removals: removals(scenario, &runs[0].removals, calendar),
         series: series(
             calendar,
             &fleet,
@@ -323,6 +337,10 @@ fn summarise_impact(scenario: &Scenario, fault: usize, runs: &[RunRecord]) -> Fa
             runs.iter().map(|run| run.impacts[fault].toppled.map(|(_, lasted)| lasted)),
         ),
         toppled: runs.iter().filter(|run| run.impacts[fault].toppled.is_some()).count() as u32,
+        visible: of(&|impact| impact.visible as f64),
+        undetected: of(&|impact| impact.undetected as f64),
+        detected_after_s: Estimate::of(runs.iter().map(|run| run.impacts[fault].detected_after_s)),
+        back_after_s: Estimate::of(runs.iter().map(|run| run.impacts[fault].back_after_s)),
     }
 }
 

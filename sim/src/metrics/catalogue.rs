@@ -165,6 +165,14 @@ metrics! {
     "director.takeovers", Count, Neutral, Mean, "times that the virtual address of a pair moved to the other director", "never";
     "director.silent", Seconds, LowerIsBetter, Mean, "mean time during which packets to a virtual address reached nobody, of the times that began in the phase", "a director always had the address";
     "director.silent.max", Seconds, LowerIsBetter, Maximum, "the longest of these times", "a director always had the address";
+    "health.faults", Count, Neutral, Mean, "faults that a health rule could see, each at each server or instance, by their beginning", "never";
+    "health.undetected", Ratio, LowerIsBetter, Ratio, "share of these that no health rule had noticed before they were over", "no such fault";
+    "health.time_to_detect", Seconds, LowerIsBetter, Mean, "mean time from the beginning of a fault that was detected until all who balance had stopped choosing its server", "no fault detected";
+    "health.time_to_detect.max", Seconds, LowerIsBetter, Maximum, "the longest of these times", "no fault detected";
+    "health.time_to_recover", Seconds, LowerIsBetter, Mean, "mean time from the end of a detected fault until all who balance chose its server again", "no server was back before the next trouble or the end of the run";
+    "health.time_to_recover.max", Seconds, LowerIsBetter, Maximum, "the longest of these times", "no server was back before the next trouble or the end of the run";
+    "health.false_positives", Count, LowerIsBetter, Mean, "times that health took out a server that no fault ailed", "never";
+    "health.false_positives.time", Seconds, LowerIsBetter, Mean, "time that these servers were out, all together", "never";
     "sync.messages", PerSecond, LowerIsBetter, Mean, "datagrams a second by which directors copy connections and templates", "never";
     "sync.bytes", PerSecond, LowerIsBetter, Mean, "bytes a second of these datagrams", "never";
     "load.balancers.peak_to_mean", Ratio, LowerIsBetter, Mean, "connections (layer 4) or requests (layer 7) at the most loaded instance of a tier over the tier's mean; of the tier where that is worst", "no tier has several instances at a time";

@@ -3,9 +3,11 @@
 pub mod catalogue;
 mod failure;
 pub mod fairness;
+pub mod health_counts;
 pub mod histogram;
 pub mod loss;
 pub mod measure;
+pub mod outages;
 pub mod recorder;
 mod stretch;
 pub mod tier_counts;

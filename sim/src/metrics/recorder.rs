@@ -1,6 +1,7 @@
 //! The counters of one run: integers that can be added, kept by phase, by server and by window.
 
 pub use super::failure::Failure;
+use super::health_counts::HealthCounts;
 use super::stretch::Stretch;
 use super::tier_counts::TierCounts;
 use super::{Histogram, LossCause, Phase};
@@ -165,6 +166,8 @@ pub struct PhaseCounts {
     pub store_busy_ns: Vec<u64>,
     /// What happened at the tiers, where there are several instances.
     pub tiers: TierCounts,
+    /// What health rules noticed.
+    pub health: HealthCounts,
     /// Requests that found their session as it had been some writes before.
     pub stale: u64,
     /// Sessions that fell back to an earlier state, or whose last writes were overwritten by such a request.
@@ -235,6 +238,7 @@ impl PhaseCounts {
         }
         self.reconnects_peak = self.reconnects_peak.max(other.reconnects_peak);
         self.tiers.merge(&other.tiers);
+        self.health.merge(&other.health);
     }
 
     /// Requests not answered.
@@ -383,6 +387,12 @@ impl Recorder {
             self.parts[part].requests[server.index()] += 1;
             self.window_requests[window * servers + server.index()] += 1;
         }
+    }
+
+    /// A health check came to a server, which then had `present` requests and `busy` workers at work. It is no load.
+    pub fn check_entered(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
+        self.level(now, server, present, busy);
+        self.ledger.station_arrivals += 1;
     }
 
     /// A request left a server where it had been since `since`, served or cut off.

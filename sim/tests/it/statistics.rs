@@ -10,6 +10,7 @@ use evenkeel_sim::experiment::Column;
 use evenkeel_sim::experiment::summary::Estimate;
 use evenkeel_sim::metrics::histogram::Sparse;
 use evenkeel_sim::metrics::measure::{Fleet, Reading, readings, readings_without_batch};
+use evenkeel_sim::metrics::outages::Outages;
 use evenkeel_sim::metrics::recorder::Counts;
 use evenkeel_sim::metrics::{MetricId, Phase};
 use rayon::prelude::*;
@@ -70,7 +71,7 @@ fn fleet() -> Fleet {
         workers: vec![1.0],
         store_workers: Vec::new(),
         tiers: Vec::new(),
-        outages: Vec::new(),
+        outages: Outages::new(1, Vec::new()),
     }
 }
 
