@@ -140,6 +140,8 @@ pub enum StreamId {
     SessionSize = 104,
     /// Which clicks write their session.
     SessionWrites = 105,
+    /// What goes wrong with single operations of a store: errors, lost packets.
+    StoreMishaps = 106,
     /// Which instance of a tier a connection reaches.
     Instance = 80,
     /// Which servers an instance of a tier uses, if not all.

@@ -10,6 +10,7 @@ use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::scenario::FaultKind;
+use crate::store::LinkCondition;
 use crate::tier::{Layer, Segment};
 
 /// A time during which a server was down.
@@ -69,7 +70,7 @@ impl Cluster<'_> {
         if occurrence.until != SimTime::NEVER {
             pending.at(occurrence.until, Event::FaultEnds(place).word());
         }
-        self.changes(now, place, true, pending);
+        self.changes(now, place, pending);
     }
 
     pub(super) fn fault_ends<Q: PendingEvents>(
@@ -79,17 +80,11 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         self.faults.ends(place, self.recorder.ledger.requests_failed);
-        self.changes(now, place, false, pending);
+        self.changes(now, place, pending);
     }
 
     /// Something has begun, or is over.
-    fn changes<Q: PendingEvents>(
-        &mut self,
-        now: SimTime,
-        place: u32,
-        begins: bool,
-        pending: &mut Scheduler<Q>,
-    ) {
+    fn changes<Q: PendingEvents>(&mut self, now: SimTime, place: u32, pending: &mut Scheduler<Q>) {
         let occurrence = self.faults.timetable[place as usize];
         match occurrence.target {
             Target::Site => {}
@@ -100,17 +95,16 @@ impl Cluster<'_> {
                 }
                 self.note_outage(now, server);
             }
-            // The same may befall a part twice: it is as before when the last is over.
-            Target::StoreNode(node) if self.faults.alike(place) == usize::from(begins) => {
-                self.store_node_changes(now, node, &occurrence.kind, begins);
-            }
-            Target::StoreNode(_) => {}
+            Target::StoreNode(node) => self.store_node_changes(now, node),
+            Target::StoreLink(server, node) => self.store_link_changes(server, node),
+            Target::Replication(node) => self.replication_changes(now, node),
             Target::Instance(instance) => self.instance_changes(now, instance, pending),
             Target::Clients => {
-                let loss = self.faults.loss_at_clients();
-                let (was, ails) = (self.faults.clients_loss > 0.0, loss > 0.0);
-                self.faults.ailing = self.faults.ailing + u32::from(ails) - u32::from(was);
-                self.faults.clients_loss = loss;
+                let link = self.faults.clients_link();
+                let ails = |link: LinkCondition| u32::from(link.loss > 0.0 || !link.delay.is_zero());
+                self.faults.ailing = self.faults.ailing + ails(link) - ails(self.faults.clients);
+                self.faults.clients = link;
+                self.faults.clients_cut = link.cut_until > SimTime::ZERO;
             }
         }
     }

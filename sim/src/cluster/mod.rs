@@ -39,12 +39,15 @@ mod route;
 mod run;
 mod script;
 mod shows;
+mod silence;
 mod station;
 mod stored;
 mod story;
 mod tier;
 mod timetable;
 mod watch;
+
+use std::collections::BTreeMap;
 
 pub use accounting::AccountingError;
 pub use detection::{Removal, Sighting};
@@ -56,7 +59,7 @@ pub use script::TraceLine;
 use crate::backend::servers::Servers;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
-use crate::ids::{PopulationId, ServerId, StreamId};
+use crate::ids::{ConnectionId, PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
 use crate::population::moved::Moved;
@@ -77,6 +80,7 @@ use open_loop::Source;
 use paths::Paths;
 use request::{Connection, Request};
 use script::Script;
+use silence::Silent;
 use stored::Stored;
 use story::Stories;
 use tier::Tier;
@@ -105,6 +109,8 @@ pub struct Cluster<'a> {
     stored: Option<Box<Stored>>,
     requests: Slots<Request>,
     connections: Slots<Connection>,
+    /// Connections on which nobody answers their clients.
+    silent: BTreeMap<ConnectionId, Silent>,
     /// What clients with browsers have open.
     tabs: Slots<Tab>,
     /// Requests in servers whose clients have gone.

@@ -1,5 +1,7 @@
 //! One run from start to end.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
@@ -277,6 +279,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stored: build_store(setup),
         requests: Slots::default(),
         connections: Slots::default(),
+        silent: BTreeMap::new(),
         tabs: Slots::default(),
         gone: 0,
         sources,
@@ -312,6 +315,7 @@ fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
         copy: stream(StreamId::StoreCopy),
         eviction: stream(StreamId::StoreEviction),
         failover: stream(StreamId::StoreFailover),
+        mishap: stream(StreamId::StoreMishaps),
     };
     let own = (stream(StreamId::SessionSize), stream(StreamId::SessionWrites));
     Some(Box::new(Stored::new(setup.scenario, session, streams, own)))
