@@ -188,7 +188,7 @@ impl<'a> Experiment<'a> {
     pub fn new(loaded: &'a Loaded, logs: &'a [PreparedLog], stories: usize) -> Result<Self, ExperimentError> {
         let mut scenario = loaded.scenario.clone();
         if scenario.detect_warmup {
-            scenario.warmup = steady::warmup(&scenario, logs)?;
+            scenario.warmup = steady::warmup(&scenario, 0..scenario.strategies.len(), logs)?;
         }
         let calendar = cluster::calendar(&scenario, logs);
         let records = scenario.strategies.iter().map(|_| Vec::new()).collect();
@@ -279,6 +279,16 @@ impl<'a> Experiment<'a> {
     /// Panics before the first replication.
     pub fn summary(&self) -> Summary {
         summarise::summarise(self)
+    }
+
+    /// What each run says of every metric: by phase, in catalogue order; in the order of (strategy, replication).
+    pub fn values(&self) -> impl Iterator<Item = (usize, u32, Vec<(Phase, Vec<Option<f64>>)>)> {
+        self.records.iter().enumerate().flat_map(|(strategy, runs)| {
+            (0..).zip(runs).map(move |(replication, run)| {
+                let phases = run.phases.iter().map(|phase| (phase.phase, phase.values()));
+                (strategy, replication, phases.collect())
+            })
+        })
     }
 
     /// What each run took, in the order of (strategy, replication).

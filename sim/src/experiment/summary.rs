@@ -96,8 +96,8 @@ pub struct Precision {
     pub replications_most: u32,
 }
 
-/// An estimate from all replications with its 95 % interval: by Student's t for means, by the jackknife for ratios of counts and
-/// quantiles of pooled distributions.
+/// An estimate from all replications with its 95 % interval: by Student's t for means, by the jackknife for ratios of counts, by
+/// Woodruff's method for quantiles of pooled distributions.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq)]
 pub struct Estimate {
     /// The estimate.

@@ -67,7 +67,7 @@ pub enum Kind {
     Mean,
     /// A ratio of counts, which are added over replications first; its interval is a jackknife's.
     Ratio,
-    /// A quantile of a distribution that is pooled over replications first; its interval is a jackknife's.
+    /// A quantile of a distribution that is pooled over replications first; its interval is Woodruff's.
     Quantile,
     /// Mean over replications of the largest value of each. A part of a run says nothing of the whole's.
     Maximum,

@@ -39,6 +39,7 @@ pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
+pub use read::instead_of_metric;
 pub use sweep::{Axis, SweepPlan};
 pub use tiers::{
     DirectorPlan, FrontPlan, InstancePlan, PoolPlan, Program, Strategy, TIER_PARTS, TIERS_MAX, TierPart,

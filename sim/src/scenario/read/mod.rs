@@ -25,6 +25,8 @@ mod sweep;
 mod tiers;
 mod visit;
 
+pub use experiment::instead_of_metric;
+
 use super::diagnostic::{Diagnostics, Report, Span, similar};
 use super::presets::PresetEntry;
 use super::section::{Item, Section};
