@@ -172,6 +172,7 @@ fn is_visible(kind: &FaultKind) -> bool {
         | FaultKind::Restart
         | FaultKind::Hang
         | FaultKind::Partition
+        | FaultKind::Delay { .. }
         | FaultKind::Slow { .. }
         | FaultKind::Errors(_)
         | FaultKind::Loss { .. }

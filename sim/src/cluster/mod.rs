@@ -34,16 +34,20 @@ mod queue;
 mod replay;
 mod request;
 mod retry;
+mod rosters;
 mod route;
 mod run;
 mod script;
 mod shows;
+mod silence;
 mod station;
 mod stored;
 mod story;
 mod tier;
 mod timetable;
 mod watch;
+
+use std::collections::BTreeMap;
 
 pub use accounting::AccountingError;
 pub use detection::{Removal, Sighting};
@@ -55,9 +59,10 @@ pub use script::TraceLine;
 use crate::backend::servers::Servers;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
-use crate::ids::{PopulationId, ServerId, StreamId};
+use crate::ids::{ConnectionId, PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
+use crate::population::moved::Moved;
 use crate::population::{AddressStreams, PageSampler};
 use crate::scenario::{Scenario, Strategy, Vary};
 use crate::session::SessionPlan;
@@ -75,6 +80,7 @@ use open_loop::Source;
 use paths::Paths;
 use request::{Connection, Request};
 use script::Script;
+use silence::Silent;
 use stored::Stored;
 use story::Stories;
 use tier::Tier;
@@ -103,6 +109,8 @@ pub struct Cluster<'a> {
     stored: Option<Box<Stored>>,
     requests: Slots<Request>,
     connections: Slots<Connection>,
+    /// Connections on which nobody answers their clients.
+    silent: BTreeMap<ConnectionId, Silent>,
     /// What clients with browsers have open.
     tabs: Slots<Tab>,
     /// Requests in servers whose clients have gone.
@@ -212,6 +220,8 @@ struct Streams {
     addresses: AddressStreams,
     /// Where in the address space networks lie.
     networks: Stream,
+    /// Where those of logs lie.
+    logged: Moved,
     pages: Stream,
     request_values: Stream,
     resolver: Stream,
@@ -266,6 +276,10 @@ impl Streams {
                 measured_from: SimTime::ZERO + scenario.warmup,
             },
             networks: stream(networks, StreamId::Addresses),
+            logged: match scenario.vary {
+                Vary::Hash if replication > 0 => Moved::by(stream(networks, StreamId::LoggedNetworks)),
+                _ => Moved::NOWHERE,
+            },
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
             resolver: stream(population, StreamId::Resolver),

@@ -1,5 +1,7 @@
 //! One run from start to end.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
@@ -201,7 +203,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     let mut space = AddressSpace::new(streams.networks);
     let fixed = scenario.populations.iter().flat_map(|population| population.address.fixed.iter().copied());
     let scripted = scenario.scripted_clients.iter().map(|client| client.address);
-    let logged = logs.iter().flat_map(|log| log.clients().iter().map(|client| client.address));
+    let logged =
+        logs.iter().flat_map(|log| log.clients().iter().map(|client| streams.logged.address(client.address)));
     fixed.chain(scripted).chain(logged).for_each(|address| space.reserve(address));
     let mut clients = Clients::new();
     clients.reserve_exact(total as usize);
@@ -243,7 +246,13 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             }));
         }
     }
-    sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
+    sources.extend(
+        scenario
+            .logs
+            .iter()
+            .zip(logs)
+            .map(|(plan, log)| Source::Log(LogReplay::new(plan, log, streams.logged))),
+    );
 
     let mut tier = Tier::new(&strategy.tier, 0, scenario, &streams);
     if let Some(life) = strategy.tier.cookies() {
@@ -270,6 +279,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stored: build_store(setup),
         requests: Slots::default(),
         connections: Slots::default(),
+        silent: BTreeMap::new(),
         tabs: Slots::default(),
         gone: 0,
         sources,
@@ -305,6 +315,7 @@ fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
         copy: stream(StreamId::StoreCopy),
         eviction: stream(StreamId::StoreEviction),
         failover: stream(StreamId::StoreFailover),
+        mishap: stream(StreamId::StoreMishaps),
     };
     let own = (stream(StreamId::SessionSize), stream(StreamId::SessionWrites));
     Some(Box::new(Stored::new(setup.scenario, session, streams, own)))

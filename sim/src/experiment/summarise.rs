@@ -18,7 +18,7 @@ use crate::ids::StreamId;
 use crate::metrics::catalogue::METRICS;
 use crate::metrics::measure::{self, Fleet, NoiseCounts};
 use crate::metrics::recorder::Calendar;
-use crate::metrics::{Histogram, LossCause};
+use crate::metrics::{Histogram, LossCause, MetricId, Timed};
 use crate::scenario::{Fault, FrontPlan, Scenario, Strategy, canonical};
 use crate::tier::Layer;
 
@@ -175,8 +175,8 @@ fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySumm
             lost: Estimate::of_all(runs.iter().map(|run| run.lost[cause as usize] as f64)),
         })
         .collect();
-    let mut latency = Histogram::new();
-    runs.iter().for_each(|run| latency.add(&run.phases[0].latency));
+    let mut latency = Histogram::default();
+    runs.iter().for_each(|run| latency.add(&run.phases[0].times[Timed::Latency as usize]));
     StrategySummary {
         name: strategy.name.clone(),
         balancer: strategy.tiers_in_words(),
@@ -261,8 +261,9 @@ fn metrics(experiment: &Experiment<'_>, strategy: usize) -> Vec<MetricSummary> {
         let stream = Stream::new(scenario.seed, (strategy as u64) << 8 | place as u64, StreamId::NoiseFloor);
         let floors = noise_floors(scenario, runs, place, &weights, &stream);
         for (number, metric) in METRICS.iter().enumerate() {
-            let column = experiment.column_at(strategy, place, number);
-            let reference = (strategy > 0).then(|| experiment.column_at(0, place, number));
+            let id = MetricId::Line(number as u16);
+            let column = experiment.column_at(strategy, place, id);
+            let reference = (strategy > 0).then(|| experiment.column_at(0, place, id));
             summaries.push(MetricSummary {
                 metric: metric.name,
                 phase: first.phase,
@@ -271,10 +272,7 @@ fn metrics(experiment: &Experiment<'_>, strategy: usize) -> Vec<MetricSummary> {
                 value: column.estimate(),
                 p50: spread_over(&column, 0.5),
                 p95: spread_over(&column, 0.95),
-                noise_floor: floors
-                    .iter()
-                    .find(|(id, _)| usize::from(id.0) == number)
-                    .map(|(_, floor)| *floor),
+                noise_floor: floors.iter().find(|(of, _)| *of == id).map(|(_, floor)| *floor),
                 difference: reference.and_then(|reference| column.less(1.0, &reference)),
                 difference_p: None,
             });
@@ -295,7 +293,7 @@ fn noise_floors(
     place: usize,
     weights: &[f64],
     stream: &Stream,
-) -> Vec<(crate::metrics::MetricId, f64)> {
+) -> Vec<(MetricId, f64)> {
     let n = runs.len() as f64;
     let mean = |pick: &dyn Fn(&NoiseBasis) -> f64| {
         runs.iter().map(|run| pick(&run.phases[place].noise)).sum::<f64>() / n

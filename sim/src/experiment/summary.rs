@@ -87,7 +87,7 @@ pub struct Precision {
     /// Wanted: half the width of the 95 % interval over the mean, at most.
     pub wanted: f64,
     /// The metrics that it is wanted of, in all strategies.
-    pub metrics: Vec<&'static str>,
+    pub metrics: Vec<String>,
     /// Found: the largest of these; `None` where a mean is zero, or there is no interval.
     pub found: Option<f64>,
     /// Whether it was reached.
@@ -96,8 +96,8 @@ pub struct Precision {
     pub replications_most: u32,
 }
 
-/// An estimate from all replications with its 95 % interval: by Student's t for means, by the jackknife for ratios of counts and
-/// quantiles of pooled distributions.
+/// An estimate from all replications with its 95 % interval: by Student's t for means, by the jackknife for ratios of counts, by
+/// Woodruff's method for quantiles of pooled distributions.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq)]
 pub struct Estimate {
     /// The estimate.
@@ -267,7 +267,7 @@ pub struct ExpectationResult {
     /// The strategy's name.
     pub strategy: String,
     /// The metric's name.
-    pub metric: &'static str,
+    pub metric: String,
     /// The phase.
     pub phase: Phase,
     /// The strategy whose value the limits multiply; `value` is then the ratio of the two.

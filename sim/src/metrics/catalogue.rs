@@ -31,10 +31,6 @@ impl Phase {
     }
 }
 
-/// A metric, by its place in the catalogue.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct MetricId(pub u16);
-
 /// What a metric is counted in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,7 +67,7 @@ pub enum Kind {
     Mean,
     /// A ratio of counts, which are added over replications first; its interval is a jackknife's.
     Ratio,
-    /// A quantile of a distribution that is pooled over replications first; its interval is a jackknife's.
+    /// A quantile of a distribution that is pooled over replications first; its interval is Woodruff's.
     Quantile,
     /// Mean over replications of the largest value of each. A part of a run says nothing of the whole's.
     Maximum,
@@ -96,7 +92,7 @@ pub struct Metric {
 
 macro_rules! metrics {
     ($($name:literal, $unit:ident, $direction:ident, $kind:ident, $meaning:literal, $undefined:literal;)+) => {
-        /// Every metric; [`MetricId`] is the place in this list.
+        /// Every metric that runs report of themselves, in the order of tables.
         pub const METRICS: &[Metric] = &[$(Metric {
             name: $name, unit: Unit::$unit, direction: Direction::$direction, kind: Kind::$kind,
             meaning: $meaning, undefined: $undefined,
@@ -183,16 +179,4 @@ metrics! {
     "store.messages", PerSecond, LowerIsBetter, Mean, "messages a second by which the session store keeps copies", "never";
     "store.bytes", PerSecond, LowerIsBetter, Mean, "bytes a second of these messages, or of sessions in cookies", "never";
     "store.memory_max", Count, LowerIsBetter, Maximum, "most bytes of sessions that the store held, with all copies", "no store: unlimited memory of the servers, a cookie, an ideal store";
-}
-
-impl MetricId {
-    /// The metric called `name`.
-    pub fn by_name(name: &str) -> Option<Self> {
-        METRICS.iter().position(|metric| metric.name == name).map(|at| Self(at as u16))
-    }
-
-    /// Its line in the catalogue.
-    pub fn metric(self) -> &'static Metric {
-        &METRICS[usize::from(self.0)]
-    }
 }

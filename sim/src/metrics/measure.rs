@@ -4,7 +4,7 @@ use super::catalogue::{Kind, METRICS, Unit};
 use super::fairness::{Fairness, random_loads};
 use super::outages::Outages;
 use super::recorder::{Counts, Failure, PhaseCounts};
-use super::{Histogram, MetricId, Phase};
+use super::{MetricId, Phase, Timed};
 use crate::engine::{SimTime, Stream};
 
 /// Requests that a window must hold per server, on average, to be judged by itself.
@@ -112,17 +112,17 @@ pub enum Reading {
         /// Out of how many, at least 1.
         whole: u64,
     },
-    /// A quantile of the response times; their histogram stands beside the readings.
-    LatencyQuantile(f64),
+    /// A quantile of times; their histograms stand beside the readings.
+    Quantile(Timed, f64),
 }
 
 impl Reading {
-    /// The metric's value in this run, whose response times are `latency`; `None` without any.
-    pub fn value(self, latency: &Histogram) -> Option<f64> {
+    /// The metric's value in these counts; `None` when there is none.
+    pub fn value(self, counts: &PhaseCounts) -> Option<f64> {
         match self {
             Self::Value(value) => Some(value),
             Self::Ratio { part, whole } => Some(part as f64 / whole as f64),
-            Self::LatencyQuantile(q) => latency.quantile(q).map(|seconds| seconds * 1e3),
+            Self::Quantile(of, q) => counts.times(of).quantile(q).map(|seconds| seconds * of.per_second()),
         }
     }
 }
@@ -165,7 +165,7 @@ pub fn readings_without_batch(counts: &Counts, fleet: &Fleet, batch: usize) -> V
         .map(|metric| match sheet.reading(metric.name)? {
             _ if metric.kind == Kind::Maximum => None,
             Reading::Value(value) if metric.unit == Unit::Count => Some(value * scale),
-            reading => reading.value(&phase_counts.latency),
+            reading => reading.value(&phase_counts),
         })
         .collect()
 }
@@ -188,11 +188,6 @@ fn count(things: u64) -> Option<Reading> {
     Some(Reading::Value(things as f64))
 }
 
-/// The mean of so many times whose sum is given; `None` without any.
-fn mean_seconds(sum_ns: u64, times: u64) -> Option<Reading> {
-    (times > 0).then(|| Reading::Value(sum_ns as f64 / 1e9 / times as f64))
-}
-
 impl Sheet<'_> {
     fn reading(&self, name: &str) -> Option<Reading> {
         let c = self.counts;
@@ -209,7 +204,7 @@ impl Sheet<'_> {
             .map(Reading::Value);
         }
         let millis = |seconds: Option<f64>| seconds.map(|s| Reading::Value(s * 1e3));
-        let quantile = |q| (c.latency.count() > 0).then_some(Reading::LatencyQuantile(q));
+        let quantile = |q| (c.latency.count() > 0).then_some(Reading::Quantile(Timed::Latency, q));
         let per_second =
             |things: u64| (self.seconds > 0.0).then(|| Reading::Value(things as f64 / self.seconds));
         match name {
@@ -224,14 +219,14 @@ impl Sheet<'_> {
             "sync.messages" => per_second(c.tiers.sync_messages),
             "sync.bytes" => per_second(c.tiers.sync_bytes),
             "director.takeovers" => count(c.tiers.takeovers),
-            "director.silent" => mean_seconds(c.tiers.silent_ns, c.tiers.silences),
-            "director.silent.max" => mean_seconds(c.tiers.silent_ns_max, c.tiers.silences.min(1)),
+            "director.silent" => c.tiers.silent.mean().map(Reading::Value),
+            "director.silent.max" => c.tiers.silent.max().map(Reading::Value),
             "health.faults" => count(c.health.faults),
-            "health.undetected" => ratio(c.health.faults - c.health.detected, c.health.faults),
-            "health.time_to_detect" => mean_seconds(c.health.detect_ns, c.health.detected),
-            "health.time_to_detect.max" => mean_seconds(c.health.detect_ns_max, c.health.detected.min(1)),
-            "health.time_to_recover" => mean_seconds(c.health.recover_ns, c.health.recovered),
-            "health.time_to_recover.max" => mean_seconds(c.health.recover_ns_max, c.health.recovered.min(1)),
+            "health.undetected" => ratio(c.health.faults - c.health.detect.count(), c.health.faults),
+            "health.time_to_detect" => c.health.detect.mean().map(Reading::Value),
+            "health.time_to_detect.max" => c.health.detect.max().map(Reading::Value),
+            "health.time_to_recover" => c.health.recover.mean().map(Reading::Value),
+            "health.time_to_recover.max" => c.health.recover.max().map(Reading::Value),
             "health.false_positives" => count(c.health.false_positives),
             "health.false_positives.time" => Some(Reading::Value(c.health.false_ns as f64 / 1e9)),
             "visits.open" => self.visits_open.and_then(count),
@@ -250,7 +245,7 @@ impl Sheet<'_> {
             "requests.retried" => ratio(c.retried, c.served + c.failures()),
             "requests.queued" => ratio(c.queued, c.served + c.failures()),
             "queue.wait" => {
-                (c.queued > 0).then(|| Reading::Value(c.queue_wait_ns as f64 / 1e6 / c.queued as f64))
+                (c.queued > 0).then(|| Reading::Value(c.queue_wait.sum_ns() / 1e6 / c.queued as f64))
             }
             "logins.failed" => ratio(c.logins_failed, c.logins),
             "throughput" => per_second(c.served),
@@ -264,7 +259,7 @@ impl Sheet<'_> {
             "session.stale" => ratio(c.stale, c.session_needed),
             "session.lost_writes" => count(c.lost_writes),
             "store.wait" => {
-                (c.served > 0).then(|| Reading::Value(c.store_wait_ns as f64 / 1e6 / c.served as f64))
+                (c.served > 0).then(|| Reading::Value(c.store_wait.sum_ns() / 1e6 / c.served as f64))
             }
             "store.utilisation" => self.store_utilisation().map(Reading::Value),
             "store.failed" => ratio(c.store_failed, c.served + c.failures()),
@@ -426,7 +421,8 @@ mod tests {
             recorder.entered(now, server, 1, 1);
             recorder.decided(now, 0, server.0);
             let counts = recorder.at(now).unwrap();
-            counts.tiers.silent(SimDuration::from_secs(1));
+            counts.tiers.silent.record(SimDuration::from_secs(1));
+            counts.health.fault(Some(SimDuration::from_secs(1)), Some(SimDuration::from_secs(2)));
             counts.connections[server.index()] += 1;
             counts.held_ns[server.index()] += 1;
             counts.served += 1;
@@ -442,13 +438,13 @@ mod tests {
             counts.logged_in += 1;
         }
         let counts = recorder.close(at(100), 0);
-        let latency = counts.phase(Phase::All).latency;
+        let all = counts.phase(Phase::All);
         for (metric, reading) in METRICS.iter().zip(readings(&counts, &fleet(), Phase::All)) {
-            let value = reading.and_then(|reading| reading.value(&latency));
+            let value = reading.and_then(|reading| reading.value(&all));
             assert!(value.is_some_and(f64::is_finite), "{}: {value:?}", metric.name);
             let kind = match reading {
                 Some(Reading::Ratio { .. }) => Kind::Ratio,
-                Some(Reading::LatencyQuantile(_)) => Kind::Quantile,
+                Some(Reading::Quantile(..)) => Kind::Quantile,
                 _ if metric.kind == Kind::Maximum => Kind::Maximum,
                 _ => Kind::Mean,
             };

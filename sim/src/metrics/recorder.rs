@@ -4,7 +4,7 @@ pub use super::failure::Failure;
 use super::health_counts::HealthCounts;
 use super::stretch::Stretch;
 use super::tier_counts::TierCounts;
-use super::{Histogram, LossCause, Phase};
+use super::{Histogram, LossCause, Phase, Timed};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 use crate::table::Column;
@@ -100,8 +100,8 @@ pub struct PhaseCounts {
     pub retried: u64,
     /// Times that a request joined a queue of the balancer.
     pub queued: u64,
-    /// Time that requests which left these queues for a server had waited there \[ns\].
-    pub queue_wait_ns: u64,
+    /// Waits there of the requests which left these queues for a server.
+    pub queue_wait: Histogram,
     /// Response times of answered requests.
     pub latency: Histogram,
     /// Requests that needed a session.
@@ -156,8 +156,8 @@ pub struct PhaseCounts {
     pub store_messages: u64,
     /// Their bytes, or those of sessions in cookies.
     pub store_bytes: u64,
-    /// Time that workers waited for the store \[ns\].
-    pub store_wait_ns: u64,
+    /// Waits of workers for the store.
+    pub store_wait: Histogram,
     /// Answers with an error since the store could not be asked.
     pub store_failed: u64,
     /// Most bytes that the store held, copies included.
@@ -198,6 +198,8 @@ impl PhaseCounts {
         self.failed.iter_mut().zip(other.failed).for_each(|(a, b)| *a += b);
         self.lost.iter_mut().zip(other.lost).for_each(|(a, b)| *a += b);
         self.latency.merge(&other.latency);
+        self.queue_wait.merge(&other.queue_wait);
+        self.store_wait.merge(&other.store_wait);
         self.store_memory_max = self.store_memory_max.max(other.store_memory_max);
         self.store_busy_ns.resize(self.store_busy_ns.len().max(other.store_busy_ns.len()), 0);
         self.store_busy_ns.iter_mut().zip(&other.store_busy_ns).for_each(|(a, b)| *a += b);
@@ -205,7 +207,6 @@ impl PhaseCounts {
             (&mut self.served, other.served),
             (&mut self.retried, other.retried),
             (&mut self.queued, other.queued),
-            (&mut self.queue_wait_ns, other.queue_wait_ns),
             (&mut self.session_needed, other.session_needed),
             (&mut self.session_missed, other.session_missed),
             (&mut self.created, other.created),
@@ -229,7 +230,6 @@ impl PhaseCounts {
             (&mut self.connections_waiting, other.connections_waiting),
             (&mut self.store_messages, other.store_messages),
             (&mut self.store_bytes, other.store_bytes),
-            (&mut self.store_wait_ns, other.store_wait_ns),
             (&mut self.store_failed, other.store_failed),
             (&mut self.stale, other.stale),
             (&mut self.lost_writes, other.lost_writes),
@@ -239,6 +239,18 @@ impl PhaseCounts {
         self.reconnects_peak = self.reconnects_peak.max(other.reconnects_peak);
         self.tiers.merge(&other.tiers);
         self.health.merge(&other.health);
+    }
+
+    /// The times of a kind.
+    pub fn times(&self, of: Timed) -> &Histogram {
+        match of {
+            Timed::Latency => &self.latency,
+            Timed::QueueWait => &self.queue_wait,
+            Timed::StoreWait => &self.store_wait,
+            Timed::Silent => &self.tiers.silent,
+            Timed::Detect => &self.health.detect,
+            Timed::Recover => &self.health.recover,
+        }
     }
 
     /// Requests not answered.
@@ -508,6 +520,11 @@ impl Counts {
             Phase::During => self.parts[1].clone(),
             Phase::After => self.parts[2].clone(),
         }
+    }
+
+    /// The counts of each batch of a single long run; none of other runs.
+    pub fn batches(&self) -> &[PhaseCounts] {
+        if self.calendar.batch_windows > 0 { &self.parts } else { &[] }
     }
 
     /// The counts of the whole run but for one part; of the whole when there is no such part.
