@@ -248,8 +248,8 @@ impl PhaseCounts {
             Timed::QueueWait => &self.queue_wait,
             Timed::StoreWait => &self.store_wait,
             Timed::Silent => &self.tiers.silent,
-            Timed::Detect => &self.health.detect,
-            Timed::Recover => &self.health.recover,
+            Timed::ToDetect => &self.health.time_to_detect,
+            Timed::ToRecover => &self.health.time_to_recover,
         }
     }
 
