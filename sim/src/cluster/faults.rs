@@ -60,15 +60,27 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let occurrence = self.faults.timetable[place as usize];
-        if let Some(next) = self.faults.timetable.get(place as usize + 1) {
+        let planned = &self.faults.timetable[..self.faults.planned];
+        if let Some(next) = planned.get(place as usize + 1) {
             pending.at(next.from, Event::FaultBegins(place + 1).word());
         }
         if occurrence.target == Target::Site {
             return self.reload(now);
         }
+        self.begin_occurrence(now, place, pending);
+    }
+
+    /// Something begins to last.
+    pub(super) fn begin_occurrence<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        place: u32,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let until = self.faults.timetable[place as usize].until;
         self.faults.begins(place, self.recorder.ledger.requests_failed);
-        if occurrence.until != SimTime::NEVER {
-            pending.at(occurrence.until, Event::FaultEnds(place).word());
+        if until != SimTime::NEVER {
+            pending.at(until, Event::FaultEnds(place).word());
         }
         self.changes(now, place, true, pending);
     }
@@ -79,7 +91,24 @@ impl Cluster<'_> {
         place: u32,
         pending: &mut Scheduler<Q>,
     ) {
+        // The announcement of what was cut short is out of date.
+        if self.faults.timetable[place as usize].until == now {
+            self.end_occurrence(now, place, pending);
+        }
+    }
+
+    /// Something lasts no longer.
+    pub(super) fn end_occurrence<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        place: u32,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let Occurrence { kind, target, .. } = self.faults.timetable[place as usize];
         self.faults.ends(place, self.recorder.ledger.requests_failed);
+        if let (FaultKind::ScaleOut | FaultKind::ScaleIn { .. }, Target::Server(server)) = (kind, target) {
+            self.act_is_done(now, place, server);
+        }
         self.changes(now, place, false, pending);
     }
 
@@ -95,11 +124,7 @@ impl Cluster<'_> {
         match occurrence.target {
             Target::Site => {}
             Target::Server(server) => {
-                self.settle(now, server, pending);
-                if occurrence.kind.is_operation() {
-                    self.operate(now, server);
-                }
-                self.note_outage(now, server);
+                self.server_changes(now, server, occurrence.kind.is_operation(), pending);
             }
             // The same may befall a part twice: it is as before when the last is over.
             Target::StoreNode(node) if self.faults.alike(place) == usize::from(begins) => {
@@ -114,6 +139,21 @@ impl Cluster<'_> {
                 self.faults.clients_loss = loss;
             }
         }
+    }
+
+    /// What befalls a server has changed, by an operation that its balancers are told of or by something else.
+    pub(super) fn server_changes<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        server: ServerId,
+        is_operation: bool,
+        pending: &mut Scheduler<Q>,
+    ) {
+        self.settle(now, server, pending);
+        if is_operation {
+            self.operate(now, server);
+        }
+        self.note_outage(now, server);
     }
 
     /// Brings a server into the condition that follows from all that befalls it now.

@@ -7,6 +7,7 @@ pub mod accounting;
 mod address;
 mod ailing;
 mod ailments;
+mod autoscaler;
 mod blame;
 mod browser;
 mod closed_loop;
@@ -34,6 +35,7 @@ mod request;
 mod retry;
 mod route;
 mod run;
+mod scaling;
 mod script;
 mod shows;
 mod station;
@@ -70,6 +72,7 @@ use event::Event;
 use open_loop::Source;
 use paths::Paths;
 use request::{Connection, Request};
+use scaling::Scaling;
 use script::Script;
 use stored::Stored;
 use story::Stories;
@@ -111,6 +114,8 @@ pub struct Cluster<'a> {
     outages: Vec<Outage>,
     /// What befalls it.
     faults: Ailments,
+    /// Who puts servers into service and takes them out, if anybody does.
+    scaling: Option<Box<Scaling<'a>>>,
     /// When open connections are counted next, at the earliest.
     next_sample: SimTime,
     /// When an operator last changed something.
@@ -211,6 +216,7 @@ struct Streams {
     resolver: Stream,
     ecmp: Stream,
     fault_times: Stream,
+    boot: Stream,
     errors: Stream,
     packet_loss: Stream,
 }
@@ -265,6 +271,7 @@ impl Streams {
             resolver: stream(population, StreamId::Resolver),
             ecmp: stream(behaviour, StreamId::Ecmp),
             fault_times: stream(behaviour, StreamId::FaultTimes),
+            boot: stream(behaviour, StreamId::Boot),
             errors: stream(behaviour, StreamId::Errors),
             packet_loss: stream(behaviour, StreamId::PacketLoss),
         }
@@ -286,6 +293,7 @@ impl Model for Cluster<'_> {
             Event::CheckInstance { place, target, instance } => {
                 self.check_instance(now, usize::from(place), target, instance, pending);
             }
+            Event::Autoscale => self.autoscale(now, pending),
             Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
             Event::FaultEnds(fault) => self.fault_ends(now, fault, pending),

@@ -12,6 +12,7 @@ use super::faults::{FaultCounts, Outage, Spell};
 use super::log_source::LogReplay;
 use super::open_loop::{ArrivalSource, Crowd, Source};
 use super::paths::{FrontKind, Paths};
+use super::scaling::Scaling;
 use super::script::{Script, TraceLine};
 use super::stored::Stored;
 use super::story::Stories;
@@ -24,7 +25,7 @@ use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::population::{AddressSpace, AddressesExhausted};
-use crate::scenario::{Population, Scenario, Traffic, UserFile, Vary};
+use crate::scenario::{FaultKind, Population, Scenario, Traffic, UserFile, Vary};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
@@ -143,8 +144,10 @@ pub fn calendar(scenario: &Scenario, logs: &[PreparedLog]) -> Calendar {
         .unwrap_or(0);
     let duration = scenario.duration.unwrap_or(SimDuration::from_secs(of_logs));
     let end = measured_from + duration;
-    let begins = scenario.faults.iter().map(|fault| measured_from + fault.at);
-    let ends = scenario.faults.iter().map(|fault| fault.until().map_or(end, |until| measured_from + until));
+    // Autoscaling is no event that would divide a run.
+    let events = || scenario.faults.iter().filter(|fault| fault.kind != FaultKind::Autoscaling);
+    let begins = events().map(|fault| measured_from + fault.at);
+    let ends = events().map(|fault| fault.until().map_or(end, |until| measured_from + until));
     let mut calendar = Calendar {
         measured_from,
         faults_from: begins.min().unwrap_or(end).min(end),
@@ -272,6 +275,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stories: Stories { wanted: setup.stories, told: Vec::new() },
         outages: Vec::new(),
         faults: build_faults(scenario, &calendar, &streams),
+        scaling: Scaling::of(scenario),
         next_sample: SimTime::ZERO,
         operated_at: None,
     };
@@ -344,6 +348,7 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     for (index, step) in model.script.steps.iter().enumerate() {
         pending.at(from + step.at, Event::ScriptStep(index as u32).word());
     }
+    model.begin_autoscaling(pending);
     // Each beginning announces the next.
     if let Some(first) = model.faults.timetable.first() {
         pending.at(first.from, Event::FaultBegins(0).word());
@@ -479,8 +484,9 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         balancer_bytes: tables.bytes,
     };
     let faults = cluster.faults.close(cluster.recorder.ledger.requests_failed);
-    let begun = cluster.faults.timetable.iter().take_while(|one| one.from < calendar.end);
-    let spells = begun.map(Spell::of).collect();
+    let begun = cluster.faults.timetable.iter().filter(|one| one.from < calendar.end);
+    let mut spells: Vec<Spell> = begun.map(Spell::of).collect();
+    spells.sort_by_key(|spell| spell.from);
     let counts = cluster.recorder.close(calendar.end, measured_open);
     accounting::check(&counts.ledger, &under_way)?;
     Ok(RunOutcome {

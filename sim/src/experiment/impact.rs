@@ -1,11 +1,11 @@
 //! What a fault did in one run.
 
-use crate::cluster::RunOutcome;
+use crate::cluster::{RunOutcome, Spell};
 use crate::engine::SimTime;
 use crate::metrics::Phase;
 use crate::metrics::measure::{Fleet, judged_windows, quantile};
 use crate::metrics::recorder::Counts;
-use crate::scenario::{Fault, Scenario};
+use crate::scenario::{Fault, FaultKind, Scenario};
 
 /// Windows in a row that must be even for load to count as even again.
 const EVEN_IN_A_ROW: usize = 3;
@@ -36,7 +36,8 @@ pub fn impacts(scenario: &Scenario, outcome: &RunOutcome, fleet: &Fleet) -> Vec<
     let counts = &outcome.counts;
     let toppled = toppled_at(counts, fleet);
     let toppled = toppled.and_then(|(from, until)| {
-        let last = outcome.spells.iter().rev().find(|spell| spell.from <= from)?;
+        let is_event = |spell: &&Spell| scenario.faults[spell.fault as usize].kind != FaultKind::Autoscaling;
+        let last = outcome.spells.iter().rev().filter(is_event).find(|spell| spell.from <= from)?;
         let times = (from.since(last.from).as_secs_f64(), until.since(from).as_secs_f64());
         Some((last.fault as usize, times))
     });

@@ -159,6 +159,9 @@ metrics! {
     "latency.max", Milliseconds, LowerIsBetter, Maximum, "longest response time", "no answer";
     "session.stale", Ratio, LowerIsBetter, Ratio, "share of the requests that need a session and found it as it had been some writes before", "no request needed a session";
     "session.lost_writes", Count, LowerIsBetter, Mean, "times that a session fell back to an earlier state, or that a request wrote over what it had not seen", "never";
+    "autoscaling.servers", Count, LowerIsBetter, Mean, "mean number of an autoscaler's servers that run, those that boot or are drained included: what is paid for, in server hours an hour", "no autoscaling";
+    "autoscaling.scale_outs", Count, Neutral, Mean, "servers that an autoscaler asked for", "never";
+    "autoscaling.scale_ins", Count, Neutral, Mean, "servers that an autoscaler let go", "never";
     "connections.active", Count, Neutral, Ratio, "connections that clients have open, as nginx's status page counts them: with and without a request", "no request";
     "connections.waiting", Count, Neutral, Ratio, "of these, those without a request: what the keep-alive time makes", "no request";
     "connections.reset", Count, LowerIsBetter, Mean, "connections that a director reset since it did not know them", "never";

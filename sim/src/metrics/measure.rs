@@ -263,6 +263,10 @@ impl Sheet<'_> {
             "store.messages" => per_second(c.store_messages),
             "store.bytes" => per_second(c.store_bytes),
             "store.memory_max" => count(c.store_memory_max).filter(|_| c.store_memory_max > 0),
+            "autoscaling.servers" => (c.running_ns > 0 && self.seconds > 0.0)
+                .then(|| Reading::Value(c.running_ns as f64 / 1e9 / self.seconds)),
+            "autoscaling.scale_outs" => count(c.scale_outs),
+            "autoscaling.scale_ins" => count(c.scale_ins),
             "connections.active" => ratio(c.connections_open, c.connection_samples),
             "connections.waiting" => ratio(c.connections_waiting, c.connection_samples),
             "store.operations" => per_second(c.store_operations),
@@ -430,6 +434,7 @@ mod tests {
             counts.store_busy_ns = vec![1];
             counts.store_memory_max = 1;
             counts.connection_samples += 1;
+            counts.running_ns += 1;
             counts.finished += 1;
             counts.logged_in += 1;
         }

@@ -1,5 +1,6 @@
 //! What is measured: the catalogue of metrics, the counters of a run, fairness, losses by cause.
 
+mod calendar;
 pub mod catalogue;
 mod failure;
 pub mod fairness;
@@ -7,6 +8,7 @@ pub mod histogram;
 pub mod loss;
 pub mod measure;
 pub mod recorder;
+mod station;
 mod stretch;
 pub mod tier_counts;
 
