@@ -176,7 +176,7 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
                         time if impact.even_again_s.is_none() => time.to_owned(),
                         time => format!("even again after {time}"),
                     },
-                    toppled(impact).map_or_else(String::new, |text| format!(", {text}")),
+                    [toppled(impact), acts(impact)].into_iter().flatten().map(|text| format!(", {text}")).collect::<String>(),
                 ),
                 None => "not applicable".to_owned(),
             };
@@ -196,6 +196,21 @@ fn toppled(impact: &FaultImpact) -> Option<String> {
     };
     let lasted = format::estimate(impact.toppled_for_s, Scale::Seconds);
     Some(format!("toppled the rest after {after}, for {lasted}{where_not_all}"))
+}
+
+/// Acts of an autoscaler that are told one by one; the chart of the load shows all.
+const ACTS_MAX: usize = 8;
+
+/// What an autoscaler did in the first replication.
+fn acts(impact: &FaultImpact) -> Option<String> {
+    let more = impact.acts.len().saturating_sub(ACTS_MAX);
+    let told = impact.acts.iter().take(ACTS_MAX);
+    let mut told: Vec<_> =
+        told.map(|act| format!("{} at {}", act.what, format::duration(act.at_s))).collect();
+    if more > 0 {
+        told.push(format!("{more} more"));
+    }
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 /// Time until even again, and in how many replications it never came.
@@ -248,7 +263,7 @@ pub fn fault_table(summary: &Summary) -> Option<TableModel> {
                     Cell::plain(format::estimate(Some(impact.requests_failed), Scale::Count)),
                     Cell::plain(format::estimate(Some(impact.peak_utilisation), Scale::Percent)),
                     Cell {
-                        details: toppled(impact).into_iter().collect(),
+                        details: [toppled(impact), acts(impact)].into_iter().flatten().collect(),
                         ..Cell::plain(even_again(impact))
                     },
                 ]),

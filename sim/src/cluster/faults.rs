@@ -42,13 +42,29 @@ pub struct Spell {
     pub from: SimTime,
     /// Its end; [`SimTime::NEVER`] for good.
     pub until: SimTime,
+    /// What an autoscaler did, if it was that.
+    pub act: Option<ScalingAct>,
+}
+
+/// A server that an autoscaler asked for or let go: from the decision until it was in service, or out of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScalingAct {
+    /// The server.
+    pub server: ServerId,
+    /// Whether it came, else it went.
+    pub comes: bool,
 }
 
 impl Spell {
     /// That of an occurrence. What goes on before the run counts from its end.
     pub(super) fn of(one: &Occurrence) -> Self {
         let from = if one.from == SimTime::ZERO { one.until } else { one.from };
-        Self { fault: one.fault, from, until: one.until }
+        let act = match (one.kind, one.target) {
+            (FaultKind::ScaleOut, Target::Server(server)) => Some(ScalingAct { server, comes: true }),
+            (FaultKind::ScaleIn { .. }, Target::Server(server)) => Some(ScalingAct { server, comes: false }),
+            _ => None,
+        };
+        Self { fault: one.fault, from, until: one.until, act }
     }
 }
 

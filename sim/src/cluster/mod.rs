@@ -46,7 +46,7 @@ mod timetable;
 mod watch;
 
 pub use accounting::AccountingError;
-pub use faults::{FaultCounts, Outage, Spell};
+pub use faults::{FaultCounts, Outage, ScalingAct, Spell};
 pub use observe::{Answer, Observer, StepName, run_observed};
 pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};
 pub use script::TraceLine;

@@ -224,6 +224,19 @@ pub struct FaultImpact {
     pub toppled_for_s: Option<Estimate>,
     /// Replications in which they were.
     pub toppled: u32,
+    /// What an autoscaler did in the first replication, in order; empty for anything else.
+    pub acts: Vec<ActLine>,
+}
+
+/// A server that an autoscaler asked for or let go.
+#[derive(Clone, Debug, Serialize)]
+pub struct ActLine {
+    /// Such as `scale_out of web3`.
+    pub what: String,
+    /// When it was decided, from the end of the warm-up \[s\].
+    pub at_s: f64,
+    /// When the server was in service, or out of it \[s\].
+    pub until_s: f64,
 }
 
 /// Load over time in the first replication. A mean over replications would hide the skew wherever each has another hottest

@@ -7,7 +7,7 @@ pub use super::station::Totals;
 use super::stretch::Stretch;
 use super::tier_counts::TierCounts;
 use super::{Histogram, LossCause, Phase};
-use crate::engine::{SimDuration, SimTime};
+use crate::engine::SimTime;
 use crate::ids::ServerId;
 use crate::table::Column;
 
