@@ -10,6 +10,7 @@ mod ailments;
 mod autoscaler;
 mod blame;
 mod browser;
+mod client_budget;
 mod closed_loop;
 mod connection;
 mod cookies;
@@ -67,6 +68,7 @@ use crate::tier::Layer;
 
 use ailments::Ailments;
 use browser::{BrowserSamplers, Pace, Tab};
+use client_budget::ClientBudgets;
 use dealt::DealtUsers;
 use event::Event;
 use open_loop::Source;
@@ -104,6 +106,8 @@ pub struct Cluster<'a> {
     connections: Slots<Connection>,
     /// What clients with browsers have open.
     tabs: Slots<Tab>,
+    /// How often clients have tried again, where that is limited.
+    budgets: ClientBudgets,
     /// Requests in servers whose clients have gone.
     gone: u64,
     sources: Vec<Source<'a>>,

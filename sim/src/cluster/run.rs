@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::accounting::{self, AccountingError, UnderWay};
 use super::ailments::Ailments;
 use super::browser::Pace;
+use super::client_budget::ClientBudgets;
 use super::cookies::CookieJars;
 use super::dealt::DealtUsers;
 use super::event::{Event, MAX_SLOTS};
@@ -25,7 +26,7 @@ use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::population::{AddressSpace, AddressesExhausted};
-use crate::scenario::{FaultKind, Population, Scenario, Traffic, UserFile, Vary};
+use crate::scenario::{FaultKind, Population, Scenario, Traffic, UserFile, Vary, VisitPlan};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
@@ -251,6 +252,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
     }
     let paths = Paths::new(scenario, strategy, &streams);
+    let keeps_budget = |population: &Population| population.traffic.visit().is_some_and(VisitPlan::has_budget);
+    let budgets = ClientBudgets::new(clients.len(), scenario.populations.iter().any(keeps_budget));
     let mut cluster = Cluster {
         scenario,
         strategy,
@@ -268,6 +271,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         requests: Slots::default(),
         connections: Slots::default(),
         tabs: Slots::default(),
+        budgets,
         gone: 0,
         sources,
         script: Script::new(&scenario.scripted_clients, setup.strategy),
@@ -468,7 +472,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         events,
         requests: cluster.recorder.ledger.requests_issued,
         clients: (cluster.clients.len() + log_clients) as u64,
-        client_bytes: (cluster.clients.bytes() + log_bytes + jar_bytes) as u64,
+        client_bytes: (cluster.clients.bytes() + cluster.budgets.bytes() + log_bytes + jar_bytes) as u64,
         pending,
         pending_bytes,
         connections: u64::from(cluster.connections.slots()),

@@ -142,6 +142,9 @@ metrics! {
     "requests.wasted", Ratio, LowerIsBetter, Ratio, "share of the servers' answers for which nobody waited any more", "no answer";
     "requests.static", Count, Neutral, Mean, "objects that a static tier served, so that no server saw them", "never";
     "requests.retried", Ratio, LowerIsBetter, Ratio, "tries beyond the first per request", "no request";
+    "requests.retries_refused", Ratio, Neutral, Ratio, "further tries that a balancer's retry budget refused, per request", "no request";
+    "requests.reloads_refused", Ratio, Neutral, Ratio, "further tries that a client's retry budget refused, per request", "no request";
+    "requests.amplification", Ratio, LowerIsBetter, Ratio, "tries of balancers and clients together, per thing that was asked for", "no request";
     "requests.queued", Ratio, LowerIsBetter, Ratio, "times that a request waited in the balancer's queue, per request", "no request";
     "queue.wait", Milliseconds, LowerIsBetter, Mean, "mean wait in the balancer's queue, of requests that waited there", "no request waited";
     "connections.reconnects", Count, LowerIsBetter, Mean, "held exchanges that were opened again after a break", "never";

@@ -240,6 +240,13 @@ impl Sheet<'_> {
             "requests.wasted" => ratio(c.wasted, c.served + c.wasted),
             "requests.static" => count(c.static_objects),
             "requests.retried" => ratio(c.retried, c.served + c.failures()),
+            "requests.retries_refused" => ratio(c.retries_refused, c.served + c.failures()),
+            "requests.reloads_refused" => ratio(c.reloads_refused, c.served + c.failures()),
+            // A client's further try is a request of its own.
+            "requests.amplification" => ratio(
+                c.served + c.failures() + c.retried,
+                (c.served + c.failures()).saturating_sub(c.reloads),
+            ),
             "requests.queued" => ratio(c.queued, c.served + c.failures()),
             "queue.wait" => {
                 (c.queued > 0).then(|| Reading::Value(c.queue_wait_ns as f64 / 1e6 / c.queued as f64))

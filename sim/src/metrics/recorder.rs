@@ -64,6 +64,10 @@ pub struct PhaseCounts {
     pub wasted: u64,
     /// Steps that clients tried again.
     pub reloads: u64,
+    /// Further tries that a balancer's budget refused.
+    pub retries_refused: u64,
+    /// Further tries that a client's budget refused.
+    pub reloads_refused: u64,
     /// Objects that a static tier served.
     pub static_objects: u64,
     /// Arrivals that found nobody who was not there already.
@@ -153,6 +157,8 @@ impl PhaseCounts {
             (&mut self.store_operations, other.store_operations),
             (&mut self.wasted, other.wasted),
             (&mut self.reloads, other.reloads),
+            (&mut self.retries_refused, other.retries_refused),
+            (&mut self.reloads_refused, other.reloads_refused),
             (&mut self.static_objects, other.static_objects),
             (&mut self.crowded_out, other.crowded_out),
             (&mut self.reconnects, other.reconnects),

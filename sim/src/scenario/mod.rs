@@ -47,7 +47,7 @@ pub use tiers::{
     TierPlan,
 };
 pub use traffic::{
-    Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
+    Backoff, Browser, CONNECTIONS_MAX, ClientBudget, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
 };
 
 /// Windows of a run at most: each keeps counters of every server.

@@ -414,6 +414,8 @@ fn base(entry: &CatalogueEntry) -> Program {
             method,
             servers: Vec::new(),
             max_tries,
+            retry_budget: RetryBudget::Unlimited,
+            per_try_timeout: SimDuration::ZERO,
             ejection,
             outlier_detection: None,
             clock_phase: SimDuration::ZERO,
