@@ -475,6 +475,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::SimDuration;
 
     fn at(s: u64) -> SimTime {
         SimTime::ZERO + SimDuration::from_secs(s)
