@@ -166,18 +166,31 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
         for strategy in &summary.strategies {
             let (fault, impact) = lookup::impacts(summary, strategy)[at];
             let found = match impact {
-                Some(impact) => format!(
-                    "{} users logged out, {} requests failed, peak utilisation {}, {}{}",
-                    format::estimate(Some(impact.users_logged_out), Scale::Count),
-                    format::estimate(Some(impact.requests_failed), Scale::Count),
-                    format::estimate(Some(impact.peak_utilisation), Scale::Percent),
-                    match even_again(impact).as_str() {
-                        format::UNDEFINED => "time until even again unknown".to_owned(),
-                        time if impact.even_again_s.is_none() => time.to_owned(),
-                        time => format!("even again after {time}"),
-                    },
-                    [toppled(impact), acts(impact)].into_iter().flatten().map(|text| format!(", {text}")).collect::<String>(),
-                ),
+                Some(impact) => {
+                    let even = match even_again(impact).as_str() {
+                        // What goes on to the end has no time after it.
+                        _ if !impact.acts.is_empty() => None,
+                        format::UNDEFINED => Some("time until even again unknown".to_owned()),
+                        time if impact.even_again_s.is_none() => Some(time.to_owned()),
+                        time => Some(format!("even again after {time}")),
+                    };
+                    let mut found = vec![
+                        format!(
+                            "{} users logged out",
+                            format::estimate(Some(impact.users_logged_out), Scale::Count)
+                        ),
+                        format!(
+                            "{} requests failed",
+                            format::estimate(Some(impact.requests_failed), Scale::Count)
+                        ),
+                        format!(
+                            "peak utilisation {}",
+                            format::estimate(Some(impact.peak_utilisation), Scale::Percent)
+                        ),
+                    ];
+                    found.extend([even, toppled(impact), acts(impact)].into_iter().flatten());
+                    found.join(", ")
+                }
                 None => "not applicable".to_owned(),
             };
             lines.push(format!("{} · {}: {found}", fault.what, strategy.name));
@@ -199,7 +212,7 @@ fn toppled(impact: &FaultImpact) -> Option<String> {
 }
 
 /// Acts of an autoscaler that are told one by one; the chart of the load shows all.
-const ACTS_MAX: usize = 8;
+const ACTS_MAX: usize = 4;
 
 /// What an autoscaler did in the first replication.
 fn acts(impact: &FaultImpact) -> Option<String> {
@@ -208,7 +221,7 @@ fn acts(impact: &FaultImpact) -> Option<String> {
     let mut told: Vec<_> =
         told.map(|act| format!("{} at {}", act.what, format::duration(act.at_s))).collect();
     if more > 0 {
-        told.push(format!("{more} more"));
+        told.push(format!("and {more} more acts"));
     }
     (!told.is_empty()).then(|| told.join(", "))
 }
