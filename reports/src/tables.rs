@@ -132,7 +132,7 @@ pub(crate) const TABLES: [Table; 9] = [
             ("until_s", "end, from the end of the warm-up [s]"),
             (
                 "measure",
-                "users_logged_out, requests_failed, peak_utilisation, even_again (from its end until load was even), never_even (replications in which it was not before the end), toppled_after (from its beginning until all servers that were left were overloaded), toppled_for (how long they were), or toppled (replications in which they were)",
+                "users_logged_out, requests_failed, peak_utilisation, even_again (from its end until load was even), never_even (replications in which it was not before the end), toppled_after (from its beginning until all servers that were left were overloaded), toppled_for (how long they were), toppled (replications in which they were), or toppled_to_the_end (replications in which they were so to the end)",
             ),
             UNIT,
             MEAN,
@@ -392,6 +392,8 @@ fn faults(summary: &Summary, rows: &mut Rows) {
             let Some(impact) = impact else { continue };
             let runs = impact.users_logged_out.n;
             let never_even = Estimate { mean: f64::from(impact.never_even), half_width: None, n: runs };
+            let to_the_end =
+                Estimate { mean: f64::from(impact.toppled_to_the_end), half_width: None, n: runs };
             let toppled = Estimate { mean: f64::from(impact.toppled), half_width: None, n: runs };
             let measures = [
                 ("users_logged_out", Unit::Count, Some(impact.users_logged_out)),
@@ -402,6 +404,7 @@ fn faults(summary: &Summary, rows: &mut Rows) {
                 ("toppled_after", Unit::Seconds, impact.toppled_after_s),
                 ("toppled_for", Unit::Seconds, impact.toppled_for_s),
                 ("toppled", Unit::Count, Some(toppled)),
+                ("toppled_to_the_end", Unit::Count, Some(to_the_end)),
             ];
             for (measure, measured_in, value) in measures {
                 let mut row = begin(summary, strategy);

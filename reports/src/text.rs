@@ -208,7 +208,12 @@ fn toppled(impact: &FaultImpact) -> Option<String> {
         some => format!(" (in {some} of {runs} replications)"),
     };
     let lasted = format::estimate(impact.toppled_for_s, Scale::Seconds);
-    Some(format!("toppled the rest after {after}, for {lasted}{where_not_all}"))
+    let to_the_end = match impact.toppled_to_the_end {
+        0 => String::new(),
+        all if all == impact.toppled => ", to the end of the run".to_owned(),
+        some => format!(", to the end of the run in {some} of them"),
+    };
+    Some(format!("toppled the rest after {after}, for {lasted}{where_not_all}{to_the_end}"))
 }
 
 /// Acts of an autoscaler that are told one by one; the chart of the load shows all.

@@ -322,12 +322,16 @@ fn summarise_impact(
         even_again_s: Estimate::of(runs.iter().map(|run| run.impacts[fault].even_again_s)),
         never_even: runs.iter().filter(|run| ends && run.impacts[fault].even_again_s.is_none()).count() as u32,
         toppled_after_s: Estimate::of(
-            runs.iter().map(|run| run.impacts[fault].toppled.map(|(after, _)| after)),
+            runs.iter().map(|run| run.impacts[fault].toppled.map(|toppled| toppled.after_s)),
         ),
         toppled_for_s: Estimate::of(
-            runs.iter().map(|run| run.impacts[fault].toppled.map(|(_, lasted)| lasted)),
+            runs.iter().map(|run| run.impacts[fault].toppled.map(|toppled| toppled.for_s)),
         ),
         toppled: runs.iter().filter(|run| run.impacts[fault].toppled.is_some()).count() as u32,
+        toppled_to_the_end: runs
+            .iter()
+            .filter(|run| run.impacts[fault].toppled.is_some_and(|toppled| toppled.to_the_end))
+            .count() as u32,
         acts: if ends { Vec::new() } else { acts(scenario, calendar, &runs[0].spells) },
     }
 }

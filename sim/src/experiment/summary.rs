@@ -224,6 +224,8 @@ pub struct FaultImpact {
     pub toppled_for_s: Option<Estimate>,
     /// Replications in which they were.
     pub toppled: u32,
+    /// Of these, those in which they were so to the end of the run.
+    pub toppled_to_the_end: u32,
     /// What an autoscaler did in the first replication, in order; empty for anything else.
     pub acts: Vec<ActLine>,
 }

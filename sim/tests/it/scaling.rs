@@ -114,7 +114,7 @@ fn a_plan_without_room_or_with_a_target_that_is_none_is_refused() {
     }
 }
 
-/// 60 requests a second for ten minutes at two servers that can serve 100, one of which dies for a minute.
+/// 80 requests a second for ten minutes at two servers that can serve 100, one of which dies for a minute.
 fn stormy(patience: &str, balancer: &str) -> PhaseCounts {
     let text = format!(
         r#"title = "storm"
@@ -126,10 +126,10 @@ seed = 5
 name = "app"
 clients = 5000
 address = {{ preset = "direct" }}
-arrivals = {{ poisson = {{ rate = 7.5 }} }}
+arrivals = {{ poisson = {{ rate = 10.0 }} }}
 visit = {{ login = false, clicks = 8, think = {{ exponential = {{ mean = "2s" }} }}, session_idle_timeout = "1h", away = "1s", patience = {{ timeout = "2s", reloads = 4, backoff = {{ first = "500ms", factor = 1.0 }}, leaves = false{patience} }} }}
 [cluster]
-capacity = {{ workers = 5, service = {{ exponential = {{ mean = "100ms" }} }} }}
+capacity = {{ workers = 5, queue_limit = 250, service = {{ exponential = {{ mean = "100ms" }} }} }}
 servers = [{{ name = "a", address = "10.0.0.1:80" }}, {{ name = "b", address = "10.0.0.2:80" }}]
 [[fault]]
 at = "2min"
