@@ -2,7 +2,9 @@
 //! same models.
 
 use evenkeel_sim::balancer::Evidence;
-use evenkeel_sim::experiment::summary::{FaultImpact, MetricSummary, StrategySummary, Summary, Verdict};
+use evenkeel_sim::experiment::summary::{
+    Estimate, FaultImpact, MetricSummary, StrategySummary, Summary, Verdict,
+};
 use evenkeel_sim::metrics::Phase;
 
 use crate::format::{self, Scale};
@@ -18,7 +20,7 @@ struct Deciding {
 }
 
 /// The metrics that decide, from the load to the cost. Which of them are shown depends on what the run had.
-const DECIDING: [Deciding; 7] = [
+const DECIDING: [Deciding; 8] = [
     Deciding { metric: "load.requests.peak_to_mean", phase: Phase::All, heading: "load skew" },
     Deciding { metric: "load.requests.window.p95", phase: Phase::All, heading: "skew in the worst windows" },
     Deciding {
@@ -29,10 +31,15 @@ const DECIDING: [Deciding; 7] = [
     Deciding { metric: "visits.with_loss", phase: Phase::All, heading: "visits logged out" },
     Deciding { metric: "requests.failed", phase: Phase::All, heading: "requests failed" },
     Deciding { metric: "latency.p99", phase: Phase::All, heading: "response time, p99" },
+    Deciding {
+        metric: "health.false_positives",
+        phase: Phase::All,
+        heading: "taken out though nothing ailed them",
+    },
     Deciding { metric: "store.operations", phase: Phase::All, heading: "session store" },
 ];
 
-/// The deciding metrics that this run can show: those that some strategy has a value for, the load of the store only if there
+/// The deciding metrics that this run can show: those that some strategy has a value for, counts only if there
 /// is any, and the spread over windows only where nobody logs in (a replayed log), since load is then all there is to see.
 fn deciding(summary: &Summary) -> Vec<&'static Deciding> {
     let mean = |strategy, deciding: &Deciding| lookup::mean(strategy, deciding.metric, deciding.phase);
@@ -46,7 +53,7 @@ fn deciding(summary: &Summary) -> Vec<&'static Deciding> {
             "load.requests.peak_to_mean" => true,
             "load.requests.window.p95" if logins => false,
             "load.requests.peak_to_nominal" if summary.faults.is_empty() => false,
-            "store.operations" => {
+            "store.operations" | "health.false_positives" => {
                 summary.strategies.iter().any(|it| mean(it, deciding).is_some_and(|mean| mean > 0.0))
             }
             _ => summary.strategies.iter().any(|it| mean(it, deciding).is_some()),
@@ -188,7 +195,7 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
                             format::estimate(Some(impact.peak_utilisation), Scale::Percent)
                         ),
                     ];
-                    found.extend([even, toppled(impact), acts(impact)].into_iter().flatten());
+                    found.extend([even, noticed(impact), toppled(impact), acts(impact)].into_iter().flatten());
                     found.join(", ")
                 }
                 None => "not applicable".to_owned(),
@@ -197,6 +204,23 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
         }
     }
     lines
+}
+
+/// When health rules noticed the fault, and when its part was back; `None` for one that they cannot see.
+fn noticed(impact: &FaultImpact) -> Option<String> {
+    let count = |of: Estimate| format::estimate(Some(of), Scale::Count);
+    if impact.visible.mean == 0.0 {
+        return None;
+    }
+    let Some(after) = impact.detected_after_s else { return Some("not detected".to_owned()) };
+    let mut text = format!("detected after {}", format::estimate(Some(after), Scale::Seconds));
+    if impact.undetected.mean > 0.0 {
+        text.push_str(&format!(" ({} of {} not)", count(impact.undetected), count(impact.visible)));
+    }
+    if let Some(back) = impact.back_after_s {
+        text.push_str(&format!(", back after {}", format::estimate(Some(back), Scale::Seconds)));
+    }
+    Some(text)
 }
 
 /// When all servers that were left were overloaded, if they were.
@@ -261,6 +285,8 @@ pub fn fault_table(summary: &Summary) -> Option<TableModel> {
         Column::numbers("requests failed"),
         Column::numbers("peak utilisation"),
         Column::numbers("even again after"),
+        Column::numbers("detected after"),
+        Column::numbers("back after"),
     ];
     let mut rows = Vec::new();
     for at in 0..summary.faults.len() {
@@ -284,11 +310,26 @@ pub fn fault_table(summary: &Summary) -> Option<TableModel> {
                         details: [toppled(impact), acts(impact)].into_iter().flatten().collect(),
                         ..Cell::plain(even_again(impact))
                     },
+                    Cell {
+                        details: (impact.undetected.mean > 0.0)
+                            .then(|| {
+                                let count = |of| format::estimate(Some(of), Scale::Count);
+                                format!(
+                                    "not detected: {} of {}",
+                                    count(impact.undetected),
+                                    count(impact.visible)
+                                )
+                            })
+                            .into_iter()
+                            .collect(),
+                        ..Cell::plain(format::estimate(impact.detected_after_s, Scale::Seconds))
+                    },
+                    Cell::plain(format::estimate(impact.back_after_s, Scale::Seconds)),
                 ]),
                 None => {
                     let absent = Cell { emphasis: Emphasis::Faint, ..Cell::plain("not applicable") };
                     row.push(absent);
-                    row.extend((0..3).map(|_| Cell::plain(format::UNDEFINED)));
+                    row.extend((0..5).map(|_| Cell::plain(format::UNDEFINED)));
                 }
             }
             rows.push(row);

@@ -140,6 +140,8 @@ pub enum StreamId {
     SessionSize = 104,
     /// Which clicks write their session.
     SessionWrites = 105,
+    /// What goes wrong with single operations of a store: errors, lost packets.
+    StoreMishaps = 106,
     /// Which instance of a tier a connection reaches.
     Instance = 80,
     /// Which servers an instance of a tier uses, if not all.
@@ -148,6 +150,8 @@ pub enum StreamId {
     LatinHypercube = 120,
     /// Replications that are drawn again to tell how sure a choice is.
     Resampling = 121,
+    /// Where the networks of a log lie.
+    LoggedNetworks = 122,
     /// Which resolver a network asks, and whether it minds an answer's time to live.
     Resolver = 130,
     /// The hash of routers with several next hops.

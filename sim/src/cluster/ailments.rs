@@ -2,10 +2,12 @@
 
 use super::faults::FaultCounts;
 use super::scaling::Scaled;
+use super::rosters::Rosters;
 use super::timetable::{Occurrence, Target};
 use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::ServerId;
 use crate::scenario::{ErrorRule, FaultKind};
+use crate::store::{Death, LinkCondition, NodeCondition};
 use crate::table::Column;
 
 /// The faults of a run.
@@ -19,14 +21,18 @@ pub(super) struct Ailments {
     pub servers: Column<ServerId, ServerAilments>,
     /// Occurrences that last now and are not about a server.
     pub others: Vec<u32>,
-    /// Share of packets that are lost between clients and the site.
-    pub clients_loss: f64,
+    /// Whether nothing gets through between clients and the site.
+    pub clients_cut: bool,
+    /// What befalls that link beside.
+    pub clients: LinkCondition,
     /// Servers on which, or on whose links, something goes wrong request by request; and the clients' link, if it does there.
     pub ailing: u32,
     /// Draws of who gets an error.
     pub errors: Stream,
     /// Draws of packets that are lost.
     pub losses: Stream,
+    /// Who is at which server, if faults are to come.
+    pub rosters: Option<Box<Rosters>>,
     /// By fault: what it did.
     counts: Vec<Running>,
 }
@@ -63,6 +69,8 @@ pub(super) struct Condition {
     pub errors: Option<ErrorRule>,
     /// Share of packets that are lost on the way to it.
     pub loss: f64,
+    /// Time that packets take longer on that way, each way.
+    pub delay: SimDuration,
     /// Share of busy workers above which a request takes so many times as long.
     pub brown_out: Option<(f64, f64)>,
 }
@@ -76,6 +84,7 @@ impl Default for Condition {
             factor: 1.0,
             errors: None,
             loss: 0.0,
+            delay: SimDuration::ZERO,
             brown_out: None,
         }
     }
@@ -84,7 +93,7 @@ impl Default for Condition {
 impl Condition {
     /// Whether something goes wrong with single requests.
     pub fn ails(&self) -> bool {
-        self.errors.is_some() || self.loss > 0.0 || self.brown_out.is_some()
+        self.errors.is_some() || self.loss > 0.0 || !self.delay.is_zero() || self.brown_out.is_some()
     }
 
     fn with(mut self, kind: &FaultKind) -> Self {
@@ -99,6 +108,7 @@ impl Condition {
                 self.errors = Some(ErrorRule { share: either(before, rule.share), ..rule });
             }
             FaultKind::Loss { share } => self.loss = either(self.loss, share),
+            FaultKind::Delay { each_way } => self.delay += each_way,
             FaultKind::BrownOut { above, factor } => {
                 let (least, product) = self.brown_out.unwrap_or((1.0, 1.0));
                 self.brown_out = Some((least.min(above), product * factor));
@@ -116,6 +126,19 @@ impl Condition {
         }
         self
     }
+}
+
+/// What follows for a link.
+fn link<'a>(here: impl Iterator<Item = &'a Occurrence>) -> LinkCondition {
+    here.fold(LinkCondition::WELL, |mut all, one| {
+        match one.kind {
+            FaultKind::Partition => all.cut_until = all.cut_until.max(one.until),
+            FaultKind::Delay { each_way } => all.delay += each_way,
+            FaultKind::Loss { share } => all.loss = either(all.loss, share),
+            _ => {}
+        }
+        all
+    })
 }
 
 /// The probability of one of two independent mishaps.
@@ -136,12 +159,15 @@ struct Running {
 impl Ailments {
     /// Nothing has happened yet.
     pub fn new(timetable: Vec<Occurrence>, servers: usize, faults: usize, draws: (Stream, Stream)) -> Self {
+        let rosters = (faults > 0).then(|| Box::new(Rosters::new(servers)));
         Self {
             planned: timetable.len(),
             timetable,
+            rosters,
             servers: Column::from_vec(vec![ServerAilments::default(); servers]),
             others: Vec::new(),
-            clients_loss: 0.0,
+            clients_cut: false,
+            clients: LinkCondition::WELL,
             ailing: 0,
             errors: draws.0,
             losses: draws.1,
@@ -180,15 +206,6 @@ impl Ailments {
         self.ailing += 1;
     }
 
-    /// Share of packets that are lost now between clients and the site.
-    pub fn loss_at_clients(&self) -> f64 {
-        let here = self.others.iter().map(|&at| &self.timetable[at as usize]);
-        here.filter(|one| one.target == Target::Clients).fold(0.0, |loss, one| match one.kind {
-            FaultKind::Loss { share } => either(loss, share),
-            _ => loss,
-        })
-    }
-
     /// An occurrence begins; `failed` is the number of requests that have failed so far.
     pub fn begins(&mut self, place: u32, failed: u64) {
         let occurrence = self.timetable[place as usize];
@@ -197,9 +214,12 @@ impl Ailments {
                 self.servers[server].active.push(place);
                 self.servers[server].begun.push(place);
             }
-            Target::Site | Target::StoreNode(_) | Target::Instance(_) | Target::Clients => {
-                self.others.push(place);
-            }
+            Target::Site
+            | Target::StoreNode(_)
+            | Target::Instance(_)
+            | Target::Clients
+            | Target::StoreLink(..)
+            | Target::Replication(_) => self.others.push(place),
         }
         if occurrence.from == SimTime::ZERO {
             return;
@@ -216,7 +236,12 @@ impl Ailments {
         let occurrence = self.timetable[place as usize];
         let active = match occurrence.target {
             Target::Server(server) => &mut self.servers[server].active,
-            Target::Site | Target::StoreNode(_) | Target::Instance(_) | Target::Clients => &mut self.others,
+            Target::Site
+            | Target::StoreNode(_)
+            | Target::Instance(_)
+            | Target::Clients
+            | Target::StoreLink(..)
+            | Target::Replication(_) => &mut self.others,
         };
         active.retain(|&other| other != place);
         // What went on before the run is a beginning, and not to blame for what failed meanwhile.
@@ -236,11 +261,46 @@ impl Ailments {
         here.filter(|one| one.target == Target::Instance(instance)).any(|one| wanted(&one.kind))
     }
 
-    /// How many occurrences like this one last, itself included.
-    pub fn alike(&self, place: u32) -> usize {
-        let Occurrence { kind, target, .. } = self.timetable[place as usize];
+    fn here(&self, is_here: impl Fn(Target) -> bool) -> impl Iterator<Item = &Occurrence> {
         let others = self.others.iter().map(|&at| &self.timetable[at as usize]);
-        others.filter(|other| other.target == target && other.kind.name() == kind.name()).count()
+        others.filter(move |one| is_here(one.target))
+    }
+
+    /// What follows for a node of the session store from what lasts now.
+    pub fn store_node(&self, node: u32) -> NodeCondition {
+        let here = self.here(|target| target == Target::StoreNode(node));
+        here.fold(NodeCondition::WELL, |mut all, one| {
+            match one.kind {
+                FaultKind::StoreCrash { power_loss: true } => all.death = Some(Death::Power),
+                FaultKind::StoreCrash { power_loss: false } | FaultKind::Crash => {
+                    all.death.get_or_insert(Death::Process);
+                }
+                FaultKind::Restart => _ = all.death.get_or_insert(Death::Stopped),
+                FaultKind::Hang => all.hangs_until = all.hangs_until.max(one.until),
+                FaultKind::Slow { factor } => all.factor *= factor,
+                FaultKind::Errors(rule) => all.errors = either(all.errors, rule.share),
+                _ => {}
+            }
+            all
+        })
+    }
+
+    /// What follows for the link from a server to a node of the session store from what lasts now.
+    pub fn store_link(&self, server: ServerId, node: u32) -> LinkCondition {
+        link(self.here(|target| match target {
+            Target::StoreLink(from, to) => from == server && to.is_none_or(|to| to == node),
+            _ => false,
+        }))
+    }
+
+    /// What follows for the link from a node of the session store to the others from what lasts now.
+    pub fn replication(&self, node: u32) -> LinkCondition {
+        link(self.here(|target| target == Target::Replication(node)))
+    }
+
+    /// What follows for the link between clients and the site from what lasts now.
+    pub fn clients_link(&self) -> LinkCondition {
+        link(self.here(|target| target == Target::Clients))
     }
 
     /// A user was logged out by a fault.

@@ -6,16 +6,29 @@ use super::Cluster;
 use super::accounting::{self, AccountingError};
 use super::event::Event;
 use super::paths::{Alive, FrontKind, Path};
-use super::request::{FlowEnd, Origin, Request};
+use super::request::{FlowEnd, Origin, Request, Unanswered, Waits};
 use super::watch::warm_up_share;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimTime};
+use crate::health::Verdict;
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::scenario::{FaultKind, Process};
 use crate::tier::{Forwarded, Instance, Layer, Segment};
 
+/// Stands where there is no instance: nobody has answered.
+pub(super) const NOBODY: u16 = u16::MAX;
+
 impl Cluster<'_> {
+    /// The tier that has the instance at a place of [`crate::scenario::Scenario::instances`], and its number there.
+    pub(super) fn find_instance(&self, faulty: u16) -> Option<(usize, u16)> {
+        let named = self.scenario.instances.get(usize::from(faulty));
+        self.strategy.programs().find_map(|(place, plan)| {
+            let instance = plan.instances.iter().position(|instance| Some(&instance.name) == named)?;
+            Some((place, instance as u16))
+        })
+    }
+
     /// Brings a tier's instance into the condition that follows from all that befalls it now, if the strategy has it.
     pub(super) fn instance_changes<Q: PendingEvents>(
         &mut self,
@@ -23,12 +36,7 @@ impl Cluster<'_> {
         faulty: u16,
         pending: &mut Scheduler<Q>,
     ) {
-        let named = self.scenario.instances.get(usize::from(faulty));
-        let found = self.strategy.programs().find_map(|(place, plan)| {
-            let instance = plan.instances.iter().position(|instance| Some(&instance.name) == named)?;
-            Some((place, instance as u16))
-        });
-        let Some((place, instance)) = found else { return };
+        let Some((place, instance)) = self.find_instance(faulty) else { return };
         let kills = |process| self.faults.befalls(faulty, |kind| *kind == FaultKind::Kill { process });
         let host = !self.faults.befalls(faulty, |kind| *kind == FaultKind::Crash);
         let of_pair = self.strategy.programs().filter(|&(at, _)| at == place);
@@ -134,7 +142,22 @@ impl Cluster<'_> {
         if let Instance::Lvs(director) = &mut self.tier.instances[usize::from(instance)] {
             return director.lose_tables(now);
         }
-        self.break_holds(now, |held| held.instance == instance, pending);
+        self.break_holds_through(now, instance, pending);
+        // The kernel of a machine that lives ends its connections. Of a machine that died clients learn when they send something, and
+        // whoever has the address then does not know the connection.
+        let host =
+            self.paths.as_ref().is_some_and(|paths| paths.reach[place].alive[usize::from(instance)].host);
+        let mut ended = Vec::new();
+        for slot in 0..self.connections.slots() {
+            let row = self.connections.get_mut(slot);
+            if row.open && row.instance == instance && !row.is_orphan {
+                if row.unanswered == Unanswered::Nothing && (host || row.in_flight > 0) {
+                    ended.push(ConnectionId(slot));
+                } else {
+                    row.is_orphan = true;
+                }
+            }
+        }
         let mut cut = self.waiting_at(instance);
         for slot in 0..self.requests.slots() {
             let request = self.requests.get(slot);
@@ -143,6 +166,7 @@ impl Cluster<'_> {
             if request.instance == instance
                 && is_live
                 && request.flow_end != FlowEnd::Detached
+                && request.waits != Waits::Site
                 && !cut.contains(&id)
             {
                 cut.push(id);
@@ -152,13 +176,10 @@ impl Cluster<'_> {
         for &(id, _) in &cut {
             self.leave(id);
         }
-        for slot in 0..self.connections.slots() {
-            let row = self.connections.get(slot);
-            if row.open && row.instance == instance {
-                self.drop_connection(now, ConnectionId(slot));
-            }
+        for connection in ended {
+            self.drop_connection(now, connection);
         }
-        self.tier.restart(&self.strategy.tier, instance, &self.streams);
+        self.tier.restart(now, &self.strategy.tier, instance, &self.streams);
         for (_, origin) in cut {
             self.request_failed(now, origin, Failure::NoDirector, pending);
         }
@@ -181,6 +202,9 @@ impl Cluster<'_> {
                 let checker = &mut front.checkers[usize::from(target)];
                 let listed = checker.tick(now, sight);
                 let due = checker.due();
+                if let Some(listed) = listed {
+                    front.verdicts.push(Verdict::new(now, 0, ServerId(target), !listed));
+                }
                 match (&mut front.kind, listed) {
                     (FrontKind::Dns(dns), Some(listed)) => dns.list(target, listed),
                     (FrontKind::Ecmp(router), Some(listed)) => router.list(target, listed),
@@ -295,7 +319,7 @@ impl Cluster<'_> {
         let Some(paths) = self.paths.as_deref_mut() else { return Ok(()) };
         let mut open = (0, 0);
         for (slot, row) in self.connections.rows().iter().enumerate() {
-            if row.open {
+            if row.stands() {
                 let opened = paths.path(ConnectionId(slot as u32)).opened;
                 open = (open.0 + 1, open.1 + u128::from(end.since(opened).0));
             }
@@ -308,7 +332,7 @@ impl Cluster<'_> {
             pair.reached(end);
             for &(from, until) in &pair.silences {
                 if let Some(counts) = self.recorder.at(from) {
-                    counts.tiers.silent(until.since(from));
+                    counts.tiers.silent.record(until.since(from));
                 }
             }
             for &(at, sent) in &pair.traffic {

@@ -10,11 +10,13 @@ mod ailments;
 mod autoscaler;
 mod blame;
 mod browser;
+mod checks;
 mod client_budget;
 mod closed_loop;
 mod connection;
 mod cookies;
 mod dealt;
+mod detection;
 pub mod event;
 mod evidence;
 mod faults;
@@ -34,11 +36,13 @@ mod queue;
 mod replay;
 mod request;
 mod retry;
+mod rosters;
 mod route;
 mod run;
 mod scaling;
 mod script;
 mod shows;
+mod silence;
 mod station;
 mod stored;
 mod story;
@@ -46,7 +50,10 @@ mod tier;
 mod timetable;
 mod watch;
 
+use std::collections::BTreeMap;
+
 pub use accounting::AccountingError;
+pub use detection::{Removal, Sighting};
 pub use faults::{FaultCounts, Outage, ScalingAct, Spell};
 pub use observe::{Answer, Observer, StepName, run_observed};
 pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};
@@ -55,9 +62,10 @@ pub use script::TraceLine;
 use crate::backend::servers::Servers;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
-use crate::ids::{PopulationId, ServerId, StreamId};
+use crate::ids::{ConnectionId, PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
+use crate::population::moved::Moved;
 use crate::population::{AddressStreams, PageSampler};
 use crate::scenario::{Scenario, Strategy, Vary};
 use crate::session::SessionPlan;
@@ -68,6 +76,7 @@ use crate::tier::Layer;
 
 use ailments::Ailments;
 use browser::{BrowserSamplers, Pace, Tab};
+use checks::Probe;
 use client_budget::ClientBudgets;
 use dealt::DealtUsers;
 use event::Event;
@@ -76,6 +85,7 @@ use paths::Paths;
 use request::{Connection, Request};
 use scaling::Scaling;
 use script::Script;
+use silence::Silent;
 use stored::Stored;
 use story::Stories;
 use tier::Tier;
@@ -104,6 +114,8 @@ pub struct Cluster<'a> {
     stored: Option<Box<Stored>>,
     requests: Slots<Request>,
     connections: Slots<Connection>,
+    /// Connections on which nobody answers their clients.
+    silent: BTreeMap<ConnectionId, Silent>,
     /// What clients with browsers have open.
     tabs: Slots<Tab>,
     /// How often clients have tried again, where that is limited.
@@ -120,6 +132,8 @@ pub struct Cluster<'a> {
     faults: Ailments,
     /// Who puts servers into service and takes them out, if anybody does.
     scaling: Option<Box<Scaling<'a>>>,
+    /// Checks of servers under way, by who checks, then by server; empty without checks.
+    probes: Vec<Probe>,
     /// When open connections are counted next, at the earliest.
     next_sample: SimTime,
     /// When an operator last changed something.
@@ -215,6 +229,8 @@ struct Streams {
     addresses: AddressStreams,
     /// Where in the address space networks lie.
     networks: Stream,
+    /// Where those of logs lie.
+    logged: Moved,
     pages: Stream,
     request_values: Stream,
     resolver: Stream,
@@ -270,6 +286,10 @@ impl Streams {
                 measured_from: SimTime::ZERO + scenario.warmup,
             },
             networks: stream(networks, StreamId::Addresses),
+            logged: match scenario.vary {
+                Vary::Hash if replication > 0 => Moved::by(stream(networks, StreamId::LoggedNetworks)),
+                _ => Moved::NOWHERE,
+            },
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
             resolver: stream(population, StreamId::Resolver),

@@ -7,7 +7,7 @@
 use super::Cluster;
 use super::browser::{BrowserSamplers, pause};
 use super::event::Event;
-use super::request::{FlowEnd, Origin};
+use super::request::{FlowEnd, Origin, Waits};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimTime};
 use crate::ids::{ClientId, RequestId};
@@ -55,11 +55,11 @@ impl Cluster<'_> {
         let connection = *self.connections.get(request.connection.0);
         // Other streams of the connection go on.
         let closes = connection.open && connection.in_flight == 1;
-        if self.layer() == Layer::Request {
+        if self.layer() == Layer::Request && request.waits != Waits::Site {
             self.instance(request.instance).abort(now, request.flow);
         }
         if closes {
-            if self.is_watched() {
+            if self.is_watched() && connection.stands() {
                 self.pass(now, request.connection, Segment::ClientFin);
             }
             self.forget_connection(now, request.connection);

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::event::Event;
-use super::request::{Connection, Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
+use super::request::{Connection, Draw, FlowEnd, Origin, Purpose, Request, SessionWork, Unanswered, Waits};
 use super::{Cluster, Tier, evidence};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
@@ -53,8 +53,8 @@ impl Request {
             flow_end: FlowEnd::WithAnswer,
             work: SessionWork::None,
             has_cookie: false,
-            connecting: false,
-            late: false,
+            waits: Waits::Instance,
+            syns_again: 0,
             fails_with: 0,
             begins_session: false,
             in_server: false,
@@ -100,12 +100,31 @@ impl Cluster<'_> {
         if let Some(slot) = request.session {
             request.session_generation = self.sessions.get(slot).generation;
         }
+        request.has_cookie = cookie.is_some();
+        if self.connections.get(request.connection.0).unanswered != Unanswered::Nothing {
+            return self.send_into_silence(now, request, cookie, pending);
+        }
+        let decision = self.decide(now, &mut request, cookie);
+        let id = RequestId(self.requests.insert(request));
+        if now >= self.next_sample {
+            self.sample_connections(now);
+        }
+        if let Some(refusal) = self.carry_out(now, id, decision, pending)
+            && let Some(next) = self.after_refusal(now, id, refusal, pending)
+        {
+            self.attempt(now, id, next, pending);
+        }
+        id
+    }
+
+    /// A request reaches the instance of its connection: where it is to go.
+    #[inline(always)]
+    pub(super) fn decide(&mut self, now: SimTime, request: &mut Request, cookie: Option<u64>) -> Decision {
         let connection = self.connections.get(request.connection.0);
         let Connection { address, port, instance, worker, server, reason, .. } = *connection;
         request.instance = instance;
         request.from = address;
-        request.has_cookie = cookie.is_some();
-        let decision = match self.layer() {
+        match self.layer() {
             Layer::Connection => Decision { server: Some(server), reason, attempt: 1 },
             Layer::Request => {
                 self.write_keys(request.origin, request.demand, address, cookie);
@@ -123,17 +142,7 @@ impl Cluster<'_> {
                 request.flow = opened.flow;
                 opened.decision
             }
-        };
-        let id = RequestId(self.requests.insert(request));
-        if now >= self.next_sample {
-            self.sample_connections(now);
         }
-        if let Some(refusal) = self.carry_out(now, id, decision, pending)
-            && let Some(next) = self.after_refusal(now, id, refusal, pending)
-        {
-            self.attempt(now, id, next, pending);
-        }
-        id
     }
 
     /// Carries out a decision, and those that follow as long as servers refuse.
@@ -208,10 +217,13 @@ impl Cluster<'_> {
         let (outcome, failure) = match refusal {
             Accepted::Full => (Outcome::Status(503), Failure::QueueFull),
             Accepted::Silent if layer == Layer::Request => {
-                self.wait_for_connection(now, id, pending);
+                self.wait_for_connection(now, id, 0, pending);
                 return None;
             }
-            Accepted::Silent => (Outcome::ConnectTimeout, Failure::Dropped),
+            Accepted::Silent => {
+                self.falls_silent(now, id, pending);
+                return None;
+            }
             Accepted::Refused | Accepted::Started { .. } | Accepted::Queued | Accepted::Shared { .. } => {
                 (Outcome::ConnectRefused, Failure::Refused)
             }
@@ -297,6 +309,7 @@ impl Cluster<'_> {
         };
         let request = self.requests.get_mut(id.0);
         (request.entered, request.due, request.in_server) = (now, due, true);
+        self.note_request(server, id);
         let (present, busy) = self.servers.level(server);
         self.recorder.entered(now, server, present, busy);
         None
@@ -388,6 +401,24 @@ impl Cluster<'_> {
         let (present, busy) = self.servers.level(server);
         self.recorder.level(now, server, present, busy);
         self.recorder.left(now, request.entered);
+        if request.origin == Origin::Check {
+            return self.check_answered(now, id, true, pending);
+        }
+        if self.faults.clients_cut && self.answer_waits(now, id, pending) {
+            return;
+        }
+        self.answer(now, id, pending);
+    }
+
+    /// The answer to a request goes back from its server to whoever sent it.
+    #[inline(always)]
+    pub(super) fn answer<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let request = *self.requests.get(id.0);
         if self.store_answers(id) || request.fails_with > 0 {
             return self.answered_with_error(now, id, pending);
         }
@@ -418,7 +449,7 @@ impl Cluster<'_> {
         match request.origin {
             Origin::Client(client) => self.client_answered(now, client, &request, pending),
             Origin::Object(client) => self.object_answered(now, client, request.connection, pending),
-            Origin::Message(_) | Origin::Gone => {}
+            Origin::Message(_) | Origin::Gone | Origin::Check => {}
             // A director that does not know it may have reset it by now.
             Origin::Arrival => self.close_if_open(now, request.connection),
             Origin::Log { source, user } => self.log_answered(now, source, user, &request, pending),
@@ -440,6 +471,9 @@ impl Cluster<'_> {
         let (flow, entered, instance) = (request.flow, request.entered, request.instance);
         let detached = request.flow_end == FlowEnd::Detached;
         self.recorder.left(now, entered);
+        if self.requests.get(id.0).origin == Origin::Check {
+            return self.check_answered(now, id, false, pending);
+        }
         if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Reset, pending);
         }
@@ -477,7 +511,11 @@ impl Cluster<'_> {
                 self.rest_log_connection(now, source, user, request.connection, pending);
             }
             Origin::Script(connection) => self.script_answered(now, connection),
-            Origin::Client(_) | Origin::Object(_) | Origin::Message(_) | Origin::Log { .. } => {}
+            Origin::Client(_)
+            | Origin::Object(_)
+            | Origin::Message(_)
+            | Origin::Check
+            | Origin::Log { .. } => {}
         }
         self.request_failed(now, request.origin, failure, pending);
     }
@@ -515,7 +553,12 @@ impl Cluster<'_> {
         match origin {
             Origin::Client(client) => self.client_failed(now, client, failure, pending),
             Origin::Object(client) => self.object_over(now, client, pending),
-            Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Log { .. } | Origin::Script(_) => {}
+            Origin::Message(_)
+            | Origin::Gone
+            | Origin::Check
+            | Origin::Arrival
+            | Origin::Log { .. }
+            | Origin::Script(_) => {}
         }
     }
 }

@@ -1,13 +1,17 @@
 //! One run from start to end.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
 use super::ailments::Ailments;
 use super::browser::Pace;
+use super::checks::Probe;
 use super::client_budget::ClientBudgets;
 use super::cookies::CookieJars;
 use super::dealt::DealtUsers;
+use super::detection::{Removal, Sighting};
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage, Spell};
 use super::log_source::LogReplay;
@@ -59,6 +63,10 @@ pub struct RunOutcome {
     pub faults: Vec<FaultCounts>,
     /// When each fault lasted, at each of its parts, in order of the beginning.
     pub spells: Vec<Spell>,
+    /// What became of each fault that a health rule could see, in order of the beginning.
+    pub sightings: Vec<Sighting>,
+    /// When health kept servers from new clients, in order of the beginning.
+    pub removals: Vec<Removal>,
     /// The trace of scripted clients.
     pub trace: Vec<TraceLine>,
     /// Losses, told.
@@ -199,7 +207,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     let mut space = AddressSpace::new(streams.networks);
     let fixed = scenario.populations.iter().flat_map(|population| population.address.fixed.iter().copied());
     let scripted = scenario.scripted_clients.iter().map(|client| client.address);
-    let logged = logs.iter().flat_map(|log| log.clients().iter().map(|client| client.address));
+    let logged =
+        logs.iter().flat_map(|log| log.clients().iter().map(|client| streams.logged.address(client.address)));
     fixed.chain(scripted).chain(logged).for_each(|address| space.reserve(address));
     let mut clients = Clients::new();
     clients.reserve_exact(total as usize);
@@ -241,7 +250,13 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             }));
         }
     }
-    sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
+    sources.extend(
+        scenario
+            .logs
+            .iter()
+            .zip(logs)
+            .map(|(plan, log)| Source::Log(LogReplay::new(plan, log, streams.logged))),
+    );
 
     let mut tier = Tier::new(&strategy.tier, 0, scenario, &streams);
     if let Some(life) = strategy.tier.cookies() {
@@ -270,6 +285,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stored: build_store(setup),
         requests: Slots::default(),
         connections: Slots::default(),
+        silent: BTreeMap::new(),
         tabs: Slots::default(),
         budgets,
         gone: 0,
@@ -280,9 +296,12 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         outages: Vec::new(),
         faults: build_faults(scenario, &calendar, &streams),
         scaling: Scaling::of(scenario),
+        probes: Vec::new(),
         next_sample: SimTime::ZERO,
         operated_at: None,
     };
+    let checkers = cluster.tier.checkers();
+    cluster.probes = vec![Probe::IDLE; checkers * scenario.servers.len()];
     let pool = &strategy.tier.pool;
     if let Some((server, status)) = pool.config.sorry_server.zip(pool.sorry_status) {
         cluster.faults.always_errs(server, status);
@@ -304,6 +323,7 @@ fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
         copy: stream(StreamId::StoreCopy),
         eviction: stream(StreamId::StoreEviction),
         failover: stream(StreamId::StoreFailover),
+        mishap: stream(StreamId::StoreMishaps),
     };
     let own = (stream(StreamId::SessionSize), stream(StreamId::SessionWrites));
     Some(Box::new(Stored::new(setup.scenario, session, streams, own)))
@@ -394,13 +414,15 @@ fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
     let Simulation { model, pending, .. } = simulation;
     let clock = model.streams.clock;
     let servers = model.scenario.servers.len();
-    for (number, instance) in model.tier.instances.iter().enumerate() {
-        let Instance::HaProxy(haproxy) = instance else { continue };
+    for number in 0..model.tier.instances.len() {
         for server in (0..servers).map(ServerId::from_index) {
+            let Instance::HaProxy(haproxy) = &model.tier.instances[number] else { continue };
             let inter = haproxy.config().servers[server.index()].check.map(|check| check.inter);
             if let (Some(first), Some(inter)) = (haproxy.first_check(server), inter) {
                 let started = SimDuration(clock.below(inter.0, 1 << 32, number as u64));
-                pending.at(first + started, Event::Check { server, instance: number as u16 }.word());
+                let (due, instance) = (first + started, number as u16);
+                model.plan_check(server, instance, due);
+                pending.at(due, Event::Check { server, instance }.word());
             }
         }
     }
@@ -491,6 +513,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
     let begun = cluster.faults.timetable.iter().filter(|one| one.from < calendar.end);
     let mut spells: Vec<Spell> = begun.map(Spell::of).collect();
     spells.sort_by_key(|spell| spell.from);
+    let health = cluster.close_health(calendar.end);
     let counts = cluster.recorder.close(calendar.end, measured_open);
     accounting::check(&counts.ledger, &under_way)?;
     Ok(RunOutcome {
@@ -498,6 +521,8 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         outages: cluster.outages,
         faults,
         spells,
+        sightings: health.sightings,
+        removals: health.removals,
         trace: cluster.script.trace,
         stories: cluster.stories.told,
         sizes,

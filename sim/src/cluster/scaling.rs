@@ -23,6 +23,8 @@ pub(super) struct Scaling<'a> {
     fault: u32,
     scaler: Autoscaler,
     boot: Sampler,
+    /// When servers were out, as an operator's doing; in order of the beginning.
+    pub absences: Vec<Occurrence>,
     /// When it looked last.
     looked_at: SimTime,
     /// By server: what had been counted of it then, busy time or time of requests present \[ns\].
@@ -64,6 +66,7 @@ impl<'a> Scaling<'a> {
             fault: fault as u32,
             scaler: Autoscaler::new(plan),
             boot: plan.boot.sampler(),
+            absences: Vec::new(),
             looked_at: SimTime::ZERO,
             counted: Column::filled(0, scenario.servers.len()),
         }))
@@ -76,6 +79,7 @@ impl Cluster<'_> {
         let Some(plan) = self.scaling.as_ref().map(|scaling| scaling.plan) else { return };
         for &server in plan.servers.iter().skip(plan.initial as usize) {
             self.faults.servers[server].scaled = Scaled::Off;
+            self.note_absence(SimTime::ZERO, server);
             self.server_changes(SimTime::ZERO, server, true, pending);
         }
         self.recorder.runs(SimTime::ZERO, i64::from(plan.initial));
@@ -174,14 +178,37 @@ impl Cluster<'_> {
         if let Some(counts) = self.recorder.at(now) {
             *(if scale_out { &mut counts.scale_outs } else { &mut counts.scale_ins }) += 1;
         }
+        if !scale_out {
+            self.note_absence(now, server);
+        }
         self.begin_occurrence(now, place, pending);
+    }
+
+    /// A server goes out of service now.
+    fn note_absence(&mut self, now: SimTime, server: ServerId) {
+        if let Some(scaling) = &mut self.scaling {
+            scaling.absences.push(Occurrence {
+                fault: scaling.fault,
+                kind: FaultKind::Down,
+                target: Target::Server(server),
+                from: now,
+                until: SimTime::NEVER,
+            });
+        }
     }
 
     /// What was begun with a server is done.
     pub(super) fn act_is_done(&mut self, now: SimTime, place: u32, server: ServerId) {
         let scaled = &mut self.faults.servers[server].scaled;
         match *scaled {
-            Scaled::Booting(act) if act == place => *scaled = Scaled::Serving,
+            Scaled::Booting(act) if act == place => {
+                *scaled = Scaled::Serving;
+                let absences = self.scaling.iter_mut().flat_map(|scaling| &mut scaling.absences);
+                let mut of_server = absences.rev().filter(|one| one.target == Target::Server(server));
+                if let Some(last) = of_server.next() {
+                    last.until = now;
+                }
+            }
             Scaled::Draining(act) if act == place => {
                 *scaled = Scaled::Off;
                 self.recorder.runs(now, -1);

@@ -7,8 +7,6 @@
 //! not keep it at most [`FALSE_ALARMS`] pass it. How large an excess must be to be called worse four times out of five is told with
 //! each verdict.
 
-use std::path::PathBuf;
-
 use thiserror::Error;
 
 use super::baseline::{Baseline, BaselineScenario};
@@ -136,6 +134,10 @@ fn against(
     let misfit = |what: String| GateError::Baseline { scenario: baseline.scenario.clone(), what };
     let scenario = experiment.scenario();
     let paired = baseline.workload == experiment.workload();
+    let has_values = |name: &str| baseline.values.iter().any(|value| value.strategy == name);
+    if let Some(new) = scenario.strategies.iter().find(|strategy| !has_values(&strategy.name)) {
+        return Err(misfit(format!("the baseline has nothing of strategy `{}`", new.name)));
+    }
     baseline
         .values
         .iter()
@@ -160,7 +162,7 @@ fn against(
                 now.less_unpaired(1.0, &before)
             };
             let finding = Finding::of(difference, confidence);
-            let limits = match metric.metric().direction {
+            let limits = match metric.line().direction {
                 Direction::LowerIsBetter => (None, Some(value.tolerance)),
                 Direction::HigherIsBetter => (Some(-value.tolerance), None),
                 Direction::Neutral => (Some(-value.tolerance), Some(value.tolerance)),
@@ -168,7 +170,7 @@ fn against(
             let (low, high) = finding.bounds();
             Ok(ExpectationResult {
                 strategy: value.strategy.clone(),
-                metric: metric.metric().name,
+                metric: value.metric.clone(),
                 phase: phase.unwrap_or(Phase::All),
                 relative_to: None,
                 quantile: None,
@@ -196,8 +198,12 @@ pub fn baseline_of<'b>(
 ) -> Result<&'b BaselineScenario, GateError> {
     let name = super::baseline::scenario_name(file);
     baseline.scenarios.iter().find(|scenario| scenario.scenario == name).ok_or_else(|| GateError::Baseline {
-        what: "the baseline has no such scenario".into(),
-        scenario: PathBuf::from(name).display().to_string(),
+        what: {
+            let others: Vec<String> =
+                baseline.scenarios.iter().map(|other| format!("`{}`", other.scenario)).collect();
+            format!("the baseline has no such scenario; it has {}", others.join(", "))
+        },
+        scenario: name,
     })
 }
 

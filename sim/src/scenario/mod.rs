@@ -41,6 +41,7 @@ pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
+pub use read::instead_of_metric;
 pub use sweep::{Axis, SweepPlan};
 pub use tiers::{
     DirectorPlan, FrontPlan, InstancePlan, PoolPlan, Program, Strategy, TIER_PARTS, TIERS_MAX, TierPart,
@@ -164,7 +165,8 @@ pub enum Vary {
     Population,
     /// Behaviour only: *this* site's users behaving anew.
     Behaviour,
-    /// Only where in the address space the users' networks lie: what luck with a hash comes to.
+    /// Only where in the address space the users' networks lie: what luck with a hash comes to. Those of logs lie where they do in
+    /// truth in the first replication.
     Hash,
 }
 

@@ -167,6 +167,7 @@ fn fault(bytes: &mut Unstructured<'_>, scenario: &Scenario) -> Result<Fault> {
         FaultKind::ScaleOut,
         FaultKind::ScaleIn { drain },
         FaultKind::StoreCrash { power_loss: bytes.ratio(1, 2)? },
+        FaultKind::Delay { each_way: *bytes.choose(&[drain, SimDuration::from_millis(20)])? },
         FaultKind::Kill { process: Process::Balancer },
         FaultKind::Kill { process: Process::Keepalived },
     ];
@@ -180,7 +181,24 @@ fn fault(bytes: &mut Unstructured<'_>, scenario: &Scenario) -> Result<Fault> {
     let part = match kind {
         FaultKind::Reload => Part::Site,
         FaultKind::StoreCrash { .. } => Part::StoreNode(bytes.int_in_range(0..=2)?),
-        FaultKind::Loss { .. } if bytes.ratio(1, 2)? => Part::Clients,
+        FaultKind::Hang | FaultKind::Slow { .. } | FaultKind::Errors(_) | FaultKind::Restart
+            if bytes.ratio(1, 3)? =>
+        {
+            Part::StoreNode(bytes.int_in_range(0..=2)?)
+        }
+        FaultKind::Hang | FaultKind::Slow { .. } | FaultKind::Errors(_) if bytes.ratio(1, 4)? => {
+            Part::Disk { servers, nodes: vec![bytes.int_in_range(0..=1)?] }
+        }
+        FaultKind::Loss { .. } | FaultKind::Partition | FaultKind::Delay { .. } if bytes.ratio(1, 2)? => {
+            match bytes.int_in_range(0..=2)? {
+                0 => Part::Clients,
+                1 => Part::Replication(bytes.int_in_range(0..=1)?),
+                _ => {
+                    let node = if bytes.ratio(1, 2)? { Some(bytes.int_in_range(0..=1)?) } else { None };
+                    Part::StoreLinks { servers, zone, node }
+                }
+            }
+        }
         FaultKind::Kill { .. } => Part::Instance(bytes.int_in_range(0..=instances - 1)?),
         FaultKind::Crash | FaultKind::Partition if bytes.ratio(1, 2)? => {
             Part::Instance(bytes.int_in_range(0..=instances - 1)?)

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use evenkeel_sim::experiment::Experiment;
-use evenkeel_sim::experiment::baseline::BaselineScenario;
+use evenkeel_sim::experiment::baseline::{BaselineScenario, BaselineValue};
 use evenkeel_sim::experiment::gate::{FALSE_ALARMS, Gate, GateError, GateResult};
 use evenkeel_sim::experiment::summary::Verdict;
 use rayon::prelude::*;
@@ -92,9 +92,9 @@ fn check(text: &str, baseline: &BaselineScenario) -> Result<GateResult, GateErro
     Gate { baseline: Some(baseline), replications_most: Some(10) }.check(&mut experiment, &|_| ())
 }
 
-fn worse(result: &GateResult) -> Vec<(String, &'static str)> {
+fn worse(result: &GateResult) -> Vec<(String, String)> {
     let bad = result.summary.expectations.iter().filter(|it| it.verdict == Verdict::Worse);
-    bad.map(|it| (it.strategy.clone(), it.metric)).collect()
+    bad.map(|it| (it.strategy.clone(), it.metric.clone())).collect()
 }
 
 #[test]
@@ -115,8 +115,8 @@ fn what_has_not_changed_passes_and_is_the_same_to_the_digit() {
 fn mistakes_in_a_configuration_are_caught() {
     let before = baseline(&site(1, true, "60s"), None);
     let caught = |text: &str| worse(&check(text, &before).expect("it fits"));
-    let has = |found: &[(String, &str)], strategy: &str, metric: &str| {
-        assert!(found.contains(&(strategy.to_owned(), metric)), "{strategy} {metric}: {found:?}");
+    let has = |found: &[(String, String)], strategy: &str, metric: &str| {
+        assert!(found.contains(&(strategy.to_owned(), metric.to_owned())), "{strategy} {metric}: {found:?}");
     };
     // A weight that the machine does not have.
     has(&caught(&site(3, true, "60s")), "nginx", "load.requests.peak_to_mean");
@@ -153,6 +153,10 @@ fn a_baseline_of_something_else_is_an_error_and_no_pass() {
     let misfit = check(&text, &before).expect_err("it has another strategy").to_string();
     assert!(misfit.contains("the scenario has no strategy `ip_hash`"), "{misfit}");
     before.values.iter_mut().for_each(|value| value.strategy = "nginx".into());
+    let misfit = check(&text, &before).expect_err("it lacks a strategy").to_string();
+    assert!(misfit.contains("the baseline has nothing of strategy `LVS`"), "{misfit}");
+    let twice = before.values.iter().map(|value| BaselineValue { strategy: "LVS".into(), ..value.clone() });
+    before.values.extend(twice.collect::<Vec<_>>());
     before.values[0].metric = "load.requests.sleek".into();
     let misfit = check(&text, &before).expect_err("it has another metric").to_string();
     assert!(misfit.contains("there is no metric `load.requests.sleek`"), "{misfit}");

@@ -6,6 +6,7 @@ mod advise;
 mod catalogue;
 mod common_random_numbers;
 mod conformance;
+mod detection;
 mod disasters;
 mod exercise;
 mod experiments;

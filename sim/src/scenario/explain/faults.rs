@@ -31,6 +31,30 @@ pub(super) fn show_fault(d: &mut Document, fault: &Fault, scenario: &Scenario) {
         Part::StoreNode(node) => option("node", node.to_string()),
         Part::Instance(place) => option("instance", text(&scenario.instances[usize::from(*place)])),
         Part::Clients => option("link", text("clients")),
+        Part::StoreLinks { servers, zone, node } => {
+            option("link", text("store"));
+            match zone {
+                Some(zone) => option("zone", text(zone)),
+                None => option("servers", list(servers.iter().map(name))),
+            }
+            if let Some(node) = node {
+                option("node", node.to_string());
+            }
+        }
+        Part::Replication(node) => {
+            option("link", text("replication"));
+            option("node", node.to_string());
+        }
+        Part::Disk { servers, nodes } => {
+            let nodes = nodes.iter().map(|node| node.to_string());
+            let lists = [
+                ("servers", servers.is_empty(), list(servers.iter().map(name))),
+                ("nodes", nodes.len() == 0, list(nodes)),
+            ];
+            let some = lists.into_iter().filter(|(_, none, _)| !none);
+            let shown: Vec<_> = some.map(|(key, _, list)| format!("{key} = {list}")).collect();
+            option("disk", format!("{{ {} }}", shown.join(", ")));
+        }
     }
     match fault.kind {
         FaultKind::Crash
@@ -44,7 +68,11 @@ pub(super) fn show_fault(d: &mut Document, fault: &Fault, scenario: &Scenario) {
         | FaultKind::Reload => {}
         FaultKind::Kill { process } => option("process", text(process.name())),
         FaultKind::StoreCrash { power_loss } => option("power_loss", power_loss.to_string()),
+        FaultKind::Delay { each_way } => option("each_way", duration(each_way)),
         FaultKind::Slow { factor } => option("factor", format!("{factor:?}")),
+        FaultKind::Errors(ErrorRule { share, .. }) if matches!(fault.part, Part::StoreNode(_)) => {
+            option("share", format!("{share:?}"));
+        }
         FaultKind::Errors(ErrorRule { share, status, latency }) => {
             option("share", format!("{share:?}"));
             option("status", status.to_string());

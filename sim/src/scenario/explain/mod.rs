@@ -2,6 +2,7 @@
 //! gives the same scenario again and two files that mean the same come out the same.
 
 mod faults;
+mod fingerprint;
 mod programs;
 pub(super) mod session;
 mod tiers;
@@ -19,6 +20,7 @@ use crate::tier::{RequestFields, Value};
 
 use self::traffic::{arrivals, show_visit};
 use super::address_lines::address_lines;
+pub use fingerprint::workload;
 pub use session::{StoreOption, store_options};
 
 use super::presets::{self, PresetEntry, PresetKind};
@@ -52,22 +54,6 @@ impl fmt::Display for Resolved {
 /// presets, whose figures it holds. Two files that resolve to the same scenario have the same text.
 pub fn canonical(resolved: &Resolved) -> String {
     document(&resolved.scenario, None)
-}
-
-/// The text whose SHA-256 names what the clients are and do: the experiment's length, seed and variation, sessions, populations, logs,
-/// scripts, and the work that requests make, without the servers and balancers that do it.
-pub fn workload(scenario: &Scenario) -> String {
-    let mut document = Document { text: String::new() };
-    let d = &mut document;
-    d.line("duration", scenario.duration.map_or_else(|| "\"log\"".into(), duration));
-    d.line("warmup", duration(scenario.warmup));
-    d.line("seed", scenario.seed);
-    d.line("vary", text(scenario.vary.name()));
-    show_clients(d, scenario, None);
-    for server in &scenario.servers {
-        d.line("service", show_distribution(&server.capacity.service, Quantity::Time));
-    }
-    document.text
 }
 
 /// A TOML document being written: one key a line, tables under headers.
@@ -143,7 +129,7 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     d.line("replications", scenario.replications);
     d.line("seed", scenario.seed);
     if let Some(Precision { relative, metrics }) = &scenario.precision {
-        let metrics = list(metrics.iter().map(|metric| text(metric.metric().name)));
+        let metrics = list(metrics.iter().map(|metric| text(&metric.name())));
         d.line("precision", format!("{{ relative = {relative:?}, metrics = {metrics} }}"));
     }
     d.line("vary", text(scenario.vary.name()));
@@ -385,7 +371,7 @@ fn show_expectation(d: &mut Document, expectation: &Expectation, strategies: &[S
     if let Some(place) = expectation.strategy {
         d.line("strategy", text(&strategies[place].name));
     }
-    d.line("metric", text(expectation.metric.metric().name));
+    d.line("metric", text(&expectation.metric.name()));
     d.line("phase", text(expectation.phase.name()));
     if let Some(place) = expectation.relative_to {
         d.line("relative_to", text(&strategies[place].name));
