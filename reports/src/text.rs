@@ -173,19 +173,31 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
         for strategy in &summary.strategies {
             let (fault, impact) = lookup::impacts(summary, strategy)[at];
             let found = match impact {
-                Some(impact) => format!(
-                    "{} users logged out, {} requests failed, peak utilisation {}, {}{}{}",
-                    format::estimate(Some(impact.users_logged_out), Scale::Count),
-                    format::estimate(Some(impact.requests_failed), Scale::Count),
-                    format::estimate(Some(impact.peak_utilisation), Scale::Percent),
-                    match even_again(impact).as_str() {
-                        format::UNDEFINED => "time until even again unknown".to_owned(),
-                        time if impact.even_again_s.is_none() => time.to_owned(),
-                        time => format!("even again after {time}"),
-                    },
-                    noticed(impact).map_or_else(String::new, |text| format!(", {text}")),
-                    toppled(impact).map_or_else(String::new, |text| format!(", {text}")),
-                ),
+                Some(impact) => {
+                    let even = match even_again(impact).as_str() {
+                        // What goes on to the end has no time after it.
+                        _ if !impact.acts.is_empty() => None,
+                        format::UNDEFINED => Some("time until even again unknown".to_owned()),
+                        time if impact.even_again_s.is_none() => Some(time.to_owned()),
+                        time => Some(format!("even again after {time}")),
+                    };
+                    let mut found = vec![
+                        format!(
+                            "{} users logged out",
+                            format::estimate(Some(impact.users_logged_out), Scale::Count)
+                        ),
+                        format!(
+                            "{} requests failed",
+                            format::estimate(Some(impact.requests_failed), Scale::Count)
+                        ),
+                        format!(
+                            "peak utilisation {}",
+                            format::estimate(Some(impact.peak_utilisation), Scale::Percent)
+                        ),
+                    ];
+                    found.extend([even, noticed(impact), toppled(impact), acts(impact)].into_iter().flatten());
+                    found.join(", ")
+                }
                 None => "not applicable".to_owned(),
             };
             lines.push(format!("{} · {}: {found}", fault.what, strategy.name));
@@ -220,7 +232,27 @@ fn toppled(impact: &FaultImpact) -> Option<String> {
         some => format!(" (in {some} of {runs} replications)"),
     };
     let lasted = format::estimate(impact.toppled_for_s, Scale::Seconds);
-    Some(format!("toppled the rest after {after}, for {lasted}{where_not_all}"))
+    let to_the_end = match impact.toppled_to_the_end {
+        0 => String::new(),
+        all if all == impact.toppled => ", to the end of the run".to_owned(),
+        some => format!(", to the end of the run in {some} of them"),
+    };
+    Some(format!("toppled the rest after {after}, for {lasted}{where_not_all}{to_the_end}"))
+}
+
+/// Acts of an autoscaler that are told one by one; the chart of the load shows all.
+const ACTS_MAX: usize = 4;
+
+/// What an autoscaler did in the first replication.
+fn acts(impact: &FaultImpact) -> Option<String> {
+    let more = impact.acts.len().saturating_sub(ACTS_MAX);
+    let told = impact.acts.iter().take(ACTS_MAX);
+    let mut told: Vec<_> =
+        told.map(|act| format!("{} at {}", act.what, format::duration(act.at_s))).collect();
+    if more > 0 {
+        told.push(format!("and {more} more acts"));
+    }
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 /// Time until even again, and in how many replications it never came.
@@ -275,7 +307,7 @@ pub fn fault_table(summary: &Summary) -> Option<TableModel> {
                     Cell::plain(format::estimate(Some(impact.requests_failed), Scale::Count)),
                     Cell::plain(format::estimate(Some(impact.peak_utilisation), Scale::Percent)),
                     Cell {
-                        details: toppled(impact).into_iter().collect(),
+                        details: [toppled(impact), acts(impact)].into_iter().flatten().collect(),
                         ..Cell::plain(even_again(impact))
                     },
                     Cell {
