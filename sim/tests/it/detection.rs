@@ -316,8 +316,8 @@ fn what_is_over_before_anybody_looks_or_what_no_check_sees_is_undetected() {
         let fault = format!("{kind} = {{ server = \"a0\", {lasts} }}");
         let site = Site { hours: 1, rate: 1.0, fault: &fault, strategy: &strategy, ..Site::default() };
         let health = counts(&site.run()).health;
-        assert_eq!((health.faults, health.detected), (1, u64::from(noticed)), "{fault} {check}");
-        assert_eq!(health.recovered, u64::from(noticed), "{fault} {check}");
+        assert_eq!((health.faults, health.detect.count()), (1, u64::from(noticed)), "{fault} {check}");
+        assert_eq!(health.recover.count(), u64::from(noticed), "{fault} {check}");
         assert_eq!(health.false_positives, 0, "{fault} {check}");
     }
 }
