@@ -309,9 +309,7 @@ impl Cluster<'_> {
         };
         let request = self.requests.get_mut(id.0);
         (request.entered, request.due, request.in_server) = (now, due, true);
-        if let Some(rosters) = &mut self.faults.rosters {
-            rosters.requests.note(server, id.0, |slot| self.requests.get(slot).is_at(server));
-        }
+        self.note_request(server, id);
         let (present, busy) = self.servers.level(server);
         self.recorder.entered(now, server, present, busy);
         None

@@ -300,7 +300,8 @@ fn who_asks_a_node_that_hangs_waits_for_it_or_for_the_time_out() {
     assert!(found == Found::Current && at > at_ms(25_000) && at < at_ms(25_010), "{at:?}");
     // It is back before Sentinel takes it for dead, with its memory.
     store.node_is(at_ms(25_000), 0, NodeCondition::WELL);
-    assert_eq!(store.read(&access(40_000, 1), id).found, Found::Current);
+    let (later, _) = store.create(&access(26_000, 2), &NewSession { name: 2, ..NEW });
+    assert_eq!(store.read(&access(40_000, 1), later).found, Found::Current);
 }
 
 #[test]

@@ -89,7 +89,8 @@ impl Replicated {
             (Some(_), None) => self.node_back(now, shard, place),
             (None, None) | (Some(_), Some(_)) => {}
         }
-        let hangs = |condition: NodeCondition| condition.hangs_until > now && condition.death.is_none();
+        let hangs =
+            |condition: NodeCondition| condition.hangs_until > SimTime::ZERO && condition.death.is_none();
         match (hangs(before), hangs(condition)) {
             (false, true) => self.primary_is_missed(now, shard, place, SimTime::NEVER),
             (true, false) if condition.death.is_none() => self.hears_again(now, shard, place),
@@ -145,7 +146,7 @@ impl Replicated {
     fn hears_again(&mut self, now: SimTime, shard: usize, place: usize) {
         let node = shard * self.per_shard() + place;
         let still = self.ailing.replication(node).cut_until > SimTime::ZERO
-            || self.ailing.node(node).hangs_until > now;
+            || self.ailing.node(node).hangs_until > SimTime::ZERO;
         if still || !self.shards[shard].nodes[place].up {
             return;
         }
