@@ -93,8 +93,10 @@ impl Ailing {
         Self { timeouts, stream, nodes: Vec::new(), links, replication, number: nodes }
     }
 
-    pub(super) fn read_timeout(&self) -> SimDuration {
-        self.timeouts.read
+    /// How long a server waits for an answer at most, its connection included.
+    #[inline]
+    pub(super) fn patience(&self, access: &Access) -> SimDuration {
+        if access.stands { self.timeouts.read } else { self.timeouts.connect + self.timeouts.read }
     }
 
     /// What befalls a node.
