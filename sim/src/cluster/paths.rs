@@ -9,6 +9,7 @@
 
 use std::net::IpAddr;
 
+use super::connection::{Call, NoAnswer, no_server};
 use super::pair::Pair;
 use super::route::NO_FLOW;
 use super::station::Station;
@@ -19,7 +20,6 @@ use crate::health::Verdict;
 use crate::health::keepalived::{Checker, Sight};
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
-use crate::population::Source;
 use crate::scenario::{FrontPlan, Scenario, Strategy, TIERS_MAX, TierPlan};
 use crate::tier::{
     Dns, Ecmp, FlowId, Forwarded, Instance, Layer, Method, Open, Reason, Segment, TableSizes, Ties,
@@ -100,6 +100,24 @@ impl Reach {
         let instance = self.pair.as_mut().map_or(Some(target), |pair| pair.reached(now));
         let refuses = instance.is_some_and(|instance| self.alive[usize::from(instance)].host);
         if refuses { Sight::Bad } else { Sight::Silent }
+    }
+}
+
+impl Reach {
+    /// What becomes of a SYN to one of these addresses that no instance gets.
+    fn no_answer(&mut self, now: SimTime, target: u16) -> NoAnswer {
+        match self.sight(now, target) {
+            Sight::Silent => NoAnswer::Silent(Failure::NoDirector),
+            _ => NoAnswer::Refused(Failure::NoDirector),
+        }
+    }
+
+    /// What becomes of another packet to one of these addresses that no instance gets.
+    fn no_way(&mut self, now: SimTime, target: u16) -> Forwarded {
+        match self.sight(now, target) {
+            Sight::Silent => Forwarded::Dropped,
+            _ => Forwarded::Reset,
+        }
     }
 }
 
@@ -303,15 +321,13 @@ impl Cluster<'_> {
     }
 
     /// Brings a new connection through the tiers in front. Returns the instance of the last tier that it reaches, and its way.
-    /// `name` names the draw among instances where nothing else says which is reached.
-    pub(super) fn find_path(
-        &mut self,
-        now: SimTime,
-        source: &Source,
-        name: (u64, u64),
-        called: u16,
-    ) -> Result<(u16, Path), Failure> {
+    /// Which instance it is where nothing else says so is drawn by the call's name.
+    ///
+    /// # Errors
+    /// Nobody answers there.
+    pub(super) fn find_path(&mut self, now: SimTime, call: &mut Call) -> Result<(u16, Path), NoAnswer> {
         let draws = self.streams.instance;
+        let Call { source, name, port: called, .. } = *call;
         let Some(paths) = self.paths.as_deref_mut() else { unreachable!("there are several tiers") };
         let last = paths.last();
         let mut path = Path {
@@ -332,19 +348,26 @@ impl Cluster<'_> {
             let (instance, next, reason, flow) = match &mut front.kind {
                 FrontKind::Dns(dns) => {
                     let behind = &mut reach[place + 1];
-                    let (next, reason) = dns.pick(now, source.user, |at| behind.at(now, at).is_some());
+                    let (next, reason) = match call.resolved {
+                        Some(next) => (next, Reason::Hashed),
+                        None => dns.pick(now, source.user, |at| behind.at(now, at).is_some()),
+                    };
+                    call.resolved = Some(next);
                     (0, next, reason, NO_FLOW)
                 }
                 FrontKind::Ecmp(router) => {
-                    let (next, reason) = router.pick(seen.0, seen.1).ok_or(Failure::NoServer)?;
+                    let (next, reason) =
+                        router.pick(seen.0, seen.1).ok_or(NoAnswer::Refused(Failure::NoServer))?;
                     (0, next, reason, NO_FLOW)
                 }
                 FrontKind::Tier(tier) => {
-                    let instance = reach[place].of(tier, now, target).ok_or(Failure::NoDirector)?;
+                    let instance = reach[place]
+                        .of(tier, now, target)
+                        .ok_or_else(|| reach[place].no_answer(now, target))?;
                     let mut key = [0; 2];
                     let open = open_at(tier, seen, called, &mut key);
                     let opened = tier.instances[usize::from(instance)].open(now, &open);
-                    let ServerId(next) = opened.decision.server.ok_or(Failure::NoServer)?;
+                    let ServerId(next) = opened.decision.server.ok_or(no_server(opened.decision.reason))?;
                     (instance, next, opened.decision.reason, opened.flow)
                 }
             };
@@ -352,7 +375,8 @@ impl Cluster<'_> {
             path.last = front.shown(instance, seen);
             target = next;
         }
-        let instance = reach[last].of(&mut self.tier, now, target).ok_or(Failure::NoDirector)?;
+        let instance = reach[last].of(&mut self.tier, now, target);
+        let instance = instance.ok_or_else(|| reach[last].no_answer(now, target))?;
         Ok((instance, path))
     }
 
@@ -400,7 +424,7 @@ impl Cluster<'_> {
                 FrontKind::Dns(_) | FrontKind::Ecmp(_) | FrontKind::Tier(_) => None,
             };
             target = match (&mut paths.fronts[place].kind, reached) {
-                (FrontKind::Tier(_), Some(None)) => return Forwarded::Dropped,
+                (FrontKind::Tier(_), Some(None)) => return paths.reach[place].no_way(now, target),
                 (FrontKind::Tier(tier), Some(Some(instance))) => {
                     let forwarded = if instance == hop.instance {
                         tier.instances[usize::from(instance)].segment(now, hop.flow, segment)
@@ -427,9 +451,9 @@ impl Cluster<'_> {
             return Forwarded::To(row.server);
         }
         let Some(instance) = paths.reach[last].of(&mut self.tier, now, target) else {
-            return Forwarded::Dropped;
+            return paths.reach[last].no_way(now, target);
         };
-        match (layer, instance == row.instance) {
+        match (layer, instance == row.instance && !row.is_orphan) {
             (Layer::Request, true) => Forwarded::To(ServerId(instance)),
             (Layer::Request, false) => Forwarded::Reset,
             (Layer::Connection, true) => {

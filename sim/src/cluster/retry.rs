@@ -2,11 +2,12 @@
 
 use super::Cluster;
 use super::event::Event;
+use super::request::Waits;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::RequestId;
 use crate::metrics::recorder::Failure;
-use crate::tier::{Instance, Outcome, Then};
+use crate::tier::{Instance, Then};
 
 impl Cluster<'_> {
     /// The instance lets some time pass before it tries again.
@@ -34,14 +35,12 @@ impl Cluster<'_> {
             return;
         }
         self.requests.get_mut(id.0).due = SimTime::NEVER;
-        if request.late {
-            return self.arrives_late(now, id, pending);
-        }
-        if request.connecting {
-            self.requests.get_mut(id.0).connecting = false;
-            let instance = self.instance(request.instance);
-            let then = instance.attempt_ended(now, request.flow, Outcome::ConnectTimeout);
-            return self.go_on(now, id, then, Failure::ProxyTimeout, pending);
+        match request.waits {
+            Waits::Instance => {}
+            Waits::Server => return self.connects_again(now, id, pending),
+            Waits::Packets => return self.arrives(now, id, pending),
+            Waits::Site => return self.sends_again(now, id, pending),
+            Waits::Client => return self.answers_again(now, id, pending),
         }
         let instance = self.instance(request.instance);
         let queued = match instance {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::event::Event;
-use super::request::{Connection, Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
+use super::request::{Connection, Draw, FlowEnd, Origin, Purpose, Request, SessionWork, Unanswered, Waits};
 use super::{Cluster, Tier, evidence};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
@@ -53,8 +53,8 @@ impl Request {
             flow_end: FlowEnd::WithAnswer,
             work: SessionWork::None,
             has_cookie: false,
-            connecting: false,
-            late: false,
+            waits: Waits::Instance,
+            syns_again: 0,
             fails_with: 0,
             begins_session: false,
             in_server: false,
@@ -100,12 +100,31 @@ impl Cluster<'_> {
         if let Some(slot) = request.session {
             request.session_generation = self.sessions.get(slot).generation;
         }
+        request.has_cookie = cookie.is_some();
+        if self.connections.get(request.connection.0).unanswered != Unanswered::Nothing {
+            return self.send_into_silence(now, request, cookie, pending);
+        }
+        let decision = self.decide(now, &mut request, cookie);
+        let id = RequestId(self.requests.insert(request));
+        if now >= self.next_sample {
+            self.sample_connections(now);
+        }
+        if let Some(refusal) = self.carry_out(now, id, decision, pending)
+            && let Some(next) = self.after_refusal(now, id, refusal, pending)
+        {
+            self.attempt(now, id, next, pending);
+        }
+        id
+    }
+
+    /// A request reaches the instance of its connection: where it is to go.
+    #[inline(always)]
+    pub(super) fn decide(&mut self, now: SimTime, request: &mut Request, cookie: Option<u64>) -> Decision {
         let connection = self.connections.get(request.connection.0);
         let Connection { address, port, instance, worker, server, reason, .. } = *connection;
         request.instance = instance;
         request.from = address;
-        request.has_cookie = cookie.is_some();
-        let decision = match self.layer() {
+        match self.layer() {
             Layer::Connection => Decision { server: Some(server), reason, attempt: 1 },
             Layer::Request => {
                 self.write_keys(request.origin, request.demand, address, cookie);
@@ -123,17 +142,7 @@ impl Cluster<'_> {
                 request.flow = opened.flow;
                 opened.decision
             }
-        };
-        let id = RequestId(self.requests.insert(request));
-        if now >= self.next_sample {
-            self.sample_connections(now);
         }
-        if let Some(refusal) = self.carry_out(now, id, decision, pending)
-            && let Some(next) = self.after_refusal(now, id, refusal, pending)
-        {
-            self.attempt(now, id, next, pending);
-        }
-        id
     }
 
     /// Carries out a decision, and those that follow as long as servers refuse.
@@ -208,10 +217,13 @@ impl Cluster<'_> {
         let (outcome, failure) = match refusal {
             Accepted::Full => (Outcome::Status(503), Failure::QueueFull),
             Accepted::Silent if layer == Layer::Request => {
-                self.wait_for_connection(now, id, pending);
+                self.wait_for_connection(now, id, 0, pending);
                 return None;
             }
-            Accepted::Silent => (Outcome::ConnectTimeout, Failure::Dropped),
+            Accepted::Silent => {
+                self.falls_silent(now, id, pending);
+                return None;
+            }
             Accepted::Refused | Accepted::Started { .. } | Accepted::Queued | Accepted::Shared { .. } => {
                 (Outcome::ConnectRefused, Failure::Refused)
             }
@@ -297,9 +309,7 @@ impl Cluster<'_> {
         };
         let request = self.requests.get_mut(id.0);
         (request.entered, request.due, request.in_server) = (now, due, true);
-        if let Some(rosters) = &mut self.faults.rosters {
-            rosters.requests.note(server, id.0, |slot| self.requests.get(slot).is_at(server));
-        }
+        self.note_request(server, id);
         let (present, busy) = self.servers.level(server);
         self.recorder.entered(now, server, present, busy);
         None
@@ -394,6 +404,21 @@ impl Cluster<'_> {
         if request.origin == Origin::Check {
             return self.check_answered(now, id, true, pending);
         }
+        if self.faults.clients_cut && self.answer_waits(now, id, pending) {
+            return;
+        }
+        self.answer(now, id, pending);
+    }
+
+    /// The answer to a request goes back from its server to whoever sent it.
+    #[inline(always)]
+    pub(super) fn answer<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let request = *self.requests.get(id.0);
         if self.store_answers(id) || request.fails_with > 0 {
             return self.answered_with_error(now, id, pending);
         }
@@ -465,6 +490,12 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let request = *self.requests.get(id.0);
+        if let Instance::Proxy(proxy) = self.instance(request.instance) {
+            let refused = proxy.take_refused_retries();
+            if let Some(counts) = self.recorder.at(now) {
+                counts.retries_refused += refused;
+            }
+        }
         self.release(id);
         self.store_tidies(id);
         if self.layer() == Layer::Connection

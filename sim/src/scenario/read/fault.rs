@@ -1,9 +1,9 @@
 //! What breaks, and what operators do.
 
 use super::Names;
-use super::cluster::{ReadServer, WEIGHT_MAX};
+use super::cluster::WEIGHT_MAX;
+use super::fault_part::{Parts, part};
 use crate::engine::SimDuration;
-use crate::ids::ServerId;
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
 use crate::scenario::{ErrorRule, Fault, FaultKind, Part, Process, Program, Recurs, Strategy, TierPlan};
@@ -13,26 +13,14 @@ const TIMES_MAX: u64 = 100_000;
 /// Largest factor of what is slow: far above it, nothing would ever be answered.
 const FACTOR_MAX: f64 = 10_000.0;
 
-/// What faults are read against.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Parts<'a> {
-    /// The servers' names.
-    pub names: &'a Names,
-    /// The servers, if they could be read.
-    pub servers: Option<&'a [ReadServer]>,
-    /// The names of the strategies' tier instances.
-    pub instances: &'a Names,
-    /// The end of the run, if that is known.
-    pub end: Option<SimDuration>,
-}
-
 /// What a fault may be.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 19] = [
     "crash",
     "kill",
     "restart",
     "hang",
     "partition",
+    "delay",
     "slow",
     "errors",
     "loss",
@@ -167,8 +155,11 @@ fn kind(item: &Item<'_>, parts: &Parts<'_>, recurs: Option<&Recurs>) -> Option<R
         "restart" => Some(FaultKind::Restart),
         "hang" => Some(FaultKind::Hang),
         "partition" => Some(FaultKind::Partition),
+        "delay" => s
+            .required("each_way", |item| item.duration_above_zero())
+            .map(|each_way| FaultKind::Delay { each_way }),
         "slow" => s.required("factor", |item| factor(&item)).map(|factor| FaultKind::Slow { factor }),
-        "errors" => errors(s),
+        "errors" => errors(s, matches!(part, Some(Part::StoreNode(_)))),
         "loss" => s.required("share", |item| lossy(&item)).map(|share| FaultKind::Loss { share }),
         "brown_out" => {
             let above = s.required("above", |item| item.probability());
@@ -265,7 +256,8 @@ fn lossy(item: &Item<'_>) -> Option<f64> {
     Some(share)
 }
 
-fn errors(s: &mut Section<'_>) -> Option<FaultKind> {
+/// What of an answer `is_of_node` is not said, since a store answers with an error of its own at once.
+fn errors(s: &mut Section<'_>, is_of_node: bool) -> Option<FaultKind> {
     let share = s.optional("share", 1.0, |item| {
         let share = item.probability()?;
         if share <= 0.0 {
@@ -277,95 +269,23 @@ fn errors(s: &mut Section<'_>) -> Option<FaultKind> {
         }
         Some(share)
     });
+    if is_of_node {
+        let why = |key: &str| format!("a node of the session store has no `{key}`");
+        s.refuse(&["status", "latency"], why, "leave it out: the application answers with a 500");
+    }
     let status = s.optional("status", 500, |item| item.integer(400, 599).map(|status| status as u16));
     let latency = s.optional("latency", SimDuration::from_millis(1), |item| item.duration());
     Some(FaultKind::Errors(ErrorRule { share: share?, status: status?, latency: latency? }))
 }
 
-/// What a fault of this kind is about.
-fn part(kind: &str, s: &mut Section<'_>, parts: &Parts<'_>) -> Option<Part> {
-    match kind {
-        "reload" => return Some(Part::Site),
-        "store_crash" => {
-            return s.required("node", |item| item.u32_at_least(0)).map(Part::StoreNode);
-        }
-        _ => {}
+/// The last node of the session store that a part has to do with.
+fn node_of(part: &Part) -> Option<u32> {
+    match part {
+        Part::StoreNode(node) | Part::Replication(node) => Some(*node),
+        Part::StoreLinks { node, .. } => Some(node.unwrap_or(0)),
+        Part::Disk { nodes, .. } => nodes.last().copied(),
+        Part::Site | Part::Servers { .. } | Part::Instance(_) | Part::Clients => None,
     }
-    if kind == "kill" {
-        let help = "a process of a server dies by `crash = { server = … }`";
-        s.refuse(
-            &["server", "servers", "zone"],
-            |key| format!("`kill` names an `instance`, got `{key}`"),
-            help,
-        );
-        let place = s.required("instance", |item| parts.instances.find(&item));
-        return place.map(|place| Part::Instance(place as u16));
-    }
-    let instance = if matches!(kind, "crash" | "partition") { s.take("instance") } else { None };
-    let link = if kind == "loss" { s.take("link") } else { None };
-    let named = ["server", "servers", "zone"].into_iter().filter_map(|key| s.take(key));
-    let said: Vec<_> = instance.into_iter().chain(link).chain(named).collect();
-    let item = match said.as_slice() {
-        [item] => item,
-        [] => {
-            s.missing(
-                "server",
-                Some("or `servers = [\"web1\", \"web2\"]`, `servers = \"all\"`, `zone = \"a\"`"),
-            );
-            return None;
-        }
-        [first, second, ..] => {
-            let message = format!("a fault is about one part, got `{}` and `{}`", first.key, second.key);
-            s.report().error_with_help(second.key_span, message, "write a `[[fault]]` for each");
-            return None;
-        }
-    };
-    let names = parts.names;
-    match item.key {
-        "instance" => parts.instances.find(item).map(|place| Part::Instance(place as u16)),
-        "link" => item.one_of(&[("clients", ())]).map(|()| Part::Clients),
-        "server" => {
-            let server = names.find(item).map(ServerId::from_index)?;
-            Some(Part::Servers { servers: vec![server], zone: None })
-        }
-        "zone" => zone(item, parts),
-        _ if item.text() == Some("all") => {
-            let servers = (0..names.names.len()).map(ServerId::from_index).collect();
-            Some(Part::Servers { servers, zone: None })
-        }
-        _ => {
-            let items = item.elements("\"all\", or an array of servers")?;
-            if items.is_empty() {
-                item.error_with_help("`servers` must name a server, got none".into(), "or write \"all\"");
-                return None;
-            }
-            let found: Vec<_> = items.iter().map(|item| names.find(item).map(ServerId::from_index)).collect();
-            let mut servers = found.into_iter().collect::<Option<Vec<_>>>()?;
-            servers.sort_unstable();
-            servers.dedup();
-            Some(Part::Servers { servers, zone: None })
-        }
-    }
-}
-
-/// The servers of a zone.
-fn zone(item: &Item<'_>, parts: &Parts<'_>) -> Option<Part> {
-    let (wanted, servers) = (item.string()?, parts.servers?);
-    let here = |server: &ReadServer| server.zone.as_deref() == Some(wanted);
-    let members: Vec<_> =
-        (0..servers.len()).filter(|&place| here(&servers[place])).map(ServerId::from_index).collect();
-    if members.is_empty() {
-        let mut zones: Vec<_> = servers.iter().filter_map(|server| server.zone.as_deref()).collect();
-        zones.dedup();
-        if zones.is_empty() {
-            let help = format!("give its servers `zone = \"{wanted}\"`");
-            item.error_with_help(format!("unknown zone `{wanted}`: no server has a zone"), help);
-        } else {
-            item.unknown("zone", wanted, zones);
-        }
-        return None;
-    }
-    Some(Part::Servers { servers: members, zone: Some(wanted.to_owned()) })
 }
 
 /// Whether a strategy has an instance of this name in a tier as wanted.
@@ -431,7 +351,8 @@ pub(super) fn check_faults(
                 let help = "leave it out, or add a strategy whose `balancer` is an nginx";
                 element.error_with_help("`reload` is of nginx, which no strategy has".into(), help);
             }
-            (Part::StoreNode(node), _) if *node as usize >= nodes => {
+            (part, _) if node_of(part).is_some_and(|node| node as usize >= nodes) => {
+                let node = node_of(part).unwrap_or(0);
                 let (message, help) = match nodes {
                     0 => (
                         "no strategy has a session store with nodes".to_owned(),
@@ -500,6 +421,12 @@ at = "10min"
             ),
             ("loss = { server = \"a\", share = 0.02, lasts = \"1min\" }", "loss of a"),
             ("loss = { link = \"clients\", share = 0.02, lasts = \"1min\" }", "loss on the clients' link"),
+            ("partition = { link = \"clients\", lasts = \"1min\" }", "partition on the clients' link"),
+            ("delay = { server = \"a\", each_way = \"20ms\", lasts = \"1min\" }", "delay of a"),
+            (
+                "slow = { disk = { servers = \"all\" }, factor = 9, lasts = \"1min\" }",
+                "slow of the disk of all servers",
+            ),
             (
                 "brown_out = { servers = \"all\", above = 0.8, factor = 3, lasts = \"1min\" }",
                 "brown_out of all servers",
@@ -564,6 +491,15 @@ at = "10min"
             ("every = \"1us\"\nreload = {}", "at most 100000 times"),
             ("slow = { server = \"a\", factor = 0, lasts = \"1min\" }", "`factor`"),
             ("store_crash = { node = 0, lasts = \"1min\" }", "no strategy has a session store with nodes"),
+            (
+                "partition = { link = \"store\", lasts = \"1min\" }",
+                "no strategy has a session store with nodes",
+            ),
+            ("hang = { node = 0, lasts = \"1min\" }", "no strategy has a session store with nodes"),
+            ("partition = { link = \"moon\", lasts = \"1min\" }", "`link`"),
+            ("delay = { link = \"replication\", each_way = \"1s\", lasts = \"1min\" }", "missing key `node`"),
+            ("slow = { disk = {}, factor = 2, lasts = \"1min\" }", "nothing is on the `disk`"),
+            ("errors = { node = 0, status = 503, lasts = \"1min\" }", "has no `status`"),
         ] {
             let mistakes = read(fault).expect_err(fault);
             assert!(mistakes.contains(message), "{fault}:\n{mistakes}");

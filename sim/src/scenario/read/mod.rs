@@ -4,11 +4,13 @@
 
 mod address;
 mod arrivals;
+mod autoscaling;
 mod balancer;
 mod browser;
 mod cluster;
 mod experiment;
 mod fault;
+mod fault_part;
 mod haproxy;
 mod health;
 mod log;
@@ -31,10 +33,10 @@ use super::diagnostic::{Diagnostics, Report, Span, similar};
 use super::presets::PresetEntry;
 use super::section::{Item, Section};
 use super::tree::Table;
-use super::{Population, Scenario, Server, SessionLife, Strategy, Vary, WINDOWS_MAX};
+use super::{Autoscaling, Population, Scenario, Server, SessionLife, Strategy, Vary, WINDOWS_MAX};
 use crate::engine::SimDuration;
 use crate::tier::RequestFields;
-use cluster::ReadServer;
+use cluster::{ReadCluster, ReadServer};
 use std::sync::Arc;
 
 /// Replications of a scenario that has something to vary; enough for a first interval.
@@ -230,11 +232,11 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         }
     }
 
-    let (servers, server_names) = match s.take("cluster") {
+    let ReadCluster { servers, names: server_names, autoscaling } = match s.take("cluster") {
         Some(item) => cluster::cluster(&item),
         None => {
             s.missing("cluster", Some("add `[cluster]` with `servers` and their `capacity`"));
-            (None, Names { complete: false, ..Names::new("server") })
+            ReadCluster::unknown()
         }
     };
     // What is missing from a broken table has been reported there.
@@ -248,7 +250,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     });
     let instances = instance_names(strategies.as_deref());
     let parts =
-        fault::Parts { names: &server_names, servers: servers.as_deref(), instances: &instances, end };
+        fault_part::Parts { names: &server_names, servers: servers.as_deref(), instances: &instances, end };
     let faults =
         each(s, "fault", "an array of tables: write `[[fault]]`", |item| fault::fault(&item, &parts));
     if !has_strategies || strategies.as_ref().is_some_and(Vec::is_empty) {
@@ -285,7 +287,10 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         None => Some(REPLICATIONS),
     };
     section.finish();
-    let servers = servers?.into_iter().map(cluster::ReadServer::resolved).collect::<Option<Vec<Server>>>();
+    let servers = servers?.into_iter().map(ReadServer::resolved).collect::<Option<Vec<Server>>>();
+    let autoscaling = autoscaling?;
+    let mut faults = faults?;
+    faults.extend(autoscaling.as_ref().map(Autoscaling::as_fault));
     let scenario = Scenario {
         title: title?,
         duration: duration?,
@@ -302,8 +307,9 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         logs: logs?,
         scripted_clients: scripted_clients?,
         servers: servers?,
+        autoscaling,
         instances: instances.names,
-        faults: faults?,
+        faults,
         strategies: strategies?,
         expectations: expectations?,
         sweep: sweep?,
