@@ -8,7 +8,7 @@ use super::station::Station;
 pub use super::station::Totals;
 use super::stretch::Stretch;
 use super::tier_counts::TierCounts;
-use super::{Histogram, LossCause, Phase, Timed};
+use super::{Histogram, LossCause, Phase};
 use crate::engine::SimTime;
 use crate::ids::ServerId;
 use crate::table::Column;
@@ -184,18 +184,6 @@ impl PhaseCounts {
         self.reconnects_peak = self.reconnects_peak.max(other.reconnects_peak);
         self.tiers.merge(&other.tiers);
         self.health.merge(&other.health);
-    }
-
-    /// The times of a kind.
-    pub fn times(&self, of: Timed) -> &Histogram {
-        match of {
-            Timed::Latency => &self.latency,
-            Timed::QueueWait => &self.queue_wait,
-            Timed::StoreWait => &self.store_wait,
-            Timed::Silent => &self.tiers.silent,
-            Timed::ToDetect => &self.health.time_to_detect,
-            Timed::ToRecover => &self.health.time_to_recover,
-        }
     }
 
     /// Requests not answered.
