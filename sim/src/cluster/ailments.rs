@@ -1,8 +1,8 @@
 //! What befalls the parts of a run now, and what each fault has done so far.
 
 use super::faults::FaultCounts;
-use super::scaling::Scaled;
 use super::rosters::Rosters;
+use super::scaling::Scaled;
 use super::timetable::{Occurrence, Target};
 use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::ServerId;

@@ -71,7 +71,13 @@ impl Autoscaler {
         self.wanted.push_back((now, wanted));
         let cools_down = self.scaled_out_at.is_some_and(|at| now.since(at) < self.cooldown);
         let decided = match wanted {
-            more if more > current => if cools_down { current } else { more },
+            more if more > current => {
+                if cools_down {
+                    current
+                } else {
+                    more
+                }
+            }
             _ => lately.min(current),
         };
         let decided = decided.clamp(self.min, self.max);

@@ -267,7 +267,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
     }
     let paths = Paths::new(scenario, strategy, &streams);
-    let keeps_budget = |population: &Population| population.traffic.visit().is_some_and(VisitPlan::has_budget);
+    let keeps_budget =
+        |population: &Population| population.traffic.visit().is_some_and(VisitPlan::has_budget);
     let budgets = ClientBudgets::new(clients.len(), scenario.populations.iter().any(keeps_budget));
     let mut cluster = Cluster {
         scenario,

@@ -12,7 +12,7 @@ use crate::backend::Discipline;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Sampler, Scheduler, SimTime};
 use crate::ids::ServerId;
-use crate::scenario::{Autoscaling, FaultKind, Scenario, ScalingTarget};
+use crate::scenario::{Autoscaling, FaultKind, ScalingTarget, Scenario};
 use crate::table::Column;
 
 /// The autoscaler of a run.
@@ -129,12 +129,7 @@ impl Cluster<'_> {
     }
 
     /// Has the first server that is out of service boot, if there is one.
-    fn scale_out<Q: PendingEvents>(
-        &mut self,
-        now: SimTime,
-        plan: &Autoscaling,
-        pending: &mut Scheduler<Q>,
-    ) {
+    fn scale_out<Q: PendingEvents>(&mut self, now: SimTime, plan: &Autoscaling, pending: &mut Scheduler<Q>) {
         let is_off = |server: &&ServerId| self.faults.servers[**server].scaled == Scaled::Off;
         let Some(&server) = plan.servers.iter().find(is_off) else { return };
         let Some(scaling) = &self.scaling else { return };

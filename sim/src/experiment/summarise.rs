@@ -332,7 +332,8 @@ fn summarise_impact(
         requests_failed: of(&|impact| impact.requests_failed as f64),
         peak_utilisation: of(&|impact| impact.peak_utilisation),
         even_again_s: Estimate::of(runs.iter().map(|run| run.impacts[fault].even_again_s)),
-        never_even: runs.iter().filter(|run| ends && run.impacts[fault].even_again_s.is_none()).count() as u32,
+        never_even: runs.iter().filter(|run| ends && run.impacts[fault].even_again_s.is_none()).count()
+            as u32,
         toppled_after_s: Estimate::of(
             runs.iter().map(|run| run.impacts[fault].toppled.map(|toppled| toppled.after_s)),
         ),

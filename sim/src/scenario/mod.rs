@@ -48,7 +48,8 @@ pub use tiers::{
     TierPlan,
 };
 pub use traffic::{
-    Backoff, Browser, CONNECTIONS_MAX, ClientBudget, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
+    Backoff, Browser, CONNECTIONS_MAX, ClientBudget, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic,
+    VisitPlan,
 };
 
 /// Windows of a run at most: each keeps counters of every server.

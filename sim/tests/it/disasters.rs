@@ -49,8 +49,12 @@ fn site(strategy: &str, open: bool, scales: bool) -> Option<Scenario> {
     };
     let autoscaling = match (scales, open) {
         (false, _) => "",
-        (true, false) => "autoscaling = { target = { utilisation = 0.3 }, period = \"300ms\", scale_in_stabilisation = \"1s\", boot = { exponential = { mean = \"700ms\" } }, drain = \"400ms\" }",
-        (true, true) => "autoscaling = { servers = [\"d\", \"b\", \"c\"], initial = 2, target = { in_flight = 0.5 }, period = \"500ms\", tolerance = 0, scale_out_cooldown = \"1s\", scale_in_stabilisation = \"0s\", boot = \"500ms\", drain = \"0s\" }",
+        (true, false) => {
+            "autoscaling = { target = { utilisation = 0.3 }, period = \"300ms\", scale_in_stabilisation = \"1s\", boot = { exponential = { mean = \"700ms\" } }, drain = \"400ms\" }"
+        }
+        (true, true) => {
+            "autoscaling = { servers = [\"d\", \"b\", \"c\"], initial = 2, target = { in_flight = 0.5 }, period = \"500ms\", tolerance = 0, scale_out_cooldown = \"1s\", scale_in_stabilisation = \"0s\", boot = \"500ms\", drain = \"0s\" }"
+        }
     };
     let discipline =
         if open { "discipline = \"ps\", cores = 1, limit = 3" } else { "workers = 2, queue_limit = 4" };

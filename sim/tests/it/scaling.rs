@@ -87,14 +87,22 @@ fn on_target_nobody_comes_or_goes() {
 
 #[test]
 fn a_hash_of_addresses_moves_most_users_at_each_act_a_ring_few_and_a_cookie_none_but_the_server_s_own() {
-    let outcomes = ["nginx.ip_hash = {}", "nginx.hash_consistent = { key = \"$remote_addr\" }", "haproxy.roundrobin = { cookie = \"insert\" }"]
-        .map(|balancer| scaled(balancer, HALF));
+    let outcomes = [
+        "nginx.ip_hash = {}",
+        "nginx.hash_consistent = { key = \"$remote_addr\" }",
+        "haproxy.roundrobin = { cookie = \"insert\" }",
+    ]
+    .map(|balancer| scaled(balancer, HALF));
     let lost = |outcome: &RunOutcome| all(outcome).losses();
     let [hash, ring, cookie] = outcomes.each_ref().map(lost);
     assert!(hash > 2 * ring && ring > 2 * cookie, "{hash}, {ring}, {cookie}");
     let causes = outcomes[0].counts.ledger.losses_by_cause;
     assert!(causes[LossCause::Remapped as usize] * 2 > hash, "{causes:?}");
-    assert_eq!(causes[LossCause::NoAffinity as usize] + causes[LossCause::ServerLost as usize], 0, "{causes:?}");
+    assert_eq!(
+        causes[LossCause::NoAffinity as usize] + causes[LossCause::ServerLost as usize],
+        0,
+        "{causes:?}"
+    );
     // All of that is told with the autoscaler's line.
     assert!(outcomes[0].faults[0].users_logged_out * 10 > hash * 9, "{:?} of {hash}", outcomes[0].faults);
 }

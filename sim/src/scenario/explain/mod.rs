@@ -26,8 +26,8 @@ pub use session::{StoreOption, store_options};
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
-    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Precision, Scenario, ScriptedClient,
-    Strategy, UserFile,
+    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Precision, Scenario,
+    ScriptedClient, Strategy, UserFile,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.

@@ -20,8 +20,7 @@ const PERIOD_MIN: SimDuration = SimDuration::from_millis(100);
 
 /// Reads it against the names of the servers.
 pub(super) fn autoscaling(item: &Item<'_>, names: &Names) -> Option<Autoscaling> {
-    let mut section =
-        item.section("a table such as { min = 2, max = 6, target = { utilisation = 0.6 } }")?;
+    let mut section = item.section("a table such as { min = 2, max = 6, target = { utilisation = 0.6 } }")?;
     let s = &mut section;
     let all = (0..names.names.len()).map(ServerId::from_index).collect();
     let servers = s.optional("servers", all, |item| several(&item, names));
@@ -43,8 +42,7 @@ pub(super) fn autoscaling(item: &Item<'_>, names: &Names) -> Option<Autoscaling>
     });
     let tolerance = s.optional("tolerance", TOLERANCE, |item| item.number_at_least(0.0));
     let cooldown = s.optional("scale_out_cooldown", SimDuration::ZERO, |item| item.duration());
-    let stabilisation =
-        s.optional("scale_in_stabilisation", SCALE_IN_STABILISATION, |item| item.duration());
+    let stabilisation = s.optional("scale_in_stabilisation", SCALE_IN_STABILISATION, |item| item.duration());
     let boot = s.optional("boot", Distribution::Constant(BOOT_S), |item| item.distribution(Quantity::Time));
     let drain = s.optional("drain", DRAIN, |item| item.duration());
     section.finish();

@@ -4,10 +4,10 @@ use super::Names;
 use super::autoscaling::autoscaling;
 use crate::backend::{Capacity, Discipline};
 use crate::engine::Distribution;
-use crate::scenario::{Autoscaling, Server};
 use crate::scenario::diagnostic::Span;
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::Item;
+use crate::scenario::{Autoscaling, Server};
 
 /// Servers at most: their ids are 16 bits wide.
 const SERVERS_MAX: usize = u16::MAX as usize;

@@ -24,8 +24,8 @@ use crate::health::Verdict;
 use crate::ids::ServerId;
 
 use super::flows::Flows;
-use budget::RetryAccount;
 use super::{Decision, FlowId, Method, Open, Opened, Outcome, TableSizes, Then};
+use budget::RetryAccount;
 
 pub use budget::RetryBudget;
 pub use config::{Ejection, ProxyConfig, ProxyConfigError, ProxyDraws, ProxyMethod, ProxyServer, TRIES_MAX};
