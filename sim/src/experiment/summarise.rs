@@ -10,7 +10,7 @@ use super::summary::{
     ActLine, Estimate, FaultImpact, FaultLine, InstanceSummary, LossSummary, MetricSummary, RemovalLine,
     SCHEMA_VERSION, Series, ServerLine, ServerSummary, StrategySummary, Summary,
 };
-use super::{Experiment, expectations};
+use super::{Experiment, column_at, expectations};
 use crate::balancer::{self, Evidence};
 use crate::cluster::{Removal, ScalingAct, Spell};
 use crate::engine::{Distribution, SimDuration, SimTime, Stream};
@@ -261,8 +261,8 @@ fn metrics(experiment: &Experiment<'_>, strategy: usize) -> Vec<MetricSummary> {
         let floors = noise_floors(scenario, runs, place, &weights, &stream);
         for (number, metric) in METRICS.iter().enumerate() {
             let id = MetricId::Line(number as u16);
-            let column = experiment.column_at(strategy, place, id);
-            let reference = (strategy > 0).then(|| experiment.column_at(0, place, id));
+            let column = column_at(runs, place, id);
+            let reference = (strategy > 0).then(|| column_at(&experiment.records[0], place, id));
             summaries.push(MetricSummary {
                 metric: metric.name,
                 phase: first.phase,

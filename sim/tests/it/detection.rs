@@ -272,7 +272,7 @@ fn the_share_of_failed_requests_is_that_of_the_time_until_somebody_notices() {
     let blind = site("", 40);
     let exact = 0.5 * m / (mtbf + m);
     assert!((share(&blind) / exact - 1.0).abs() < 0.1, "{} instead of {exact}", share(&blind));
-    assert_eq!(counts(&blind).health.detect.count(), 0, "nobody looks");
+    assert_eq!(counts(&blind).health.time_to_detect.count(), 0, "nobody looks");
 
     let watched = site("health = { tcp_check = {} }", 40);
     let (least, length) = (3.0, 6.0);
@@ -280,7 +280,7 @@ fn the_share_of_failed_requests_is_that_of_the_time_until_somebody_notices() {
     let exact = 0.5 * m * late / (mtbf + m);
     assert!((share(&watched) / exact - 1.0).abs() < 0.1, "{} instead of {exact}", share(&watched));
     let health = counts(&watched).health;
-    let missed = 1.0 - health.detect.count() as f64 / health.faults as f64;
+    let missed = 1.0 - health.time_to_detect.count() as f64 / health.faults as f64;
     let error = 4.5 * (late * (1.0 - late) / health.faults as f64).sqrt();
     assert!((missed - late).abs() < error && error < 0.07, "{missed} instead of {late}");
 }
@@ -316,8 +316,12 @@ fn what_is_over_before_anybody_looks_or_what_no_check_sees_is_undetected() {
         let fault = format!("{kind} = {{ server = \"a0\", {lasts} }}");
         let site = Site { hours: 1, rate: 1.0, fault: &fault, strategy: &strategy, ..Site::default() };
         let health = counts(&site.run()).health;
-        assert_eq!((health.faults, health.detected), (1, u64::from(noticed)), "{fault} {check}");
-        assert_eq!(health.recovered, u64::from(noticed), "{fault} {check}");
+        assert_eq!(
+            (health.faults, health.time_to_detect.count()),
+            (1, u64::from(noticed)),
+            "{fault} {check}"
+        );
+        assert_eq!(health.time_to_recover.count(), u64::from(noticed), "{fault} {check}");
         assert_eq!(health.false_positives, 0, "{fault} {check}");
     }
 }
