@@ -120,7 +120,7 @@ pub(crate) fn found(it: &ExpectationResult) -> String {
 pub(crate) fn effect(it: &ExpectationResult) -> Option<String> {
     let value = it.value?;
     if let Some(baseline) = it.baseline {
-        return Some(effects::effect(Some(value), baseline.mean, None, scale(it)));
+        return Some(effects::effect(Some(value), baseline.mean, value.p_value(), scale(it)));
     }
     let limit = it.max.filter(|&max| value.mean > max).or(it.min.filter(|&min| value.mean < min))?;
     let beyond = Estimate { mean: value.mean - limit, ..value };

@@ -162,4 +162,6 @@ pub enum StreamId {
     Errors = 141,
     /// Which packets are lost.
     PacketLoss = 142,
+    /// How long servers boot that an autoscaler asked for.
+    Boot = 143,
 }

@@ -2,6 +2,7 @@
 
 use super::faults::FaultCounts;
 use super::rosters::Rosters;
+use super::scaling::Scaled;
 use super::timetable::{Occurrence, Target};
 use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::ServerId;
@@ -12,8 +13,10 @@ use crate::table::Column;
 /// The faults of a run.
 #[derive(Debug)]
 pub(super) struct Ailments {
-    /// All that happens, in order of its beginning.
+    /// All that happens: first what is planned, in order of its beginning, then the acts of an autoscaler, as they come.
     pub timetable: Vec<Occurrence>,
+    /// How much of it is planned.
+    pub planned: usize,
     /// By server.
     pub servers: Column<ServerId, ServerAilments>,
     /// Occurrences that last now and are not about a server.
@@ -47,6 +50,8 @@ pub(super) struct ServerAilments {
     pub condition: Condition,
     /// The place among the run's outages of the one that lasts.
     pub outage: Option<usize>,
+    /// Where it stands in an autoscaled group.
+    pub scaled: Scaled,
 }
 
 /// What follows for a server from all that befalls it at a time.
@@ -116,7 +121,8 @@ impl Condition {
             | FaultKind::Reload
             | FaultKind::Deploy { .. }
             | FaultKind::ScaleOut
-            | FaultKind::ScaleIn { .. } => {}
+            | FaultKind::ScaleIn { .. }
+            | FaultKind::Autoscaling => {}
         }
         self
     }
@@ -153,8 +159,9 @@ struct Running {
 impl Ailments {
     /// Nothing has happened yet.
     pub fn new(timetable: Vec<Occurrence>, servers: usize, faults: usize, draws: (Stream, Stream)) -> Self {
-        let rosters = (!timetable.is_empty()).then(|| Box::new(Rosters::new(servers)));
+        let rosters = (faults > 0).then(|| Box::new(Rosters::new(servers)));
         Self {
+            planned: timetable.len(),
             timetable,
             rosters,
             servers: Column::from_vec(vec![ServerAilments::default(); servers]),
@@ -170,7 +177,19 @@ impl Ailments {
 
     /// The faults of a server that last now.
     pub fn of(&self, server: ServerId) -> impl DoubleEndedIterator<Item = &FaultKind> {
-        self.servers[server].active.iter().map(|&at| &self.timetable[at as usize].kind)
+        let row = &self.servers[server];
+        row.scaled.kinds().iter().chain(row.active.iter().map(|&at| &self.timetable[at as usize].kind))
+    }
+
+    /// Adds what an autoscaler does now; returns its place.
+    pub fn add_act(&mut self, act: Occurrence) -> u32 {
+        self.timetable.push(act);
+        self.timetable.len() as u32 - 1
+    }
+
+    /// An occurrence is over before its time.
+    pub fn cut_short(&mut self, place: u32, now: SimTime) {
+        self.timetable[place as usize].until = now;
     }
 
     /// What follows for a server from what lasts now.
@@ -293,7 +312,14 @@ impl Ailments {
     pub fn destroyer(&self, server: ServerId, at: SimTime) -> Option<&Occurrence> {
         let begun = self.servers[server].begun.iter().rev().map(|&place| &self.timetable[place as usize]);
         let mut near = begun.skip_while(|one| one.from > at).take_while(|one| one.from == at);
-        near.find(|one| matches!(one.kind, FaultKind::Crash | FaultKind::Restart))
+        let found = near.find(|one| matches!(one.kind, FaultKind::Crash | FaultKind::Restart));
+        // A server that is scaled in loses its memory at the end of that.
+        let scales_in = |one: &&Occurrence| {
+            one.target == Target::Server(server)
+                && one.until == at
+                && matches!(one.kind, FaultKind::ScaleIn { .. })
+        };
+        found.or_else(|| self.timetable[self.planned..].iter().rev().find(scales_in))
     }
 
     /// The last thing that was done to a server on purpose, not later than `at`.
@@ -304,8 +330,11 @@ impl Ailments {
 
     /// The last occurrence not later than `at` that is as wanted.
     pub fn last_before(&self, at: SimTime, wanted: impl Fn(&Occurrence) -> bool) -> Option<&Occurrence> {
-        let begun = self.timetable.partition_point(|one| one.from <= at);
-        self.timetable[..begun].iter().rev().find(|&one| wanted(one))
+        let (planned, acts) = self.timetable.split_at(self.planned);
+        let last = |row: &'_ [Occurrence]| row.partition_point(|one| one.from <= at);
+        let planned = planned[..last(planned)].iter().rev().find(|&one| wanted(one));
+        let act = acts[..last(acts)].iter().rev().find(|&one| wanted(one));
+        [planned, act].into_iter().flatten().max_by_key(|one| one.from)
     }
 
     /// What each fault did, when the run ends.

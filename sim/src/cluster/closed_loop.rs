@@ -250,6 +250,9 @@ impl<'a> Cluster<'a> {
         let (_, plan) = self.plan_of(self.clients.row(id));
         if self.clients.row(id).has_browser() {
             self.reset_tries(id);
+            if let Some(budget) = plan.budget() {
+                self.budgets.answered(id, budget);
+            }
         }
         match self.clients.row(id).step {
             Step::Begin => unreachable!("nothing was asked"),

@@ -42,13 +42,29 @@ pub struct Spell {
     pub from: SimTime,
     /// Its end; [`SimTime::NEVER`] for good.
     pub until: SimTime,
+    /// What an autoscaler did, if it was that.
+    pub act: Option<ScalingAct>,
+}
+
+/// A server that an autoscaler asked for or let go: from the decision until it was in service, or out of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScalingAct {
+    /// The server.
+    pub server: ServerId,
+    /// Whether it came, else it went.
+    pub comes: bool,
 }
 
 impl Spell {
     /// That of an occurrence. What goes on before the run counts from its end.
     pub(super) fn of(one: &Occurrence) -> Self {
         let from = if one.from == SimTime::ZERO { one.until } else { one.from };
-        Self { fault: one.fault, from, until: one.until }
+        let act = match (one.kind, one.target) {
+            (FaultKind::ScaleOut, Target::Server(server)) => Some(ScalingAct { server, comes: true }),
+            (FaultKind::ScaleIn { .. }, Target::Server(server)) => Some(ScalingAct { server, comes: false }),
+            _ => None,
+        };
+        Self { fault: one.fault, from, until: one.until, act }
     }
 }
 
@@ -60,15 +76,27 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let occurrence = self.faults.timetable[place as usize];
-        if let Some(next) = self.faults.timetable.get(place as usize + 1) {
+        let planned = &self.faults.timetable[..self.faults.planned];
+        if let Some(next) = planned.get(place as usize + 1) {
             pending.at(next.from, Event::FaultBegins(place + 1).word());
         }
         if occurrence.target == Target::Site {
             return self.reload(now);
         }
+        self.begin_occurrence(now, place, pending);
+    }
+
+    /// Something begins to last.
+    pub(super) fn begin_occurrence<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        place: u32,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let until = self.faults.timetable[place as usize].until;
         self.faults.begins(place, self.recorder.ledger.requests_failed);
-        if occurrence.until != SimTime::NEVER {
-            pending.at(occurrence.until, Event::FaultEnds(place).word());
+        if until != SimTime::NEVER {
+            pending.at(until, Event::FaultEnds(place).word());
         }
         self.changes(now, place, pending);
     }
@@ -79,7 +107,24 @@ impl Cluster<'_> {
         place: u32,
         pending: &mut Scheduler<Q>,
     ) {
+        // The announcement of what was cut short is out of date.
+        if self.faults.timetable[place as usize].until == now {
+            self.end_occurrence(now, place, pending);
+        }
+    }
+
+    /// Something lasts no longer.
+    pub(super) fn end_occurrence<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        place: u32,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let Occurrence { kind, target, .. } = self.faults.timetable[place as usize];
         self.faults.ends(place, self.recorder.ledger.requests_failed);
+        if let (FaultKind::ScaleOut | FaultKind::ScaleIn { .. }, Target::Server(server)) = (kind, target) {
+            self.act_is_done(now, place, server);
+        }
         self.changes(now, place, pending);
     }
 
@@ -89,11 +134,7 @@ impl Cluster<'_> {
         match occurrence.target {
             Target::Site => {}
             Target::Server(server) => {
-                self.settle(now, server, pending);
-                if occurrence.kind.is_operation() {
-                    self.operate(now, server);
-                }
-                self.note_outage(now, server);
+                self.server_changes(now, server, occurrence.kind.is_operation(), pending);
             }
             Target::StoreNode(node) => self.store_node_changes(now, node),
             Target::StoreLink(server, node) => self.store_link_changes(server, node),
@@ -107,6 +148,21 @@ impl Cluster<'_> {
                 self.faults.clients_cut = link.cut_until > SimTime::ZERO;
             }
         }
+    }
+
+    /// What befalls a server has changed, by an operation that its balancers are told of or by something else.
+    pub(super) fn server_changes<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        server: ServerId,
+        is_operation: bool,
+        pending: &mut Scheduler<Q>,
+    ) {
+        self.settle(now, server, pending);
+        if is_operation {
+            self.operate(now, server);
+        }
+        self.note_outage(now, server);
     }
 
     /// Brings a server into the condition that follows from all that befalls it now.

@@ -19,12 +19,13 @@ use crate::tier::{Outcome, Then};
 const KERNEL_CONNECT_TIMEOUT: SimDuration = SimDuration::from_secs(127);
 
 impl Cluster<'_> {
-    /// How long the balancer waits for an answer (`proxy_read_timeout`, `timeout server`); `None` is for ever.
+    /// How long the balancer waits for an answer (`proxy_read_timeout`, `timeout server`, `per_try_timeout`); `None` is for ever.
     pub(super) fn read_timeout(&self) -> Option<SimDuration> {
         let timeout = match &self.strategy.tier.program {
             Program::Nginx(config) => config.read_timeout,
             Program::HaProxy(config) => config.server_timeout,
-            Program::Lvs(_) | Program::Proxy(_) => SimDuration::ZERO,
+            Program::Proxy(config) => config.per_try_timeout,
+            Program::Lvs(_) => SimDuration::ZERO,
         };
         (!timeout.is_zero()).then_some(timeout)
     }

@@ -490,6 +490,12 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let request = *self.requests.get(id.0);
+        if let Instance::Proxy(proxy) = self.instance(request.instance) {
+            let refused = proxy.take_refused_retries();
+            if let Some(counts) = self.recorder.at(now) {
+                counts.retries_refused += refused;
+            }
+        }
         self.release(id);
         self.store_tidies(id);
         if self.layer() == Layer::Connection

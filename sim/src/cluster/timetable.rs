@@ -140,6 +140,8 @@ fn once(number: u32, fault: &Fault, from: SimTime, all: &mut Vec<Occurrence>) {
                 at = restart + fault.lasts + pause;
             }
         }
+        // What it does follows from the run.
+        FaultKind::Autoscaling => {}
         kind => {
             for target in targets(fault) {
                 match kind {

@@ -134,11 +134,7 @@ fn against(
     let misfit = |what: String| GateError::Baseline { scenario: baseline.scenario.clone(), what };
     let scenario = experiment.scenario();
     let paired = baseline.workload == experiment.workload();
-    let has_values = |name: &str| baseline.values.iter().any(|value| value.strategy == name);
-    if let Some(new) = scenario.strategies.iter().find(|strategy| !has_values(&strategy.name)) {
-        return Err(misfit(format!("the baseline has nothing of strategy `{}`", new.name)));
-    }
-    baseline
+    let results = baseline
         .values
         .iter()
         .map(|value| {
@@ -150,12 +146,13 @@ fn against(
             let metric = MetricId::by_name(&value.metric)
                 .ok_or_else(|| misfit(format!("there is no metric `{}`", value.metric)))?;
             let phase = Phase::ALL.into_iter().find(|phase| phase.name() == value.phase);
+            // In pairs, replications beyond the baseline's have no partner.
+            let most = if paired { value.parts.len() } else { usize::MAX };
             let now = phase
-                .and_then(|phase| experiment.column(strategy, metric, phase))
+                .and_then(|phase| experiment.column_of_first(most, strategy, metric, phase))
                 .ok_or_else(|| misfit(format!("the scenario has no phase `{}`", value.phase)))?;
             let before = Column { centre: Some(value.mean), values: Vec::new(), parts: value.parts.clone() };
             let difference = if paired {
-                // Replications beyond the baseline's have no partner.
                 let n = now.parts.len().min(before.parts.len());
                 now.first(n).less(1.0, &before.first(n))
             } else {
@@ -185,7 +182,12 @@ fn against(
                 line: 0,
             })
         })
-        .collect()
+        .collect::<Result<Vec<_>, GateError>>()?;
+    let has_values = |name: &str| baseline.values.iter().any(|value| value.strategy == name);
+    match scenario.strategies.iter().find(|strategy| !has_values(&strategy.name)) {
+        Some(new) => Err(misfit(format!("the baseline has nothing of strategy `{}`", new.name))),
+        None => Ok(results),
+    }
 }
 
 /// The scenario's part of a baseline, by the name of its file.

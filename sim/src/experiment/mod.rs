@@ -252,25 +252,20 @@ impl<'a> Experiment<'a> {
 
     /// What the runs so far say of a metric; `None` when the runs do not have the phase.
     pub fn column(&self, strategy: usize, metric: MetricId, phase: Phase) -> Option<Column> {
-        let place = self.records[strategy].first()?.phases.iter().position(|record| record.phase == phase)?;
-        Some(self.column_at(strategy, place, metric))
+        self.column_of_first(self.records[strategy].len(), strategy, metric, phase)
     }
 
-    fn column_at(&self, strategy: usize, place: usize, metric: MetricId) -> Column {
+    /// What the first `n` of the runs so far say of a metric, or all if they are fewer.
+    pub(crate) fn column_of_first(
+        &self,
+        n: usize,
+        strategy: usize,
+        metric: MetricId,
+        phase: Phase,
+    ) -> Option<Column> {
+        let place = self.records[strategy].first()?.phases.iter().position(|record| record.phase == phase)?;
         let runs = &self.records[strategy];
-        let phases = runs.iter().map(|run| &run.phases[place]);
-        let column = record::column(metric, phases.map(|phase| (&phase.readings, &phase.times)));
-        match (runs.as_slice(), metric.source()) {
-            ([run], Source::Quantile(of, q)) if !run.without_batch.is_empty() => {
-                let times: Vec<_> = run.batch_times.iter().map(|times| &times[of as usize]).collect();
-                Column { parts: Column::of_quantile(of, q, &times).parts, ..column }
-            }
-            ([run], Source::Reading(line)) if !run.without_batch.is_empty() => {
-                let without: Vec<_> = run.without_batch.iter().map(|metrics| metrics[line]).collect();
-                Column::of_batches(column.centre, &without)
-            }
-            _ => column,
-        }
+        Some(column_at(&runs[..n.min(runs.len())], place, metric))
     }
 
     /// What the runs so far add up to.
@@ -294,6 +289,23 @@ impl<'a> Experiment<'a> {
     /// What each run took, in the order of (strategy, replication).
     pub fn sizes(&self) -> Vec<RunSizes> {
         self.records.iter().flatten().map(|record| record.sizes).collect()
+    }
+}
+
+/// What runs say of a metric in the phase at `place`.
+fn column_at(runs: &[RunRecord], place: usize, metric: MetricId) -> Column {
+    let phases = runs.iter().map(|run| &run.phases[place]);
+    let column = record::column(metric, phases.map(|phase| (&phase.readings, &phase.times)));
+    match (runs, metric.source()) {
+        ([run], Source::Quantile(of, q)) if !run.without_batch.is_empty() => {
+            let times: Vec<_> = run.batch_times.iter().map(|times| &times[of as usize]).collect();
+            Column { parts: Column::of_quantile(of, q, &times).parts, ..column }
+        }
+        ([run], Source::Reading(line)) if !run.without_batch.is_empty() => {
+            let without: Vec<_> = run.without_batch.iter().map(|metrics| metrics[line]).collect();
+            Column::of_batches(column.centre, &without)
+        }
+        _ => column,
     }
 }
 

@@ -1,15 +1,18 @@
 //! What is measured: the catalogue of metrics, the counters of a run, fairness, losses by cause.
 
+mod calendar;
 pub mod catalogue;
 mod failure;
 pub mod fairness;
 pub mod health_counts;
 pub mod histogram;
+mod ledger;
 pub mod loss;
 pub mod measure;
 pub mod outages;
 pub(crate) mod quantiles;
 pub mod recorder;
+mod station;
 mod stretch;
 pub mod tier_counts;
 

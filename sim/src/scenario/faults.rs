@@ -193,6 +193,9 @@ pub enum FaultKind {
         /// How long they are drained before that.
         drain: SimDuration,
     },
+    /// Servers come and go as they are busy ([`super::Autoscaling`]), from the run's beginning to its end. Each time that one
+    /// does is a `scale_out` or a `scale_in`.
+    Autoscaling,
 }
 
 impl FaultKind {
@@ -217,6 +220,7 @@ impl FaultKind {
             Self::Deploy { .. } => "deploy",
             Self::ScaleOut => "scale_out",
             Self::ScaleIn { .. } => "scale_in",
+            Self::Autoscaling => "autoscaling",
         }
     }
 
@@ -230,7 +234,8 @@ impl FaultKind {
             | Self::Reload
             | Self::Deploy { .. }
             | Self::ScaleOut
-            | Self::ScaleIn { .. } => true,
+            | Self::ScaleIn { .. }
+            | Self::Autoscaling => true,
             Self::Crash
             | Self::Kill { .. }
             | Self::StoreCrash { .. }
@@ -261,13 +266,17 @@ impl FaultKind {
             | Self::Reload
             | Self::Deploy { .. }
             | Self::ScaleOut
-            | Self::ScaleIn { .. } => false,
+            | Self::ScaleIn { .. }
+            | Self::Autoscaling => false,
         }
     }
 
     /// Whether its balancer is told of it.
     pub fn is_operation(&self) -> bool {
-        matches!(self, Self::Drain { .. } | Self::Down | Self::Weight { .. })
+        matches!(
+            self,
+            Self::Drain { .. } | Self::Down | Self::Weight { .. } | Self::ScaleOut | Self::ScaleIn { .. }
+        )
     }
 }
 
@@ -322,13 +331,15 @@ impl Fault {
             | FaultKind::Down
             | FaultKind::Weight { .. }
             | FaultKind::Reload
-            | FaultKind::ScaleOut => self.lasts,
+            | FaultKind::ScaleOut
+            | FaultKind::Autoscaling => self.lasts,
         }
     }
 
     /// When the last time that it comes is over, from the end of the warm-up; `None`: with the run.
     pub fn until(&self) -> Option<SimDuration> {
         match self.recurs {
+            Recurs::Never if self.kind == FaultKind::Autoscaling => None,
             Recurs::Never => Some(self.at + self.takes()),
             Recurs::Every { period, times } => {
                 times.map(|times| self.at + period * u64::from(times.saturating_sub(1)) + self.takes())

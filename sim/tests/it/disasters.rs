@@ -40,12 +40,21 @@ const ELABORATE: [&str; 18] = [
     "tiers = [{ balancer = { lvs.rr = {} }, instances = [\"d1\", \"d2\"], director = { vrrp = {} }, health = { tcp_check = { delay_loop = \"1s\", connect_timeout = \"500ms\", retry = 0 } } }, { balancer = { nginx.ip_hash = {} }, instances = [\"n1\", \"n2\"] }]\nsession = { local = {} }",
 ];
 
-/// The site of a strategy, if that needs nothing that is not said here.
-fn site(strategy: &str, open: bool) -> Option<Scenario> {
+/// The site of a strategy, if that needs nothing that is not said here; `scales` says whether servers come and go.
+fn site(strategy: &str, open: bool, scales: bool) -> Option<Scenario> {
     let arrivals = if open {
         "arrivals = { poisson = { rate = 8.0 } }"
     } else {
         "visit = { login = true, form_token = true, clicks = 4, think = { exponential = { mean = \"300ms\" } }, away = { exponential = { mean = \"300ms\" } }, leave_on_loss = 0.2, session_idle_timeout = \"1h\" }"
+    };
+    let autoscaling = match (scales, open) {
+        (false, _) => "",
+        (true, false) => {
+            "autoscaling = { target = { utilisation = 0.3 }, period = \"300ms\", scale_in_stabilisation = \"1s\", boot = { exponential = { mean = \"700ms\" } }, drain = \"400ms\" }"
+        }
+        (true, true) => {
+            "autoscaling = { servers = [\"d\", \"b\", \"c\"], initial = 2, target = { in_flight = 0.5 }, period = \"500ms\", tolerance = 0, scale_out_cooldown = \"1s\", scale_in_stabilisation = \"0s\", boot = \"500ms\", drain = \"0s\" }"
+        }
     };
     let discipline =
         if open { "discipline = \"ps\", cores = 1, limit = 3" } else { "workers = 2, queue_limit = 4" };
@@ -63,6 +72,7 @@ clients = 8
 address = {{ preset = "home-nat" }}
 {arrivals}
 [cluster]
+{autoscaling}
 capacity = {{ {discipline}, service = {{ exponential = {{ mean = "60ms" }} }} }}
 servers = [
   {{ name = "a", address = "10.0.0.1:80" }},
@@ -90,8 +100,11 @@ pub fn sites() -> &'static [Scenario] {
         });
         let elaborate = ELABORATE.map(str::to_owned).into_iter();
         let all: Vec<String> = elaborate.chain(plain).collect();
-        let sites = all.iter().enumerate().filter_map(|(number, strategy)| site(strategy, number % 3 == 2));
-        sites.collect()
+        let sites = all.iter().enumerate().flat_map(|(number, strategy)| {
+            let open = number % 3 == 2;
+            [false, true].map(|scales| site(strategy, open, scales))
+        });
+        sites.flatten().collect()
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Document, duration, list, text};
 use crate::scenario::quantity::{Quantity, show_distribution};
-use crate::scenario::{ErrorRule, Fault, FaultKind, Part, Recurs, Scenario};
+use crate::scenario::{Autoscaling, ErrorRule, Fault, FaultKind, Part, Recurs, Scenario};
 
 pub(super) fn show_fault(d: &mut Document, fault: &Fault, scenario: &Scenario) {
     d.header("[[fault]]");
@@ -64,6 +64,7 @@ pub(super) fn show_fault(d: &mut Document, fault: &Fault, scenario: &Scenario) {
         | FaultKind::Drain { deadline: None }
         | FaultKind::Down
         | FaultKind::ScaleOut
+        | FaultKind::Autoscaling
         | FaultKind::Reload => {}
         FaultKind::Kill { process } => option("process", text(process.name())),
         FaultKind::StoreCrash { power_loss } => option("power_loss", power_loss.to_string()),
@@ -98,4 +99,20 @@ pub(super) fn show_fault(d: &mut Document, fault: &Fault, scenario: &Scenario) {
         fault.kind.name(),
         if options.is_empty() { "{}".into() } else { format!("{{ {} }}", options.join(", ")) },
     );
+}
+
+/// `[cluster.autoscaling]`.
+pub(super) fn show_autoscaling(d: &mut Document, plan: &Autoscaling, scenario: &Scenario) {
+    d.header("[cluster.autoscaling]");
+    d.line("servers", list(plan.servers.iter().map(|server| text(&scenario.servers[server.index()].name))));
+    d.line("min", plan.min);
+    d.line("max", plan.max);
+    d.line("initial", plan.initial);
+    d.line("target", format!("{{ {} = {:?} }}", plan.target.name(), plan.target.value()));
+    d.line("period", duration(plan.period));
+    d.line("tolerance", format!("{:?}", plan.tolerance));
+    d.line("scale_out_cooldown", duration(plan.scale_out_cooldown));
+    d.line("scale_in_stabilisation", duration(plan.scale_in_stabilisation));
+    d.line("boot", show_distribution(&plan.boot, Quantity::Time));
+    d.line("drain", duration(plan.drain));
 }

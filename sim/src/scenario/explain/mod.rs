@@ -26,8 +26,8 @@ pub use session::{StoreOption, store_options};
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
-    ClosedBy, ConnectionRules, Expectation, LogSource, Population, Precision, Scenario, ScriptedClient,
-    Strategy, UserFile,
+    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Precision, Scenario,
+    ScriptedClient, Strategy, UserFile,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -136,7 +136,8 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     d.line("window", duration(scenario.window));
     show_clients(d, scenario, visit_presets);
     show_cluster(d, scenario);
-    for fault in &scenario.faults {
+    // The cluster shows what scales it.
+    for fault in scenario.faults.iter().filter(|fault| fault.kind != FaultKind::Autoscaling) {
         faults::show_fault(d, fault, scenario);
     }
     for strategy in &scenario.strategies {
@@ -335,6 +336,9 @@ fn show_cluster(d: &mut Document, scenario: &Scenario) {
         d.text.push_str(" },\n");
     }
     d.text.push_str("]\n");
+    if let Some(plan) = &scenario.autoscaling {
+        faults::show_autoscaling(d, plan, scenario);
+    }
 }
 
 fn show_capacity(capacity: &Capacity) -> String {

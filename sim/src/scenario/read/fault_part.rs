@@ -142,23 +142,25 @@ fn servers(item: &Item<'_>, parts: &Parts<'_>) -> Option<Part> {
             Some(Part::Servers { servers: vec![server], zone: None })
         }
         "zone" => zone(item, parts),
-        _ if item.text() == Some("all") => {
-            let servers = (0..names.names.len()).map(ServerId::from_index).collect();
-            Some(Part::Servers { servers, zone: None })
-        }
-        _ => {
-            let items = item.elements("\"all\", or an array of servers")?;
-            if items.is_empty() {
-                item.error_with_help("`servers` must name a server, got none".into(), "or write \"all\"");
-                return None;
-            }
-            let found: Vec<_> = items.iter().map(|item| names.find(item).map(ServerId::from_index)).collect();
-            let mut servers = found.into_iter().collect::<Option<Vec<_>>>()?;
-            servers.sort_unstable();
-            servers.dedup();
-            Some(Part::Servers { servers, zone: None })
-        }
+        _ => several(item, names).map(|servers| Part::Servers { servers, zone: None }),
     }
+}
+
+/// Servers by their names, or all of them; in configuration order.
+pub(super) fn several(item: &Item<'_>, names: &Names) -> Option<Vec<ServerId>> {
+    if item.text() == Some("all") {
+        return Some((0..names.names.len()).map(ServerId::from_index).collect());
+    }
+    let items = item.elements("\"all\", or an array of servers")?;
+    if items.is_empty() {
+        item.error_with_help("`servers` must name a server, got none".into(), "or write \"all\"");
+        return None;
+    }
+    let found: Vec<_> = items.iter().map(|item| names.find(item).map(ServerId::from_index)).collect();
+    let mut servers = found.into_iter().collect::<Option<Vec<_>>>()?;
+    servers.sort_unstable();
+    servers.dedup();
+    Some(servers)
 }
 
 /// The servers of a zone.
