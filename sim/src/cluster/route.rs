@@ -490,7 +490,9 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let request = *self.requests.get(id.0);
-        if let Instance::Proxy(proxy) = self.instance(request.instance) {
+        // One into silence has reached none.
+        let reached = self.tier.instances.get_mut(usize::from(request.instance));
+        if let Some(Instance::Proxy(proxy)) = reached {
             let refused = proxy.take_refused_retries();
             if let Some(counts) = self.recorder.at(now) {
                 counts.retries_refused += refused;
