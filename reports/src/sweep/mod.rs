@@ -118,8 +118,8 @@ fn part_path(sweep: &Sweep, folder: &Path, shard: Shard) -> PathBuf {
 }
 
 /// Carries out a shard on the current rayon pool and writes its part into `folder`, unless it is there. With `resume`, runs that an
-/// earlier attempt has noted are not repeated. `progress` is called before and after each piece with those that are done and those there are, from
-/// any thread.
+/// earlier attempt has noted are not repeated. `progress` is called with the pieces that are done and those there are, before,
+/// during and after each, from any thread.
 ///
 /// # Errors
 /// [`SweepFileError`]; what has been noted stays.
@@ -150,8 +150,9 @@ pub fn run_shard(
         .with_max_len(1)
         .map(|&piece| {
             // Who is called may end the work by unwinding, which then ends each of the pieces that are left before it begins.
-            progress(done.load(Ordering::Relaxed), pieces);
-            journal.note(&sweep.carry_out(piece)?)?;
+            let so_far = || progress(done.load(Ordering::Relaxed), pieces);
+            so_far();
+            journal.note(&sweep.carry_out(piece, &|_| so_far())?)?;
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, pieces);
             Ok(())
         })
@@ -309,7 +310,7 @@ latin_hypercube = { points = 2, fields = [{ field = "population.all.arrivals.poi
         let path = part_path(&sweep, &broken, Shard::WHOLE).with_extension("journal");
         let (journal, _) = Journal::open(&path, sweep.hash(), Shard::WHOLE).expect("a journal");
         for number in [7, 0, 3, 12, 5, 20] {
-            journal.note(&sweep.carry_out(number).expect("it runs")).expect("noted");
+            journal.note(&sweep.carry_out(number, &|_| ()).expect("it runs")).expect("noted");
         }
         let text = fs::read(&path).expect("a journal");
         fs::write(&path, &text[..text.len() - 40]).expect("torn");
@@ -341,7 +342,7 @@ latin_hypercube = { points = 2, fields = [{ field = "population.all.arrivals.poi
         fs::create_dir(&parts).expect("a folder");
         let path = part_path(&sweep, &parts, first).with_extension("journal");
         let (journal, _) = Journal::open(&path, sweep.hash(), first).expect("a journal");
-        journal.note(&sweep.carry_out(2).expect("it runs")).expect("noted");
+        journal.note(&sweep.carry_out(2, &|_| ()).expect("it runs")).expect("noted");
         let resumed = run_shard(&sweep, &parts, first, true, &|_, _| ()).expect("it goes on");
         assert!(resumed.known >= 20 && resumed.known < resumed.runs, "{resumed:?}");
         run_shard(&sweep, &parts, Shard { index: 1, of: 2 }, false, &|_, _| ()).expect("it runs");
