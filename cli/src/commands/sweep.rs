@@ -52,9 +52,8 @@ pub fn carry_out(sweep: &SweepArguments, watch: Watch<'_>) -> Result<Swept, Fail
     let pool = super::pool(sweep.threads)?;
     let progress =
         Progress::start(&format!("{} runs{}", found.runs(), at_most(found.is_until_precise())), watch);
-    let outcome = pool.install(|| {
-        run_shard(&found, &folder, shard, sweep.resume, &|done, of| progress.at(done as f64 / of as f64))
-    });
+    let outcome =
+        pool.install(|| run_shard(&found, &folder, shard, sweep.resume, &|share| progress.at(share)));
     progress.finish();
     let done = outcome.map_err(file_failure)?;
     let merged = if shard == Shard::WHOLE { put_together()? } else { Vec::new() };

@@ -9,9 +9,8 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use super::record::{Times, column, fleet, phases, sparse};
-use super::shares::Shares;
 use super::summary::Estimate;
-use super::{Column, ExperimentError, run, steady};
+use super::{Column, ExperimentError, Shares, run, steady};
 use crate::engine::{SimDuration, Stream};
 use crate::ids::StreamId;
 use crate::metrics::measure::{Reading, readings};

@@ -34,10 +34,9 @@ use crate::metrics::{MetricId, Phase};
 use crate::population::replay::{LogError, LogOptions, PreparedLog, Pseudonyms, show_second};
 use crate::scenario::{Loaded, LogSource, Scenario, WINDOWS_MAX};
 
-use shares::Shares;
-
 pub use column::Column;
 pub use intervals::holm;
+pub use shares::Shares;
 pub use steady::mser5;
 
 use record::RunRecord;
