@@ -178,7 +178,7 @@ impl Ailing {
             Some(Death::Process | Death::Stopped) => return Err(round_trip),
             None => {}
         }
-        let mut draws = self.stream.draws(access.entity | (access.server.0 as u64) << 48, access.index);
+        let mut draws = self.stream.draws(access.entity | u64::from(access.server.0) << 48, access.index);
         if draws.uniform() < condition.errors {
             return Err(round_trip);
         }

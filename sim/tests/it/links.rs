@@ -102,7 +102,9 @@ fn a_balancer_reaches_a_server_that_answers_within_its_connect_time_out() {
 #[test]
 fn servers_that_do_not_reach_their_store_wait_for_its_client_s_time_out() {
     let session = |options: &str| {
-        format!("balancer = {{ nginx.round_robin = {{}} }}\nsession = {{ redis = {{ {options} }} }}")
+        format!(
+            "balancer = {{ nginx.round_robin = {{ proxy_read_timeout = \"2min\" }} }}\nsession = {{ redis = {{ {options} }} }}"
+        )
     };
     let fault = "partition = { link = \"store\", zone = \"east\", lasts = \"40s\" }";
     let hasty = outcome(&session("timeout = \"100ms\", read_timeout = \"100ms\""), VISITS, fault);
