@@ -48,7 +48,7 @@ fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Compare(compare) => commands::compare::compare(compare, arguments),
         Command::Advise(advise) => commands::advise::advise(advise, arguments),
         Command::Sweep(sweep) => commands::sweep::sweep(sweep, arguments),
-        Command::Plan(plan) => commands::sweep::plan(plan),
+        Command::Plan(plan) => commands::sweep::plan(plan, arguments),
         Command::Explain(explain) => commands::explain::explain(explain),
         Command::List(list) => commands::list::list(list),
         Command::Conformance(conformance) => commands::conformance::conformance(conformance, arguments),

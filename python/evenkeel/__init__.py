@@ -13,22 +13,30 @@ from typing import Any, Union
 
 from . import _native
 from ._errors import EvenkeelError, IncompleteSweep, InternalError, Mistake, NothingRan, ScenarioError, UsageError, call
-from ._results import Checked, Fitted, Result, Swept, Table
+from ._results import Advised, Baseline, Checked, Compared, Fitted, Planned, Result, Swept, Table
 
 __all__ = [
+    "Advised",
+    "Baseline",
     "Checked",
+    "Compared",
     "EvenkeelError",
     "Fitted",
     "IncompleteSweep",
     "InternalError",
     "Mistake",
     "NothingRan",
+    "Planned",
     "Result",
     "ScenarioError",
     "Swept",
     "Table",
     "UsageError",
+    "advise",
+    "baseline",
+    "baseline_write",
     "check",
+    "compare",
     "explain",
     "fit",
     "list_balancers",
@@ -36,6 +44,7 @@ __all__ = [
     "list_presets",
     "list_stores",
     "list_tiers",
+    "plan",
     "replay",
     "run",
     "sweep",
@@ -47,6 +56,8 @@ Progress = Callable[[float], object]
 """Is called with the share that is done, from 0 to 1; what it raises ends the work."""
 Changes = Mapping[str, Any] | Sequence[str] | None
 """Fields of the scenario and their values, or texts such as ``"replications=40"``."""
+Grid = Mapping[str, Sequence[Any]] | Sequence[str] | None
+"""Fields and the values that each goes through, or texts such as ``"population.homes.clients=[1000, 2000]"``."""
 
 
 def run(
@@ -148,10 +159,106 @@ def check(
     return Checked(exit_code, json.loads(verdicts)["scenarios"], markdown, text)
 
 
+def baseline_write(
+    *scenarios: StrPath,
+    out: StrPath,
+    metrics: Sequence[str] = (),
+    tolerance: float | None = None,
+    set: Changes = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Baseline:
+    """Runs scenarios, or folders of them, and writes what they come to into the file ``out``, for ``check(..., baseline=out)``.
+
+    ``metrics`` are kept instead of the headlines and what ``[[expect]]`` names: any that ``list_metrics()`` has, and any quantile,
+    such as ``latency.p97.5``. ``tolerance`` is how much worse each value may become, in per cent of it; 5 by default.
+    """
+    words = _words(
+        "baseline",
+        scenarios,
+        ["write", *_metrics(metrics), *_changes(set)],
+        out=out,
+        tolerance=tolerance,
+        seed=seed,
+        threads=threads,
+    )
+    return _baseline(Path(out), call(_native.write_baseline, words, progress))
+
+
+def baseline(file: StrPath) -> Baseline:
+    """The baseline that ``baseline_write`` or ``evenkeel baseline write`` has written into a file."""
+    return _baseline(Path(file), call(_native.read_baseline, os.fspath(file)))
+
+
+def compare(
+    first: StrPath,
+    second: StrPath,
+    *,
+    metrics: Sequence[str] = (),
+    set: Changes = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Compared:
+    """Says what the second of two scenarios, result folders or baselines of one scenario does otherwise than the first.
+
+    Scenarios are run, with ``set`` and ``seed`` on both sides, and so are those of result folders. Where both meet the same clients
+    differences are taken replication by replication. ``metrics`` as for :func:`baseline_write`.
+
+    Raises ``UsageError`` if the two have no strategy, metric and phase in common.
+    """
+    words = _words("compare", [first, second], _metrics(metrics) + _changes(set), seed=seed, threads=threads)
+    differences, text, parquet, is_worse = call(_native.compare_sides, words, progress)
+    return Compared(json.loads(differences), is_worse, Table("compared", parquet), text)
+
+
+def advise(
+    scenario: StrPath,
+    *,
+    exhaustive: bool = False,
+    set: Changes = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    out: StrPath | None = None,
+    progress: Progress | None = None,
+) -> Advised:
+    """Chooses among a scenario's strategies at every value of the fields of its ``[advise]``.
+
+    Candidates that another surely beats drop out early, unless ``exhaustive``. ``out`` is a folder to draw the front into.
+
+    Raises ``UsageError`` if there is nothing to choose.
+    """
+    words = _words("advise", [scenario], _changes(set), exhaustive=exhaustive, seed=seed, threads=threads, out=out)
+    advice, text, parquet, charts = call(_native.advise_on, words, progress)
+    advice = json.loads(advice)
+    choice = next((candidate for candidate in advice["candidates"] if candidate["chosen"]), None)
+    files = [Path(file) for file in charts]
+    return Advised(choice, advice["candidates"], advice["runs"], Table("advice", parquet), files, text)
+
+
+def plan(
+    scenario: StrPath,
+    *,
+    grid: Grid = None,
+    set: Changes = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Planned:
+    """Says how many runs a sweep has, how long they take here with so many ``threads``, and how large the result is.
+
+    Two runs are carried out to tell the time. ``grid`` as for :func:`sweep`.
+    """
+    words = _words("plan", [scenario], _changes(set) + _grid(grid), seed=seed, threads=threads)
+    planned, text = call(_native.plan_sweep, words, progress)
+    return Planned(**json.loads(planned), text=text)
+
+
 def sweep(
     scenario: StrPath,
     *,
-    grid: Mapping[str, Sequence[Any]] | Sequence[str] | None = None,
+    grid: Grid = None,
     shard: tuple[int, int] | None = None,
     resume: bool = False,
     merge: bool = False,
@@ -162,19 +269,17 @@ def sweep(
     progress: Progress | None = None,
 ) -> Swept:
     """Runs a scenario at every point of its ``[sweep]``, and of ``grid``: fields and their values, or texts such as
-    ``"population.homes.clients=[1000, 2000]"``.
+    ``"population.homes.clients=[1000, 2000]"``. With ``precision`` in the scenario each point has as many replications as it takes.
 
     ``shard=(i, n)`` carries out the i-th of n shards only, from 0, and ``merge`` puts all together. Runs are noted in ``out``
     (by default ``results/`` and the scenario's name with ``-sweep``) as they are done; ``resume`` goes on with them.
 
     Raises ``IncompleteSweep`` if shards are missing from a merge.
     """
-    if isinstance(grid, Mapping):
-        grid = {name: list(values) for name, values in grid.items()}
     words = _words(
         "sweep",
         [scenario],
-        _changes(set) + _changes(grid, "grid"),
+        _changes(set) + _grid(grid),
         shard=None if shard is None else f"{shard[0]}/{shard[1]}",
         resume=resume,
         merge=merge,
@@ -282,6 +387,23 @@ def _changes(changes: Changes, flag: str = "set") -> list[str]:
     if isinstance(changes, Mapping):
         changes = [f"{name}={_toml(value)}" for name, value in changes.items()]
     return [f"--{flag}={change}" for change in changes]
+
+
+def _grid(grid: Grid) -> list[str]:
+    if isinstance(grid, Mapping):
+        grid = {name: list(values) for name, values in grid.items()}
+    return _changes(grid, "grid")
+
+
+def _metrics(names: Sequence[str]) -> list[str]:
+    if isinstance(names, str):
+        raise TypeError(f"`metrics` is a list of names, got the text {names!r}")
+    return [f"--metric={name}" for name in names]
+
+
+def _baseline(file: Path, found: tuple[str, bytes]) -> Baseline:
+    kept, parquet = found
+    return Baseline(file, json.loads(kept)["scenarios"], Table("baseline", parquet))
 
 
 def _toml(value: Any) -> str:

@@ -17,6 +17,21 @@ def run_scenario(words: list[str], progress: Progress) -> tuple[str, str, str, d
 def check_scenarios(words: list[str], progress: Progress) -> tuple[int, str, str, str]:
     """Exit code, verdicts as JSON, in words, as Markdown."""
 
+def compare_sides(words: list[str], progress: Progress) -> tuple[str, str, bytes, bool]:
+    """Differences as JSON, in words, as Parquet, and whether any is worse."""
+
+def advise_on(words: list[str], progress: Progress) -> tuple[str, str, bytes, list[str]]:
+    """Candidates as JSON, the advice in words, as Parquet, the charts that were drawn."""
+
+def write_baseline(words: list[str], progress: Progress) -> tuple[str, bytes]:
+    """What was written as JSON and as Parquet."""
+
+def read_baseline(file: str) -> tuple[str, bytes]:
+    """What is in the file as JSON and as Parquet."""
+
+def plan_sweep(words: list[str], progress: Progress) -> tuple[str, str]:
+    """What a sweep would take as JSON, and in words."""
+
 def sweep_scenario(words: list[str], progress: Progress) -> tuple[tuple[str, int, int] | None, list[str]]:
     """Part, its runs, those of them that were known; the files that parts were put together to."""
 

@@ -115,6 +115,88 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """Two experiments side by side. ``str()`` of it is what the program prints."""
+
+    differences: list[dict[str, Any]] = field(repr=False)
+    """Every strategy, metric and phase that both have, as ``evenkeel compare --json`` prints it."""
+    is_worse: bool
+    """Whether anything is worse: what ``--fail-on regression`` fails by."""
+    table: Table = field(repr=False)
+    """The same as a table: ``before``, ``after``, ``difference``, ``p``, ``verdict`` (worse, better, alike), …"""
+    text: str = field(repr=False)
+    """What the program prints."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Advised:
+    """A choice among candidates. ``str()`` of it is what the program prints."""
+
+    choice: dict[str, Any] | None
+    """The candidate that is chosen: its ``name``, ``chosen_share``, and ``set``, which :func:`evenkeel.run` takes; ``None`` if no
+    candidate keeps the limits."""
+    candidates: list[dict[str, Any]] = field(repr=False)
+    """Every candidate, as ``evenkeel advise --json`` prints it."""
+    runs: int
+    """Runs that were carried out."""
+    table: Table = field(repr=False)
+    """A row for each candidate and metric that decides about it."""
+    charts: list[Path] = field(repr=False)
+    """The front as SVG and PNG, if a folder was given and the front can be drawn."""
+    text: str = field(repr=False)
+    """What the program prints."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What scenarios came to, to be held against what they come to later."""
+
+    file: Path
+    """The file that holds it."""
+    scenarios: list[dict[str, Any]] = field(repr=False)
+    """The scenarios with their ``values``, as in the file."""
+    table: Table = field(repr=False)
+    """A row for what each replication contributed (``part``) to each value."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a sweep would take. ``str()`` of it is what the program prints."""
+
+    points: int
+    """Points."""
+    strategies: int
+    """Strategies at each."""
+    runs: int
+    """Runs."""
+    at_most: bool
+    """Whether there may be fewer: with ``precision`` each point has as many as it takes."""
+    threads: int
+    """Threads that carry them out."""
+    run_s: float
+    """What a run takes [s]."""
+    time_s: float
+    """What all take [s]."""
+    rows: int
+    """Rows of the result."""
+    parquet_bytes: int
+    """Size of the result as Parquet, about."""
+    csv_bytes: int
+    """Size of the result as CSV, about."""
+    text: str = field(repr=False)
+    """What the program prints."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Swept:
     """What became of a sweep, or of a shard of it."""
 

@@ -6,11 +6,14 @@
 
 mod watch;
 
-use evenkeel::args::{Arguments, Command, RunOptions};
-use evenkeel::commands::{check, explain, fit, list, replay, run, sweep};
+use anstream::adapter::strip_str;
+use evenkeel::args::{Arguments, BaselineCommand, Command, RunOptions};
+use evenkeel::commands::{advise, baseline, check, compare, explain, fit, list, replay, run, sweep};
 use evenkeel::failure::Failure;
 use evenkeel::provenance;
-use evenkeel_reports::gate;
+use evenkeel_reports::{experiment_tables, gate};
+use evenkeel_sim::experiment::baseline::Baseline;
+use evenkeel_sim::experiment::compare::Compared;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::collections::BTreeMap;
@@ -35,6 +38,16 @@ fn raised(failure: Failure) -> PyErr {
 
 fn internal(what: &str) -> PyErr {
     raised(Failure::internal(what.to_owned()))
+}
+
+/// Whatever cannot be put into JSON or Parquet.
+fn unwritable(error: impl ToString) -> PyErr {
+    internal(&error.to_string())
+}
+
+/// What a terminal shows, without its colours.
+fn plain(text: &str) -> String {
+    strip_str(text).to_string()
 }
 
 /// The arguments of a command line whose first word is the command.
@@ -65,10 +78,10 @@ fn run_scenario(py: Python<'_>, words: Vec<OsString>, progress: Option<Py<PyAny>
         _ => return Err(internal("no command that runs a scenario")),
     }?;
     let summary = &ran.found.summary;
-    let json = serde_json::to_string(summary).map_err(|error| internal(&error.to_string()))?;
-    let tables = evenkeel_reports::parquet_tables(summary).map_err(|error| internal(&error.to_string()))?;
+    let json = serde_json::to_string(summary).map_err(unwritable)?;
+    let tables = evenkeel_reports::parquet_tables(summary).map_err(unwritable)?;
     let tables = tables.into_iter().map(|(name, bytes)| (name, PyBytes::new(py, &bytes).unbind())).collect();
-    Ok((json, run::in_words(summary), ran.loaded.resolved.to_string(), tables))
+    Ok((json, plain(&run::in_words(summary)), ran.loaded.resolved.to_string(), tables))
 }
 
 fn written(ran: run::Ran, options: &RunOptions, arguments: &Arguments) -> Result<run::Ran, Failure> {
@@ -88,8 +101,8 @@ fn check_scenarios(
     let arguments = parsed(words)?;
     let Command::Check(it) = &arguments.command else { return Err(internal("no check")) };
     let all = watched(py, progress, |watch| check::judge(it, watch))?;
-    let json = gate::json(&all).map_err(|error| internal(&error.to_string()))?;
-    let in_words = all.iter().map(check::in_words).collect();
+    let json = gate::json(&all).map_err(unwritable)?;
+    let in_words = all.iter().map(|checked| plain(&check::in_words(checked))).collect();
     Ok((check::exit_of(&all, it.allow_inconclusive) as u8, json, in_words, gate::markdown(&all)))
 }
 
@@ -105,6 +118,80 @@ fn sweep_scenario(
     let Command::Sweep(it) = &arguments.command else { return Err(internal("no sweep")) };
     let swept = watched(py, progress, |watch| sweep::carry_out(it, watch))?;
     Ok((swept.shard.map(|done| (done.part, done.runs, done.known)), swept.merged))
+}
+
+/// `compare`: the differences as JSON, the same in words, as a table in Parquet, and whether any is worse.
+#[pyfunction]
+fn compare_sides(
+    py: Python<'_>,
+    words: Vec<OsString>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<(String, String, Py<PyBytes>, bool)> {
+    let arguments = parsed(words)?;
+    let Command::Compare(it) = &arguments.command else { return Err(internal("no comparison")) };
+    let found = watched(py, progress, |watch| compare::carry_out(it, watch))?;
+    let table = experiment_tables::compared(&found).map_err(unwritable)?;
+    let is_worse = found.iter().any(Compared::is_worse);
+    let json = compare::json(&found).map_err(raised)?;
+    Ok((json, plain(&compare::in_words(&found)), PyBytes::new(py, &table).unbind(), is_worse))
+}
+
+/// `advise`: the candidates as JSON, the same in words, as a table in Parquet, and the charts that were drawn.
+#[pyfunction]
+fn advise_on(
+    py: Python<'_>,
+    words: Vec<OsString>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<(String, String, Py<PyBytes>, Vec<PathBuf>)> {
+    let arguments = parsed(words)?;
+    let Command::Advise(it) = &arguments.command else { return Err(internal("no advice")) };
+    let (found, charts) = watched(py, progress, |watch| {
+        let found = advise::carry_out(it, watch)?;
+        let charts = it.out.as_deref().map_or(Ok(Vec::new()), |folder| advise::draw(&found, folder))?;
+        Ok((found, charts))
+    })?;
+    let table = experiment_tables::advice(&found).map_err(unwritable)?;
+    let json = advise::json(&found).map_err(raised)?;
+    Ok((json, plain(&advise::in_words(&found)), PyBytes::new(py, &table).unbind(), charts))
+}
+
+/// `baseline write`: what was written, as JSON and as a table in Parquet.
+#[pyfunction]
+fn write_baseline(
+    py: Python<'_>,
+    words: Vec<OsString>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<(String, Py<PyBytes>)> {
+    let arguments = parsed(words)?;
+    let Command::Baseline(BaselineCommand::Write(it)) = &arguments.command else {
+        return Err(internal("no baseline to write"));
+    };
+    as_table(py, &watched(py, progress, |watch| baseline::carry_out(it, watch))?)
+}
+
+/// The baseline in a file, as `write_baseline` gives it.
+#[pyfunction]
+fn read_baseline(py: Python<'_>, file: PathBuf) -> PyResult<(String, Py<PyBytes>)> {
+    as_table(py, &py.detach(|| check::read_baseline(&file)).map_err(raised)?)
+}
+
+fn as_table(py: Python<'_>, baseline: &Baseline) -> PyResult<(String, Py<PyBytes>)> {
+    let table = experiment_tables::baseline(baseline).map_err(unwritable)?;
+    let json = serde_json::to_string(baseline).map_err(unwritable)?;
+    Ok((json, PyBytes::new(py, &table).unbind()))
+}
+
+/// `plan`: what a sweep would take as JSON, and in words.
+#[pyfunction]
+fn plan_sweep(
+    py: Python<'_>,
+    words: Vec<OsString>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<(String, String)> {
+    let arguments = parsed(words)?;
+    let Command::Plan(it) = &arguments.command else { return Err(internal("no plan")) };
+    let planned = watched(py, progress, |watch| sweep::estimate(it, watch))?;
+    Ok((serde_json::to_string(&planned).map_err(unwritable)?, sweep::in_words(&planned)))
 }
 
 /// `fit`: what was counted, what was inferred, how well it fits, the files.
@@ -148,8 +235,8 @@ fn program(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
 mod _native {
     #[pymodule_export]
     use super::{
-        CommandFailed, check_scenarios, explain_scenario, fit_logs, list_all, program, run_scenario,
-        sweep_scenario,
+        CommandFailed, advise_on, check_scenarios, compare_sides, explain_scenario, fit_logs, list_all,
+        plan_sweep, program, read_baseline, run_scenario, sweep_scenario, write_baseline,
     };
 
     /// Version of the simulator.

@@ -62,7 +62,8 @@ def test_a_stopped_sweep_goes_on(scenario, tmp_path):
         pass
 
     def stop(share):
-        raise Stop
+        if share > 0.3:
+            raise Stop
 
     # Long enough that it is stopped before it ends.
     options = {"set": {"duration": "1h"}, "threads": 1}

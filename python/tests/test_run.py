@@ -42,7 +42,7 @@ def test_summary_and_tables_are_what_the_folder_holds(scenario, tmp_path):
     for name, table in result.tables.items():
         assert table.parquet == (tmp_path / f"result/tables/{name}.parquet").read_bytes()
     assert result.scenario == (tmp_path / "result/scenario.toml").read_text()
-    assert "ip_hash" in str(result)
+    assert "ip_hash" in str(result) and "\x1b" not in str(result)
     assert not (tmp_path / "results").exists()
 
 

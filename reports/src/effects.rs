@@ -2,7 +2,7 @@
 
 use evenkeel_sim::experiment::compare::Compared;
 use evenkeel_sim::experiment::summary::{Estimate, Summary};
-use evenkeel_sim::metrics::{Direction, Phase};
+use evenkeel_sim::metrics::Phase;
 
 use crate::format::{self, Scale};
 use crate::lookup;
@@ -84,12 +84,11 @@ pub fn table(compared: &[Compared]) -> TableModel {
         .iter()
         .map(|it| {
             let scale = Scale::of(&it.metric.name(), it.metric.line().unit);
-            let (word, emphasis) =
-                match (it.is_worse(), it.is_clear() && it.metric.line().direction != Direction::Neutral) {
-                    (true, _) => ("✗ worse", Emphasis::Worse),
-                    (false, true) => ("✓ better", Emphasis::Better),
-                    (false, false) => ("· alike", Emphasis::Plain),
-                };
+            let (sign, emphasis) = match it.verdict() {
+                "worse" => ('✗', Emphasis::Worse),
+                "better" => ('✓', Emphasis::Better),
+                _ => ('·', Emphasis::Plain),
+            };
             let strategy = match it.strategy == it.other {
                 true => it.strategy.clone(),
                 false => format!("{} → {}", it.strategy, it.other),
@@ -106,7 +105,9 @@ pub fn table(compared: &[Compared]) -> TableModel {
                 format::difference(Some(it.difference), scale),
                 effect(Some(it.difference), it.before, it.p, scale),
             ];
-            std::iter::once(Cell { emphasis, ..Cell::plain(word) }).chain(cells.map(Cell::plain)).collect()
+            std::iter::once(Cell { emphasis, ..Cell::plain(format!("{sign} {}", it.verdict())) })
+                .chain(cells.map(Cell::plain))
+                .collect()
         })
         .collect();
     let clients = match compared.first().is_some_and(|it| it.paired) {

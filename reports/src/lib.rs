@@ -8,6 +8,7 @@ pub mod advice;
 pub mod causes;
 pub mod charts;
 pub mod effects;
+pub mod experiment_tables;
 pub mod fit;
 pub mod folder;
 pub mod format;

@@ -4,21 +4,14 @@
 //! same number, so equal results are equal bytes; what is undefined is an empty field.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use csv::Writer;
 use evenkeel_sim::experiment::summary::{Estimate, StrategySummary, Summary, Verdict};
 use evenkeel_sim::metrics::Unit;
-use parquet::basic::{Compression, Repetition, Type as Physical};
-use parquet::data_type::{ByteArrayType, DoubleType};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::Type;
 
 use crate::lookup;
-use crate::parquet_columns::{column, text, write};
+use crate::parquet_columns;
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +30,7 @@ pub(crate) struct Table {
 }
 
 /// The rows of a table as they are collected.
-type Rows = Vec<Vec<String>>;
+pub(crate) type Rows = Vec<Vec<String>>;
 
 const SCENARIO: ColumnSpec = ("scenario", "title of the scenario");
 const STRATEGY: ColumnSpec = ("strategy", "name of the strategy");
@@ -280,36 +273,9 @@ impl Table {
     fn parquet(&self, summary: &Summary) -> Result<Vec<u8>, ParquetError> {
         let mut rows = Rows::new();
         (self.rows)(summary, &mut rows);
-        let is_number = |name: &str| NUMBERS.contains(&name);
-        let fields = self.columns.iter().map(|(name, _)| {
-            if is_number(name) {
-                column(name, Physical::DOUBLE, Repetition::OPTIONAL)
-            } else {
-                column(name, Physical::BYTE_ARRAY, Repetition::REQUIRED)
-            }
-        });
-        let schema = Type::group_type_builder(self.name).with_fields(fields.collect::<Result<_, _>>()?);
-        let version = KeyValue::new("evenkeel.schema_version".to_owned(), summary.schema_version.to_string());
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .set_key_value_metadata(Some(vec![version]))
-            .build();
-        let mut file =
-            SerializedFileWriter::new(Vec::new(), Arc::new(schema.build()?), Arc::new(properties))?;
-        let mut group = file.next_row_group()?;
-        for (place, (name, _)) in self.columns.iter().enumerate() {
-            let cells = rows.iter().map(|row| row[place].as_str());
-            if is_number(name) {
-                let numbers: Vec<Option<f64>> = cells.map(|cell| cell.parse().ok()).collect();
-                let defined: Vec<i16> = numbers.iter().map(|number| i16::from(number.is_some())).collect();
-                let numbers: Vec<f64> = numbers.into_iter().flatten().collect();
-                write::<DoubleType>(&mut group, &numbers, Some(&defined))?;
-            } else {
-                write::<ByteArrayType>(&mut group, &cells.map(text).collect::<Vec<_>>(), None)?;
-            }
-        }
-        group.close()?;
-        file.into_inner()
+        let columns: Vec<(&str, bool)> =
+            self.columns.iter().map(|(name, _)| (*name, NUMBERS.contains(name))).collect();
+        parquet_columns::table(self.name, &columns, &rows, summary.schema_version)
     }
 }
 
@@ -502,23 +468,23 @@ fn begin(summary: &Summary, strategy: &StrategySummary) -> Vec<String> {
     vec![summary.title.clone(), strategy.name.clone()]
 }
 
-fn estimate(value: Option<Estimate>) -> [String; 3] {
+pub(crate) fn estimate(value: Option<Estimate>) -> [String; 3] {
     match value {
         Some(value) => [float(value.mean), optional(value.half_width), value.n.to_string()],
         None => [String::new(), String::new(), "0".to_owned()],
     }
 }
 
-fn optional(value: Option<f64>) -> String {
+pub(crate) fn optional(value: Option<f64>) -> String {
     value.map_or_else(String::new, float)
 }
 
 /// The shortest digits that read back as the same number; empty when it is not finite. Zero has no sign.
-fn float(value: f64) -> String {
+pub(crate) fn float(value: f64) -> String {
     if value.is_finite() { (value + 0.0).to_string() } else { String::new() }
 }
 
-const fn unit(unit: Unit) -> &'static str {
+pub(crate) const fn unit(unit: Unit) -> &'static str {
     match unit {
         Unit::Ratio => "ratio",
         Unit::Count => "count",

@@ -1,6 +1,6 @@
 //! `evenkeel advise`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use evenkeel_reports::{advice, charts};
 use evenkeel_sim::experiment::advise::{self, Advice, AdviseError, Dropped};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::args::{Advise, Arguments};
 use crate::failure::{Exit, Failure};
-use crate::progress::Progress;
+use crate::progress::{Progress, Watch};
 use crate::{output, tables};
 
 /// A candidate, as JSON.
@@ -29,39 +29,59 @@ struct CandidateJson<'a> {
 
 /// Says which strategy, with which values, to choose.
 pub fn advise(advise: &Advise, arguments: &Arguments) -> Result<Exit, Failure> {
-    let (plan, candidates) =
-        advise::candidates(&advise.scenario, &advise.overrides.collect()).map_err(advise_failure)?;
-    let loaded = super::load(&advise.scenario, &advise.overrides.collect())?;
-    let logs = super::prepare_logs(&loaded, arguments.watch())?;
-    let pool = super::pool(advise.threads)?;
-    let progress = Progress::start(&format!("{} candidates", candidates.len()), arguments.watch());
-    let found = pool
-        .install(|| advise::advise(&plan, candidates, &logs, advise.exhaustive, &|share| progress.at(share)));
-    progress.finish();
-    let found = found.map_err(advise_failure)?;
+    let found = carry_out(advise, arguments.watch())?;
     if advise.json {
         output::line(&json(&found)?);
     } else {
-        for line in advice::sentences(&found) {
-            output::line(&line);
-        }
-        output::line("");
-        output::data(&tables::render(&advice::table(&found)));
+        output::data(&in_words(&found));
     }
     if let Some(folder) = &advise.out {
-        draw(&found, folder, arguments.quiet)?;
+        match draw(&found, folder)?.first() {
+            Some(chart) if !arguments.quiet => output::note(&format!("chart: {}", chart.display())),
+            Some(_) => {}
+            None => output::note("no chart: it takes two objectives with values"),
+        }
     }
-    Ok(if found.choice.is_some() { Exit::Fine } else { Exit::Gate })
+    Ok(exit_of(&found))
 }
 
-fn advise_failure(error: AdviseError) -> Failure {
-    match error {
+/// Tries the candidates, and prints nothing.
+///
+/// # Errors
+/// The scenario or its logs are wrong, there is nothing to choose, or a run failed.
+pub fn carry_out(advise: &Advise, watch: Watch<'_>) -> Result<Advice, Failure> {
+    let overrides = advise.overrides.collect();
+    let failure = |error| match error {
         AdviseError::Run(error) => super::experiment_failure(&error),
+        AdviseError::Scenario(diagnostics) => super::mistakes(&advise.scenario, diagnostics),
         other => Failure::usage(other.to_string()),
-    }
+    };
+    let (plan, candidates) = advise::candidates(&advise.scenario, &overrides).map_err(failure)?;
+    let loaded = super::load(&advise.scenario, &overrides)?;
+    let logs = super::prepare_logs(&loaded, watch)?;
+    let pool = super::pool(advise.threads)?;
+    let progress = Progress::start(&format!("{} candidates", candidates.len()), watch);
+    let found = pool
+        .install(|| advise::advise(&plan, candidates, &logs, advise.exhaustive, &|share| progress.at(share)));
+    progress.finish();
+    found.map_err(failure)
 }
 
-fn json(advice: &Advice) -> Result<String, Failure> {
+/// The advice as a terminal shows it.
+pub fn in_words(found: &Advice) -> String {
+    format!("{}\n\n{}", advice::sentences(found).join("\n"), tables::render(&advice::table(found)))
+}
+
+/// How advice ends: it is a failed gate if no candidate keeps the limits.
+pub fn exit_of(found: &Advice) -> Exit {
+    if found.choice.is_some() { Exit::Fine } else { Exit::Gate }
+}
+
+/// The advice as JSON.
+///
+/// # Errors
+/// Only what the writer reports, which writing to memory does not.
+pub fn json(advice: &Advice) -> Result<String, Failure> {
     let candidates: Vec<CandidateJson<'_>> = advice
         .standings
         .iter()
@@ -88,12 +108,12 @@ fn json(advice: &Advice) -> Result<String, Failure> {
         .map_err(|error| Failure::internal(format!("the advice cannot be put into JSON: {error}")))
 }
 
-/// Draws the front.
-fn draw(advice: &Advice, folder: &Path, quiet: bool) -> Result<(), Failure> {
-    let Some(chart) = charts::front(advice) else {
-        output::note("no chart: it takes two objectives with values");
-        return Ok(());
-    };
+/// Draws the front into a folder; the files, the SVG first, or none if the front cannot be drawn.
+///
+/// # Errors
+/// They cannot be written.
+pub fn draw(advice: &Advice, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let Some(chart) = charts::front(advice) else { return Ok(Vec::new()) };
     let png =
         chart.png().map_err(|error| Failure::internal(format!("the front cannot be drawn: {error}")))?;
     let files = [(folder.join("front.svg"), chart.svg().into_bytes()), (folder.join("front.png"), png)];
@@ -105,8 +125,5 @@ fn draw(advice: &Advice, folder: &Path, quiet: bool) -> Result<(), Failure> {
                 folder.display()
             ))
         })?;
-    if !quiet {
-        output::note(&format!("chart: {}", files[0].0.display()));
-    }
-    Ok(())
+    Ok(files.map(|(path, _)| path).into())
 }

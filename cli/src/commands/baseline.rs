@@ -8,17 +8,26 @@ use evenkeel_sim::scenario::instead_of_metric;
 use crate::args::{Arguments, BaselineCommand, BaselineWrite};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::progress::Progress;
+use crate::progress::{Progress, Watch};
 
 /// Does what was asked for with baselines.
 pub fn baseline(command: &BaselineCommand, arguments: &Arguments) -> Result<Exit, Failure> {
     match command {
-        BaselineCommand::Write(write) => self::write(write, arguments),
+        BaselineCommand::Write(write) => {
+            carry_out(write, arguments.watch())?;
+            if !arguments.quiet {
+                output::note(&format!("baseline: {}", write.out.display()));
+            }
+        }
     }
+    Ok(Exit::Fine)
 }
 
-/// Runs scenarios and writes what they came to.
-fn write(write: &BaselineWrite, arguments: &Arguments) -> Result<Exit, Failure> {
+/// Runs scenarios and writes what they came to, and prints nothing.
+///
+/// # Errors
+/// A scenario, a log or an option is wrong, a run failed, or the file cannot be written.
+pub fn carry_out(write: &BaselineWrite, watch: Watch<'_>) -> Result<Baseline, Failure> {
     let metrics = write.metric.iter().map(|name| metric(name)).collect::<Result<Vec<_>, _>>()?;
     let tolerance = write.tolerance.map(|percent| percent / 100.0);
     if tolerance.is_some_and(|tolerance| !(0.0..=10.0).contains(&tolerance)) {
@@ -38,8 +47,8 @@ fn write(write: &BaselineWrite, arguments: &Arguments) -> Result<Exit, Failure> 
     let pool = super::pool(write.threads)?;
     let mut scenarios = Vec::new();
     for (file, loaded) in files.iter().zip(&loaded) {
-        let logs = super::prepare_logs(loaded, arguments.watch())?;
-        let progress = Progress::start(&loaded.scenario.title, arguments.watch());
+        let logs = super::prepare_logs(loaded, watch)?;
+        let progress = Progress::start(&loaded.scenario.title, watch);
         let found = pool.install(|| {
             let mut experiment = Experiment::new(loaded, &logs, 0)?;
             experiment.run_to_precision(&|share| progress.at(share))?;
@@ -48,7 +57,8 @@ fn write(write: &BaselineWrite, arguments: &Arguments) -> Result<Exit, Failure> 
         progress.finish();
         scenarios.push(found.map_err(|error| super::experiment_failure(&error))?);
     }
-    let json = serde_json::to_string_pretty(&Baseline::new(scenarios))
+    let baseline = Baseline::new(scenarios);
+    let json = serde_json::to_string_pretty(&baseline)
         .map_err(|error| Failure::internal(format!("the baseline cannot be put into JSON: {error}")))?;
     std::fs::write(&write.out, json + "\n").map_err(|error| {
         Failure::usage(format!(
@@ -56,10 +66,7 @@ fn write(write: &BaselineWrite, arguments: &Arguments) -> Result<Exit, Failure> 
             write.out.display()
         ))
     })?;
-    if !arguments.quiet {
-        output::note(&format!("baseline: {}", write.out.display()));
-    }
-    Ok(Exit::Fine)
+    Ok(baseline)
 }
 
 /// The metric called `name`.

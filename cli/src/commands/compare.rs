@@ -5,7 +5,7 @@ use std::path::Path;
 use evenkeel_reports::effects;
 use evenkeel_sim::experiment::Experiment;
 use evenkeel_sim::experiment::baseline::BaselineScenario;
-use evenkeel_sim::experiment::compare;
+use evenkeel_sim::experiment::compare::{self, Compared};
 use evenkeel_sim::metrics::MetricId;
 use evenkeel_sim::scenario::Overrides;
 use serde::Serialize;
@@ -32,42 +32,57 @@ struct ComparedJson<'a> {
 
 /// Compares what two scenarios, results or baselines come to.
 pub fn compare(compare: &Compare, arguments: &Arguments) -> Result<Exit, Failure> {
+    let compared = carry_out(compare, arguments.watch())?;
+    if compare.json {
+        output::line(&json(&compared)?);
+    } else {
+        output::data(&in_words(&compared));
+    }
+    let failed = compare.fail_on == Some(FailOn::Regression) && compared.iter().any(Compared::is_worse);
+    Ok(if failed { Exit::Gate } else { Exit::Fine })
+}
+
+/// Compares two sides, which are run if they are not baselines, and prints nothing.
+///
+/// # Errors
+/// A side or an option is wrong, a run failed, or the sides have nothing in common.
+pub fn carry_out(compare: &Compare, watch: Watch<'_>) -> Result<Vec<Compared>, Failure> {
     let metrics =
         compare.metric.iter().map(|name| super::baseline::metric(name)).collect::<Result<Vec<_>, _>>()?;
     let overrides = compare.overrides.collect();
     let pool = super::pool(compare.threads)?;
-    let side = |file: &Path| side(file, &overrides, &metrics, &pool, arguments.watch());
+    let side = |file: &Path| side(file, &overrides, &metrics, &pool, watch);
     let (first, second) = (side(&compare.first)?, side(&compare.second)?);
-    let compared = compare::compare(&first, &second).map_err(|error| Failure::usage(error.to_string()))?;
-    if compare.json {
-        let rows: Vec<ComparedJson<'_>> = compared
-            .iter()
-            .map(|it| ComparedJson {
-                strategy: &it.strategy,
-                other: &it.other,
-                metric: it.metric.name(),
-                phase: &it.phase,
-                before: it.before,
-                after: it.after,
-                difference: it.difference,
-                p: it.p,
-                paired: it.paired,
-                verdict: match (it.is_worse(), it.is_clear()) {
-                    (true, _) => "worse",
-                    (false, true) => "better",
-                    (false, false) => "alike",
-                },
-            })
-            .collect();
-        let json = serde_json::to_string_pretty(&rows)
-            .map_err(|error| Failure::internal(format!("the comparison cannot be put into JSON: {error}")))?;
-        output::line(&json);
-    } else {
-        output::data(&tables::render(&effects::table(&compared)));
-    }
-    let failed =
-        compare.fail_on == Some(FailOn::Regression) && compared.iter().any(compare::Compared::is_worse);
-    Ok(if failed { Exit::Gate } else { Exit::Fine })
+    compare::compare(&first, &second).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// A comparison as a terminal shows it.
+pub fn in_words(compared: &[Compared]) -> String {
+    tables::render(&effects::table(compared))
+}
+
+/// A comparison as JSON.
+///
+/// # Errors
+/// Only what the writer reports, which writing to memory does not.
+pub fn json(compared: &[Compared]) -> Result<String, Failure> {
+    let rows: Vec<ComparedJson<'_>> = compared
+        .iter()
+        .map(|it| ComparedJson {
+            strategy: &it.strategy,
+            other: &it.other,
+            metric: it.metric.name(),
+            phase: &it.phase,
+            before: it.before,
+            after: it.after,
+            difference: it.difference,
+            p: it.p,
+            paired: it.paired,
+            verdict: it.verdict(),
+        })
+        .collect();
+    serde_json::to_string_pretty(&rows)
+        .map_err(|error| Failure::internal(format!("the comparison cannot be put into JSON: {error}")))
 }
 
 /// What a file comes to: a baseline as it is, a scenario when it is run, a result folder when its scenario is.

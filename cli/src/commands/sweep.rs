@@ -7,6 +7,7 @@ use evenkeel_reports::sweep::{Shard, ShardDone, SweepFileError, merge, run_shard
 use evenkeel_sim::experiment::sweep::{Sweep, SweepError};
 use evenkeel_sim::metrics::catalogue::METRICS;
 use evenkeel_sim::scenario::Axis;
+use serde::Serialize;
 
 use crate::args::{Arguments, Plan, Sweep as SweepArguments, SweepInput};
 use crate::failure::{Exit, Failure};
@@ -49,10 +50,10 @@ pub fn carry_out(sweep: &SweepArguments, watch: Watch<'_>) -> Result<Swept, Fail
     }
     let shard = sweep.shard.unwrap_or(Shard::WHOLE);
     let pool = super::pool(sweep.threads)?;
-    let progress = Progress::start(&format!("{} runs{}", found.runs(), at_most(&found)), watch);
-    let outcome = pool.install(|| {
-        run_shard(&found, &folder, shard, sweep.resume, &|done, of| progress.at(done as f64 / of as f64))
-    });
+    let progress =
+        Progress::start(&format!("{} runs{}", found.runs(), at_most(found.is_until_precise())), watch);
+    let outcome =
+        pool.install(|| run_shard(&found, &folder, shard, sweep.resume, &|share| progress.at(share)));
     progress.finish();
     let done = outcome.map_err(file_failure)?;
     let merged = if shard == Shard::WHOLE { put_together()? } else { Vec::new() };
@@ -60,41 +61,95 @@ pub fn carry_out(sweep: &SweepArguments, watch: Watch<'_>) -> Result<Swept, Fail
 }
 
 /// Says what a sweep would take.
-pub fn plan(plan: &Plan) -> Result<Exit, Failure> {
-    let found = load(&plan.input)?;
-    let pool = super::pool(plan.threads)?;
-    let threads = pool.current_num_threads();
-    let first = &found.points()[0].loaded.scenario;
-    // The first run of the first and of the last point stand for all.
-    let probes = [0, found.runs() - runs_of_last_point(&found)];
-    let start = Instant::now();
-    let mut phases = 1;
-    for number in probes {
-        let values = found.try_out(number).map_err(|error| super::experiment_failure(&error))?;
-        phases = phases.max(values.phases.len());
-    }
-    let each = start.elapsed().as_secs_f64() / probes.len() as f64;
-    let rows = found.runs() as f64 * (phases * METRICS.len()) as f64;
-    let seconds = each * found.runs() as f64 / threads as f64;
-    output::data(&format!(
-        "points        {}\nstrategies    {}\nruns          {}{}\nrun           {}, by the first of the first and of the last point\n\
-         time          about {} on {threads} threads\nrows          {rows:.0}\nsize          about {} of Parquet, {} of CSV\n",
-        found.points().len(),
-        first.strategies.len(),
-        found.runs(),
-        at_most(&found),
-        in_words(each),
-        in_words(seconds),
-        // Measured on a sweep of two fields: 5.6 bytes a row, since values are nearly all there is to compress, and 58 in CSV.
-        size(rows * 5.6),
-        size(rows * 58.0),
-    ));
+pub fn plan(plan: &Plan, arguments: &Arguments) -> Result<Exit, Failure> {
+    output::data(&in_words(&estimate(plan, arguments.watch())?));
     Ok(Exit::Fine)
 }
 
+/// What a sweep would take.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Planned {
+    /// Points.
+    pub points: usize,
+    /// Strategies at each.
+    pub strategies: usize,
+    /// Runs.
+    pub runs: u64,
+    /// Whether that is how many there are at most, each point having as many as it takes.
+    pub at_most: bool,
+    /// Threads that carry them out.
+    pub threads: usize,
+    /// What a run takes on this machine, by the first of the first and of the last point \[s\].
+    pub run_s: f64,
+    /// What all take \[s\].
+    pub time_s: f64,
+    /// Rows of the result.
+    pub rows: u64,
+    /// Size of the result as Parquet \[bytes\], about.
+    pub parquet_bytes: u64,
+    /// Size of the result as CSV \[bytes\], about.
+    pub csv_bytes: u64,
+}
+
+/// Carries out two runs of a sweep to say what all would take, and prints nothing.
+///
+/// # Errors
+/// The scenario is wrong at a point, or a run failed.
+pub fn estimate(plan: &Plan, watch: Watch<'_>) -> Result<Planned, Failure> {
+    // Measured on a sweep of two fields: 5.6 bytes a row, since values are nearly all there is to compress, and 58 in CSV.
+    const PARQUET_ROW: f64 = 5.6;
+    const CSV_ROW: f64 = 58.0;
+    let found = load(&plan.input)?;
+    let pool = super::pool(plan.threads)?;
+    let threads = pool.current_num_threads();
+    // The first run of the first and of the last point stand for all.
+    let probes = [0, found.runs() - runs_of_last_point(&found)];
+    let progress = Progress::start("two runs", watch);
+    let start = Instant::now();
+    let mut phases = 1;
+    for (place, number) in probes.into_iter().enumerate() {
+        let share = |share: f64| progress.at((place as f64 + share) / probes.len() as f64);
+        let values = found.try_out(number, &share).map_err(|error| super::experiment_failure(&error))?;
+        phases = phases.max(values.phases.len());
+    }
+    let run_s = start.elapsed().as_secs_f64() / probes.len() as f64;
+    progress.finish();
+    let rows = found.runs() as f64 * (phases * METRICS.len()) as f64;
+    Ok(Planned {
+        points: found.points().len(),
+        strategies: found.points()[0].loaded.scenario.strategies.len(),
+        runs: found.runs(),
+        at_most: found.is_until_precise(),
+        threads,
+        run_s,
+        time_s: run_s * found.runs() as f64 / threads as f64,
+        rows: rows as u64,
+        parquet_bytes: (rows * PARQUET_ROW) as u64,
+        csv_bytes: (rows * CSV_ROW) as u64,
+    })
+}
+
+/// A plan as a terminal shows it.
+pub fn in_words(plan: &Planned) -> String {
+    format!(
+        "points        {}\nstrategies    {}\nruns          {}{}\nrun           {}, by the first of the first and of the last point\n\
+         time          about {} on {} threads\nrows          {}\nsize          about {} of Parquet, {} of CSV\n",
+        plan.points,
+        plan.strategies,
+        plan.runs,
+        at_most(plan.at_most),
+        time(plan.run_s),
+        time(plan.time_s),
+        plan.threads,
+        plan.rows,
+        size(plan.parquet_bytes),
+        size(plan.csv_bytes),
+    )
+}
+
 /// What is added to a number of runs.
-fn at_most(sweep: &Sweep) -> &'static str {
-    if sweep.is_until_precise() { " at most" } else { "" }
+fn at_most(is_so: bool) -> &'static str {
+    if is_so { " at most" } else { "" }
 }
 
 fn runs_of_last_point(sweep: &Sweep) -> u64 {
@@ -102,11 +157,12 @@ fn runs_of_last_point(sweep: &Sweep) -> u64 {
     last.strategies.len() as u64 * u64::from(last.replications)
 }
 
-fn size(bytes: f64) -> String {
+fn size(bytes: u64) -> String {
+    let bytes = bytes as f64;
     if bytes < 1e6 { format!("{:.0} kB", bytes / 1e3) } else { format!("{:.0} MB", bytes / 1e6) }
 }
 
-fn in_words(seconds: f64) -> String {
+fn time(seconds: f64) -> String {
     if seconds < 1.0 {
         format!("{:.0} ms", seconds * 1e3)
     } else {

@@ -12,10 +12,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use evenkeel_sim::experiment::ExperimentError;
 use evenkeel_sim::experiment::sweep::{RunValues, Sweep};
+use evenkeel_sim::experiment::{ExperimentError, Shares};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -118,8 +117,8 @@ fn part_path(sweep: &Sweep, folder: &Path, shard: Shard) -> PathBuf {
 }
 
 /// Carries out a shard on the current rayon pool and writes its part into `folder`, unless it is there. With `resume`, runs that an
-/// earlier attempt has noted are not repeated. `progress` is called before and after each piece with those that are done and those there are, from
-/// any thread.
+/// earlier attempt has noted are not repeated. `progress` is called with the share that is done, before, during and after
+/// each piece, from any thread.
 ///
 /// # Errors
 /// [`SweepFileError`]; what has been noted stays.
@@ -128,7 +127,7 @@ pub fn run_shard(
     folder: &Path,
     shard: Shard,
     resume: bool,
-    progress: &(dyn Fn(u64, u64) + Sync),
+    progress: &(dyn Fn(f64) + Sync),
 ) -> Result<ShardDone, SweepFileError> {
     let part = part_path(sweep, folder, shard);
     if part.exists() {
@@ -143,16 +142,18 @@ pub fn run_shard(
     // A piece is noted as a whole, so that its first run stands for it.
     let is_known = |piece: &u64| sweep.runs_of(*piece, |_| false).iter().all(|run| known.contains_key(run));
     let (there, left): (Vec<u64>, Vec<u64>) = shard.pieces(sweep).partition(is_known);
-    let pieces = (there.len() + left.len()) as u64;
-    let done = AtomicU64::new(there.len() as u64);
+    let pieces = (there.len() + left.len()) as f64;
+    let with_those_there = |share: f64| progress((there.len() as f64 + share * left.len() as f64) / pieces);
+    let shares = Shares::of(left.len(), &with_those_there);
     let outcomes: Vec<Result<(), SweepFileError>> = left
         .par_iter()
         .with_max_len(1)
         .map(|&piece| {
             // Who is called may end the work by unwinding, which then ends each of the pieces that are left before it begins.
-            progress(done.load(Ordering::Relaxed), pieces);
-            journal.note(&sweep.carry_out(piece)?)?;
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, pieces);
+            let report = shares.piece();
+            report(0.0);
+            journal.note(&sweep.carry_out(piece, &report)?)?;
+            report(1.0);
             Ok(())
         })
         .collect();
@@ -271,7 +272,7 @@ latin_hypercube = { points = 2, fields = [{ field = "population.all.arrivals.poi
         let sweep = sweep(home.path());
         assert_eq!(sweep.runs(), 4 * 2 * 3);
         let whole = home.path().join("whole");
-        run_shard(&sweep, &whole, Shard::WHOLE, false, &|_, _| ()).expect("it runs");
+        run_shard(&sweep, &whole, Shard::WHOLE, false, &|_| ()).expect("it runs");
         let expected = merged(&sweep, &whole);
         let text = String::from_utf8_lossy(&expected[1]);
         assert!(
@@ -281,7 +282,7 @@ latin_hypercube = { points = 2, fields = [{ field = "population.all.arrivals.poi
         for of in [3, 7] {
             let parts = home.path().join(format!("{of}"));
             for index in (0..of).rev() {
-                run_shard(&sweep, &parts, Shard { index, of }, false, &|_, _| ()).expect("it runs");
+                run_shard(&sweep, &parts, Shard { index, of }, false, &|_| ()).expect("it runs");
             }
             assert!(merged(&sweep, &parts) == expected, "{of} shards");
         }
@@ -292,7 +293,7 @@ latin_hypercube = { points = 2, fields = [{ field = "population.all.arrivals.poi
         let home = tempfile::tempdir().expect("a folder");
         let sweep = sweep(home.path());
         let parts = home.path().join("parts");
-        run_shard(&sweep, &parts, Shard { index: 1, of: 3 }, false, &|_, _| ()).expect("it runs");
+        run_shard(&sweep, &parts, Shard { index: 1, of: 3 }, false, &|_| ()).expect("it runs");
         let error = merge(&sweep, &parts).expect_err("two parts are missing").to_string();
         assert!(error.contains("0/3, 2/3"), "{error}");
     }
@@ -302,20 +303,20 @@ latin_hypercube = { points = 2, fields = [{ field = "population.all.arrivals.poi
         let home = tempfile::tempdir().expect("a folder");
         let sweep = sweep(home.path());
         let whole = home.path().join("whole");
-        let part = run_shard(&sweep, &whole, Shard::WHOLE, false, &|_, _| ()).expect("it runs").part;
+        let part = run_shard(&sweep, &whole, Shard::WHOLE, false, &|_| ()).expect("it runs").part;
         // Five runs are noted, a sixth is torn.
         let broken = home.path().join("broken");
         fs::create_dir(&broken).expect("a folder");
         let path = part_path(&sweep, &broken, Shard::WHOLE).with_extension("journal");
         let (journal, _) = Journal::open(&path, sweep.hash(), Shard::WHOLE).expect("a journal");
         for number in [7, 0, 3, 12, 5, 20] {
-            journal.note(&sweep.carry_out(number).expect("it runs")).expect("noted");
+            journal.note(&sweep.carry_out(number, &|_| ()).expect("it runs")).expect("noted");
         }
         let text = fs::read(&path).expect("a journal");
         fs::write(&path, &text[..text.len() - 40]).expect("torn");
-        let again = run_shard(&sweep, &broken, Shard::WHOLE, false, &|_, _| ());
+        let again = run_shard(&sweep, &broken, Shard::WHOLE, false, &|_| ());
         assert!(matches!(again, Err(SweepFileError::Unfinished { runs: 5, .. })));
-        let resumed = run_shard(&sweep, &broken, Shard::WHOLE, true, &|_, _| ()).expect("it goes on");
+        let resumed = run_shard(&sweep, &broken, Shard::WHOLE, true, &|_| ()).expect("it goes on");
         assert_eq!((resumed.runs, resumed.known), (24, 5));
         assert!(fs::read(resumed.part).expect("a part") == fs::read(part).expect("a part"));
         assert!(!path.exists());
@@ -332,7 +333,7 @@ latin_hypercube = { points = 2, fields = [{ field = "population.all.arrivals.poi
         let sweep = Sweep::load(&file, &Overrides::NONE, &[]).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((sweep.pieces(), sweep.runs()), (4, 4 * 2 * 24));
         let whole = home.path().join("whole");
-        let done = run_shard(&sweep, &whole, Shard::WHOLE, false, &|_, _| ()).expect("it runs");
+        let done = run_shard(&sweep, &whole, Shard::WHOLE, false, &|_| ()).expect("it runs");
         assert!(done.runs < sweep.runs() && done.runs >= 4 * 2 * 10, "{}", done.runs);
         let expected = merged(&sweep, &whole);
         let parts = home.path().join("parts");
@@ -341,10 +342,10 @@ latin_hypercube = { points = 2, fields = [{ field = "population.all.arrivals.poi
         fs::create_dir(&parts).expect("a folder");
         let path = part_path(&sweep, &parts, first).with_extension("journal");
         let (journal, _) = Journal::open(&path, sweep.hash(), first).expect("a journal");
-        journal.note(&sweep.carry_out(2).expect("it runs")).expect("noted");
-        let resumed = run_shard(&sweep, &parts, first, true, &|_, _| ()).expect("it goes on");
+        journal.note(&sweep.carry_out(2, &|_| ()).expect("it runs")).expect("noted");
+        let resumed = run_shard(&sweep, &parts, first, true, &|_| ()).expect("it goes on");
         assert!(resumed.known >= 20 && resumed.known < resumed.runs, "{resumed:?}");
-        run_shard(&sweep, &parts, Shard { index: 1, of: 2 }, false, &|_, _| ()).expect("it runs");
+        run_shard(&sweep, &parts, Shard { index: 1, of: 2 }, false, &|_| ()).expect("it runs");
         assert!(merged(&sweep, &parts) == expected);
     }
 

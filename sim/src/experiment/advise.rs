@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::record::{Times, column, fleet, phases, sparse};
 use super::summary::Estimate;
-use super::{Column, ExperimentError, run, steady};
+use super::{Column, ExperimentError, Shares, run, steady};
 use crate::engine::{SimDuration, Stream};
 use crate::ids::StreamId;
 use crate::metrics::measure::{Reading, readings};
@@ -184,7 +184,8 @@ pub fn candidates(
 }
 
 /// Tries the candidates, each with as many replications as its scenario has unless it drops out, on the current rayon pool. A warm-up
-/// that is to be detected is the longest that any candidate asks for, so that all are measured over the same time. `exhaustive` lets none drop out. `progress` is called with the share of all runs that is done or saved.
+/// that is to be detected is the longest that any candidate asks for, so that all are measured over the same time. `exhaustive` lets none
+/// drop out. `progress` is called with the share of all runs that is done or saved, from any thread.
 ///
 /// # Errors
 /// A run failed.
@@ -201,10 +202,15 @@ pub fn advise(
         candidates.iter_mut().for_each(|candidate| candidate.loaded.scenario.warmup = warmup);
     }
     let mut dropped: Vec<Option<Dropped>> = vec![None; candidates.len()];
+    let mut replications = 0;
     let mut rung = if exhaustive { most } else { FIRST_RUNG.min(most) };
     loop {
-        extend(&mut candidates, &dropped, logs, rung)?;
-        progress(f64::from(rung) / f64::from(most));
+        let reached = |replications: f64| progress(replications / f64::from(most));
+        let before = f64::from(replications);
+        extend(&mut candidates, &dropped, logs, rung, &|share| {
+            reached(before + share * (f64::from(rung) - before));
+        })?;
+        replications = rung;
         if rung == most {
             break;
         }
@@ -232,6 +238,7 @@ fn extend(
     dropped: &[Option<Dropped>],
     logs: &[PreparedLog],
     replications: u32,
+    progress: &(dyn Fn(f64) + Sync),
 ) -> Result<(), AdviseError> {
     let wanted: Vec<(usize, u32)> = (0..candidates.len())
         .filter(|&place| dropped[place].is_none())
@@ -240,12 +247,13 @@ fn extend(
         })
         .collect();
     let all = &*candidates;
+    let shares = Shares::of(wanted.len(), progress);
     let found: Vec<Result<_, ExperimentError>> = wanted
         .par_iter()
         .with_max_len(1)
         .map(|&(place, replication)| {
             let Candidate { loaded, place: strategy, .. } = &all[place];
-            let outcome = run(&loaded.scenario, logs, (*strategy, replication), 0, &|_| ())?;
+            let outcome = run(&loaded.scenario, logs, (*strategy, replication), 0, &shares.piece())?;
             let fleet = fleet(&loaded.scenario, *strategy, &outcome.outages);
             let whole = phases(&outcome.counts.calendar)[0];
             let times = sparse(&outcome.counts.phase(whole));

@@ -58,6 +58,15 @@ impl Compared {
     pub fn is_clear(&self) -> bool {
         self.p.is_some_and(|p| p <= 0.05)
     }
+
+    /// `worse`, `better`, or `alike`: also what differs in a metric of which neither more nor less is better.
+    pub fn verdict(&self) -> &'static str {
+        match (self.is_worse(), self.is_clear(), self.metric.line().direction) {
+            (true, ..) => "worse",
+            (false, true, Direction::LowerIsBetter | Direction::HigherIsBetter) => "better",
+            (false, ..) => "alike",
+        }
+    }
 }
 
 /// Compares what two experiments came to. Strategies are compared by name; two that are alone are compared whatever their names.
@@ -141,8 +150,22 @@ mod tests {
         let first = side("w", "s", &before);
         let pairs = compare(&first, &side("w", "t", &after)).expect("one of each");
         assert!(pairs[0].paired && pairs[0].is_worse(), "{pairs:?}");
+        let turned = compare(&side("w", "t", &after), &first).expect("one of each");
+        assert_eq!((pairs[0].verdict(), turned[0].verdict()), ("worse", "better"));
         let strangers = compare(&first, &side("v", "s", &after)).expect("one of each");
         assert!(!strangers[0].paired && !strangers[0].is_clear(), "{strangers:?}");
+        assert_eq!(strangers[0].verdict(), "alike");
+    }
+
+    #[test]
+    fn more_of_what_is_neither_good_nor_bad_is_no_gain() {
+        let of = |parts: &[f64]| {
+            let mut side = side("w", "s", parts);
+            side.values[0].metric = "requests.served".into();
+            side
+        };
+        let more = compare(&of(&[1.0, 2.0, 3.0]), &of(&[2.0, 3.0, 4.1])).expect("one of each");
+        assert!(more[0].is_clear() && more[0].verdict() == "alike", "{more:?}");
     }
 
     #[test]

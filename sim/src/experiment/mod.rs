@@ -13,6 +13,7 @@ pub mod gate;
 mod impact;
 mod intervals;
 mod record;
+mod shares;
 mod steady;
 mod stopping;
 mod summarise;
@@ -21,7 +22,6 @@ pub mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 use thiserror::Error;
@@ -36,6 +36,7 @@ use crate::scenario::{Loaded, LogSource, Scenario, WINDOWS_MAX};
 
 pub use column::Column;
 pub use intervals::holm;
+pub use shares::Shares;
 pub use steady::mser5;
 
 use record::RunRecord;
@@ -229,21 +230,13 @@ impl<'a> Experiment<'a> {
         runs: &[(usize, u32)],
         progress: &(dyn Fn(f64) + Sync),
     ) -> Result<Vec<RunRecord>, ExperimentError> {
-        let done = AtomicU64::new(0);
-        let per_run = 1_u64 << 20;
-        let whole = (runs.len() as u64 * per_run) as f64;
+        let shares = Shares::of(runs.len(), progress);
         let records: Vec<Result<RunRecord, ExperimentError>> = runs
             .par_iter()
             .map(|&(strategy, replication)| {
                 let told = if replication == 0 { self.stories } else { 0 };
-                let share_told = std::cell::Cell::new(0);
-                let report = |share: f64| {
-                    let now = (share * per_run as f64) as u64;
-                    let before = share_told.replace(now);
-                    let all = done.fetch_add(now - before, Ordering::Relaxed) + now - before;
-                    progress(all as f64 / whole);
-                };
-                let outcome = run(&self.scenario, self.logs, (strategy, replication), told, &report)?;
+                let which = (strategy, replication);
+                let outcome = run(&self.scenario, self.logs, which, told, &shares.piece())?;
                 Ok(RunRecord::new(&self.scenario, strategy, outcome, replication == 0))
             })
             .collect();

@@ -191,18 +191,23 @@ impl Sweep {
         (0..scenario.strategies.len() as u64).flat_map(of_strategy).collect()
     }
 
-    /// Carries out a piece on the current rayon pool: its runs, each with its number.
+    /// Carries out a piece on the current rayon pool: its runs, each with its number. `progress` is called with the share of the piece
+    /// that is done, from any thread.
     ///
     /// # Errors
     /// A run failed, or the load does not settle.
-    pub fn carry_out(&self, piece: u64) -> Result<Vec<(u64, RunValues)>, ExperimentError> {
+    pub fn carry_out(
+        &self,
+        piece: u64,
+        progress: &(dyn Fn(f64) + Sync),
+    ) -> Result<Vec<(u64, RunValues)>, ExperimentError> {
         if !self.by_point {
-            return Ok(vec![(piece, self.try_out(piece)?)]);
+            return Ok(vec![(piece, self.try_out(piece, progress)?)]);
         }
         let place = piece as usize;
         let SweepPoint { loaded, logs, .. } = &self.points[place];
         let mut experiment = Experiment::new(loaded, logs, 0)?;
-        experiment.run_to_precision(&|_| ())?;
+        experiment.run_to_precision(progress)?;
         let warmup_s = experiment.scenario().warmup.as_secs_f64();
         let most = u64::from(loaded.scenario.replications);
         let numbered = experiment.values().map(|(strategy, replication, phases)| {
@@ -212,18 +217,18 @@ impl Sweep {
         Ok(numbered.collect())
     }
 
-    /// Carries out one run by itself, with the warm-up that was given, if any.
+    /// Carries out one run by itself, with the warm-up that was given, if any. `progress` is called with the share that is done.
     ///
     /// # Errors
     /// The run failed.
     ///
     /// # Panics
     /// As [`Sweep::at`].
-    pub fn try_out(&self, number: u64) -> Result<RunValues, ExperimentError> {
+    pub fn try_out(&self, number: u64, progress: &dyn Fn(f64)) -> Result<RunValues, ExperimentError> {
         let which = self.at(number);
         let SweepPoint { loaded, logs, .. } = &self.points[which.point];
         let scenario = &loaded.scenario;
-        let outcome = run(scenario, logs, (which.strategy, which.replication), 0, &|_| ())?;
+        let outcome = run(scenario, logs, (which.strategy, which.replication), 0, progress)?;
         let fleet = fleet(scenario, which.strategy, &outcome.outages);
         let of_phase = |phase| (phase, PhaseRecord::new(&outcome.counts, &fleet, phase).values());
         Ok(RunValues {
