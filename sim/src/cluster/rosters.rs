@@ -83,7 +83,7 @@ mod tests {
                 rosters.requests.note(ServerId(server), slot, |slot| at[slot as usize] == server);
             }
         }
-        let at_end = |slot: u32| u16::from((slot + 99) % 7 == 0);
+        let at_end = |slot: u32| u16::from((slot + 99).is_multiple_of(7));
         for server in [0, 1] {
             let wanted: Vec<u32> = (0..1_000).filter(|&slot| at_end(slot) == server).collect();
             let list = &rosters.requests.lists[ServerId(server)];
