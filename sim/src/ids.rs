@@ -158,4 +158,6 @@ pub enum StreamId {
     Errors = 141,
     /// Which packets are lost.
     PacketLoss = 142,
+    /// Which worker process of a proxy accepts a connection of a proxy in front of it.
+    InnerWorker = 150,
 }

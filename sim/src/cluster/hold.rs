@@ -25,8 +25,10 @@ impl Cluster<'_> {
         request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
-        if self.layer() == Layer::Request {
-            self.take_cookie(now, request);
+        match self.layer() {
+            Layer::Request if self.chained => self.hold_in_chain(now, request.flow),
+            Layer::Request => self.take_cookie(now, request),
+            Layer::Connection => {}
         }
         let slot = self.open_tab(id);
         if self.tabs.get(slot).held_until == SimTime::NEVER {
@@ -79,7 +81,10 @@ impl Cluster<'_> {
         let name = self.part_name(id, u64::from(self.tabs.get(slot).messages) + 1);
         // The user's address may have changed, or a director have forgotten the connection, and then it is reset.
         let standing = self.standing_connection(now, id, Some(held.connection), name);
-        if standing.is_none() || self.reuse_connection(now, standing, Method::Post).is_err() {
+        let breaks = standing.is_none()
+            || self.chained && !self.carries_message(now, held.flow)
+            || self.reuse_connection(now, standing, Method::Post).is_err();
+        if breaks {
             self.forget_in_browser(id, held.connection);
             self.break_hold(now, slot, hold, pending);
             return;
@@ -126,7 +131,7 @@ impl Cluster<'_> {
         self.recorder.held(now, held.server, -1);
         if self.layer() == Layer::Request {
             // Whatever ends it, its answer had begun: no instance counts that as a failure or tries again.
-            self.instance(held.instance).attempt_ended(now, held.flow, Outcome::Status(200));
+            self.attempt_ended(now, held.instance, held.flow, Outcome::Status(200));
         }
     }
 
@@ -169,5 +174,20 @@ impl Cluster<'_> {
                 }
             }
         }
+    }
+
+    /// An instance has died through which exchanges were held: they break.
+    pub(super) fn break_holds_through<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        place: usize,
+        instance: u16,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let flows: Vec<_> = match self.paths.as_ref().and_then(|paths| paths.chain.as_ref()) {
+            None => return self.break_holds(now, |held| held.instance == instance, pending),
+            Some(chain) => chain.held_at(place, instance).collect(),
+        };
+        self.break_holds(now, |held| flows.contains(&held.flow), pending);
     }
 }

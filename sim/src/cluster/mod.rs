@@ -9,6 +9,7 @@ mod ailing;
 mod ailments;
 mod blame;
 mod browser;
+mod chain;
 mod closed_loop;
 mod connection;
 mod cookies;
@@ -84,8 +85,10 @@ pub struct Cluster<'a> {
     samplers: Samplers,
     /// The tier that chooses among the servers.
     tier: Tier<'a>,
-    /// What the instances of that tier decide about.
+    /// What is decided about: connections, unless any tier is a proxy.
     layer: Layer,
+    /// Whether requests go through a proxy in front of another tier.
+    chained: bool,
     /// What stands in front of it, and pairs of directors, if there are any.
     paths: Option<Box<Paths<'a>>>,
     /// Whether there are paths, or a director decides about connections.
@@ -213,6 +216,7 @@ struct Streams {
     fault_times: Stream,
     errors: Stream,
     packet_loss: Stream,
+    inner_worker: Stream,
 }
 
 impl Streams {
@@ -267,6 +271,7 @@ impl Streams {
             fault_times: stream(behaviour, StreamId::FaultTimes),
             errors: stream(behaviour, StreamId::Errors),
             packet_loss: stream(behaviour, StreamId::PacketLoss),
+            inner_worker: stream(behaviour, StreamId::InnerWorker),
         }
     }
 }

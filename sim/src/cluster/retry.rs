@@ -6,7 +6,7 @@ use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::RequestId;
 use crate::metrics::recorder::Failure;
-use crate::tier::{Instance, Outcome, Then};
+use crate::tier::{Outcome, Then};
 
 impl Cluster<'_> {
     /// The instance lets some time pass before it tries again.
@@ -39,17 +39,16 @@ impl Cluster<'_> {
         }
         if request.connecting {
             self.requests.get_mut(id.0).connecting = false;
-            let instance = self.instance(request.instance);
-            let then = instance.attempt_ended(now, request.flow, Outcome::ConnectTimeout);
+            let then = self.attempt_ended(now, request.instance, request.flow, Outcome::ConnectTimeout);
             return self.go_on(now, id, then, Failure::ProxyTimeout, pending);
         }
-        let instance = self.instance(request.instance);
-        let queued = match instance {
-            Instance::HaProxy(haproxy) => haproxy.is_queued(request.flow),
-            Instance::Nginx(_) | Instance::Lvs(_) | Instance::Proxy(_) => false,
-        };
+        let queued = self.queue_timeout(&request).is_some();
         let failure = if queued { Failure::QueueTimeout } else { Failure::NoServer };
-        match instance.resume(now, request.flow) {
+        let then = match self.chained {
+            true => self.resume_in_chain(now, request.flow),
+            false => self.instance(request.instance).resume(now, request.flow),
+        };
+        match then {
             Then::Retry(decision) => self.attempt(now, id, decision, pending),
             Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, failure, pending),

@@ -70,6 +70,29 @@ impl Cluster<'_> {
         &mut self.tier.instances[usize::from(number)]
     }
 
+    /// A try of a request at a server ended, as the instances see it that the request went through.
+    #[inline(always)]
+    pub(super) fn attempt_ended(
+        &mut self,
+        now: SimTime,
+        instance: u16,
+        flow: FlowId,
+        outcome: Outcome,
+    ) -> Then {
+        match self.chained {
+            true => self.attempt_ended_in_chain(now, flow, outcome),
+            false => self.instance(instance).attempt_ended(now, flow, outcome),
+        }
+    }
+
+    /// The client of a request under way has left.
+    pub(super) fn abort(&mut self, now: SimTime, instance: u16, flow: FlowId) {
+        match self.chained {
+            true => self.abort_in_chain(now, flow),
+            false => self.instance(instance).abort(now, flow),
+        }
+    }
+
     #[inline(always)]
     pub(super) fn layer(&self) -> Layer {
         self.layer
@@ -107,6 +130,14 @@ impl Cluster<'_> {
         request.has_cookie = cookie.is_some();
         let decision = match self.layer() {
             Layer::Connection => Decision { server: Some(server), reason, attempt: 1 },
+            Layer::Request if self.chained => {
+                let id = RequestId(self.requests.insert(request));
+                if now >= self.next_sample {
+                    self.sample_connections(now);
+                }
+                self.send_through_proxies(now, id, cookie, pending);
+                return id;
+            }
             Layer::Request => {
                 self.write_keys(request.origin, request.demand, address, cookie);
                 let Tier { instances, key_text, cookies, .. } = &mut self.tier;
@@ -221,7 +252,7 @@ impl Cluster<'_> {
             return None;
         }
         let Request { flow, instance, .. } = *self.requests.get(id.0);
-        match self.instance(instance).attempt_ended(now, flow, outcome) {
+        match self.attempt_ended(now, instance, flow, outcome) {
             Then::Retry(next) => return Some(next),
             Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, failure, pending),
@@ -231,7 +262,7 @@ impl Cluster<'_> {
 
     /// A request of a session goes to a server: what that makes the cause, should the session turn out to be lost.
     fn take_evidence(&mut self, now: SimTime, id: RequestId, slot: u32) {
-        let Request { from, server, reason, instance, session_generation, connection, .. } =
+        let Request { from, server, reason, instance, session_generation, connection, flow, .. } =
             *self.requests.get(id.0);
         // A session of a log's client may have ended while a retry was under way.
         if self.sessions.get(slot).generation != session_generation {
@@ -245,7 +276,7 @@ impl Cluster<'_> {
             route.cause = LossCause::AddressChanged;
         }
         if self.paths.is_some() {
-            route.cause = self.cause_on_path(now, slot, connection, &route);
+            route.cause = self.cause_on_path(now, slot, (connection, flow), &route);
         }
         self.sessions.routed(slot, &self.servers, route);
         self.requests.get_mut(id.0).cause = route.cause;
@@ -392,6 +423,15 @@ impl Cluster<'_> {
             return self.answered_with_error(now, id, pending);
         }
         match self.layer() {
+            Layer::Request if request.flow_end == FlowEnd::WithAnswer && self.chained => {
+                let then = self.attempt_ended_in_chain(now, request.flow, Outcome::Status(200));
+                // Directors between proxies may have lost the connection, and the answer with it.
+                if then != (Then::Done { status: 200 }) {
+                    let request = self.requests.get_mut(id.0);
+                    (request.in_server, request.due) = (false, SimTime::NEVER);
+                    return self.go_on(now, id, then, Failure::Reset, pending);
+                }
+            }
             Layer::Request if request.flow_end == FlowEnd::WithAnswer => {
                 self.take_cookie(now, &request);
                 self.show_answer(now, &request);
@@ -443,7 +483,7 @@ impl Cluster<'_> {
         if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Reset, pending);
         }
-        let then = self.instance(instance).attempt_ended(now, flow, Outcome::Reset);
+        let then = self.attempt_ended(now, instance, flow, Outcome::Reset);
         self.go_on(now, id, then, Failure::Reset, pending);
     }
 

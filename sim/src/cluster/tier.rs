@@ -98,10 +98,10 @@ impl<'a> Tier<'a> {
         tier
     }
 
-    /// An instance comes back and knows nothing.
-    pub fn restart(&mut self, plan: &TierPlan, instance: u16, streams: &Streams) {
+    /// An instance comes back and knows nothing. `number` counts tiers from the back.
+    pub fn restart(&mut self, plan: &TierPlan, number: u64, instance: u16, streams: &Streams) {
         let place = usize::from(instance);
-        self.instances[place] = build_instance(plan, 0, instance, self.ports.len(), streams);
+        self.instances[place] = build_instance(plan, number, instance, self.ports.len(), streams);
         if plan.peers {
             start_peers(&mut self.instances[place]);
         }

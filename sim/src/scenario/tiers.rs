@@ -134,12 +134,25 @@ pub struct TierPlan {
     pub peers: bool,
     /// Whether the next tier learns the client's address, not an instance's own.
     pub passes_address: bool,
+    /// Addresses from which each of its instances connects to the next tier, at least 1.
+    pub addresses: u8,
 }
 
 impl TierPlan {
     /// The addresses by which a tier in front knows its instances: one for a pair, which shares its virtual address.
     pub fn targets(&self) -> usize {
         if self.director.is_some() { 1 } else { self.instances.len() }
+    }
+
+    /// The addresses from which its instances connect to the next tier, those of one behind those of another: each has its own, and
+    /// those that follow it.
+    pub fn own_addresses(&self) -> Vec<IpAddr> {
+        let following = |address: IpAddr, place: u8| match address {
+            IpAddr::V4(own) => IpAddr::V4(u32::from(own).wrapping_add(place.into()).into()),
+            IpAddr::V6(own) => IpAddr::V6(u128::from(own).wrapping_add(place.into()).into()),
+        };
+        let own = self.instances.iter().map(|instance| instance.address);
+        own.flat_map(|own| (0..self.addresses).map(move |place| following(own, place))).collect()
     }
 }
 

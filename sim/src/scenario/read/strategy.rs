@@ -121,6 +121,7 @@ pub(super) fn tier(
         director: director?,
         peers: peers?,
         passes_address: passes_address?,
+        addresses: 1,
     };
     Some((name, plan))
 }

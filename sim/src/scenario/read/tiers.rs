@@ -61,7 +61,6 @@ pub(super) fn tiers(item: &Item<'_>, site: &Site<'_>) -> Option<ReadTiers> {
         match &read {
             Some(FrontPlan::Tier { plan, .. }) => {
                 add_names(&mut names, front, Some(plan));
-                check_front(front, plan, next.as_ref());
                 next = Some(plan.clone());
             }
             Some(FrontPlan::Dns { .. } | FrontPlan::Ecmp { .. }) | None => next = None,
@@ -152,21 +151,6 @@ fn read_front(item: &Item<'_>, site: &Site<'_>, rank: usize, is_first: bool) -> 
     };
     section.finish();
     front
-}
-
-/// Reports what cannot stand in front of another tier.
-fn check_front(item: &Item<'_>, plan: &TierPlan, next: Option<&TierPlan>) {
-    if plan.program.layer() == Layer::Connection {
-        return;
-    }
-    let Some(next) = next else { return };
-    if next.program.layer() == Layer::Connection {
-        let help = "put the director in front of the proxy";
-        item.error_with_help("a proxy cannot stand in front of a director".into(), help);
-    } else {
-        let help = "let `dns`, `ecmp` or a director choose among the proxies";
-        item.error_with_help("a proxy in front of another is not modelled".into(), help);
-    }
 }
 
 /// `dns`.
