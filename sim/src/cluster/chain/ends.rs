@@ -4,6 +4,7 @@
 use super::{Cluster, Parts};
 use crate::cluster::Event;
 use crate::cluster::paths::{meet, tier_at};
+use crate::cluster::request::FlowEnd;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimTime};
 use crate::ids::{RequestId, ServerId};
@@ -145,11 +146,12 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let requests = &self.requests;
-        let in_server = |id: RequestId| {
+        let entered = |id: RequestId| {
             let request = requests.get(id.0);
-            request.in_server.then_some(request.entered)
+            let entered = if request.in_server { request.entered } else { SimTime::NEVER };
+            (request.flow_end == FlowEnd::WithAnswer).then_some(entered)
         };
-        let (due, next) = self.chain_ref().overdue(now, in_server);
+        let (due, next) = self.chain_ref().overdue(now, entered);
         for (flow, place) in due {
             self.take_back_in_chain(now, flow, place, Outcome::ReadTimeout, Failure::ProxyTimeout, pending);
         }
@@ -240,9 +242,13 @@ impl Cluster<'_> {
             let Instance::HaProxy(haproxy) = &mut tier.instances[instance] else { return };
             let Some((own, decision)) = haproxy.next_started() else { return };
             let id = tier.waiting.of(instance, own);
-            self.leaves_queue(now, id);
             let flow = self.requests.get(id.0).flow;
-            let then = self.leaves_queue_in_chain(now, flow, place, decision);
+            // Whoever was let in may have been taken back since, by a proxy in front of this one.
+            if !self.chain_ref().waits(flow, place, own) {
+                continue;
+            }
+            self.leaves_queue(now, id);
+            let then = self.leaves_queue_in_chain(now, flow, decision);
             self.go_on(now, id, then, Failure::NoServer, pending);
         }
     }

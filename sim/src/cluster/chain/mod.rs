@@ -170,6 +170,11 @@ impl<'a> Chain<'a> {
         self.at(place, instance).filter(|&(_, request)| request == HELD).map(|(flow, _)| flow)
     }
 
+    /// Whether a request has come as far as the proxy at a place, where it is `own`.
+    pub fn waits(&self, flow: FlowId, place: usize, own: FlowId) -> bool {
+        self.relays.get(flow).is_some_and(|relay| relay.at == place && relay.stops[place].hop.flow == own)
+    }
+
     /// Those at a tier now, with the time that they have been there \[ns\].
     pub fn present(&self, place: usize, now: SimTime) -> (u64, u128) {
         let here = self.relays.iter().filter(|(_, relay)| place <= relay.at + relay.leg);
@@ -188,19 +193,23 @@ impl<'a> Chain<'a> {
         self.links.iter().filter_map(|link| link.read_timeout).min()
     }
 
-    /// The proxy at which each request that waits too long does so, and when the next one will have.
+    /// The proxy at which each request that waits too long does so, and when the next one will have. `entered` says of a request
+    /// since when its server has it, [`SimTime::NEVER`] if none has; `None` of one that may take as long as it likes.
     fn overdue(
         &self,
         now: SimTime,
-        in_server: impl Fn(RequestId) -> Option<SimTime>,
+        entered: impl Fn(RequestId) -> Option<SimTime>,
     ) -> (Vec<(FlowId, usize)>, SimTime) {
         let mut next = self.shortest_read_timeout().map_or(SimTime::NEVER, |timeout| now + timeout);
         let mut due = Vec::new();
         for (flow, relay) in self.relays.iter().filter(|(_, relay)| relay.request != HELD) {
+            let Some(entered) = entered(relay.request) else { continue };
             for place in self.proxies_to(relay.at) {
-                let sent =
-                    if place == relay.at { in_server(relay.request) } else { Some(relay.stops[place].sent) };
-                let Some((sent, timeout)) = sent.zip(self.links[place].read_timeout) else { continue };
+                let sent = if place == relay.at { entered } else { relay.stops[place].sent };
+                let Some(timeout) = self.links[place].read_timeout else { continue };
+                if sent == SimTime::NEVER {
+                    continue;
+                }
                 if sent + timeout <= now {
                     // The outermost has sent first.
                     due.push((flow, place));
@@ -329,15 +338,8 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// A request has left the queue of a proxy at `place`.
-    pub(super) fn leaves_queue_in_chain(
-        &mut self,
-        now: SimTime,
-        flow: FlowId,
-        place: usize,
-        decision: Decision,
-    ) -> Then {
-        debug_assert_eq!(self.relay(flow).at, place, "who waits has come no further");
+    /// A request has left the queue of the innermost proxy that has it.
+    fn leaves_queue_in_chain(&mut self, now: SimTime, flow: FlowId, decision: Decision) -> Then {
         let motion = match decision.server {
             Some(_) => self.decide(flow, decision),
             None => self.follow_then(now, flow, Then::Done { status: 503 }),
