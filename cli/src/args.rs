@@ -31,7 +31,7 @@ Exit codes:
   3  an expectation not met or undecided; a decision that differs from the real program's
   4  nothing ran: no expectation to check, nothing to replay, no program to drive
   5  incomplete sweep: parts are missing
-  130  interrupted";
+  130  interrupted, by Ctrl-C or SIGTERM";
 
 /// How uneven does the load of a web cluster get, and who gets logged out?
 #[derive(Debug, Parser)]
@@ -235,8 +235,8 @@ pub struct RunOptions {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Scenario files, or folders of them.
-    #[arg(required = true, value_name = "FILE|FOLDER")]
+    /// Scenario files, or folders of them. By default `scenarios/` here or at the root of the git repository, or else this folder.
+    #[arg(value_name = "FILE|FOLDER")]
     pub scenarios: Vec<PathBuf>,
 
     /// Hold the scenarios against this baseline, too.
@@ -434,8 +434,8 @@ pub enum BaselineCommand {
 /// Arguments of `baseline write`.
 #[derive(Debug, Args)]
 pub struct BaselineWrite {
-    /// Scenario files, or folders of them.
-    #[arg(required = true, value_name = "FILE|FOLDER")]
+    /// Scenario files, or folders of them; by default the same as for `check`.
+    #[arg(value_name = "FILE|FOLDER")]
     pub scenarios: Vec<PathBuf>,
 
     /// The file to write.

@@ -4,6 +4,7 @@
 pub mod args;
 pub mod commands;
 pub mod failure;
+mod interrupt;
 pub mod log_args;
 mod output;
 pub mod progress;
@@ -26,6 +27,7 @@ pub fn main(command_line: impl IntoIterator<Item = OsString>) -> Exit {
     let mut arguments = Arguments::parse_from(&typed);
     arguments.typed = provenance::typed(&typed);
     arguments.color.write_global();
+    interrupt::watch_for(&arguments);
     let outcome = std::panic::catch_unwind(|| dispatch(&arguments)).unwrap_or_else(|_| {
         Err(Failure::internal("a part of Evenkeel failed (its message is above)".to_owned()))
     });

@@ -124,7 +124,10 @@ def test_what_else_is_wrong_is_an_error_of_its_kind(scenario, tmp_path):
         evenkeel.replay(tmp_path / "empty.log", scenario=scenario, log_format="combined")
 
 
-def test_ctrl_c_ends_a_long_run_and_another_can_follow(scenario):
+def test_ctrl_c_ends_a_long_run_and_another_can_follow(scenario, request):
+    # A shell's background job is started with SIGINT ignored, and Python then leaves it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     long = {"duration": "100h", "replications": 50}
     timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()

@@ -7,20 +7,29 @@ use crate::format::{self, Scale};
 use crate::model::{Cell, Column, Emphasis, TableModel};
 
 fn scale(id: MetricId) -> Scale {
-    Scale::of(id.metric().name, id.metric().unit)
+    Scale::of(&id.name(), id.line().unit)
 }
 
 /// The front and the choice first, then the others; each with its number.
 pub fn table(advice: &Advice) -> TableModel {
-    let last = |id: &MetricId| id.metric().name.rsplit('.').next().unwrap_or_default().to_owned();
+    // A quantile's name may have a point in its last word.
+    let last = |id: &MetricId| {
+        let name = id.name();
+        name.match_indices('.')
+            .map(|(at, _)| &name[at + 1..])
+            .filter(|word| !word.starts_with(|c: char| c.is_ascii_digit()))
+            .last()
+            .unwrap_or(&name)
+            .to_owned()
+    };
     // A limited metric that is an objective, too, is shown once.
     let limits: Vec<usize> =
         (0..advice.limits.len()).filter(|&at| !advice.minimise.contains(&advice.limits[at].metric)).collect();
     let mut columns = vec![Column::words("candidate")];
-    columns.extend(advice.minimise.iter().map(|id| Column::numbers(&last(id)).detail(id.metric().name)));
+    columns.extend(advice.minimise.iter().map(|id| Column::numbers(&last(id)).detail(&id.name())));
     columns.extend(limits.iter().map(|&at| {
         let id = advice.limits[at].metric;
-        Column::numbers(&last(&id)).detail(id.metric().name)
+        Column::numbers(&last(&id)).detail(&id.name())
     }));
     columns.extend([Column::words("standing"), Column::numbers("on front"), Column::numbers("chosen")]);
     let mut order: Vec<usize> = (0..advice.standings.len()).collect();
@@ -56,7 +65,7 @@ pub fn table(advice: &Advice) -> TableModel {
         .map(|limit| {
             format!(
                 "Limit: {} at most {}.",
-                limit.metric.metric().name,
+                limit.metric.name(),
                 format::value(limit.max, scale(limit.metric))
             )
         })
@@ -93,7 +102,7 @@ pub fn sentences(advice: &Advice) -> Vec<String> {
         let on_front = advice.standings.iter().filter(|it| it.on_front);
         let best = on_front.filter_map(|it| Some((it, mean(it)?))).min_by(|a, b| a.1.total_cmp(&b.1));
         if let (Some((best, least)), Some(own)) = (best, mean(choice)) {
-            let name = id.metric().name;
+            let name = id.name();
             let shown = |value| format::value(value, scale(*id));
             lines.push(match own <= least {
                 true => format!("{name}: {}, the least on the front.", shown(own)),

@@ -83,9 +83,9 @@ pub fn table(compared: &[Compared]) -> TableModel {
     let rows = compared
         .iter()
         .map(|it| {
-            let scale = Scale::of(it.metric.name, it.metric.unit);
+            let scale = Scale::of(&it.metric.name(), it.metric.line().unit);
             let (word, emphasis) =
-                match (it.is_worse(), it.is_clear() && it.metric.direction != Direction::Neutral) {
+                match (it.is_worse(), it.is_clear() && it.metric.line().direction != Direction::Neutral) {
                     (true, _) => ("✗ worse", Emphasis::Worse),
                     (false, true) => ("✓ better", Emphasis::Better),
                     (false, false) => ("· alike", Emphasis::Plain),
@@ -95,8 +95,8 @@ pub fn table(compared: &[Compared]) -> TableModel {
                 false => format!("{} → {}", it.strategy, it.other),
             };
             let metric = match it.phase == Phase::All.name() {
-                true => it.metric.name.to_owned(),
-                false => format!("{} {} the faults", it.metric.name, it.phase),
+                true => it.metric.name().into_owned(),
+                false => format!("{} {} the faults", it.metric.name(), it.phase),
             };
             let cells = [
                 strategy,

@@ -151,7 +151,7 @@ fn expectation(
     let metric = crate::lookup::metric(strategy, name, Phase::All).expect("a metric of the fixture");
     ExpectationResult {
         strategy: strategy.name.clone(),
-        metric: metric.metric,
+        metric: metric.metric.to_owned(),
         phase: Phase::All,
         relative_to: None,
         quantile: None,
@@ -170,7 +170,7 @@ fn expectation(
 fn strategy(nth: usize, shape: &Shape, servers: &[ServerLine]) -> StrategySummary {
     let reference = &SHAPES[0];
     let metric = |name: &str, phase, value: f64, half_width: f64, floor, against: f64| {
-        let metric = MetricId::by_name(name).expect("a metric of the catalogue").metric();
+        let metric = MetricId::by_name(name).expect("a metric of the catalogue").line();
         MetricSummary {
             metric: metric.name,
             phase,
@@ -216,7 +216,7 @@ fn strategy(nth: usize, shape: &Shape, servers: &[ServerLine]) -> StrategySummar
             metric("store.operations", phase, shape.store_per_s, if nth == 2 { 4.2 } else { 0.0 }, None, 0.0),
         ]);
     }
-    let undefined = MetricId::by_name("logins.failed").expect("a metric of the catalogue").metric();
+    let undefined = MetricId::by_name("logins.failed").expect("a metric of the catalogue").line();
     metrics.push(MetricSummary {
         metric: undefined.name,
         phase: Phase::During,
@@ -265,7 +265,12 @@ fn strategy(nth: usize, shape: &Shape, servers: &[ServerLine]) -> StrategySummar
             toppled_after_s: (nth == 1).then(|| around(40.0, 6.0)),
             toppled_for_s: (nth == 1).then(|| around(300.0, 21.0)),
             toppled: if nth == 1 { 20 } else { 0 },
+            visible: around(1.0, 0.0),
+            undetected: around(if nth == 2 { 1.0 } else { 0.0 }, 0.0),
+            detected_after_s: (nth != 2).then(|| around(6.1, 0.8)),
+            back_after_s: (nth != 2).then(|| around(2.9, 0.6)),
         }],
+        removals: Vec::new(),
         series: series(shape, nth),
         latency_cdf: (0..60)
             .map(|at| {
@@ -318,8 +323,7 @@ pub fn log() -> Summary {
         strategy.faults.clear();
         strategy.stories.clear();
         strategy.metrics.retain(|it| it.phase == Phase::All && !it.metric.starts_with("visits"));
-        let worst =
-            MetricId::by_name("load.requests.window.p95").expect("a metric of the catalogue").metric();
+        let worst = MetricId::by_name("load.requests.window.p95").expect("a metric of the catalogue").line();
         let first = strategy.metrics[0].clone();
         strategy.metrics.push(MetricSummary { metric: worst.name, noise_floor: None, ..first });
         for metric in &mut strategy.metrics {

@@ -68,7 +68,7 @@ fn scale(it: &ExpectationResult) -> Scale {
     match it.relative_to {
         Some(_) => Scale::Plain,
         None => {
-            MetricId::by_name(it.metric).map_or(Scale::Plain, |id| Scale::of(it.metric, id.metric().unit))
+            MetricId::by_name(&it.metric).map_or(Scale::Plain, |id| Scale::of(&it.metric, id.line().unit))
         }
     }
 }

@@ -20,6 +20,9 @@ use parquet::schema::types::Type;
 use crate::lookup;
 use crate::parquet_columns::{column, text, write};
 
+#[cfg(test)]
+mod tests;
+
 /// A column of a table: its name and what it means.
 type ColumnSpec = (&'static str, &'static str);
 
@@ -50,7 +53,7 @@ const HALF_WIDTH: ColumnSpec = (
 const N: ColumnSpec = ("n", "replications in which the value was defined");
 
 /// Every table, in the order of the dictionary.
-pub(crate) const TABLES: [Table; 9] = [
+pub(crate) const TABLES: [Table; 10] = [
     Table {
         name: "metrics",
         about: "a metric of a strategy in a phase of the run",
@@ -132,7 +135,7 @@ pub(crate) const TABLES: [Table; 9] = [
             ("until_s", "end, from the end of the warm-up [s]"),
             (
                 "measure",
-                "users_logged_out, requests_failed, peak_utilisation, even_again (from its end until load was even), never_even (replications in which it was not before the end), toppled_after (from its beginning until all servers that were left were overloaded), toppled_for (how long they were), or toppled (replications in which they were)",
+                "users_logged_out, requests_failed, peak_utilisation, even_again (from its end until load was even), never_even (replications in which it was not before the end), toppled_after (from its beginning until all servers that were left were overloaded), toppled_for (how long they were), toppled (replications in which they were), visible (times that a health rule could see it), undetected (of these, those that none noticed), detected_after (from its beginning until all who balance had stopped choosing its part), or back_after (from its end until all chose it again)",
             ),
             UNIT,
             MEAN,
@@ -140,6 +143,19 @@ pub(crate) const TABLES: [Table; 9] = [
             N,
         ],
         rows: faults,
+    },
+    Table {
+        name: "removals",
+        about: "a time during which health kept a server from new clients, of at least one instance, in the first replication",
+        columns: &[
+            SCENARIO,
+            STRATEGY,
+            ("server", "name of the server"),
+            ("start_s", "start, from the end of the warm-up [s]"),
+            ("until_s", "end, from the end of the warm-up [s]"),
+            ("false_positive", "yes where no fault ailed the server when it was taken out, else no"),
+        ],
+        rows: removals,
     },
     Table {
         name: "series",
@@ -402,6 +418,10 @@ fn faults(summary: &Summary, rows: &mut Rows) {
                 ("toppled_after", Unit::Seconds, impact.toppled_after_s),
                 ("toppled_for", Unit::Seconds, impact.toppled_for_s),
                 ("toppled", Unit::Count, Some(toppled)),
+                ("visible", Unit::Count, Some(impact.visible)),
+                ("undetected", Unit::Count, Some(impact.undetected)),
+                ("detected_after", Unit::Seconds, impact.detected_after_s),
+                ("back_after", Unit::Seconds, impact.back_after_s),
             ];
             for (measure, measured_in, value) in measures {
                 let mut row = begin(summary, strategy);
@@ -410,6 +430,17 @@ fn faults(summary: &Summary, rows: &mut Rows) {
                 row.extend(estimate(value));
                 rows.push(row);
             }
+        }
+    }
+}
+
+fn removals(summary: &Summary, rows: &mut Rows) {
+    for strategy in &summary.strategies {
+        for removal in &strategy.removals {
+            let mut row = begin(summary, strategy);
+            row.extend([removal.server.clone(), float(removal.from_s), float(removal.until_s)]);
+            row.push(if removal.false_positive { "yes" } else { "no" }.to_owned());
+            rows.push(row);
         }
     }
 }
@@ -501,93 +532,5 @@ const fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Worse => "worse",
         Verdict::Inconclusive => "inconclusive",
         Verdict::NoData => "no_data",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture;
-
-    fn read(table: &Table, summary: &Summary) -> Vec<csv::StringRecord> {
-        let bytes = table.csv(summary).expect("writing to memory");
-        // The reader refuses rows of another length than the headers.
-        csv::ReaderBuilder::new()
-            .has_headers(false)
-            .from_reader(bytes.as_slice())
-            .records()
-            .collect::<Result<_, _>>()
-            .expect("rows as long as the headers")
-    }
-
-    #[test]
-    fn every_header_of_every_table_is_in_the_dictionary() {
-        let summary = fixture::crash();
-        let dictionary = dictionary(&summary);
-        for table in &TABLES {
-            let section = dictionary
-                .split("\n## ")
-                .find(|section| section.starts_with(&format!("{}.csv\n", table.name)))
-                .unwrap_or_else(|| panic!("{} is not described", table.name));
-            let headers = &read(table, &summary)[0];
-            assert_eq!(section.matches("\n| `").count(), headers.len(), "{}", table.name);
-            assert!(
-                headers.iter().all(|header| section.contains(&format!("\n| `{header}` | "))),
-                "{}",
-                table.name
-            );
-        }
-    }
-
-    #[test]
-    fn every_cell_of_a_column_of_numbers_is_empty_or_a_number() {
-        let summary = fixture::crash();
-        for table in &TABLES {
-            let rows = read(table, &summary);
-            for (place, name) in rows[0].iter().enumerate().filter(|(_, name)| NUMBERS.contains(name)) {
-                let cells = rows[1..].iter().map(|row| &row[place]);
-                let odd: Vec<_> =
-                    cells.filter(|cell| !cell.is_empty() && cell.parse::<f64>().is_err()).collect();
-                assert!(odd.is_empty(), "{}.{name}: {odd:?}", table.name);
-            }
-        }
-    }
-
-    #[test]
-    fn the_metrics_table_has_the_promised_columns() {
-        let headers = &read(&TABLES[0], &fixture::crash())[0];
-        let expected = "scenario,strategy,phase,metric,unit,mean,half_width,n,p50,p95,noise_floor,difference,difference_half_width,difference_p";
-        assert_eq!(headers.iter().collect::<Vec<_>>().join(","), expected);
-    }
-
-    #[test]
-    fn every_metric_of_every_phase_is_a_row() {
-        let summary = fixture::crash();
-        let metrics: usize = summary.strategies.iter().map(|strategy| strategy.metrics.len()).sum();
-        assert_eq!(read(&TABLES[0], &summary).len(), metrics + 1);
-    }
-
-    #[test]
-    fn floats_read_back_exactly_and_what_is_undefined_is_empty() {
-        assert_eq!(float(0.1 + 0.2).parse::<f64>(), Ok(0.1 + 0.2));
-        assert_eq!(float(-0.0), "0");
-        assert_eq!(float(f64::NAN), "");
-        assert_eq!(estimate(None), ["", "", "0"]);
-    }
-
-    #[test]
-    fn names_with_quotes_and_commas_survive() {
-        let summary = fixture::nasty();
-        let rows = read(&TABLES[1], &summary);
-        assert_eq!(&rows[1][1], summary.strategies[0].name);
-    }
-
-    #[test]
-    fn an_empty_result_still_has_headers() {
-        let mut summary = fixture::nasty();
-        summary.strategies.clear();
-        for table in &TABLES {
-            assert_eq!(read(table, &summary).len(), 1, "{}", table.name);
-        }
     }
 }

@@ -2,7 +2,9 @@
 //! same models.
 
 use evenkeel_sim::balancer::Evidence;
-use evenkeel_sim::experiment::summary::{FaultImpact, MetricSummary, StrategySummary, Summary, Verdict};
+use evenkeel_sim::experiment::summary::{
+    Estimate, FaultImpact, MetricSummary, StrategySummary, Summary, Verdict,
+};
 use evenkeel_sim::metrics::Phase;
 
 use crate::format::{self, Scale};
@@ -167,7 +169,7 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
             let (fault, impact) = lookup::impacts(summary, strategy)[at];
             let found = match impact {
                 Some(impact) => format!(
-                    "{} users logged out, {} requests failed, peak utilisation {}, {}{}",
+                    "{} users logged out, {} requests failed, peak utilisation {}, {}{}{}",
                     format::estimate(Some(impact.users_logged_out), Scale::Count),
                     format::estimate(Some(impact.requests_failed), Scale::Count),
                     format::estimate(Some(impact.peak_utilisation), Scale::Percent),
@@ -176,6 +178,7 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
                         time if impact.even_again_s.is_none() => time.to_owned(),
                         time => format!("even again after {time}"),
                     },
+                    noticed(impact).map_or_else(String::new, |text| format!(", {text}")),
                     toppled(impact).map_or_else(String::new, |text| format!(", {text}")),
                 ),
                 None => "not applicable".to_owned(),
@@ -184,6 +187,23 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
         }
     }
     lines
+}
+
+/// When health rules noticed the fault, and when its part was back; `None` for one that they cannot see.
+fn noticed(impact: &FaultImpact) -> Option<String> {
+    let count = |of: Estimate| format::estimate(Some(of), Scale::Count);
+    if impact.visible.mean == 0.0 {
+        return None;
+    }
+    let Some(after) = impact.detected_after_s else { return Some("not detected".to_owned()) };
+    let mut text = format!("detected after {}", format::estimate(Some(after), Scale::Seconds));
+    if impact.undetected.mean > 0.0 {
+        text.push_str(&format!(" ({} of {} not)", count(impact.undetected), count(impact.visible)));
+    }
+    if let Some(back) = impact.back_after_s {
+        text.push_str(&format!(", back after {}", format::estimate(Some(back), Scale::Seconds)));
+    }
+    Some(text)
 }
 
 /// When all servers that were left were overloaded, if they were.
@@ -228,6 +248,8 @@ pub fn fault_table(summary: &Summary) -> Option<TableModel> {
         Column::numbers("requests failed"),
         Column::numbers("peak utilisation"),
         Column::numbers("even again after"),
+        Column::numbers("detected after"),
+        Column::numbers("back after"),
     ];
     let mut rows = Vec::new();
     for at in 0..summary.faults.len() {
@@ -251,11 +273,26 @@ pub fn fault_table(summary: &Summary) -> Option<TableModel> {
                         details: toppled(impact).into_iter().collect(),
                         ..Cell::plain(even_again(impact))
                     },
+                    Cell {
+                        details: (impact.undetected.mean > 0.0)
+                            .then(|| {
+                                let count = |of| format::estimate(Some(of), Scale::Count);
+                                format!(
+                                    "not detected: {} of {}",
+                                    count(impact.undetected),
+                                    count(impact.visible)
+                                )
+                            })
+                            .into_iter()
+                            .collect(),
+                        ..Cell::plain(format::estimate(impact.detected_after_s, Scale::Seconds))
+                    },
+                    Cell::plain(format::estimate(impact.back_after_s, Scale::Seconds)),
                 ]),
                 None => {
                     let absent = Cell { emphasis: Emphasis::Faint, ..Cell::plain("not applicable") };
                     row.push(absent);
-                    row.extend((0..3).map(|_| Cell::plain(format::UNDEFINED)));
+                    row.extend((0..5).map(|_| Cell::plain(format::UNDEFINED)));
                 }
             }
             rows.push(row);

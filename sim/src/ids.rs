@@ -148,6 +148,8 @@ pub enum StreamId {
     LatinHypercube = 120,
     /// Replications that are drawn again to tell how sure a choice is.
     Resampling = 121,
+    /// Where the networks of a log lie.
+    LoggedNetworks = 122,
     /// Which resolver a network asks, and whether it minds an answer's time to live.
     Resolver = 130,
     /// The hash of routers with several next hops.

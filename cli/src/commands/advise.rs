@@ -80,7 +80,7 @@ fn json(advice: &Advice) -> Result<String, Failure> {
             chosen: advice.choice == Some(at),
         })
         .collect();
-    let names: Vec<&str> = advice.minimise.iter().map(|id| id.metric().name).collect();
+    let names: Vec<_> = advice.minimise.iter().map(|id| id.name()).collect();
     let document = serde_json::json!({
         "title": advice.title, "minimise": names, "runs": advice.runs.0, "runs_exhaustive": advice.runs.1, "candidates": candidates,
     });

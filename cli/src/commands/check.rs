@@ -139,16 +139,18 @@ pub fn exit_of(all: &[Checked], inconclusive_allowed: bool) -> Exit {
     }
 }
 
-/// The scenario files among the paths, folders searched for `*.toml`, sorted within each folder.
+/// The scenario files among the paths, folders searched for `*.toml`, sorted within each folder. Without paths, those of the
+/// folder where scenarios usually are.
 pub fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let usual = [usual_folder()];
     let mut files = Vec::new();
-    for path in paths {
+    for path in if paths.is_empty() { &usual } else { paths } {
         if path.is_dir() {
             let before = files.len();
             collect(path, &mut files)?;
             if files.len() == before {
                 return Err(Failure::usage(format!(
-                    "{}: no scenario (`*.toml`) in this folder",
+                    "{}: no scenario (`*.toml`) in this folder\n  name a scenario file, or a folder of them",
                     path.display()
                 )));
             }
@@ -157,6 +159,18 @@ pub fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         }
     }
     Ok(files)
+}
+
+/// `scenarios/` here, or at the root of the git repository that this folder is in, or else this folder.
+fn usual_folder() -> PathBuf {
+    let here = PathBuf::from(".");
+    let beneath = |folder: &Path| Some(folder.join("scenarios")).filter(|scenarios| scenarios.is_dir());
+    let at_root = || {
+        let current = std::env::current_dir().ok()?;
+        // In a work tree `.git` is a file.
+        beneath(current.ancestors().find(|folder| folder.join(".git").exists())?)
+    };
+    beneath(Path::new("")).or_else(at_root).unwrap_or(here)
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {

@@ -20,7 +20,7 @@ use crate::{output, tables};
 struct ComparedJson<'a> {
     strategy: &'a str,
     other: &'a str,
-    metric: &'static str,
+    metric: std::borrow::Cow<'static, str>,
     phase: &'a str,
     before: f64,
     after: f64,
@@ -45,7 +45,7 @@ pub fn compare(compare: &Compare, arguments: &Arguments) -> Result<Exit, Failure
             .map(|it| ComparedJson {
                 strategy: &it.strategy,
                 other: &it.other,
-                metric: it.metric.name,
+                metric: it.metric.name(),
                 phase: &it.phase,
                 before: it.before,
                 after: it.after,

@@ -15,9 +15,6 @@ use crate::progress::{Progress, Watch};
 
 /// Carries out a shard of a sweep, or all of it, or puts shards together.
 pub fn sweep(sweep: &SweepArguments, arguments: &Arguments) -> Result<Exit, Failure> {
-    if !sweep.merge {
-        on_interrupt(arguments);
-    }
     let swept = carry_out(sweep, arguments.watch())?;
     if !arguments.quiet {
         if let Some(done) = &swept.shard {
@@ -138,17 +135,4 @@ fn file_failure(error: SweepFileError) -> Failure {
         }
         other => Failure::usage(other.to_string()),
     }
-}
-
-/// Makes Ctrl-C say how to go on. What is done is on disk by then.
-fn on_interrupt(arguments: &Arguments) {
-    let (command, quiet) = (arguments.typed.clone(), arguments.quiet);
-    // Where there is no handler to be had, the system ends the program just the same.
-    let _ = ctrlc::set_handler(move || {
-        if !quiet {
-            let resume = if command.contains(" --resume") { "" } else { " --resume" };
-            output::note(&format!("\ninterrupted; go on with\n  {command}{resume}"));
-        }
-        std::process::exit(Exit::Interrupted as i32);
-    });
 }

@@ -102,7 +102,7 @@ fn a_comparison_tells_what_is_worse_and_fails_if_asked_to() {
 }
 
 #[test]
-fn a_sweep_is_the_same_in_shards_and_after_kill_9() {
+fn a_sweep_is_the_same_in_shards() {
     let place = Place::new();
     place.write("swept.toml", SWEPT);
     let plan = place.run(&["plan", "swept.toml"]).ends_with(0);
@@ -120,39 +120,135 @@ fn a_sweep_is_the_same_in_shards_and_after_kill_9() {
     place.run(&["sweep", "swept.toml", "-q", "-o", "parts", "--shard", "0/2"]).ends_with(0);
     place.run(&["sweep", "swept.toml", "-q", "-o", "parts", "--merge"]).ends_with(0);
     assert!(merged("parts") == merged("whole"));
+}
 
-    // Killed once some runs are noted. A longer sweep, so that it is certainly under way.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_sweep_that_is_interrupted_again_and_again_comes_to_the_same_bytes() {
+    // Goal: however it is ended, what is done stays, and `--resume` goes on from there. A longer sweep, so that it is certainly
+    // under way when the signals come; each comes once two more runs are noted.
+    let place = Place::new();
+    place.write("swept.toml", SWEPT);
     let longer = ["--set", "duration=4min", "--set", "population.all.arrivals.poisson.rate=100"];
-    let sweep = [&["sweep", "swept.toml", "-o", "killed", "--threads", "1"], &longer[..]].concat();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-        .current_dir(place.path("."))
-        .args(&sweep)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts");
+    let sweep = [&["sweep", "swept.toml", "-o", "broken", "--threads", "1"], &longer[..]].concat();
+    let resume = [&sweep[..], &["--resume"]].concat();
     let noted = || {
-        let journals = files(&place.path("killed"));
+        if !place.path("broken").exists() {
+            return 0;
+        }
+        let journals = files(&place.path("broken"));
         let journal = journals.iter().find(|(name, _)| name.ends_with(".journal"));
         journal.map_or(0, |(_, text)| text.iter().filter(|&&byte| byte == b'\n').count().saturating_sub(1))
     };
-    let start = Instant::now();
-    while !place.path("killed").exists() || noted() < 2 {
-        assert!(start.elapsed() < Duration::from_secs(300), "no run was noted");
-        assert_eq!(child.try_wait().expect("a child"), None, "it ended too early");
-        std::thread::sleep(Duration::from_millis(20));
+    for (signal, code) in [("INT", Some(130)), ("TERM", Some(130)), ("KILL", None)] {
+        let before = noted();
+        let child = Started::new(&place, if before == 0 { &sweep } else { &resume });
+        wait_until("two runs are noted", || noted() >= before + 2);
+        let (ended, said) = child.signalled(signal);
+        assert_eq!(ended, code, "{signal}: {said}");
+        assert_eq!(said.contains("interrupted; go on with"), code.is_some(), "{said}");
+        assert!(!place.path("broken/sweep.parquet").exists());
     }
-    child.kill().expect("it can be killed");
-    child.wait().expect("it is gone");
     let left = noted();
-    assert!((2..20).contains(&left), "{left}");
+    assert!((6..20).contains(&left), "{left}");
     let refused = place.run(&sweep).ends_with(2);
     assert!(refused.stderr.contains("--resume"), "{}", refused.stderr);
-    let resumed = place.run(&[&sweep[..], &["--resume"]].concat()).ends_with(0);
+    let resumed = place.run(&resume).ends_with(0);
     assert!(resumed.stderr.contains(&format!("20 runs, {left} of them from before")), "{}", resumed.stderr);
-    let whole = [&["sweep", "swept.toml", "-q", "-o", "again"], &longer[..]].concat();
-    place.run(&whole).ends_with(0);
-    assert!(merged("killed") == merged("again"));
+    place.run(&[&["sweep", "swept.toml", "-q", "-o", "again"], &longer[..]].concat()).ends_with(0);
+    for file in ["sweep.parquet", "sweep.csv"] {
+        let read = |folder: &str| fs::read(place.path(folder).join(file)).expect("a result");
+        assert!(read("broken") == read("again"), "{file}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_that_is_interrupted_says_so_and_leaves_nothing() {
+    let place = Place::with_small("");
+    let run = [
+        "run",
+        "small.toml",
+        "--set",
+        "duration=100h",
+        "--set",
+        "window=10min",
+        "--set",
+        "replications=1000",
+    ];
+    for signal in ["INT", "TERM"] {
+        let child = Started::new(&place, &run);
+        let (ended, said) = child.signalled(signal);
+        assert_eq!(ended, Some(130), "{signal}: {said}");
+        assert!(said.contains("interrupted"), "{said}");
+        assert!(!place.path("results").exists());
+    }
+}
+
+/// The program while it runs.
+#[cfg(target_os = "linux")]
+struct Started(std::process::Child);
+
+#[cfg(target_os = "linux")]
+impl Started {
+    /// Starts the program, and waits until it has a handler for interrupts.
+    fn new(place: &Place, arguments: &[&str]) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .current_dir(place.path("."))
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let status = format!("/proc/{}/status", child.id());
+        let handled = |line: &str| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok();
+        wait_until("it handles SIGINT", || {
+            let status = fs::read_to_string(&status).expect("its status");
+            status.lines().find_map(handled).is_some_and(|mask| mask & 0b10 != 0)
+        });
+        Self(child)
+    }
+
+    /// Sends a signal, and tells the exit code and what was said.
+    fn signalled(self, signal: &str) -> (Option<i32>, String) {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status().expect("kill is there");
+        assert!(sent.success());
+        let output = self.0.wait_with_output().expect("it ends");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(300), "it never came that {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn without_paths_the_scenarios_of_the_repository_are_checked() {
+    let place = Place::new();
+    let passes = format!("{SMALL}[[expect]]\nmetric = \"requests.failed\"\nmax = 1.0\n");
+    let checked = |folder: &str| {
+        let ran = place.run_in(folder, &["check", "--json", "-q", "--set", "replications=2"]).ends_with(0);
+        let found = ran.json();
+        let scenarios = found["scenarios"].as_array().expect("a list").iter();
+        scenarios.map(|it| it["scenario"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    // Nothing but the folder itself; then that of the repository; then one of its own.
+    place.write("site/deep/own.toml", &passes);
+    assert_eq!(checked("site/deep"), ["./own.toml"]);
+    fs::create_dir(place.path("site/.git")).expect("a folder");
+    place.write("site/scenarios/all.toml", &passes);
+    assert!(checked("site/deep")[0].ends_with("site/scenarios/all.toml"));
+    assert_eq!(checked("site"), ["scenarios/all.toml"]);
+    place.write("empty/readme", "");
+    fs::create_dir(place.path("empty/.git")).expect("a folder");
+    let empty = place.run_in("empty", &["check"]).ends_with(2);
+    assert!(empty.stderr.contains("no scenario (`*.toml`)"), "{}", empty.stderr);
 }
 
 #[test]

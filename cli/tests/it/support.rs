@@ -73,8 +73,17 @@ impl Place {
 
     /// Runs the program in the folder, with these variables and none that touch colours besides.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+        self.run_anywhere(".", arguments, variables)
+    }
+
+    /// Runs the program in a folder of the folder.
+    pub fn run_in(&self, folder: &str, arguments: &[&str]) -> Ran {
+        self.run_anywhere(folder, arguments, &[])
+    }
+
+    fn run_anywhere(&self, folder: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
         let mut command = Command::cargo_bin("evenkeel").expect("the program");
-        command.current_dir(self.folder.path()).args(arguments);
+        command.current_dir(self.path(folder)).args(arguments);
         for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
             command.env_remove(name);
         }

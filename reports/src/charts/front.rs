@@ -43,7 +43,7 @@ pub fn front(advice: &Advice) -> Option<Chart> {
     let x = axis(spots.iter().map(|(.., (x, _))| *x), *across);
     let y = axis(spots.iter().map(|(.., (_, y))| *y), *up);
     plot.grid(&mut canvas, &x, &y, true);
-    plot.names(&mut canvas, across.metric().name, up.metric().name, 74.0);
+    plot.names(&mut canvas, &across.name(), &up.name(), 74.0);
     let places: Vec<Point> = spots.iter().map(|(.., spot)| plot.at(&x, &y, *spot)).collect();
     let mut named: Vec<usize> = (0..spots.len()).filter(|&at| spots[at].1.on_front).collect();
     named.sort_by(|&a, &b| places[a].0.total_cmp(&places[b].0).then(places[a].1.total_cmp(&places[b].1)));
@@ -90,7 +90,7 @@ fn factor(id: MetricId) -> f64 {
 }
 
 fn scale(id: MetricId) -> Scale {
-    Scale::of(id.metric().name, id.metric().unit)
+    Scale::of(&id.name(), id.line().unit)
 }
 
 fn axis(values: impl Iterator<Item = f64> + Clone, id: MetricId) -> Axis {
@@ -111,7 +111,7 @@ fn description(advice: &Advice) -> String {
                 .minimise
                 .iter()
                 .zip(&standing.objectives)
-                .map(|(id, value)| format!("{} {}", id.metric().name, format::estimate(*value, scale(*id))))
+                .map(|(id, value)| format!("{} {}", id.name(), format::estimate(*value, scale(*id))))
                 .collect();
             format!("{}: {}", standing.name, values.join(", "))
         })

@@ -3,9 +3,10 @@
 //! Loads are divided by the server's share of weight, so that one dashed line, the fair share of the full fleet, holds for all.
 //! Above eight servers the lines would hide each other, and a band from the coolest to the hottest takes their place.
 //!
-//! Several faults, or one that comes again, have a lane each below the plot, on the same axis of time.
+//! Several faults, or one that comes again, have a lane each below the plot, on the same axis of time. Below these a lane shows when
+//! health kept servers from new clients, if it ever did: thin where a fault was detected, thick where nothing ailed the server.
 
-use evenkeel_sim::experiment::summary::{StrategySummary, Summary};
+use evenkeel_sim::experiment::summary::{RemovalLine, StrategySummary, Summary};
 
 use super::axis::{Axis, Plot};
 use super::canvas::{self, Anchor, Canvas, Dash, Paint, Stroke, Weight};
@@ -58,7 +59,7 @@ pub(super) fn chart(summary: &Summary) -> Chart {
     let rows = panels.len().div_ceil(columns);
     let plot_height = if columns == 1 { 300.0 } else { 170.0 };
     let (row_height, column_width) = (
-        plot_height + 66.0 + lanes(summary) as f64 * LANE,
+        plot_height + 66.0 + all_lanes(summary) as f64 * LANE,
         (WIDTH - 2.0 * MARGIN - AXIS_NAME) / columns as f64,
     );
 
@@ -168,6 +169,11 @@ fn legend_entries(summary: &Summary) -> Vec<(Sample, String)> {
     if summary.faults.len() == 1 && lanes(summary) == 0 {
         entries.push((Sample::Box(Paint::Fault, 1.0), "fault".to_owned()));
     }
+    for (false_positive, name) in [(false, "out for its health"), (true, "out though nothing ailed it")] {
+        if removals(summary).any(|removal| removal.false_positive == false_positive) {
+            entries.push((Sample::Box(paint_of_removal(false_positive), 1.0), name.to_owned()));
+        }
+    }
     entries
 }
 
@@ -180,7 +186,8 @@ fn server_stroke(nth: usize) -> Stroke {
 fn draw_panel(canvas: &mut Canvas, summary: &Summary, panel: &Panel<'_>, plot: Plot, y: &Axis) {
     let bins = panel.fair.len();
     let x = Axis::time(panel.bin_s * bins as f64, if plot.width > 600.0 { 8 } else { 4 });
-    let spans = draw_faults(canvas, summary, panel, plot, &x);
+    let mut spans = draw_faults(canvas, summary, panel, plot, &x);
+    spans.extend(draw_removals(canvas, summary, panel, plot, &x));
     plot.grid(canvas, &x, y, false);
 
     let wanted = (plot.width / STEP) as usize;
@@ -263,6 +270,38 @@ fn draw_faults(
     labels
 }
 
+/// Draws when health kept servers from new clients; returns the name of the lane.
+fn draw_removals(
+    canvas: &mut Canvas,
+    summary: &Summary,
+    panel: &Panel<'_>,
+    plot: Plot,
+    x: &Axis,
+) -> Option<(String, canvas::Point)> {
+    removals(summary).next()?;
+    let top = plot.top + plot.height + ABOVE_LANES + lanes(summary) as f64 * LANE;
+    let right = plot.left + plot.width;
+    for removal in &panel.strategy.removals {
+        let (from, to) = (plot.x(x, removal.from_s), plot.x(x, removal.until_s));
+        let width = (to - from).max(1.5).min(right - from).max(0.0);
+        let thin = if removal.false_positive { 0.0 } else { 4.0 };
+        let paint = paint_of_removal(removal.false_positive);
+        canvas.rect((from, top + thin / 2.0), (width, BAR - thin), paint, 1.0);
+    }
+    Some((OUT.to_owned(), (plot.left - 14.0, top + BAR)))
+}
+
+fn removals(summary: &Summary) -> impl Iterator<Item = &RemovalLine> {
+    summary.strategies.iter().flat_map(|strategy| &strategy.removals)
+}
+
+fn paint_of_removal(false_positive: bool) -> Paint {
+    if false_positive { Paint::Series(1) } else { Paint::Ink }
+}
+
+/// How the lane of removals is called.
+const OUT: &str = "out";
+
 /// How the lane is called that several faults share.
 const MORE: &str = "…";
 
@@ -273,6 +312,11 @@ fn lanes(summary: &Summary) -> usize {
         [fault] if fault.spans_s.len() <= 1 => 0,
         faults => faults.len().min(LANES_MAX),
     }
+}
+
+/// Those of faults and that of removals.
+fn all_lanes(summary: &Summary) -> usize {
+    lanes(summary) + usize::from(removals(summary).next().is_some())
 }
 
 /// A, B, …, Z, A1, …

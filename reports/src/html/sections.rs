@@ -148,7 +148,7 @@ pub(super) fn metrics(summary: &Summary) -> Vec<(&'static str, TableModel)> {
 fn metric_row(summary: &Summary, name: &'static str, phase: Phase) -> Vec<Cell> {
     let mut head = Cell::name(name);
     if let Some(id) = MetricId::by_name(name) {
-        head.details.push(id.metric().meaning.to_owned());
+        head.details.push(id.line().meaning.to_owned());
     }
     let cells = summary.strategies.iter().map(|strategy| Cell::metric(lookup::metric(strategy, name, phase)));
     std::iter::once(head).chain(cells).collect()

@@ -1,6 +1,7 @@
 //! What befalls the parts of a run now, and what each fault has done so far.
 
 use super::faults::FaultCounts;
+use super::rosters::Rosters;
 use super::timetable::{Occurrence, Target};
 use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::ServerId;
@@ -24,6 +25,8 @@ pub(super) struct Ailments {
     pub errors: Stream,
     /// Draws of packets that are lost.
     pub losses: Stream,
+    /// Who is at which server, if faults are to come.
+    pub rosters: Option<Box<Rosters>>,
     /// By fault: what it did.
     counts: Vec<Running>,
 }
@@ -130,8 +133,10 @@ struct Running {
 impl Ailments {
     /// Nothing has happened yet.
     pub fn new(timetable: Vec<Occurrence>, servers: usize, faults: usize, draws: (Stream, Stream)) -> Self {
+        let rosters = (!timetable.is_empty()).then(|| Box::new(Rosters::new(servers)));
         Self {
             timetable,
+            rosters,
             servers: Column::from_vec(vec![ServerAilments::default(); servers]),
             others: Vec::new(),
             clients_loss: 0.0,

@@ -62,6 +62,11 @@ pub(super) struct Held {
 }
 
 impl Tab {
+    /// Whether a server holds its exchange open.
+    pub fn is_held_by(&self, server: ServerId) -> bool {
+        self.held.is_some_and(|held| held.server == server)
+    }
+
     fn new(client: ClientId) -> Self {
         Self {
             client,

@@ -133,6 +133,12 @@ impl Cluster<'_> {
             }
         }
         let id = ConnectionId(self.connections.insert(row));
+        if layer == Layer::Connection
+            && let Some(rosters) = &mut self.faults.rosters
+        {
+            let is_here = |slot| self.connections.get(slot).goes_to(row.server);
+            rosters.connections.note(row.server, id.0, is_here);
+        }
         if let Some(path) = path {
             self.keep_path(now, id, path);
         }
@@ -257,7 +263,12 @@ impl Cluster<'_> {
                 }
             }
             Origin::Log { source, user } => self.forget_log_connection(source, user, id),
-            Origin::Object(_) | Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => {}
+            Origin::Object(_)
+            | Origin::Message(_)
+            | Origin::Gone
+            | Origin::Check
+            | Origin::Arrival
+            | Origin::Script(_) => {}
         }
     }
 

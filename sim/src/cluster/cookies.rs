@@ -51,7 +51,9 @@ impl CookieJars {
                 let source = usize::from(source);
                 (self.logs.get(source)? + user as usize, *self.logs.get(source + 1)?)
             }
-            Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Script(_) => return None,
+            Origin::Message(_) | Origin::Gone | Origin::Check | Origin::Arrival | Origin::Script(_) => {
+                return None;
+            }
         };
         (place < end).then_some(place)
     }

@@ -1,4 +1,4 @@
-//! Faults as they happen, and the checks that notice them.
+//! Faults as they happen.
 //!
 //! Every beginning and every end is followed by a look at all that lasts, and whatever differs from before is carried out: so
 //! faults may overlap in any way.
@@ -8,10 +8,9 @@ use super::event::Event;
 use super::timetable::{Occurrence, Target};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::health::keepalived::{CheckKind, Sight};
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::scenario::FaultKind;
-use crate::tier::{Instance, Layer, Segment};
+use crate::tier::{Layer, Segment};
 
 /// A time during which a server was down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,9 +190,9 @@ impl Cluster<'_> {
         if !was_running || !self.servers.is_up(server) {
             return;
         }
-        for slot in 0..self.requests.slots() {
+        for slot in self.requests_at(server) {
             let request = self.requests.get_mut(slot);
-            if request.in_server && request.server == server && request.due != SimTime::NEVER {
+            if request.due != SimTime::NEVER {
                 let left = request.due.since(now).as_secs_f64() * factor / old;
                 request.due = now + SimDuration::from_secs_f64(left);
                 pending.at(request.due, Event::ServiceDone(RequestId(slot)).word());
@@ -205,9 +204,9 @@ impl Cluster<'_> {
     /// A server's processes stand still. Clients whose answers were certain to come in time wait with an end now.
     fn hang<Q: PendingEvents>(&mut self, now: SimTime, server: ServerId, pending: &mut Scheduler<Q>) {
         let mut frozen = Vec::new();
-        for slot in 0..self.requests.slots() {
+        for slot in self.requests_at(server) {
             let request = self.requests.get_mut(slot);
-            if request.in_server && request.server == server && request.due != SimTime::NEVER {
+            if request.due != SimTime::NEVER {
                 frozen.push((RequestId(slot), request.due.since(now)));
                 request.due = SimTime::NEVER;
                 self.watch(RequestId(slot), pending);
@@ -235,9 +234,9 @@ impl Cluster<'_> {
         self.store_server_changes(now, server, true);
         self.recorder.level(now, server, 0, 0);
         if self.layer() == Layer::Connection {
-            for slot in 0..self.connections.slots() {
+            for slot in self.connections_to(server) {
                 let row = *self.connections.get(slot);
-                if row.open && row.server == server {
+                if row.goes_to(server) {
                     self.pass(now, ConnectionId(slot), Segment::ServerFin);
                     self.pass(now, ConnectionId(slot), Segment::ClientFin);
                     // A request on it is cut off below and then drops the connection.
@@ -247,51 +246,32 @@ impl Cluster<'_> {
                 }
             }
         }
-        for slot in 0..self.requests.slots() {
-            let request = self.requests.get(slot);
-            if request.in_server && request.server == server {
+        // The end of one may be the end of another.
+        for slot in self.requests_at(server) {
+            if self.requests.get(slot).is_at(server) {
                 self.cut_off(now, RequestId(slot), pending);
             }
         }
-        self.break_holds(now, |held| held.server == server, pending);
+        for slot in self.tabs_held_by(server) {
+            self.break_hold_if(now, slot, |held| held.server == server, pending);
+        }
     }
 
-    /// A health check of a server takes place.
-    pub(super) fn check<Q: PendingEvents>(
-        &mut self,
-        now: SimTime,
-        server: ServerId,
-        instance: u16,
-        pending: &mut Scheduler<Q>,
-    ) {
-        let accepts = self.servers.accepts_connections(server);
-        if let Instance::HaProxy(haproxy) = self.instance(instance) {
-            if let Some(next) = haproxy.check_ended(now, server, accepts) {
-                pending.at(now + next, Event::Check { server, instance }.word());
-            }
-            return;
-        }
-        let watch = usize::from(instance);
-        // One that was killed has left its events behind.
-        if self.tier.watches[watch].due(server) != now {
-            return;
-        }
-        let answers = self.servers.answers(server);
-        let fails = self.answers_a_check_with_an_error(now, server);
-        let well = match self.tier.watches[watch].kind() {
-            CheckKind::Tcp => accepts,
-            CheckKind::Http => answers && !fails,
-        };
-        let sight = match (well, self.servers.is_silent(server) && !answers) {
-            (true, _) => Sight::Good,
-            // Its kernel refuses for a dead process, and keeps silent when a living one takes no more; an error is an answer.
-            (false, false) => Sight::Bad,
-            (false, true) => Sight::Silent,
-        };
-        let faults = &self.faults;
-        let out = |server| faults.of(server).any(|kind| *kind == FaultKind::Down);
-        self.tier.check(now, watch, server, sight, out);
-        pending.at(self.tier.watches[watch].due(server), Event::Check { server, instance }.word());
-        self.note_sorry_server(now);
+    /// Requests that a server has, by slot.
+    fn requests_at(&mut self, server: ServerId) -> Vec<u32> {
+        let Some(rosters) = &mut self.faults.rosters else { return Vec::new() };
+        rosters.requests.present(server, |slot| self.requests.get(slot).is_at(server))
+    }
+
+    /// Open connections that a director sends to a server, by slot.
+    fn connections_to(&mut self, server: ServerId) -> Vec<u32> {
+        let Some(rosters) = &mut self.faults.rosters else { return Vec::new() };
+        rosters.connections.present(server, |slot| self.connections.get(slot).goes_to(server))
+    }
+
+    /// Tabs whose exchange a server holds open, by slot.
+    fn tabs_held_by(&mut self, server: ServerId) -> Vec<u32> {
+        let Some(rosters) = &mut self.faults.rosters else { return Vec::new() };
+        rosters.tabs.present(server, |slot| self.tabs.get(slot).is_held_by(server))
     }
 }

@@ -45,6 +45,10 @@ impl Cluster<'_> {
         tab.tries = 0;
         tab.held =
             Some(Held { server: request.server, instance: request.instance, flow: request.flow, connection });
+        if let Some(rosters) = &mut self.faults.rosters {
+            let is_here = |slot| self.tabs.get(slot).is_held_by(request.server);
+            rosters.tabs.note(request.server, slot, is_here);
+        }
         self.recorder.held(now, request.server, 1);
         self.next_message(now, id, slot, hold, pending);
     }
@@ -176,25 +180,24 @@ impl Cluster<'_> {
         self.browser_waits(now, id, pause(&hold.reconnect, first, 1), pending);
     }
 
-    /// A server has died, or an instance through which exchanges were held: they break.
-    pub(super) fn break_holds<Q: PendingEvents>(
+    /// The exchange of a tab breaks if `breaks` says so of it.
+    pub(super) fn break_hold_if<Q: PendingEvents>(
         &mut self,
         now: SimTime,
+        slot: u32,
         breaks: impl Fn(&Held) -> bool,
         pending: &mut Scheduler<Q>,
     ) {
-        for slot in 0..self.tabs.slots() {
-            let tab = self.tabs.get(slot);
-            if tab.held.as_ref().is_some_and(&breaks) {
-                let (_, plan) = self.plan_of(self.clients.row(tab.client));
-                if let Some(hold) = plan.browser.as_ref().and_then(|browser| browser.hold.as_ref()) {
-                    self.break_hold(now, slot, hold, pending);
-                }
+        let tab = self.tabs.get(slot);
+        if tab.held.as_ref().is_some_and(breaks) {
+            let (_, plan) = self.plan_of(self.clients.row(tab.client));
+            if let Some(hold) = plan.browser.as_ref().and_then(|browser| browser.hold.as_ref()) {
+                self.break_hold(now, slot, hold, pending);
             }
         }
     }
 
-    /// An instance has died through which exchanges were held: they break.
+    /// A proxy through which exchanges were held has died: they break.
     pub(super) fn break_holds_through<Q: PendingEvents>(
         &mut self,
         now: SimTime,
@@ -202,10 +205,14 @@ impl Cluster<'_> {
         instance: u16,
         pending: &mut Scheduler<Q>,
     ) {
-        let flows: Vec<_> = match self.paths.as_ref().and_then(|paths| paths.chain.as_ref()) {
-            None => return self.break_holds(now, |held| held.instance == instance, pending),
-            Some(chain) => chain.held_at(place, instance).collect(),
-        };
-        self.break_holds(now, |held| flows.contains(&held.flow), pending);
+        let chain = self.paths.as_ref().and_then(|paths| paths.chain.as_ref());
+        let flows: Option<Vec<_>> = chain.map(|chain| chain.held_at(place, instance).collect());
+        for slot in 0..self.tabs.slots() {
+            let breaks = |held: &Held| match &flows {
+                None => held.instance == instance,
+                Some(flows) => flows.contains(&held.flow),
+            };
+            self.break_hold_if(now, slot, breaks, pending);
+        }
     }
 }

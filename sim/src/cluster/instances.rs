@@ -10,6 +10,7 @@ use super::request::{FlowEnd, Origin, Request};
 use super::watch::warm_up_share;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimTime};
+use crate::health::Verdict;
 use crate::health::keepalived::Sight;
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::metrics::recorder::Failure;
@@ -17,6 +18,15 @@ use crate::scenario::{FaultKind, Process};
 use crate::tier::{Forwarded, Instance, Layer, Segment};
 
 impl Cluster<'_> {
+    /// The tier that has the instance at a place of [`crate::scenario::Scenario::instances`], and its number there.
+    pub(super) fn find_instance(&self, faulty: u16) -> Option<(usize, u16)> {
+        let named = self.scenario.instances.get(usize::from(faulty));
+        self.strategy.programs().find_map(|(place, plan)| {
+            let instance = plan.instances.iter().position(|instance| Some(&instance.name) == named)?;
+            Some((place, instance as u16))
+        })
+    }
+
     /// Brings a tier's instance into the condition that follows from all that befalls it now, if the strategy has it.
     pub(super) fn instance_changes<Q: PendingEvents>(
         &mut self,
@@ -24,12 +34,7 @@ impl Cluster<'_> {
         faulty: u16,
         pending: &mut Scheduler<Q>,
     ) {
-        let named = self.scenario.instances.get(usize::from(faulty));
-        let found = self.strategy.programs().find_map(|(place, plan)| {
-            let instance = plan.instances.iter().position(|instance| Some(&instance.name) == named)?;
-            Some((place, instance as u16))
-        });
-        let Some((place, instance)) = found else { return };
+        let Some((place, instance)) = self.find_instance(faulty) else { return };
         let kills = |process| self.faults.befalls(faulty, |kind| *kind == FaultKind::Kill { process });
         let host = !self.faults.befalls(faulty, |kind| *kind == FaultKind::Crash);
         let of_pair = self.strategy.programs().filter(|&(at, _)| at == place);
@@ -139,7 +144,7 @@ impl Cluster<'_> {
                 self.drop_connection(now, ConnectionId(slot));
             }
         }
-        self.restart_instance(place, instance);
+        self.restart_instance(now, place, instance);
         for (_, origin) in cut {
             self.request_failed(now, origin, Failure::NoDirector, pending);
         }
@@ -183,6 +188,9 @@ impl Cluster<'_> {
                 let checker = &mut front.checkers[usize::from(target)];
                 let listed = checker.tick(now, sight);
                 let due = checker.due();
+                if let Some(listed) = listed {
+                    front.verdicts.push(Verdict::new(now, 0, ServerId(target), !listed));
+                }
                 match (&mut front.kind, listed) {
                     (FrontKind::Dns(dns), Some(listed)) => dns.list(target, listed),
                     (FrontKind::Ecmp(router), Some(listed)) => router.list(target, listed),
@@ -318,7 +326,7 @@ impl Cluster<'_> {
             pair.reached(end);
             for &(from, until) in &pair.silences {
                 if let Some(counts) = self.recorder.at(from) {
-                    counts.tiers.silent(until.since(from));
+                    counts.tiers.silent.record(until.since(from));
                 }
             }
             for &(at, sent) in &pair.traffic {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ConnectionId;
+use crate::population::moved::Moved;
 use crate::population::replay::{LogClient, LogRecord, PreparedLog, RecordReader, VisitState};
 use crate::scenario::LogSource;
 
@@ -18,6 +19,8 @@ const BATCH: usize = 32;
 pub(super) struct LogReplay<'a> {
     pub plan: &'a LogSource,
     pub log: &'a PreparedLog,
+    /// Where its networks lie.
+    moved: Moved,
     reader: RecordReader,
     pub users: Vec<LogUserRow>,
     /// The next requests, and how many of them have come.
@@ -105,10 +108,11 @@ impl LogUserRow {
 
 impl<'a> LogReplay<'a> {
     /// A log at its first request.
-    pub fn new(plan: &'a LogSource, log: &'a PreparedLog) -> Self {
+    pub fn new(plan: &'a LogSource, log: &'a PreparedLog, moved: Moved) -> Self {
         let mut replay = Self {
             plan,
             log,
+            moved,
             reader: log.records(),
             users: vec![LogUserRow::NEW; log.users()],
             batch: Vec::with_capacity(BATCH),
@@ -159,6 +163,7 @@ impl<'a> LogReplay<'a> {
         let clients = self.log.clients();
         for next in &mut self.batch {
             next.client = clients[next.record.client as usize];
+            next.client.address = self.moved.address(next.client.address);
         }
         let touched = self.batch.iter().map(|next| self.users[next.client.user as usize].connection);
         std::hint::black_box(touched.fold(0, |all, one| all ^ one));

@@ -10,10 +10,12 @@ mod ailments;
 mod blame;
 mod browser;
 mod chain;
+mod checks;
 mod closed_loop;
 mod connection;
 mod cookies;
 mod dealt;
+mod detection;
 pub mod event;
 mod evidence;
 mod faults;
@@ -33,6 +35,7 @@ mod queue;
 mod replay;
 mod request;
 mod retry;
+mod rosters;
 mod route;
 mod run;
 mod script;
@@ -45,6 +48,7 @@ mod timetable;
 mod watch;
 
 pub use accounting::AccountingError;
+pub use detection::{Removal, Sighting};
 pub use faults::{FaultCounts, Outage, Spell};
 pub use observe::{Answer, Observer, StepName, run_observed};
 pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};
@@ -56,6 +60,7 @@ use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
 use crate::ids::{PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
+use crate::population::moved::Moved;
 use crate::population::{AddressStreams, PageSampler};
 use crate::scenario::{Scenario, Strategy, Vary};
 use crate::session::SessionPlan;
@@ -66,6 +71,7 @@ use crate::tier::Layer;
 
 use ailments::Ailments;
 use browser::{BrowserSamplers, Pace, Tab};
+use checks::Probe;
 use dealt::DealtUsers;
 use event::Event;
 use open_loop::Source;
@@ -114,6 +120,8 @@ pub struct Cluster<'a> {
     outages: Vec<Outage>,
     /// What befalls it.
     faults: Ailments,
+    /// Checks of servers under way, by who checks, then by server; empty without checks.
+    probes: Vec<Probe>,
     /// When open connections are counted next, at the earliest.
     next_sample: SimTime,
     /// When an operator last changed something.
@@ -209,6 +217,8 @@ struct Streams {
     addresses: AddressStreams,
     /// Where in the address space networks lie.
     networks: Stream,
+    /// Where those of logs lie.
+    logged: Moved,
     pages: Stream,
     request_values: Stream,
     resolver: Stream,
@@ -264,6 +274,10 @@ impl Streams {
                 measured_from: SimTime::ZERO + scenario.warmup,
             },
             networks: stream(networks, StreamId::Addresses),
+            logged: match scenario.vary {
+                Vary::Hash if replication > 0 => Moved::by(stream(networks, StreamId::LoggedNetworks)),
+                _ => Moved::NOWHERE,
+            },
             pages: stream(behaviour, StreamId::Pages),
             request_values: stream(population, StreamId::RequestValues),
             resolver: stream(population, StreamId::Resolver),

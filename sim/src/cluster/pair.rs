@@ -36,6 +36,8 @@ pub(super) struct Pair {
     before: Option<u16>,
     /// Since when they reach nobody.
     silent_since: SimTime,
+    /// Whom they reached, from when on.
+    pub held: Vec<(SimTime, Option<u16>)>,
     /// When packets went to the other director.
     pub moves: Vec<SimTime>,
     /// Times during which they reached nobody: from, until.
@@ -70,6 +72,7 @@ impl Pair {
             scripts: plan.track_script.len(),
             before: reached,
             silent_since: SimTime::NEVER,
+            held: vec![(SimTime::ZERO, reached)],
             moves: Vec::new(),
             silences: Vec::new(),
         }
@@ -123,6 +126,7 @@ impl Pair {
             self.before = reached;
         }
         self.reached = reached;
+        self.held.push((now, reached));
     }
 
     /// Starts the sync daemons of a pair in the midst of its life.

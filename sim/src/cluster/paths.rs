@@ -18,6 +18,7 @@ use super::station::Station;
 use super::tier::Tier;
 use super::{Cluster, Streams};
 use crate::engine::SimTime;
+use crate::health::Verdict;
 use crate::health::keepalived::{Checker, Sight};
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
@@ -115,6 +116,8 @@ pub(super) struct Front<'a> {
     pub kind: FrontKind<'a>,
     /// One check for each instance of the next tier; empty without active checks, and for tiers that keep their own.
     pub checkers: Vec<Checker>,
+    /// Whom these took out and who came back, in order.
+    pub verdicts: Vec<Verdict>,
     /// Whether it shows addresses of its own in place of its clients'.
     pub hides: bool,
     /// The addresses that its instances connect from, so many for each, side by side; none if it has no instances.
@@ -286,6 +289,7 @@ impl<'a> Front<'a> {
         Self {
             kind,
             checkers,
+            verdicts: Vec::new(),
             hides: plan.is_some_and(|plan| !plan.passes_address),
             own: plan.map_or_else(Vec::new, TierPlan::own_addresses),
             each: plan.map_or(1, |plan| usize::from(plan.addresses)),

@@ -129,7 +129,7 @@ impl Cluster<'_> {
         request.due = SimTime::NEVER;
         let waited = now.since(request.entered);
         if let Some(counts) = self.recorder.at(now) {
-            counts.queue_wait_ns += waited.0;
+            counts.queue_wait.record(waited);
         }
     }
 }

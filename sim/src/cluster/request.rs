@@ -19,6 +19,8 @@ pub enum Origin {
     Message(ClientId),
     /// A client that has gone away since.
     Gone,
+    /// A health check.
+    Check,
     /// A source of single requests; nobody waits for the answer.
     Arrival,
     /// A user of a replayed log: the log's place among the sources, the user's place in the log.
@@ -99,6 +101,11 @@ impl Request {
     pub fn route(&self) -> Cut {
         let Self { entered, from, server, reason, cause, instance, .. } = *self;
         Cut { at: entered, from, to: server, reason, cause, instance }
+    }
+
+    /// Whether a server has it.
+    pub fn is_at(&self, server: ServerId) -> bool {
+        self.in_server && self.server == server
     }
 }
 
@@ -185,4 +192,11 @@ pub struct Connection {
     pub in_flight: u16,
     /// Whether the client closes it when idle, not the server.
     pub closed_by_client: bool,
+}
+
+impl Connection {
+    /// Whether it is open and a director sends it to a server (layer 4).
+    pub fn goes_to(&self, server: ServerId) -> bool {
+        self.open && self.server == server
+    }
 }

@@ -328,6 +328,9 @@ impl Cluster<'_> {
         };
         let request = self.requests.get_mut(id.0);
         (request.entered, request.due, request.in_server) = (now, due, true);
+        if let Some(rosters) = &mut self.faults.rosters {
+            rosters.requests.note(server, id.0, |slot| self.requests.get(slot).is_at(server));
+        }
         let (present, busy) = self.servers.level(server);
         self.recorder.entered(now, server, present, busy);
         None
@@ -419,6 +422,9 @@ impl Cluster<'_> {
         let (present, busy) = self.servers.level(server);
         self.recorder.level(now, server, present, busy);
         self.recorder.left(now, request.entered);
+        if request.origin == Origin::Check {
+            return self.check_answered(now, id, true, pending);
+        }
         if self.store_answers(id) || request.fails_with > 0 {
             return self.answered_with_error(now, id, pending);
         }
@@ -458,7 +464,7 @@ impl Cluster<'_> {
         match request.origin {
             Origin::Client(client) => self.client_answered(now, client, &request, pending),
             Origin::Object(client) => self.object_answered(now, client, request.connection, pending),
-            Origin::Message(_) | Origin::Gone => {}
+            Origin::Message(_) | Origin::Gone | Origin::Check => {}
             // A director that does not know it may have reset it by now.
             Origin::Arrival => self.close_if_open(now, request.connection),
             Origin::Log { source, user } => self.log_answered(now, source, user, &request, pending),
@@ -480,6 +486,9 @@ impl Cluster<'_> {
         let (flow, entered, instance) = (request.flow, request.entered, request.instance);
         let detached = request.flow_end == FlowEnd::Detached;
         self.recorder.left(now, entered);
+        if self.requests.get(id.0).origin == Origin::Check {
+            return self.check_answered(now, id, false, pending);
+        }
         if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Reset, pending);
         }
@@ -511,7 +520,11 @@ impl Cluster<'_> {
                 self.rest_log_connection(now, source, user, request.connection, pending);
             }
             Origin::Script(connection) => self.script_answered(now, connection),
-            Origin::Client(_) | Origin::Object(_) | Origin::Message(_) | Origin::Log { .. } => {}
+            Origin::Client(_)
+            | Origin::Object(_)
+            | Origin::Message(_)
+            | Origin::Check
+            | Origin::Log { .. } => {}
         }
         self.request_failed(now, request.origin, failure, pending);
     }
@@ -549,7 +562,12 @@ impl Cluster<'_> {
         match origin {
             Origin::Client(client) => self.client_failed(now, client, failure, pending),
             Origin::Object(client) => self.object_over(now, client, pending),
-            Origin::Message(_) | Origin::Gone | Origin::Arrival | Origin::Log { .. } | Origin::Script(_) => {}
+            Origin::Message(_)
+            | Origin::Gone
+            | Origin::Check
+            | Origin::Arrival
+            | Origin::Log { .. }
+            | Origin::Script(_) => {}
         }
     }
 }

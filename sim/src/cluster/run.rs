@@ -5,8 +5,10 @@ use thiserror::Error;
 use super::accounting::{self, AccountingError, UnderWay};
 use super::ailments::Ailments;
 use super::browser::Pace;
+use super::checks::Probe;
 use super::cookies::CookieJars;
 use super::dealt::DealtUsers;
+use super::detection::{Removal, Sighting};
 use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage, Spell};
 use super::log_source::LogReplay;
@@ -57,6 +59,10 @@ pub struct RunOutcome {
     pub faults: Vec<FaultCounts>,
     /// When each fault lasted, at each of its parts, in order of the beginning.
     pub spells: Vec<Spell>,
+    /// What became of each fault that a health rule could see, in order of the beginning.
+    pub sightings: Vec<Sighting>,
+    /// When health kept servers from new clients, in order of the beginning.
+    pub removals: Vec<Removal>,
     /// The trace of scripted clients.
     pub trace: Vec<TraceLine>,
     /// Losses, told.
@@ -195,7 +201,8 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     let mut space = AddressSpace::new(streams.networks);
     let fixed = scenario.populations.iter().flat_map(|population| population.address.fixed.iter().copied());
     let scripted = scenario.scripted_clients.iter().map(|client| client.address);
-    let logged = logs.iter().flat_map(|log| log.clients().iter().map(|client| client.address));
+    let logged =
+        logs.iter().flat_map(|log| log.clients().iter().map(|client| streams.logged.address(client.address)));
     fixed.chain(scripted).chain(logged).for_each(|address| space.reserve(address));
     let mut clients = Clients::new();
     clients.reserve_exact(total as usize);
@@ -237,7 +244,13 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
             }));
         }
     }
-    sources.extend(scenario.logs.iter().zip(logs).map(|(plan, log)| Source::Log(LogReplay::new(plan, log))));
+    sources.extend(
+        scenario
+            .logs
+            .iter()
+            .zip(logs)
+            .map(|(plan, log)| Source::Log(LogReplay::new(plan, log, streams.logged))),
+    );
 
     let mut tier = Tier::new(&strategy.tier, 0, scenario, &streams);
     let mut paths = Paths::new(scenario, strategy, &streams);
@@ -284,9 +297,12 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stories: Stories { wanted: setup.stories, told: Vec::new() },
         outages: Vec::new(),
         faults: build_faults(scenario, &calendar, &streams),
+        probes: Vec::new(),
         next_sample: SimTime::ZERO,
         operated_at: None,
     };
+    let checkers = cluster.tier.checkers();
+    cluster.probes = vec![Probe::IDLE; checkers * scenario.servers.len()];
     let pool = &strategy.tier.pool;
     if let Some((server, status)) = pool.config.sorry_server.zip(pool.sorry_status) {
         cluster.faults.always_errs(server, status);
@@ -396,6 +412,7 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
 fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
     let Simulation { model, pending, .. } = simulation;
     let clock = model.streams.clock;
+    let mut own = Vec::new();
     let mut begin = |tier: &Tier<'_>, rank: u64, check: &dyn Fn(ServerId, u16) -> Event| {
         for (number, instance) in tier.instances.iter().enumerate() {
             let Instance::HaProxy(haproxy) = instance else { continue };
@@ -403,7 +420,11 @@ fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
                 let server = ServerId::from_index(server);
                 if let (Some(first), Some(rule)) = (haproxy.first_check(server), line.check) {
                     let started = SimDuration(clock.below(rule.inter.0, (1 + rank) << 32, number as u64));
-                    pending.at(first + started, check(server, number as u16).word());
+                    let (due, instance) = (first + started, number as u16);
+                    if rank == 0 {
+                        own.push((server, instance, due));
+                    }
+                    pending.at(due, check(server, instance).word());
                 }
             }
         }
@@ -419,6 +440,9 @@ fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
                 instance,
             });
         }
+    }
+    for (server, instance, due) in own {
+        model.plan_check(server, instance, due);
     }
 }
 
@@ -506,6 +530,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
     let faults = cluster.faults.close(cluster.recorder.ledger.requests_failed);
     let begun = cluster.faults.timetable.iter().take_while(|one| one.from < calendar.end);
     let spells = begun.map(Spell::of).collect();
+    let health = cluster.close_health(calendar.end);
     let counts = cluster.recorder.close(calendar.end, measured_open);
     accounting::check(&counts.ledger, &under_way)?;
     Ok(RunOutcome {
@@ -513,6 +538,8 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         outages: cluster.outages,
         faults,
         spells,
+        sightings: health.sightings,
+        removals: health.removals,
         trace: cluster.script.trace,
         stories: cluster.stories.told,
         sizes,

@@ -132,7 +132,9 @@ impl<'a> Cluster<'a> {
             Origin::Client(client) | Origin::Object(client) => client,
             // Arrivals bring the number of the client that was drawn.
             Origin::Arrival => ClientId(cookie.unwrap_or_default() as u32),
-            Origin::Message(_) | Origin::Gone | Origin::Log { .. } | Origin::Script(_) => return Page::Home,
+            Origin::Message(_) | Origin::Gone | Origin::Check | Origin::Log { .. } | Origin::Script(_) => {
+                return Page::Home;
+            }
         };
         let pages = &self.samplers.visits[self.clients.row(client).population()].pages;
         match pages.sample(&self.streams.pages, draw.entity, draw.index << 3 | draw.purpose as u64) {
@@ -146,7 +148,7 @@ impl<'a> Cluster<'a> {
 pub(super) fn visitor(origin: Origin, cookie: Option<u64>) -> u64 {
     match origin {
         Origin::Client(client) | Origin::Object(client) | Origin::Message(client) => client.0.into(),
-        Origin::Arrival | Origin::Gone => cookie.unwrap_or_default(),
+        Origin::Arrival | Origin::Gone | Origin::Check => cookie.unwrap_or_default(),
         Origin::Log { source, user } => 1 << 63 | u64::from(source) << 32 | u64::from(user),
         Origin::Script(connection) => 1 << 62 | u64::from(connection),
     }

@@ -154,7 +154,7 @@ impl Stored {
             counts.store_operations += costs.operations;
             counts.store_messages += costs.messages;
             counts.store_bytes += costs.bytes;
-            counts.store_wait_ns += waited.0;
+            counts.store_wait.record(waited);
             counts.store_memory_max = counts.store_memory_max.max(memory);
             counts.lost_writes += costs.rolled_back;
             counts.forked += costs.forked;
@@ -319,7 +319,7 @@ impl Cluster<'_> {
                 traffic.visit().map(|plan| plan.session_idle_timeout)
             }
             Origin::Log { source, .. } => self.log_idle_timeout(source),
-            Origin::Gone | Origin::Arrival | Origin::Script(_) => None,
+            Origin::Gone | Origin::Check | Origin::Arrival | Origin::Script(_) => None,
         };
         plan.unwrap_or(SimDuration::ZERO)
     }

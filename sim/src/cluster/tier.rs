@@ -9,6 +9,7 @@ use super::queue::Waiting;
 use super::shows::KeyText;
 use super::watch::Watch;
 use crate::engine::{SimDuration, SimTime};
+use crate::health::{Standing, Verdict};
 use crate::ids::ServerId;
 use crate::scenario::{Keys, Program, Scenario, TierPlan};
 use crate::tier::haproxy::StickUpdates;
@@ -48,6 +49,8 @@ pub(super) struct Tier<'a> {
     pub weights: Vec<u32>,
     /// Who checks the servers: one for each director, one for all proxies; empty without active checks.
     pub watches: Vec<Watch>,
+    /// What instances that have died held of their servers' health, each with its number.
+    past: Vec<(u16, Verdict)>,
 }
 
 impl<'a> Tier<'a> {
@@ -93,18 +96,54 @@ impl<'a> Tier<'a> {
             one_way: matches!(&plan.program, Program::Lvs(config) if config.forwarding != Forwarding::Nat),
             weights,
             watches,
+            past: Vec::new(),
         };
         (0..tier.watches.len()).for_each(|watch| tier.carry_out(SimTime::ZERO, watch, |_| false));
         tier
     }
 
     /// An instance comes back and knows nothing. `number` counts tiers from the back.
-    pub fn restart(&mut self, plan: &TierPlan, number: u64, instance: u16, streams: &Streams) {
+    pub fn restart(&mut self, now: SimTime, plan: &TierPlan, number: u64, instance: u16, streams: &Streams) {
         let place = usize::from(instance);
+        for verdict in self.instances[place].take_verdicts() {
+            self.past.push((instance, verdict));
+            if verdict.standing != Standing::In {
+                self.past.push((instance, Verdict { at: now, standing: Standing::In, ..verdict }));
+            }
+        }
         self.instances[place] = build_instance(plan, number, instance, self.ports.len(), streams);
+        // The prober of several proxies lives on, and tells it what it knows.
+        for server in (0..self.weights.len()).map(ServerId::from_index) {
+            if !self.lists(place, server) {
+                self.instances[place].remove_server(now, server);
+            }
+        }
         if plan.peers {
             start_peers(&mut self.instances[place]);
         }
+    }
+
+    /// How many check the servers, each for itself.
+    pub fn checkers(&self) -> usize {
+        match self.instances[0] {
+            Instance::HaProxy(_) => self.instances.len(),
+            Instance::Nginx(_) | Instance::Lvs(_) | Instance::Proxy(_) => self.watches.len(),
+        }
+    }
+
+    /// What its instances have held of their servers' health, each with its number; of one instance in order.
+    pub fn take_verdicts(&mut self) -> Vec<(u16, Verdict)> {
+        let mut all = std::mem::take(&mut self.past);
+        for (number, instance) in (0..).zip(&mut self.instances) {
+            all.extend(instance.take_verdicts().into_iter().map(|verdict| (number, verdict)));
+        }
+        // What the prober of several proxies finds, their own verdicts show.
+        if matches!(self.instances[0], Instance::Lvs(_)) {
+            for (number, watch) in (0..).zip(&mut self.watches) {
+                all.extend(watch.verdicts.drain(..).map(|verdict| (number, verdict)));
+            }
+        }
+        all
     }
 
     /// What an instance has learnt of clients goes to the others that are alive.

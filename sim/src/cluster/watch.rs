@@ -6,6 +6,7 @@
 use super::tier::Tier;
 use crate::engine::{SimTime, Stream};
 use crate::health::keepalived::{CheckKind, CheckRule, Checker, Pool, PoolChange, Sight};
+use crate::health::{Standing, Verdict};
 use crate::ids::ServerId;
 use crate::scenario::{PoolConfig, Program, TierPlan};
 use crate::tier::Instance;
@@ -20,6 +21,8 @@ pub(super) struct Watch {
     /// What is to be done to the table; empty between inputs.
     changes: Vec<PoolChange>,
     runs: bool,
+    /// Whom its checks took out and who came back, in order.
+    pub verdicts: Vec<Verdict>,
 }
 
 impl Watch {
@@ -38,7 +41,7 @@ impl Watch {
         changes.clear();
         changes.extend(config.sorry_server.map(PoolChange::Remove));
         let checkers = vec![Checker::new(rule, true, SimTime::ZERO); weights.len()];
-        Self { rule, config, checkers, pool, changes, runs: true }
+        Self { rule, config, checkers, pool, changes, runs: true, verdicts: Vec::new() }
     }
 
     fn in_pool(config: PoolConfig, weights: &[u32]) -> Vec<Option<u32>> {
@@ -60,6 +63,11 @@ impl Watch {
     /// The first check of a server comes at `first`.
     pub fn begin(&mut self, server: ServerId, first: SimTime) {
         self.checkers[server.index()] = Checker::new(self.rule, true, first);
+    }
+
+    /// Whether a try of a server's check is under way that waits for something.
+    pub fn is_trying(&self, server: ServerId) -> bool {
+        self.runs && self.checkers[server.index()].is_trying()
     }
 
     /// What it checks.
@@ -92,6 +100,7 @@ impl Tier<'_> {
         let watch = &mut self.watches[number];
         if let Some(up) = watch.checkers[server.index()].tick(now, sight) {
             watch.pool.set_alive(server, up, &mut watch.changes);
+            watch.verdicts.push(Verdict::new(now, 0, server, !up));
             self.carry_out(now, number, out);
         }
     }
@@ -119,8 +128,10 @@ impl Tier<'_> {
         let weights = Watch::in_pool(watch.config, &self.weights);
         watch.pool = Pool::new(watch.config, weights, !watch.rule.alpha, &mut watch.changes);
         for (place, checker) in watch.checkers.iter_mut().enumerate() {
-            let first = watch.rule.first_check(phases(ServerId::from_index(place)));
-            *checker = Checker::starting(watch.rule, now + first);
+            let server = ServerId::from_index(place);
+            *checker = Checker::starting(watch.rule, now + watch.rule.first_check(phases(server)));
+            let standing = if watch.rule.alpha { Standing::Untried } else { Standing::In };
+            watch.verdicts.push(Verdict { at: now, view: 0, server, standing });
         }
         self.carry_out(now, number, out);
     }

@@ -8,15 +8,13 @@
 use rayon::prelude::*;
 use thiserror::Error;
 
-use super::record::{fleet, phases};
+use super::record::{Times, column, fleet, phases, sparse};
 use super::summary::Estimate;
 use super::{Column, ExperimentError, run};
 use crate::engine::Stream;
 use crate::ids::StreamId;
-use crate::metrics::MetricId;
-use crate::metrics::Phase;
-use crate::metrics::histogram::Sparse;
 use crate::metrics::measure::{Reading, readings};
+use crate::metrics::{MetricId, Phase};
 use crate::population::replay::PreparedLog;
 use crate::scenario::sweep::{Point, SweepPlan, at_point, strategy_of};
 use crate::scenario::{self, AdvisePlan, Constraint, Diagnostics, Loaded, Overrides};
@@ -68,7 +66,7 @@ pub struct Candidate {
     pub values: Point,
     place: usize,
     loaded: Loaded,
-    runs: Vec<(Vec<Option<Reading>>, Sparse)>,
+    runs: Vec<(Vec<Option<Reading>>, Times)>,
 }
 
 impl Candidate {
@@ -92,9 +90,7 @@ impl Candidate {
     }
 
     fn column(&self, metric: MetricId) -> Column {
-        let readings: Vec<_> =
-            self.runs.iter().map(|(readings, _)| readings[usize::from(metric.0)]).collect();
-        Column::of(&readings, &self.runs.iter().map(|(_, latency)| latency).collect::<Vec<_>>())
+        column(metric, self.runs.iter().map(|(readings, times)| (readings, times)))
     }
 }
 
@@ -242,8 +238,8 @@ fn extend(
             let outcome = run(&loaded.scenario, logs, (*strategy, replication), 0, &|_| ())?;
             let fleet = fleet(&loaded.scenario, *strategy, &outcome.outages);
             let whole = phases(&outcome.counts.calendar)[0];
-            let latency = outcome.counts.phase(whole).latency.sparse();
-            Ok((place, (readings(&outcome.counts, &fleet, Phase::All), latency)))
+            let times = sparse(&outcome.counts.phase(whole));
+            Ok((place, (readings(&outcome.counts, &fleet, Phase::All), times)))
         })
         .collect();
     for outcome in found {

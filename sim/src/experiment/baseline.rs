@@ -172,10 +172,10 @@ impl Experiment<'_> {
             wanted.iter().filter_map(move |&(id, phase)| {
                 let column = self.column(strategy, id, phase)?;
                 let mean = column.centre?;
-                let least = if id.metric().unit == Unit::Ratio { TOLERANCE_OF_SHARES } else { 0.0 };
+                let least = if id.line().unit == Unit::Ratio { TOLERANCE_OF_SHARES } else { 0.0 };
                 Some(BaselineValue {
                     strategy: self.scenario.strategies[strategy].name.clone(),
-                    metric: id.metric().name.to_owned(),
+                    metric: id.name().into_owned(),
                     phase: phase.name().to_owned(),
                     mean,
                     tolerance: (tolerance.unwrap_or(TOLERANCE) * mean.abs()).max(least),

@@ -1,18 +1,24 @@
 //! A metric over the replications of a strategy: its estimate, and what each replication contributed to it.
 //!
 //! Ratios and quantiles are taken of what all replications counted together, so that a replication with few counts weighs
-//! little. How far such an estimate may be off is told by the jackknife (Miller, Biometrika 61 (1974), 1): with one replication
+//! little. How far a ratio may be off is told by the jackknife (Miller, Biometrika 61 (1974), 1): with one replication
 //! left out at a time, n times the whole estimate less n - 1 times the other is a value of that replication, and Student's t
 //! applies to these as it does to the values that a mean is made of. Differences between strategies are paired value by value.
+//!
+//! A quantile is a step function of the counts, for which the jackknife's spread is too small, and the more so the fewer counts lie
+//! beyond it. Its interval is Woodruff's (Journal of the American Statistical Association 47 (1952), 635): the share of counts below
+//! the quantile is a ratio, whose interval is the jackknife's, and the quantiles at its ends are those of the interval. Far out the
+//! upper end lies further away than the lower one. One width is kept for both, the root mean square, so that quantiles are compared
+//! as everything else is (Francisco and Fuller, Annals of Statistics 19 (1991), 454, for the value of a replication that follows).
 //!
 //! A single long run is cut into batches, and each batch is left out in turn; for a mean over time that is the method of batch
 //! means (Schmeiser, Operations Research 30 (1982), 556), and it serves ratios, quantiles and load skew alike.
 
-use super::intervals::{Spread, welch_degrees};
+use super::intervals::{CONFIDENCE, Spread, t_within, welch_degrees};
 use super::summary::Estimate;
-use crate::metrics::Histogram;
 use crate::metrics::histogram::Sparse;
 use crate::metrics::measure::{Reading, quantile};
+use crate::metrics::{Histogram, Timed};
 
 /// A metric over replications.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,53 +33,52 @@ pub struct Column {
 }
 
 impl Column {
-    /// The column of readings of replications, with the response times of each.
-    pub fn of(readings: &[Option<Reading>], latencies: &[&Sparse]) -> Self {
-        let defined = readings.iter().flatten().count();
-        let values = || {
-            let alone = |(reading, latency): (&Option<Reading>, &&Sparse)| {
-                let mut histogram = Histogram::new();
-                if matches!(reading, Some(Reading::LatencyQuantile(_))) {
-                    histogram.add(latency);
-                }
-                reading.and_then(|reading| reading.value(&histogram))
-            };
-            readings.iter().zip(latencies).map(alone).collect::<Vec<_>>()
+    /// The column of readings of replications, none of them a quantile.
+    pub fn of(readings: &[Option<Reading>]) -> Self {
+        let counts = |reading: &Option<Reading>| match reading {
+            Some(Reading::Ratio { part, whole }) => Some((*part as f64, *whole as f64)),
+            _ => None,
         };
-        match readings.iter().flatten().next() {
-            None => {
-                Self { centre: None, values: vec![None; readings.len()], parts: vec![None; readings.len()] }
-            }
-            Some(Reading::Value(_)) => Self::of_values(values()),
-            Some(Reading::Ratio { .. }) => {
-                let counts = |reading: &Option<Reading>| match reading {
-                    Some(Reading::Ratio { part, whole }) => Some((*part, *whole)),
-                    _ => None,
-                };
-                let (all, of) =
-                    readings.iter().filter_map(counts).fold((0, 0), |(a, b), (p, w)| (a + p, b + w));
-                let centre = all as f64 / of as f64;
-                let left = |reading| {
-                    let (part, whole): (u64, u64) = counts(reading)?;
-                    Some(if of > whole { (all - part) as f64 / (of - whole) as f64 } else { centre })
-                };
-                let parts = readings.iter().map(|reading| Some(pseudo(centre, left(reading)?, defined)));
-                Self { centre: Some(centre), parts: parts.collect(), values: values() }
-            }
-            Some(&Reading::LatencyQuantile(q)) => {
-                let mut pooled = Histogram::new();
-                latencies.iter().for_each(|latency| pooled.add(latency));
-                let millis = |pooled: &Histogram| Reading::LatencyQuantile(q).value(pooled);
-                let centre = millis(&pooled);
-                let parts = readings.iter().zip(latencies).map(|(reading, latency)| {
-                    reading.as_ref()?;
-                    pooled.take_back(latency);
-                    let left = millis(&pooled);
-                    pooled.add(latency);
-                    Some(pseudo(centre?, left.or(centre)?, defined))
+        let value = |reading: &Option<Reading>| match reading {
+            Some(Reading::Value(value)) => Some(*value),
+            ratio => counts(ratio).map(|(part, whole)| part / whole),
+        };
+        let values: Vec<_> = readings.iter().map(value).collect();
+        match Ratio::of(readings.iter().map(counts)) {
+            Some(ratio) => Self { centre: Some(ratio.centre), parts: ratio.parts, values },
+            None => Self::of_values(values),
+        }
+    }
+
+    /// The column of the quantile `q` of a time, of which each replication has a distribution.
+    pub fn of_quantile(of: Timed, q: f64, times: &[&Sparse]) -> Self {
+        let mut pooled = Histogram::default();
+        times.iter().for_each(|times| pooled.add(times));
+        let in_unit = |seconds: f64| seconds * of.per_second();
+        let place = pooled.quantile(q);
+        let below = |times: &&Sparse| {
+            place.filter(|_| times.count() > 0).map(|place| (times.below(place), times.count() as f64))
+        };
+        let parts = match Ratio::of(times.iter().map(below)).zip(place) {
+            None => vec![None; times.len()],
+            Some((share, place)) => {
+                let spread = Spread::of(share.parts.iter().flatten().copied());
+                let width = spread.and_then(|it| Some(t_within(it.n - 1, CONFIDENCE) * it.error?));
+                let width = width.filter(|&width| width > 0.0);
+                let slope = width.map_or(0.0, |width| {
+                    let distance =
+                        |share: f64| pooled.quantile(share.clamp(0.0, 1.0)).unwrap_or(place) - place;
+                    let (up, down) = (distance(q + width), distance(q - width));
+                    libm::sqrt((up * up + down * down) / 2.0) / width
                 });
-                Self { parts: parts.collect(), centre, values: values() }
+                let middle = spread.map_or(0.0, |it| it.mean);
+                share.parts.iter().map(|part| Some(in_unit(place - slope * ((*part)? - middle)))).collect()
             }
+        };
+        Self {
+            centre: place.map(in_unit),
+            values: times.iter().map(|times| times.quantile(q).map(in_unit)).collect(),
+            parts,
         }
     }
 
@@ -166,6 +171,26 @@ impl Column {
     }
 }
 
+/// A ratio of counts that replications have in common.
+struct Ratio {
+    centre: f64,
+    /// What each replication contributed.
+    parts: Vec<Option<f64>>,
+}
+
+impl Ratio {
+    /// Of (part, whole) of each replication; `None` without any.
+    fn of(counts: impl Iterator<Item = Option<(f64, f64)>> + Clone) -> Option<Self> {
+        let (part, whole) = counts.clone().flatten().fold((0.0, 0.0), |(a, b), (p, w)| (a + p, b + w));
+        let defined = counts.clone().flatten().count();
+        let centre = part / whole;
+        let contributed = |(p, w): (f64, f64)| {
+            pseudo(centre, if whole > w { (part - p) / (whole - w) } else { centre }, defined)
+        };
+        (defined > 0).then(|| Self { centre, parts: counts.map(|counts| counts.map(contributed)).collect() })
+    }
+}
+
 /// What a replication contributed, of `n`, when the estimate without it is `left`.
 fn pseudo(centre: f64, left: f64, n: usize) -> f64 {
     centre + (n as f64 - 1.0) * (centre - left)
@@ -180,14 +205,9 @@ mod tests {
         Some(Reading::Ratio { part, whole })
     }
 
-    fn of_ratios(readings: &[Option<Reading>]) -> Column {
-        let empty = Sparse::default();
-        Column::of(readings, &vec![&empty; readings.len()])
-    }
-
     #[test]
     fn ratios_are_of_all_counts_together() {
-        let column = of_ratios(&[ratio(1, 2), ratio(0, 98), None]);
+        let column = Column::of(&[ratio(1, 2), ratio(0, 98), None]);
         assert_eq!(column.centre, Some(0.01));
         assert_eq!(column.values, [Some(0.5), Some(0.0), None]);
         assert_eq!(column.estimate().map(|estimate| estimate.n), Some(2));
@@ -195,7 +215,7 @@ mod tests {
 
     #[test]
     fn with_equal_wholes_the_jackknife_is_the_textbook_interval() {
-        let column = of_ratios(&[1, 2, 3, 4, 5].map(|part| ratio(part, 10)));
+        let column = Column::of(&[1, 2, 3, 4, 5].map(|part| ratio(part, 10)));
         let means = Column::of_values([0.1, 0.2, 0.3, 0.4, 0.5].map(Some).to_vec());
         let (found, expected) = (column.estimate().unwrap(), means.estimate().unwrap());
         assert!((found.mean - expected.mean).abs() < 1e-12);
@@ -206,14 +226,38 @@ mod tests {
     fn quantiles_are_of_the_pooled_distribution() {
         let latencies: Vec<Sparse> = [10, 1_000]
             .map(|count| {
-                let mut histogram = Histogram::new();
+                let mut histogram = Histogram::default();
                 (1..=count).for_each(|i| histogram.record(SimDuration::from_millis(i * 1_000 / count)));
                 histogram.sparse()
             })
             .to_vec();
-        let readings = [Some(Reading::LatencyQuantile(0.9)); 2];
-        let column = Column::of(&readings, &latencies.iter().collect::<Vec<_>>());
+        let column = Column::of_quantile(Timed::Latency, 0.9, &latencies.iter().collect::<Vec<_>>());
         assert!((column.centre.unwrap() / 900.0 - 1.0).abs() < 0.02, "{column:?}");
+    }
+
+    #[test]
+    fn an_interval_of_a_quantile_is_that_of_the_share_below_it() {
+        // Ten replications of 100 times each, spread evenly over a second and shifted by up to 90 ms. Of each 45 to 55 % or so lie
+        // below the median of all, and near it the quantile rises by 10 ms for each per cent.
+        let times: Vec<Sparse> = (0..10)
+            .map(|shift| {
+                let mut histogram = Histogram::default();
+                (1..=100)
+                    .for_each(|i| histogram.record(SimDuration::from_millis(1_000 + i * 10 + shift * 10)));
+                histogram.sparse()
+            })
+            .collect();
+        let column = Column::of_quantile(Timed::Latency, 0.5, &times.iter().collect::<Vec<_>>());
+        let shifts = Column::of_values((0..10).map(|shift| Some(f64::from(shift) * 10.0)).collect());
+        let (found, expected) = (column.estimate().unwrap(), shifts.estimate().unwrap());
+        let ratio = found.half_width.unwrap() / expected.half_width.unwrap();
+        assert!((ratio - 1.0).abs() < 0.1, "{ratio}");
+        assert!((found.mean - 1_550.0).abs() < 10.0, "{found:?}");
+        // What is the same everywhere has no spread, and what has no counts takes no part.
+        let (same, none) = (&times[0], Sparse::default());
+        let column = Column::of_quantile(Timed::Latency, 0.5, &[same, same, &none]);
+        let estimate = column.estimate().unwrap();
+        assert_eq!((estimate.half_width, estimate.n, column.values[2]), (Some(0.0), 2, None));
     }
 
     #[test]

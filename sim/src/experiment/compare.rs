@@ -6,7 +6,7 @@ use super::Column;
 use super::baseline::{BaselineScenario, BaselineValue};
 use super::intervals::holm;
 use super::summary::Estimate;
-use crate::metrics::{Direction, Metric, MetricId};
+use crate::metrics::{Direction, MetricId};
 
 /// A value of the first experiment beside that of the second.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Compared {
     /// The strategy in the second, where it has another name.
     pub other: String,
     /// The metric.
-    pub metric: &'static Metric,
+    pub metric: MetricId,
     /// The phase's name.
     pub phase: String,
     /// The value of the first, which is the reference.
@@ -47,7 +47,7 @@ impl Compared {
     /// Whether the second is worse: the difference is none of chance, and to the bad side.
     pub fn is_worse(&self) -> bool {
         self.is_clear()
-            && match self.metric.direction {
+            && match self.metric.line().direction {
                 Direction::LowerIsBetter => self.difference.mean > 0.0,
                 Direction::HigherIsBetter => self.difference.mean < 0.0,
                 Direction::Neutral => false,
@@ -93,7 +93,7 @@ pub fn compare(
             Some(Compared {
                 strategy: before.strategy.clone(),
                 other: after.strategy.clone(),
-                metric: MetricId::by_name(&before.metric)?.metric(),
+                metric: MetricId::by_name(&before.metric)?,
                 phase: before.phase.clone(),
                 before: before.mean,
                 after: after.mean,

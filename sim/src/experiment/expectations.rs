@@ -4,7 +4,7 @@ use super::Experiment;
 use super::column::Column;
 use super::intervals::{CONFIDENCE, t_within};
 use super::summary::{Estimate, ExpectationResult, Verdict};
-use crate::scenario::Expectation;
+use crate::scenario::{Expectation, Vary};
 
 /// The power at which the detectable effect is stated.
 const POWER: f64 = 0.8;
@@ -57,7 +57,7 @@ fn judge_one(
     let (low, high) = finding.bounds();
     ExpectationResult {
         strategy: strategies[strategy].name.clone(),
-        metric: expectation.metric.metric().name,
+        metric: expectation.metric.name().into_owned(),
         phase: expectation.phase,
         relative_to: expectation.relative_to.map(|other| strategies[other].name.clone()),
         quantile: expectation.quantile,
@@ -73,9 +73,10 @@ fn judge_one(
     }
 }
 
-/// Whether an outcome is one of many. A replayed log has one outcome; anything drawn has many, and one of them is no verdict.
+/// Whether an outcome is one of many. A replayed log has one outcome where it is; anything drawn has many, and one of them is no
+/// verdict.
 pub(super) fn is_drawn(experiment: &Experiment<'_>) -> bool {
-    !experiment.scenario.populations.is_empty()
+    !experiment.scenario.populations.is_empty() || experiment.scenario.vary == Vary::Hash
 }
 
 /// What was found, with the interval that decides.

@@ -160,7 +160,7 @@ fn against(
                 now.less_unpaired(1.0, &before)
             };
             let finding = Finding::of(difference, confidence);
-            let limits = match metric.metric().direction {
+            let limits = match metric.line().direction {
                 Direction::LowerIsBetter => (None, Some(value.tolerance)),
                 Direction::HigherIsBetter => (Some(-value.tolerance), None),
                 Direction::Neutral => (Some(-value.tolerance), Some(value.tolerance)),
@@ -168,7 +168,7 @@ fn against(
             let (low, high) = finding.bounds();
             Ok(ExpectationResult {
                 strategy: value.strategy.clone(),
-                metric: metric.metric().name,
+                metric: value.metric.clone(),
                 phase: phase.unwrap_or(Phase::All),
                 relative_to: None,
                 quantile: None,

@@ -24,6 +24,14 @@ pub struct Impact {
     /// Time from its beginning until the servers that were left were overloaded, all of them, and how long they were \[s\]; of the last
     /// fault that had begun by then.
     pub toppled: Option<(f64, f64)>,
+    /// Times that it came where a health rule could see it, at each of its parts.
+    pub visible: u64,
+    /// Of these, those that no health rule noticed before they were over.
+    pub undetected: u64,
+    /// Mean time to detect of the others \[s\].
+    pub detected_after_s: Option<f64>,
+    /// Mean time from the end to the moment when all chose its part again, of those that saw it \[s\].
+    pub back_after_s: Option<f64>,
 }
 
 /// Busy share from which a server counts as overloaded.
@@ -48,6 +56,9 @@ pub fn impacts(scenario: &Scenario, outcome: &RunOutcome, fleet: &Fleet) -> Vec<
         .map(|(number, (fault, blamed))| {
             let (from, until) = bounds(fault, counts);
             let even_again = even_again(counts, fleet, until);
+            let seen: Vec<_> = outcome.sightings.iter().filter(|it| it.fault as usize == number).collect();
+            let detected = || seen.iter().filter_map(|it| Some(it.detected?.since(it.from).as_secs_f64()));
+            let back = seen.iter().filter_map(|it| Some(it.back?.since(it.until).as_secs_f64()));
             Impact {
                 users_logged_out: blamed.users_logged_out,
                 requests_failed: blamed.requests_failed,
@@ -59,9 +70,18 @@ pub fn impacts(scenario: &Scenario, outcome: &RunOutcome, fleet: &Fleet) -> Vec<
                 ),
                 even_again_s: even_again.map(|at| at.since(until).as_secs_f64()),
                 toppled: toppled.filter(|&(fault, _)| fault == number).map(|(_, times)| times),
+                visible: seen.len() as u64,
+                undetected: (seen.len() - detected().count()) as u64,
+                detected_after_s: mean(detected()),
+                back_after_s: mean(back),
             }
         })
         .collect()
+}
+
+fn mean(times: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = times.fold((0.0, 0), |(sum, count), time| (sum + time, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
 }
 
 fn bounds(fault: &Fault, counts: &Counts) -> (SimTime, SimTime) {
@@ -94,10 +114,7 @@ fn toppled_at(counts: &Counts, fleet: &Fleet) -> Option<(SimTime, SimTime)> {
         let length = until.since(from).as_secs_f64();
         let busy = |server: usize| counts.window_busy_ns[window * counts.servers + server] as f64 / 1e9;
         let works_hard = |server: &usize| busy(*server) / fleet.workers[*server] / length >= OVERLOADED;
-        let is_out = |server: usize| {
-            let mut its = fleet.outages.iter().filter(|outage| outage.0 == server);
-            its.any(|&(_, since, end)| since < until && from < end)
-        };
+        let is_out = |server: usize| !fleet.outages.of(server, from, until).is_empty();
         let servers = 0..fleet.workers.len();
         servers.clone().any(|server| works_hard(&server))
             && servers.filter(|server| !works_hard(server)).all(is_out)

@@ -28,6 +28,7 @@ use thiserror::Error;
 
 use crate::cluster::{self, RunError, RunOutcome, RunSetup, RunSizes};
 use crate::engine::SimDuration;
+use crate::metrics::quantiles::Source;
 use crate::metrics::recorder::Calendar;
 use crate::metrics::{MetricId, Phase};
 use crate::population::replay::{LogError, LogOptions, PreparedLog, Pseudonyms, show_second};
@@ -252,17 +253,20 @@ impl<'a> Experiment<'a> {
     /// What the runs so far say of a metric; `None` when the runs do not have the phase.
     pub fn column(&self, strategy: usize, metric: MetricId, phase: Phase) -> Option<Column> {
         let place = self.records[strategy].first()?.phases.iter().position(|record| record.phase == phase)?;
-        Some(self.column_at(strategy, place, usize::from(metric.0)))
+        Some(self.column_at(strategy, place, metric))
     }
 
-    fn column_at(&self, strategy: usize, place: usize, metric: usize) -> Column {
+    fn column_at(&self, strategy: usize, place: usize, metric: MetricId) -> Column {
         let runs = &self.records[strategy];
-        let readings: Vec<_> = runs.iter().map(|run| run.phases[place].readings[metric]).collect();
-        let latencies: Vec<_> = runs.iter().map(|run| &run.phases[place].latency).collect();
-        let column = Column::of(&readings, &latencies);
-        match runs.as_slice() {
-            [run] if !run.without_batch.is_empty() => {
-                let without: Vec<_> = run.without_batch.iter().map(|metrics| metrics[metric]).collect();
+        let phases = runs.iter().map(|run| &run.phases[place]);
+        let column = record::column(metric, phases.map(|phase| (&phase.readings, &phase.times)));
+        match (runs.as_slice(), metric.source()) {
+            ([run], Source::Quantile(of, q)) if !run.without_batch.is_empty() => {
+                let times: Vec<_> = run.batch_times.iter().map(|times| &times[of as usize]).collect();
+                Column { parts: Column::of_quantile(of, q, &times).parts, ..column }
+            }
+            ([run], Source::Reading(line)) if !run.without_batch.is_empty() => {
+                let without: Vec<_> = run.without_batch.iter().map(|metrics| metrics[line]).collect();
                 Column::of_batches(column.centre, &without)
             }
             _ => column,

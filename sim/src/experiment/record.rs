@@ -1,16 +1,22 @@
 //! What is kept of a run until all are done.
 
+use super::Column;
 use super::impact::{self, Impact};
 use crate::backend::Discipline;
-use crate::cluster::{Outage, RunOutcome, RunSizes, Spell, TraceLine};
+use crate::cluster::{Outage, Removal, RunOutcome, RunSizes, Spell, TraceLine};
 use crate::metrics::histogram::Sparse;
 use crate::metrics::measure::{self, Fleet, Reading};
-use crate::metrics::recorder::{Calendar, Counts};
-use crate::metrics::{LossCause, Phase};
+use crate::metrics::outages::Outages;
+use crate::metrics::quantiles::Source;
+use crate::metrics::recorder::{Calendar, Counts, PhaseCounts};
+use crate::metrics::{LossCause, MetricId, Phase, Timed};
 use crate::scenario::Scenario;
 
 /// Bins of the series over time, at most.
 const SERIES_BINS: usize = 120;
+
+/// Distributions of times, by [`Timed`].
+pub(super) type Times = [Sparse; Timed::ALL.len()];
 
 /// What is kept of a run.
 pub(super) struct RunRecord {
@@ -18,6 +24,8 @@ pub(super) struct RunRecord {
     pub phases: Vec<PhaseRecord>,
     /// Of a single long run, by batch: every metric without that batch.
     pub without_batch: Vec<Vec<Option<f64>>>,
+    /// Of a single long run, by batch: its times.
+    pub batch_times: Vec<Times>,
     pub requests: Vec<u64>,
     pub connections: Vec<u64>,
     /// What each instance of the tiers decided; empty with one.
@@ -29,6 +37,8 @@ pub(super) struct RunRecord {
     pub bins: Option<Bins>,
     /// When each fault lasted; only of a strategy's first replication.
     pub spells: Vec<Spell>,
+    /// When health kept servers from new clients; only of a strategy's first replication.
+    pub removals: Vec<Removal>,
     pub trace: Vec<TraceLine>,
     pub stories: Vec<String>,
     pub sizes: RunSizes,
@@ -39,7 +49,7 @@ pub(super) struct PhaseRecord {
     pub phase: Phase,
     /// Every metric, in catalogue order.
     pub readings: Vec<Option<Reading>>,
-    pub latency: Sparse,
+    pub times: Times,
     /// What the noise floor depends on.
     pub noise: NoiseBasis,
 }
@@ -74,7 +84,10 @@ pub(super) fn fleet(scenario: &Scenario, strategy: usize, outages: &[Outage]) ->
                 Discipline::ProcessorSharing { cores, .. } => f64::from(cores),
             })
             .collect(),
-        outages: outages.iter().map(|o| (o.server.index(), o.from, o.until)).collect(),
+        outages: Outages::new(
+            scenario.servers.len(),
+            outages.iter().map(|o| (o.server.index(), o.from, o.until)).collect(),
+        ),
     }
 }
 
@@ -92,24 +105,43 @@ pub(super) fn windows_per_bin(calendar: &Calendar) -> usize {
     calendar.windows().div_ceil(SERIES_BINS).max(1)
 }
 
+/// What runs say of a metric, each by its readings and its times.
+pub(super) fn column<'a>(
+    metric: MetricId,
+    runs: impl Iterator<Item = (&'a Vec<Option<Reading>>, &'a Times)>,
+) -> Column {
+    match metric.source() {
+        Source::Reading(line) => Column::of(&runs.map(|(readings, _)| readings[line]).collect::<Vec<_>>()),
+        Source::Quantile(of, q) => {
+            Column::of_quantile(of, q, &runs.map(|(_, times)| &times[of as usize]).collect::<Vec<_>>())
+        }
+    }
+}
+
+/// The times of some counts.
+pub(super) fn sparse(counts: &PhaseCounts) -> Times {
+    Timed::ALL.map(|of| counts.times(of).sparse())
+}
+
 impl RunRecord {
     pub fn new(scenario: &Scenario, strategy: usize, outcome: RunOutcome, first: bool) -> Self {
         let counts = &outcome.counts;
         let calendar = &counts.calendar;
         let fleet = fleet(scenario, strategy, &outcome.outages);
-        let batches = if calendar.batch_windows > 0 { calendar.parts() } else { 0 };
         let all = counts.phase(Phase::All);
         Self {
             phases: phases(calendar)
                 .into_iter()
                 .map(|phase| PhaseRecord::new(counts, &fleet, phase))
                 .collect(),
-            without_batch: (0..batches)
+            without_batch: (0..counts.batches().len())
                 .map(|batch| measure::readings_without_batch(counts, &fleet, batch))
                 .collect(),
+            batch_times: counts.batches().iter().map(sparse).collect(),
             impacts: impact::impacts(scenario, &outcome, &fleet),
             bins: first.then(|| Bins::of(counts)),
             spells: if first { outcome.spells } else { Vec::new() },
+            removals: if first { outcome.removals } else { Vec::new() },
             requests: all.requests,
             connections: all.connections,
             instances: all.tiers.instances,
@@ -131,7 +163,7 @@ impl PhaseRecord {
         Self {
             phase,
             readings: measure::readings(counts, fleet, phase),
-            latency: phase_counts.latency.sparse(),
+            times: sparse(&phase_counts),
             noise: NoiseBasis {
                 requests: phase_counts.requests.iter().sum(),
                 connections: phase_counts.connections.iter().sum(),

@@ -50,7 +50,7 @@ impl Experiment<'_> {
             .fold(0.0, f64::max);
         Some(Precision {
             wanted: wanted.relative,
-            metrics: wanted.metrics.iter().map(|metric| metric.metric().name).collect(),
+            metrics: wanted.metrics.iter().map(|metric| metric.name().into_owned()).collect(),
             found: widest.is_finite().then_some(widest),
             reached: widest <= wanted.relative,
             replications_most: self.scenario.replications,

@@ -7,18 +7,18 @@ use super::impact::Impact;
 use super::intervals::holm;
 use super::record::{Bins, NoiseBasis, RunRecord, fleet, windows_per_bin};
 use super::summary::{
-    Estimate, FaultImpact, FaultLine, InstanceSummary, LossSummary, MetricSummary, SCHEMA_VERSION, Series,
-    ServerLine, ServerSummary, StrategySummary, Summary,
+    Estimate, FaultImpact, FaultLine, InstanceSummary, LossSummary, MetricSummary, RemovalLine,
+    SCHEMA_VERSION, Series, ServerLine, ServerSummary, StrategySummary, Summary,
 };
 use super::{Experiment, expectations};
 use crate::balancer::{self, Evidence};
-use crate::cluster::Spell;
+use crate::cluster::{Removal, Spell};
 use crate::engine::{Distribution, SimTime, Stream};
 use crate::ids::StreamId;
 use crate::metrics::catalogue::METRICS;
 use crate::metrics::measure::{self, Fleet, NoiseCounts};
 use crate::metrics::recorder::Calendar;
-use crate::metrics::{Histogram, LossCause};
+use crate::metrics::{Histogram, LossCause, MetricId, Timed};
 use crate::scenario::{Fault, FrontPlan, Scenario, Strategy, canonical};
 use crate::tier::Layer;
 
@@ -133,6 +133,19 @@ fn spans(spells: &[Spell], fault: u32, calendar: &Calendar) -> Vec<(f64, f64)> {
     spans
 }
 
+/// When health kept servers from new clients, within the measured part.
+fn removals(scenario: &Scenario, removals: &[Removal], calendar: &Calendar) -> Vec<RemovalLine> {
+    let seconds = |at: SimTime| at.since(calendar.measured_from).as_secs_f64();
+    let measured = removals.iter().filter(|removal| removal.until > calendar.measured_from);
+    let line = |removal: &Removal| RemovalLine {
+        server: scenario.servers[removal.server.index()].name.clone(),
+        from_s: seconds(removal.from.max(calendar.measured_from)),
+        until_s: seconds(removal.until),
+        false_positive: removal.is_false,
+    };
+    measured.take(SPANS_MAX).map(line).collect()
+}
+
 fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySummary {
     let (scenario, calendar, runs) = (&experiment.scenario, &experiment.calendar, &experiment.records[index]);
     let strategy = &scenario.strategies[index];
@@ -162,8 +175,8 @@ fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySumm
             lost: Estimate::of_all(runs.iter().map(|run| run.lost[cause as usize] as f64)),
         })
         .collect();
-    let mut latency = Histogram::new();
-    runs.iter().for_each(|run| latency.add(&run.phases[0].latency));
+    let mut latency = Histogram::default();
+    runs.iter().for_each(|run| latency.add(&run.phases[0].times[Timed::Latency as usize]));
     StrategySummary {
         name: strategy.name.clone(),
         balancer: strategy.tiers_in_words(),
@@ -177,6 +190,7 @@ fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySumm
             .filter(|&fault| is_applicable(scenario, strategy, fault))
             .map(|fault| summarise_impact(scenario, fault, runs))
             .collect(),
+        removals: removals(scenario, &runs[0].removals, calendar),
         series: series(
             calendar,
             &fleet,
@@ -247,8 +261,9 @@ fn metrics(experiment: &Experiment<'_>, strategy: usize) -> Vec<MetricSummary> {
         let stream = Stream::new(scenario.seed, (strategy as u64) << 8 | place as u64, StreamId::NoiseFloor);
         let floors = noise_floors(scenario, runs, place, &weights, &stream);
         for (number, metric) in METRICS.iter().enumerate() {
-            let column = experiment.column_at(strategy, place, number);
-            let reference = (strategy > 0).then(|| experiment.column_at(0, place, number));
+            let id = MetricId::Line(number as u16);
+            let column = experiment.column_at(strategy, place, id);
+            let reference = (strategy > 0).then(|| experiment.column_at(0, place, id));
             summaries.push(MetricSummary {
                 metric: metric.name,
                 phase: first.phase,
@@ -257,10 +272,7 @@ fn metrics(experiment: &Experiment<'_>, strategy: usize) -> Vec<MetricSummary> {
                 value: column.estimate(),
                 p50: spread_over(&column, 0.5),
                 p95: spread_over(&column, 0.95),
-                noise_floor: floors
-                    .iter()
-                    .find(|(id, _)| usize::from(id.0) == number)
-                    .map(|(_, floor)| *floor),
+                noise_floor: floors.iter().find(|(of, _)| *of == id).map(|(_, floor)| *floor),
                 difference: reference.and_then(|reference| column.less(1.0, &reference)),
                 difference_p: None,
             });
@@ -281,7 +293,7 @@ fn noise_floors(
     place: usize,
     weights: &[f64],
     stream: &Stream,
-) -> Vec<(crate::metrics::MetricId, f64)> {
+) -> Vec<(MetricId, f64)> {
     let n = runs.len() as f64;
     let mean = |pick: &dyn Fn(&NoiseBasis) -> f64| {
         runs.iter().map(|run| pick(&run.phases[place].noise)).sum::<f64>() / n
@@ -323,6 +335,10 @@ fn summarise_impact(scenario: &Scenario, fault: usize, runs: &[RunRecord]) -> Fa
             runs.iter().map(|run| run.impacts[fault].toppled.map(|(_, lasted)| lasted)),
         ),
         toppled: runs.iter().filter(|run| run.impacts[fault].toppled.is_some()).count() as u32,
+        visible: of(&|impact| impact.visible as f64),
+        undetected: of(&|impact| impact.undetected as f64),
+        detected_after_s: Estimate::of(runs.iter().map(|run| run.impacts[fault].detected_after_s)),
+        back_after_s: Estimate::of(runs.iter().map(|run| run.impacts[fault].back_after_s)),
     }
 }
 

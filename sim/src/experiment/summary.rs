@@ -87,7 +87,7 @@ pub struct Precision {
     /// Wanted: half the width of the 95 % interval over the mean, at most.
     pub wanted: f64,
     /// The metrics that it is wanted of, in all strategies.
-    pub metrics: Vec<&'static str>,
+    pub metrics: Vec<String>,
     /// Found: the largest of these; `None` where a mean is zero, or there is no interval.
     pub found: Option<f64>,
     /// Whether it was reached.
@@ -129,6 +129,8 @@ pub struct StrategySummary {
     pub losses: Vec<LossSummary>,
     /// What each fault did.
     pub faults: Vec<FaultImpact>,
+    /// When health kept servers from new clients, of at least one instance, in the first replication; of very many the first.
+    pub removals: Vec<RemovalLine>,
     /// Load over time.
     pub series: Series,
     /// Distribution of response times: (milliseconds, share of answers at most that), increasing, pooled over replications.
@@ -224,6 +226,27 @@ pub struct FaultImpact {
     pub toppled_for_s: Option<Estimate>,
     /// Replications in which they were.
     pub toppled: u32,
+    /// Times that it came where a health rule could see it, at each of its parts; 0 for what an operator does, for stores and links.
+    pub visible: Estimate,
+    /// Of these, those that no health rule noticed before they were over.
+    pub undetected: Estimate,
+    /// Time to detect of the others \[s\]: the mean of each replication.
+    pub detected_after_s: Option<Estimate>,
+    /// Time from its end until all who balance chose its part again \[s\]; of those that were detected and saw that in the run.
+    pub back_after_s: Option<Estimate>,
+}
+
+/// A time during which health kept a server from new clients.
+#[derive(Clone, Debug, Serialize)]
+pub struct RemovalLine {
+    /// The server's name.
+    pub server: String,
+    /// Its start, from the end of the warm-up \[s\].
+    pub from_s: f64,
+    /// Its end, from the end of the warm-up \[s\].
+    pub until_s: f64,
+    /// Whether the server was taken out though no fault ailed it.
+    pub false_positive: bool,
 }
 
 /// Load over time in the first replication. A mean over replications would hide the skew wherever each has another hottest
@@ -244,7 +267,7 @@ pub struct ExpectationResult {
     /// The strategy's name.
     pub strategy: String,
     /// The metric's name.
-    pub metric: &'static str,
+    pub metric: String,
     /// The phase.
     pub phase: Phase,
     /// The strategy whose value the limits multiply; `value` is then the ratio of the two.

@@ -12,7 +12,7 @@ use super::record::{fleet, phases};
 use super::summarise::sha256;
 use super::{ExperimentError, prepare_logs, run};
 use crate::metrics::Phase;
-use crate::metrics::measure::readings;
+use crate::metrics::measure::{Reading, readings};
 use crate::population::replay::{LogError, PreparedLog};
 use crate::scenario::sweep::{Point, SweepPlan, at_point};
 use crate::scenario::{self, Diagnostics, Loaded, Overrides, canonical};
@@ -169,8 +169,8 @@ impl Sweep {
         let counts = &outcome.counts;
         let fleet = fleet(scenario, which.strategy, &outcome.outages);
         let of_phase = |phase: Phase| {
-            let latency = counts.phase(phase).latency;
-            let value = |reading: Option<crate::metrics::measure::Reading>| reading?.value(&latency);
+            let of_phase = counts.phase(phase);
+            let value = |reading: Option<Reading>| reading?.value(&of_phase);
             (phase, readings(counts, &fleet, phase).into_iter().map(value).collect())
         };
         Ok(phases(&counts.calendar).into_iter().map(of_phase).collect())

@@ -5,7 +5,7 @@
 //! number from 0 (down) to `rise + fall - 1` (fully up); a server is up from `rise` on. Not modelled: agents,
 //! `track`.
 
-use crate::engine::SimDuration;
+use crate::engine::{SimDuration, SimTime};
 
 /// The check parameters of one `server` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,10 @@ pub struct HaproxyCheck {
     pub fastinter: Option<SimDuration>,
     /// `downinter`: the same of a server that is fully down; `None` is `inter`.
     pub downinter: Option<SimDuration>,
+    /// `option httpchk`: a page is asked for, and a status from 400 on is a failure; else a connection is enough.
+    pub httpchk: bool,
+    /// `timeout check`: how long a server has to answer once it has accepted the connection; `None`: `inter` for both.
+    pub timeout_check: Option<SimDuration>,
     /// `rise`, at least 1: successes that bring a server back.
     pub rise: u32,
     /// `fall`, at least 1: failures that take a server out.
@@ -86,12 +90,27 @@ impl Default for HaproxyCheck {
             inter: SimDuration::from_secs(2),
             fastinter: None,
             downinter: None,
+            httpchk: false,
+            timeout_check: None,
             rise: 2,
             fall: 3,
             observe: Observe::Nothing,
             error_limit: 10,
             on_error: OnError::FailCheck,
         }
+    }
+}
+
+impl HaproxyCheck {
+    /// How long a try waits for the connection: `inter`, or with `timeout check` the shorter of that and `timeout connect`.
+    pub fn connect_limit(&self, timeout_connect: Option<SimDuration>) -> SimDuration {
+        let limit = timeout_connect.filter(|_| self.timeout_check.is_some());
+        limit.map_or(self.inter, |limit| limit.min(self.inter))
+    }
+
+    /// Until when a try that began at `began` and was connected at `connected` waits for the answer.
+    pub fn answer_limit(&self, began: SimTime, connected: SimTime) -> SimTime {
+        self.timeout_check.map_or(began + self.inter, |timeout| connected + timeout)
     }
 }
 

@@ -173,7 +173,7 @@ impl Checker {
 }
 
 /// When the kernel repeats the SYN of a try: 1, 3, 7, ... seconds after its start (`TCP_TIMEOUT_INIT`, doubled each time).
-fn next_syn(started: SimTime, now: SimTime) -> SimTime {
+pub fn next_syn(started: SimTime, now: SimTime) -> SimTime {
     let mut after = SimDuration::from_secs(1);
     while started + after <= now {
         after = after * 2 + SimDuration::from_secs(1);

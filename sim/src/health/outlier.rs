@@ -108,6 +108,11 @@ impl Outliers {
         self.next_look
     }
 
+    /// When it last looked at the hosts, or would have before the start.
+    pub fn last_look(&self) -> SimTime {
+        SimTime(self.next_look.0.saturating_sub(self.rule.interval.0))
+    }
+
     /// A request ended at `host`: with a status, or for `None` without an answer. Says whether that ejected it.
     #[inline]
     pub fn ended(&mut self, now: SimTime, host: ServerId, status: Option<u16>) -> bool {

@@ -39,9 +39,14 @@ impl PassiveWindow {
     /// Whether failures keep the server out in second `now_s`.
     #[inline]
     pub fn is_out(&self, rule: PassiveRule, now_s: u64) -> bool {
-        rule.max_fails != 0
-            && self.fails >= rule.max_fails
-            && now_s.saturating_sub(self.checked_s) <= rule.fail_timeout_s
+        self.has_failed(rule) && now_s.saturating_sub(self.checked_s) <= rule.fail_timeout_s
+    }
+
+    /// Whether enough failures are counted: from the one that takes the server out until a success forgives them. Meanwhile it
+    /// gets nobody but a probe each `fail_timeout`.
+    #[inline]
+    pub fn has_failed(&self, rule: PassiveRule) -> bool {
+        rule.max_fails != 0 && self.fails >= rule.max_fails
     }
 
     /// The server was picked in second `now_s`.

@@ -31,10 +31,6 @@ impl Phase {
     }
 }
 
-/// A metric, by its place in the catalogue.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct MetricId(pub u16);
-
 /// What a metric is counted in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,7 +92,7 @@ pub struct Metric {
 
 macro_rules! metrics {
     ($($name:literal, $unit:ident, $direction:ident, $kind:ident, $meaning:literal, $undefined:literal;)+) => {
-        /// Every metric; [`MetricId`] is the place in this list.
+        /// Every metric that runs report of themselves, in the order of tables.
         pub const METRICS: &[Metric] = &[$(Metric {
             name: $name, unit: Unit::$unit, direction: Direction::$direction, kind: Kind::$kind,
             meaning: $meaning, undefined: $undefined,
@@ -165,6 +161,14 @@ metrics! {
     "director.takeovers", Count, Neutral, Mean, "times that the virtual address of a pair moved to the other director", "never";
     "director.silent", Seconds, LowerIsBetter, Mean, "mean time during which packets to a virtual address reached nobody, of the times that began in the phase", "a director always had the address";
     "director.silent.max", Seconds, LowerIsBetter, Maximum, "the longest of these times", "a director always had the address";
+    "health.faults", Count, Neutral, Mean, "faults that a health rule could see, each at each server or instance, by their beginning", "never";
+    "health.undetected", Ratio, LowerIsBetter, Ratio, "share of these that no health rule had noticed before they were over", "no such fault";
+    "health.time_to_detect", Seconds, LowerIsBetter, Mean, "mean time from the beginning of a fault that was detected until all who balance had stopped choosing its server", "no fault detected";
+    "health.time_to_detect.max", Seconds, LowerIsBetter, Maximum, "the longest of these times", "no fault detected";
+    "health.time_to_recover", Seconds, LowerIsBetter, Mean, "mean time from the end of a detected fault until all who balance chose its server again", "no server was back before the next trouble or the end of the run";
+    "health.time_to_recover.max", Seconds, LowerIsBetter, Maximum, "the longest of these times", "no server was back before the next trouble or the end of the run";
+    "health.false_positives", Count, LowerIsBetter, Mean, "times that health took out a server that no fault ailed", "never";
+    "health.false_positives.time", Seconds, LowerIsBetter, Mean, "time that these servers were out, all together", "never";
     "sync.messages", PerSecond, LowerIsBetter, Mean, "datagrams a second by which directors copy connections and templates", "never";
     "sync.bytes", PerSecond, LowerIsBetter, Mean, "bytes a second of these datagrams", "never";
     "load.balancers.peak_to_mean", Ratio, LowerIsBetter, Mean, "connections (layer 4) or requests (layer 7) at the most loaded instance of a tier over the tier's mean; of the tier where that is worst", "no tier has several instances at a time";
@@ -175,16 +179,4 @@ metrics! {
     "store.messages", PerSecond, LowerIsBetter, Mean, "messages a second by which the session store keeps copies", "never";
     "store.bytes", PerSecond, LowerIsBetter, Mean, "bytes a second of these messages, or of sessions in cookies", "never";
     "store.memory_max", Count, LowerIsBetter, Maximum, "most bytes of sessions that the store held, with all copies", "no store: unlimited memory of the servers, a cookie, an ideal store";
-}
-
-impl MetricId {
-    /// The metric called `name`.
-    pub fn by_name(name: &str) -> Option<Self> {
-        METRICS.iter().position(|metric| metric.name == name).map(|at| Self(at as u16))
-    }
-
-    /// Its line in the catalogue.
-    pub fn metric(self) -> &'static Metric {
-        &METRICS[usize::from(self.0)]
-    }
 }

@@ -38,7 +38,7 @@ impl Fairness {
         let mean = sum / n;
         let variance = (squares / n - mean * mean).max(0.0);
         let mut sorted = relative.clone();
-        sorted.sort_by(f64::total_cmp);
+        sorted.sort_unstable_by(f64::total_cmp);
         let ranked: f64 =
             sorted.iter().enumerate().map(|(rank, r)| (2.0 * (rank + 1) as f64 - n - 1.0) * r).sum();
         let (jain, cv, gini) = if sum > 0.0 {
@@ -56,10 +56,13 @@ impl Fairness {
     }
 }
 
-/// Samples of what uniform random choice would give.
-pub const NOISE_SAMPLES: u64 = 1_000;
+/// Samples of what uniform random choice would give, unless servers are many.
+const NOISE_SAMPLES: u64 = 1_000;
+/// Draws for all samples together, above which there are fewer of them: among many servers, samples differ little.
+const NOISE_DRAWS: u64 = 1_000_000;
 
-/// What each server would get if `count` equal pieces of work were thrown at random by `shares`: [`NOISE_SAMPLES`] samples.
+/// What each server would get if `count` equal pieces of work were thrown at random by `shares`: 1,000 samples, and from a
+/// million draws in all on fewer, but no less than 100.
 ///
 /// Each sample is multinomial by its normal limit: independent normals with the binomial variances, made to sum to
 /// `count`. With fewer than 30 pieces a server the pieces are thrown one by one. `entity` names the samples in `stream`.
@@ -70,7 +73,8 @@ pub fn random_loads(count: f64, shares: &[f64], stream: &Stream, entity: u64) ->
     }
     let probabilities: Vec<f64> = shares.iter().map(|share| share / total).collect();
     let thrown_singly = count < 30.0 * shares.len() as f64;
-    (0..NOISE_SAMPLES)
+    let draws = if thrown_singly { count as u64 } else { shares.len() as u64 };
+    (0..(NOISE_DRAWS / draws).clamp(NOISE_SAMPLES / 10, NOISE_SAMPLES))
         .map(|sample| {
             if thrown_singly {
                 throw(count as u64, &probabilities, stream, entity << 20 | sample)
@@ -82,18 +86,18 @@ pub fn random_loads(count: f64, shares: &[f64], stream: &Stream, entity: u64) ->
 }
 
 fn throw(count: u64, probabilities: &[f64], stream: &Stream, entity: u64) -> Vec<f64> {
+    let bounds: Vec<f64> = probabilities
+        .iter()
+        .scan(0.0, |sum, p| {
+            *sum += p;
+            Some(*sum)
+        })
+        .collect();
+    let last = probabilities.len() - 1;
     let mut loads = vec![0.0; probabilities.len()];
     for piece in 0..count {
-        let mut u = stream.uniform(entity, piece);
-        let last = probabilities.len() - 1;
-        let chosen = probabilities[..last]
-            .iter()
-            .position(|p| {
-                u -= p;
-                u < 0.0
-            })
-            .unwrap_or(last);
-        loads[chosen] += 1.0;
+        let u = stream.uniform(entity, piece);
+        loads[bounds[..last].partition_point(|&bound| bound <= u)] += 1.0;
     }
     loads
 }

@@ -9,8 +9,9 @@ const OCTAVE_BITS: u32 = PER_OCTAVE.trailing_zeros();
 const BUCKETS: usize = (64 - OCTAVE_BITS as usize) * PER_OCTAVE;
 
 /// Counts of durations in log-linear buckets (after HdrHistogram), with their exact sum and maximum.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
+    /// By bucket; empty before the first duration.
     counts: Vec<u64>,
     total: u64,
     /// Sum of all durations \[ns\].
@@ -19,22 +20,29 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// An empty histogram.
-    pub fn new() -> Self {
-        Self { counts: vec![0; BUCKETS], total: 0, sum: 0, max: 0 }
-    }
-
     /// Counts a duration.
     #[inline]
     pub fn record(&mut self, value: SimDuration) {
+        self.fill();
         self.counts[bucket(value.0)] += 1;
         self.total += 1;
         self.sum += u128::from(value.0);
         self.max = self.max.max(value.0);
     }
 
+    /// Makes room, once. Most runs have some times that never occur.
+    #[inline]
+    fn fill(&mut self) {
+        if self.counts.is_empty() {
+            self.counts.resize(BUCKETS, 0);
+        }
+    }
+
     /// Adds another histogram's counts.
     pub fn merge(&mut self, other: &Self) {
+        if other.total > 0 {
+            self.fill();
+        }
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
@@ -45,9 +53,8 @@ impl Histogram {
 
     /// The buckets that hold anything, to be kept when many histograms are.
     pub fn sparse(&self) -> Sparse {
-        let filled = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
         Sparse {
-            buckets: filled.map(|(index, &count)| (index as u16, count)).collect(),
+            buckets: self.filled().map(|(index, count)| (index as u16, count)).collect(),
             total: self.total,
             sum: self.sum,
             max: self.max,
@@ -56,6 +63,7 @@ impl Histogram {
 
     /// Adds the counts of a histogram that was kept.
     pub fn add(&mut self, other: &Sparse) {
+        self.fill();
         for &(index, count) in &other.buckets {
             self.counts[usize::from(index)] += count;
         }
@@ -64,21 +72,14 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// Takes back what [`Histogram::add`] added. The maximum stays, so that only quantiles and the mean are those of the rest.
-    ///
-    /// # Panics
-    /// Panics in debug builds if the other's counts were never added.
-    pub fn take_back(&mut self, other: &Sparse) {
-        for &(index, count) in &other.buckets {
-            self.counts[usize::from(index)] -= count;
-        }
-        self.total -= other.total;
-        self.sum -= other.sum;
-    }
-
     /// Durations counted.
     pub fn count(&self) -> u64 {
         self.total
+    }
+
+    /// Sum of all durations \[ns\].
+    pub fn sum_ns(&self) -> f64 {
+        self.sum as f64
     }
 
     /// Mean \[s\]; `None` when empty.
@@ -94,30 +95,17 @@ impl Histogram {
     /// The quantile `q` in 0..=1 \[s\], interpolated within its bucket; `None` when empty. It is off by less than 1/64 of its
     /// value.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        if self.total == 0 {
-            return None;
-        }
-        let wanted = (q * self.total as f64).clamp(0.0, self.total as f64);
-        let mut below = 0.0;
-        for (index, &count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            let count = count as f64;
-            if below + count >= wanted {
-                let (low, high) = bounds(index);
-                let within = low + (high - low) * ((wanted - below) / count);
-                return Some(within.min(self.max as f64) / 1e9);
-            }
-            below += count;
-        }
-        self.max()
+        quantile(self.filled(), self.total, self.max, q)
+    }
+
+    fn filled(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.counts.iter().copied().enumerate().filter(|(_, count)| *count > 0)
     }
 
     /// The distribution function at the upper bounds of the buckets that hold anything: (seconds, share at most that).
     pub fn cdf(&self) -> Vec<(f64, f64)> {
         let mut below = 0;
-        self.counts
-            .iter()
-            .enumerate()
-            .filter(|(_, count)| **count > 0)
+        self.filled()
             .map(|(index, count)| {
                 below += count;
                 (bounds(index).1.min(self.max as f64) / 1e9, below as f64 / self.total as f64)
@@ -136,10 +124,43 @@ pub struct Sparse {
     max: u64,
 }
 
-impl Default for Histogram {
-    fn default() -> Self {
-        Self::new()
+impl Sparse {
+    /// Durations counted.
+    pub fn count(&self) -> u64 {
+        self.total
     }
+
+    /// As [`Histogram::quantile`].
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let filled = self.buckets.iter().map(|&(index, count)| (usize::from(index), count));
+        quantile(filled, self.total, self.max, q)
+    }
+
+    /// How many durations are below one \[s\], those of its own bucket pro rata.
+    pub fn below(&self, seconds: f64) -> f64 {
+        let place = seconds * 1e9;
+        let share = |(low, high): (f64, f64)| ((place - low) / (high - low)).clamp(0.0, 1.0);
+        self.buckets.iter().map(|&(index, count)| share(bounds(index.into())) * count as f64).sum()
+    }
+}
+
+/// The quantile `q` \[s\] of `total` durations, of which the longest is `max` \[ns\], from the buckets that hold anything.
+fn quantile(filled: impl Iterator<Item = (usize, u64)>, total: u64, max: u64, q: f64) -> Option<f64> {
+    if total == 0 {
+        return None;
+    }
+    let wanted = (q * total as f64).clamp(0.0, total as f64);
+    let mut below = 0.0;
+    for (index, count) in filled {
+        let count = count as f64;
+        if below + count >= wanted {
+            let (low, high) = bounds(index);
+            let within = low + (high - low) * ((wanted - below) / count);
+            return Some(within.min(max as f64) / 1e9);
+        }
+        below += count;
+    }
+    Some(max as f64 / 1e9)
 }
 
 #[inline]
@@ -179,7 +200,7 @@ mod tests {
 
     #[test]
     fn quantiles_of_a_uniform_ramp_are_where_they_should_be() {
-        let mut histogram = Histogram::new();
+        let mut histogram = Histogram::default();
         for millis in 1..=1000 {
             histogram.record(SimDuration::from_millis(millis));
         }
@@ -193,7 +214,7 @@ mod tests {
 
     #[test]
     fn merging_is_counting_together() {
-        let (mut a, mut b, mut both) = (Histogram::new(), Histogram::new(), Histogram::new());
+        let (mut a, mut b, mut both) = (Histogram::default(), Histogram::default(), Histogram::default());
         for (i, millis) in [5, 80, 1200, 3, 3, 90_000].into_iter().enumerate() {
             let value = SimDuration::from_millis(millis);
             if i % 2 == 0 {
@@ -209,23 +230,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_sparsely_can_be_added_and_taken_back() {
-        let mut first = Histogram::new();
+    fn what_is_kept_sparsely_says_the_same() {
+        let mut first = Histogram::default();
         (1..50).for_each(|millis| first.record(SimDuration::from_millis(millis * millis)));
-        let mut pooled = first.clone();
-        let mut other = Histogram::new();
-        other.record(SimDuration::from_millis(7));
-        pooled.add(&other.sparse());
-        assert_ne!(pooled, first);
-        pooled.take_back(&other.sparse());
+        let sparse = first.sparse();
+        let mut pooled = Histogram::default();
+        pooled.add(&sparse);
         assert_eq!(pooled, first);
-        pooled.take_back(&first.sparse());
-        assert_eq!((pooled.count(), pooled.quantile(0.5)), (0, None));
+        assert_eq!((sparse.count(), sparse.below(10.0)), (49, 49.0));
+        for q in [0.0, 0.3, 0.5, 0.99] {
+            let place = sparse.quantile(q).unwrap();
+            assert_eq!(Some(place), first.quantile(q));
+            assert!((sparse.below(place) - q * 49.0).abs() < 1e-6, "{q}");
+        }
+        assert_eq!((Sparse::default().below(1.0), Sparse::default().quantile(0.5)), (0.0, None));
     }
 
     #[test]
     fn an_empty_histogram_has_no_values() {
-        let histogram = Histogram::new();
+        let histogram = Histogram::default();
         assert_eq!((histogram.mean(), histogram.max(), histogram.quantile(0.5)), (None, None, None));
     }
 }

@@ -2,8 +2,9 @@
 
 use super::catalogue::{Kind, METRICS, Unit};
 use super::fairness::{Fairness, random_loads};
+use super::outages::Outages;
 use super::recorder::{Counts, Failure, PhaseCounts};
-use super::{Histogram, MetricId, Phase};
+use super::{MetricId, Phase, Timed};
 use crate::engine::{SimTime, Stream};
 
 /// Requests that a window must hold per server, on average, to be judged by itself.
@@ -20,22 +21,19 @@ pub struct Fleet {
     pub store_workers: Vec<u32>,
     /// Instances of each tier, front to back, and whether all of them work at a time.
     pub tiers: Vec<(usize, bool)>,
-    /// Downtimes: (server, from, until).
-    pub outages: Vec<(usize, SimTime, SimTime)>,
+    /// When they were out of service.
+    pub outages: Outages,
 }
 
 impl Fleet {
     /// Fair shares within `from..until`: weights, pro-rated by time in service. Not normalised.
     pub fn shares(&self, from: SimTime, until: SimTime) -> Vec<f64> {
         let whole = until.since(from).as_secs_f64();
-        let mut shares = self.weights.clone();
-        if whole > 0.0 {
-            for &(server, down_from, down_until) in &self.outages {
-                let down = down_until.min(until).since(down_from.max(from)).as_secs_f64();
-                shares[server] -= self.weights[server] * down / whole;
-            }
-        }
-        shares.iter().map(|share| share.max(0.0)).collect()
+        let share = |(server, &weight): (usize, &f64)| {
+            let down = self.outages.total(server, from, until);
+            if down.is_zero() { weight } else { (weight - weight * down.as_secs_f64() / whole).max(0.0) }
+        };
+        self.weights.iter().enumerate().map(share).collect()
     }
 }
 
@@ -114,17 +112,17 @@ pub enum Reading {
         /// Out of how many, at least 1.
         whole: u64,
     },
-    /// A quantile of the response times; their histogram stands beside the readings.
-    LatencyQuantile(f64),
+    /// A quantile of times; their histograms stand beside the readings.
+    Quantile(Timed, f64),
 }
 
 impl Reading {
-    /// The metric's value in this run, whose response times are `latency`; `None` without any.
-    pub fn value(self, latency: &Histogram) -> Option<f64> {
+    /// The metric's value in these counts; `None` when there is none.
+    pub fn value(self, counts: &PhaseCounts) -> Option<f64> {
         match self {
             Self::Value(value) => Some(value),
             Self::Ratio { part, whole } => Some(part as f64 / whole as f64),
-            Self::LatencyQuantile(q) => latency.quantile(q).map(|seconds| seconds * 1e3),
+            Self::Quantile(of, q) => counts.times(of).quantile(q).map(|seconds| seconds * of.per_second()),
         }
     }
 }
@@ -167,7 +165,7 @@ pub fn readings_without_batch(counts: &Counts, fleet: &Fleet, batch: usize) -> V
         .map(|metric| match sheet.reading(metric.name)? {
             _ if metric.kind == Kind::Maximum => None,
             Reading::Value(value) if metric.unit == Unit::Count => Some(value * scale),
-            reading => reading.value(&phase_counts.latency),
+            reading => reading.value(&phase_counts),
         })
         .collect()
 }
@@ -190,6 +188,11 @@ fn count(things: u64) -> Option<Reading> {
     Some(Reading::Value(things as f64))
 }
 
+/// The mean of so many times whose sum is given; `None` without any.
+fn mean_seconds(sum_ns: u64, times: u64) -> Option<Reading> {
+    (times > 0).then(|| Reading::Value(sum_ns as f64 / 1e9 / times as f64))
+}
+
 impl Sheet<'_> {
     fn reading(&self, name: &str) -> Option<Reading> {
         let c = self.counts;
@@ -206,7 +209,7 @@ impl Sheet<'_> {
             .map(Reading::Value);
         }
         let millis = |seconds: Option<f64>| seconds.map(|s| Reading::Value(s * 1e3));
-        let quantile = |q| (c.latency.count() > 0).then_some(Reading::LatencyQuantile(q));
+        let quantile = |q| (c.latency.count() > 0).then_some(Reading::Quantile(Timed::Latency, q));
         let per_second =
             |things: u64| (self.seconds > 0.0).then(|| Reading::Value(things as f64 / self.seconds));
         match name {
@@ -221,11 +224,16 @@ impl Sheet<'_> {
             "sync.messages" => per_second(c.tiers.sync_messages),
             "sync.bytes" => per_second(c.tiers.sync_bytes),
             "director.takeovers" => count(c.tiers.takeovers),
-            "director.silent" => (c.tiers.silences > 0)
-                .then(|| Reading::Value(c.tiers.silent_ns as f64 / 1e9 / c.tiers.silences as f64)),
-            "director.silent.max" => {
-                (c.tiers.silences > 0).then(|| Reading::Value(c.tiers.silent_ns_max as f64 / 1e9))
-            }
+            "director.silent" => c.tiers.silent.mean().map(Reading::Value),
+            "director.silent.max" => c.tiers.silent.max().map(Reading::Value),
+            "health.faults" => count(c.health.faults),
+            "health.undetected" => ratio(c.health.faults - c.health.detected, c.health.faults),
+            "health.time_to_detect" => mean_seconds(c.health.detect_ns, c.health.detected),
+            "health.time_to_detect.max" => mean_seconds(c.health.detect_ns_max, c.health.detected.min(1)),
+            "health.time_to_recover" => mean_seconds(c.health.recover_ns, c.health.recovered),
+            "health.time_to_recover.max" => mean_seconds(c.health.recover_ns_max, c.health.recovered.min(1)),
+            "health.false_positives" => count(c.health.false_positives),
+            "health.false_positives.time" => Some(Reading::Value(c.health.false_ns as f64 / 1e9)),
             "visits.open" => self.visits_open.and_then(count),
             "session.lost" => ratio(c.losses(), c.created),
             "session.created" => count(c.created),
@@ -242,7 +250,7 @@ impl Sheet<'_> {
             "requests.retried" => ratio(c.retried, c.served + c.failures()),
             "requests.queued" => ratio(c.queued, c.served + c.failures()),
             "queue.wait" => {
-                (c.queued > 0).then(|| Reading::Value(c.queue_wait_ns as f64 / 1e6 / c.queued as f64))
+                (c.queued > 0).then(|| Reading::Value(c.queue_wait.sum_ns() / 1e6 / c.queued as f64))
             }
             "logins.failed" => ratio(c.logins_failed, c.logins),
             "throughput" => per_second(c.served),
@@ -256,7 +264,7 @@ impl Sheet<'_> {
             "session.stale" => ratio(c.stale, c.session_needed),
             "session.lost_writes" => count(c.lost_writes),
             "store.wait" => {
-                (c.served > 0).then(|| Reading::Value(c.store_wait_ns as f64 / 1e6 / c.served as f64))
+                (c.served > 0).then(|| Reading::Value(c.store_wait.sum_ns() / 1e6 / c.served as f64))
             }
             "store.utilisation" => self.store_utilisation().map(Reading::Value),
             "store.failed" => ratio(c.store_failed, c.served + c.failures()),
@@ -350,14 +358,14 @@ pub fn noise_floor(
         [("requests", noise.requests), ("connections", noise.connections), ("busy", busy)].iter().enumerate()
     {
         let samples = random_loads(*count, shares, stream, number as u64);
+        let fairness = |judge: &[f64]| -> Vec<Fairness> {
+            samples.iter().filter_map(|loads| Fairness::of(loads, judge)).collect()
+        };
+        let (by_share, by_weight) = (fairness(shares), fairness(weights));
         for measure in ["peak_to_mean", "peak_to_nominal", "jain", "cv", "gini", "max_share"] {
             let Some(id) = MetricId::by_name(&format!("load.{of}.{measure}")) else { continue };
-            let judge = if measure == "peak_to_nominal" { weights } else { shares };
-            let values: Vec<f64> = samples
-                .iter()
-                .filter_map(|loads| Fairness::of(loads, judge))
-                .filter_map(|f| pick(&f, measure))
-                .collect();
+            let judged = if measure == "peak_to_nominal" { &by_weight } else { &by_share };
+            let values: Vec<f64> = judged.iter().filter_map(|f| pick(f, measure)).collect();
             if !values.is_empty() {
                 floors.push((id, values.iter().sum::<f64>() / values.len() as f64));
             }
@@ -385,13 +393,13 @@ mod tests {
         SimTime::ZERO + SimDuration::from_secs(s)
     }
 
-    fn fleet(outages: Vec<(usize, SimTime, SimTime)>) -> Fleet {
+    fn fleet() -> Fleet {
         Fleet {
             weights: vec![1.0, 1.0],
             workers: vec![1.0, 1.0],
             store_workers: vec![1],
             tiers: vec![(2, true)],
-            outages,
+            outages: Outages::new(2, Vec::new()),
         }
     }
 
@@ -418,7 +426,7 @@ mod tests {
             recorder.entered(now, server, 1, 1);
             recorder.decided(now, 0, server.0);
             let counts = recorder.at(now).unwrap();
-            counts.tiers.silent(SimDuration::from_secs(1));
+            counts.tiers.silent.record(SimDuration::from_secs(1));
             counts.connections[server.index()] += 1;
             counts.held_ns[server.index()] += 1;
             counts.served += 1;
@@ -434,13 +442,13 @@ mod tests {
             counts.logged_in += 1;
         }
         let counts = recorder.close(at(100), 0);
-        let latency = counts.phase(Phase::All).latency;
-        for (metric, reading) in METRICS.iter().zip(readings(&counts, &fleet(Vec::new()), Phase::All)) {
-            let value = reading.and_then(|reading| reading.value(&latency));
+        let all = counts.phase(Phase::All);
+        for (metric, reading) in METRICS.iter().zip(readings(&counts, &fleet(), Phase::All)) {
+            let value = reading.and_then(|reading| reading.value(&all));
             assert!(value.is_some_and(f64::is_finite), "{}: {value:?}", metric.name);
             let kind = match reading {
                 Some(Reading::Ratio { .. }) => Kind::Ratio,
-                Some(Reading::LatencyQuantile(_)) => Kind::Quantile,
+                Some(Reading::Quantile(..)) => Kind::Quantile,
                 _ if metric.kind == Kind::Maximum => Kind::Maximum,
                 _ => Kind::Mean,
             };
@@ -450,7 +458,8 @@ mod tests {
 
     #[test]
     fn two_survivors_are_even_but_overloaded() {
-        let fleet = Fleet { outages: vec![(1, at(40), at(60))], weights: vec![1.0; 3], ..fleet(Vec::new()) };
+        let outages = Outages::new(3, vec![(1, at(40), at(60))]);
+        let fleet = Fleet { outages, weights: vec![1.0; 3], ..fleet() };
         let shares = fleet.shares(at(40), at(60));
         assert_eq!(shares, [1.0, 0.0, 1.0]);
         let even = Fairness::of(&[50.0, 0.0, 50.0], &shares).unwrap();
@@ -466,10 +475,10 @@ mod tests {
             recorder.entered(SimTime::from_millis(i * 1000 / 12), ServerId((i % 2) as u16), 1, 1);
         }
         let counts = recorder.close(at(100), 0);
-        let windows = judged_windows(&counts, &fleet(Vec::new()), Phase::Before);
+        let windows = judged_windows(&counts, &fleet(), Phase::Before);
         let bounds: Vec<_> = windows.iter().map(|w| (w.from, w.until)).collect();
         assert_eq!(bounds, [(at(0), at(20)), (at(20), at(40))]);
-        assert_eq!(judged_windows(&counts, &fleet(Vec::new()), Phase::During).len(), 1);
+        assert_eq!(judged_windows(&counts, &fleet(), Phase::During).len(), 1);
     }
 
     #[test]

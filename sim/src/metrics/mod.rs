@@ -3,14 +3,18 @@
 pub mod catalogue;
 mod failure;
 pub mod fairness;
+pub mod health_counts;
 pub mod histogram;
 pub mod loss;
 pub mod measure;
+pub mod outages;
+pub(crate) mod quantiles;
 pub mod recorder;
 mod stretch;
 pub mod tier_counts;
 
-pub use catalogue::{Direction, Metric, MetricId, Phase, Unit};
+pub use catalogue::{Direction, Metric, Phase, Unit};
 pub use fairness::Fairness;
 pub use histogram::Histogram;
 pub use loss::LossCause;
+pub use quantiles::{MetricId, Timed};

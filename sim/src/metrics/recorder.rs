@@ -1,9 +1,10 @@
 //! The counters of one run: integers that can be added, kept by phase, by server and by window.
 
 pub use super::failure::Failure;
+use super::health_counts::HealthCounts;
 use super::stretch::Stretch;
 use super::tier_counts::TierCounts;
-use super::{Histogram, LossCause, Phase};
+use super::{Histogram, LossCause, Phase, Timed};
 use crate::engine::{SimDuration, SimTime};
 use crate::ids::ServerId;
 use crate::table::Column;
@@ -99,8 +100,8 @@ pub struct PhaseCounts {
     pub retried: u64,
     /// Times that a request joined a queue of the balancer.
     pub queued: u64,
-    /// Time that requests which left these queues for a server had waited there \[ns\].
-    pub queue_wait_ns: u64,
+    /// Waits there of the requests which left these queues for a server.
+    pub queue_wait: Histogram,
     /// Response times of answered requests.
     pub latency: Histogram,
     /// Requests that needed a session.
@@ -155,8 +156,8 @@ pub struct PhaseCounts {
     pub store_messages: u64,
     /// Their bytes, or those of sessions in cookies.
     pub store_bytes: u64,
-    /// Time that workers waited for the store \[ns\].
-    pub store_wait_ns: u64,
+    /// Waits of workers for the store.
+    pub store_wait: Histogram,
     /// Answers with an error since the store could not be asked.
     pub store_failed: u64,
     /// Most bytes that the store held, copies included.
@@ -165,6 +166,8 @@ pub struct PhaseCounts {
     pub store_busy_ns: Vec<u64>,
     /// What happened at the tiers, where there are several instances.
     pub tiers: TierCounts,
+    /// What health rules noticed.
+    pub health: HealthCounts,
     /// Requests that found their session as it had been some writes before.
     pub stale: u64,
     /// Sessions that fell back to an earlier state, or whose last writes were overwritten by such a request.
@@ -195,6 +198,8 @@ impl PhaseCounts {
         self.failed.iter_mut().zip(other.failed).for_each(|(a, b)| *a += b);
         self.lost.iter_mut().zip(other.lost).for_each(|(a, b)| *a += b);
         self.latency.merge(&other.latency);
+        self.queue_wait.merge(&other.queue_wait);
+        self.store_wait.merge(&other.store_wait);
         self.store_memory_max = self.store_memory_max.max(other.store_memory_max);
         self.store_busy_ns.resize(self.store_busy_ns.len().max(other.store_busy_ns.len()), 0);
         self.store_busy_ns.iter_mut().zip(&other.store_busy_ns).for_each(|(a, b)| *a += b);
@@ -202,7 +207,6 @@ impl PhaseCounts {
             (&mut self.served, other.served),
             (&mut self.retried, other.retried),
             (&mut self.queued, other.queued),
-            (&mut self.queue_wait_ns, other.queue_wait_ns),
             (&mut self.session_needed, other.session_needed),
             (&mut self.session_missed, other.session_missed),
             (&mut self.created, other.created),
@@ -226,7 +230,6 @@ impl PhaseCounts {
             (&mut self.connections_waiting, other.connections_waiting),
             (&mut self.store_messages, other.store_messages),
             (&mut self.store_bytes, other.store_bytes),
-            (&mut self.store_wait_ns, other.store_wait_ns),
             (&mut self.store_failed, other.store_failed),
             (&mut self.stale, other.stale),
             (&mut self.lost_writes, other.lost_writes),
@@ -235,6 +238,17 @@ impl PhaseCounts {
         }
         self.reconnects_peak = self.reconnects_peak.max(other.reconnects_peak);
         self.tiers.merge(&other.tiers);
+        self.health.merge(&other.health);
+    }
+
+    /// The times of a kind.
+    pub fn times(&self, of: Timed) -> &Histogram {
+        match of {
+            Timed::Latency => &self.latency,
+            Timed::QueueWait => &self.queue_wait,
+            Timed::StoreWait => &self.store_wait,
+            Timed::Silent => &self.tiers.silent,
+        }
     }
 
     /// Requests not answered.
@@ -385,6 +399,12 @@ impl Recorder {
         }
     }
 
+    /// A health check came to a server, which then had `present` requests and `busy` workers at work. It is no load.
+    pub fn check_entered(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
+        self.level(now, server, present, busy);
+        self.ledger.station_arrivals += 1;
+    }
+
     /// A request left a server where it had been since `since`, served or cut off.
     #[inline]
     pub fn left(&mut self, now: SimTime, since: SimTime) {
@@ -498,6 +518,11 @@ impl Counts {
             Phase::During => self.parts[1].clone(),
             Phase::After => self.parts[2].clone(),
         }
+    }
+
+    /// The counts of each batch of a single long run; none of other runs.
+    pub fn batches(&self) -> &[PhaseCounts] {
+        if self.calendar.batch_windows > 0 { &self.parts } else { &[] }
     }
 
     /// The counts of the whole run but for one part; of the whole when there is no such part.

@@ -1,6 +1,6 @@
 //! What happened at the tiers of a run, in one phase.
 
-use crate::engine::SimDuration;
+use super::Histogram;
 
 /// Counts of instances, directors and their sync daemons.
 #[derive(Clone, Debug, Default)]
@@ -16,21 +16,10 @@ pub struct TierCounts {
     /// Times that a virtual address moved to the other director of a pair.
     pub takeovers: u64,
     /// Times during which packets to a virtual address reached nobody, by their beginning.
-    pub silences: u64,
-    /// Sum of these times \[ns\].
-    pub silent_ns: u64,
-    /// The longest of them \[ns\].
-    pub silent_ns_max: u64,
+    pub silent: Histogram,
 }
 
 impl TierCounts {
-    /// Packets to a virtual address reached nobody for so long.
-    pub fn silent(&mut self, time: SimDuration) {
-        self.silences += 1;
-        self.silent_ns += time.0;
-        self.silent_ns_max = self.silent_ns_max.max(time.0);
-    }
-
     /// Adds another phase's counts.
     pub fn merge(&mut self, other: &Self) {
         self.instances.iter_mut().zip(&other.instances).for_each(|(mine, theirs)| *mine += theirs);
@@ -39,11 +28,9 @@ impl TierCounts {
             (&mut self.sync_messages, other.sync_messages),
             (&mut self.sync_bytes, other.sync_bytes),
             (&mut self.takeovers, other.takeovers),
-            (&mut self.silences, other.silences),
-            (&mut self.silent_ns, other.silent_ns),
         ] {
             *mine += theirs;
         }
-        self.silent_ns_max = self.silent_ns_max.max(other.silent_ns_max);
+        self.silent.merge(&other.silent);
     }
 }

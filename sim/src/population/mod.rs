@@ -7,6 +7,7 @@ mod count_law;
 pub mod curve;
 pub mod fit;
 mod leases;
+pub(crate) mod moved;
 mod origin;
 mod pages;
 mod renewal;

@@ -12,6 +12,9 @@ use serde::Serialize;
 /// The name under which mistakes in overrides are reported, in place of a file's.
 pub const SET: &str = "--set";
 
+/// Characters of a line that are shown.
+const SHOWN_MAX: usize = 200;
+
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
@@ -38,17 +41,34 @@ impl fmt::Display for Diagnostic {
             write!(f, "{}: {message}", self.file)?;
         } else {
             writeln!(f, "{}:{}:{}: {message}", self.file, self.line, self.column)?;
-            let line = printable(&self.source_line);
+            let (line, before) = self.shown_line();
             // Tabs are kept before the caret, so that it stands below the mistake whatever width a tab has.
             let indent: String =
-                line.chars().take(self.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+                line.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let marked = self.length.min(line.chars().count().saturating_sub(before)).max(1);
             writeln!(f, "  | {line}")?;
-            write!(f, "  | {indent}{}", "^".repeat(self.length))?;
+            write!(f, "  | {indent}{}", "^".repeat(marked))?;
         }
         if let Some(help) = &self.help {
             write!(f, "\n  {}", printable(help))?;
         }
         Ok(())
+    }
+}
+
+impl Diagnostic {
+    /// The line as it is shown, and how many of its characters stand before the mistake. Of a long line only the part around it is.
+    fn shown_line(&self) -> (String, usize) {
+        let line = printable(&self.source_line);
+        let at = self.column - 1;
+        if line.chars().count() <= SHOWN_MAX {
+            return (line, at);
+        }
+        let from = at.saturating_sub(SHOWN_MAX / 3);
+        let part: String = line.chars().skip(from).take(SHOWN_MAX).collect();
+        let (head, before) = if from > 0 { ("…", at - from + 1) } else { ("", at) };
+        let tail = if from + SHOWN_MAX < line.chars().count() { "…" } else { "" };
+        (format!("{head}{part}{tail}"), before)
     }
 }
 
@@ -315,6 +335,21 @@ mod tests {
             shown.to_string(),
             "x.toml:2:12: too many\n  | \tγ = \"é\" # 12\n  | \t          ^^\n  take one"
         );
+    }
+
+    #[test]
+    fn of_a_long_line_the_part_around_the_mistake_is_shown() {
+        let text = format!("a = [{}\"here\", {}]", "1, ".repeat(1_000), "2, ".repeat(1_000));
+        let report = Report::new("x.toml", &text, "");
+        let here = text.find("\"here\"").unwrap();
+        report.error(at(here, here + 6), "no number".into());
+        let shown = report.into_result().unwrap_err().to_string();
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[0], "x.toml:1:3006: no number");
+        assert!(lines[1].chars().count() < 210 && lines[1].starts_with("  | …") && lines[1].ends_with('…'));
+        let caret = lines[2].find('^').unwrap();
+        let marked: String = lines[1].chars().skip(caret).take(6).collect();
+        assert_eq!((marked.as_str(), lines[2].matches('^').count()), ("\"here\"", 6));
     }
 
     #[test]

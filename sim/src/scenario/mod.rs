@@ -160,7 +160,8 @@ pub enum Vary {
     Population,
     /// Behaviour only: *this* site's users behaving anew.
     Behaviour,
-    /// Only where in the address space the users' networks lie: what luck with a hash comes to.
+    /// Only where in the address space the users' networks lie: what luck with a hash comes to. Those of logs lie where they do in
+    /// truth in the first replication.
     Hash,
 }
 

@@ -18,6 +18,7 @@ use std::net::IpAddr;
 
 use crate::balancer::haproxy::Admin;
 use crate::engine::{SimDuration, SimTime};
+use crate::health::Verdict;
 use crate::ids::ServerId;
 
 pub use crate::balancer::{CookieLife, Reason, Skipped};
@@ -320,6 +321,25 @@ impl Instance {
         match self {
             Self::Nginx(_) | Self::Lvs(_) | Self::HaProxy(_) => true,
             Self::Proxy(proxy) => proxy.uses(server),
+        }
+    }
+
+    /// How many of its processes judge health each for itself: the workers of an nginx that do not share their state.
+    pub fn views(&self) -> u16 {
+        match self {
+            Self::Nginx(nginx) => nginx.views(),
+            Self::Lvs(_) | Self::HaProxy(_) | Self::Proxy(_) => 1,
+        }
+    }
+
+    /// Whom its health rules took out and who came back, since this was asked last, in order. A director has none of its own:
+    /// keepalived changes its table.
+    pub fn take_verdicts(&mut self) -> Vec<Verdict> {
+        match self {
+            Self::Nginx(nginx) => nginx.take_verdicts(),
+            Self::Lvs(_) => Vec::new(),
+            Self::HaProxy(haproxy) => haproxy.take_verdicts(),
+            Self::Proxy(proxy) => proxy.take_verdicts(),
         }
     }
 

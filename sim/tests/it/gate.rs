@@ -92,9 +92,9 @@ fn check(text: &str, baseline: &BaselineScenario) -> Result<GateResult, GateErro
     Gate { baseline: Some(baseline), replications_most: Some(10) }.check(&mut experiment, &|_| ())
 }
 
-fn worse(result: &GateResult) -> Vec<(String, &'static str)> {
+fn worse(result: &GateResult) -> Vec<(String, String)> {
     let bad = result.summary.expectations.iter().filter(|it| it.verdict == Verdict::Worse);
-    bad.map(|it| (it.strategy.clone(), it.metric)).collect()
+    bad.map(|it| (it.strategy.clone(), it.metric.clone())).collect()
 }
 
 #[test]
@@ -115,8 +115,8 @@ fn what_has_not_changed_passes_and_is_the_same_to_the_digit() {
 fn mistakes_in_a_configuration_are_caught() {
     let before = baseline(&site(1, true, "60s"), None);
     let caught = |text: &str| worse(&check(text, &before).expect("it fits"));
-    let has = |found: &[(String, &str)], strategy: &str, metric: &str| {
-        assert!(found.contains(&(strategy.to_owned(), metric)), "{strategy} {metric}: {found:?}");
+    let has = |found: &[(String, String)], strategy: &str, metric: &str| {
+        assert!(found.contains(&(strategy.to_owned(), metric.to_owned())), "{strategy} {metric}: {found:?}");
     };
     // A weight that the machine does not have.
     has(&caught(&site(3, true, "60s")), "nginx", "load.requests.peak_to_mean");

@@ -7,6 +7,7 @@ mod catalogue;
 mod chains;
 mod common_random_numbers;
 mod conformance;
+mod detection;
 mod disasters;
 mod exercise;
 mod experiments;

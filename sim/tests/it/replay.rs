@@ -7,7 +7,7 @@ use evenkeel_sim::experiment::{carry_out, prepare_logs};
 use evenkeel_sim::metrics::Phase;
 use evenkeel_sim::metrics::recorder::PhaseCounts;
 use evenkeel_sim::population::replay::{PreparedLog, VisitTracker};
-use evenkeel_sim::scenario::{Loaded, Overrides, load};
+use evenkeel_sim::scenario::{Loaded, Overrides, Scenario, Vary, load};
 use evenkeel_sim::session::SessionPlan;
 
 use crate::support::{read, repository};
@@ -197,4 +197,22 @@ balancer = {{ {balancer} }}
         assert!(found.iter().all(|&requests| requests > 60), "{balancer} spreads 17 pages: {found:?}");
     }
     assert_eq!(shares_of("haproxy.uri = { depth = 1 }").iter().filter(|&&requests| requests > 0).count(), 1);
+}
+
+#[test]
+fn luck_with_the_hash_moves_the_networks_of_a_log_and_nothing_else() {
+    // Goal: of a log whose networks vary the first replication is the log as it is, and the others differ from it in where the hash
+    // puts clients, not in what they do.
+    let set = ["vary=\"hash\"", "duration=\"48h\""].map(str::to_owned);
+    let hash = load(repository("scenarios/logs/blog2016.toml"), &Overrides::new(set)).expect("a scenario");
+    let strategy = strategy_called(&hash, "nginx ip_hash");
+    let requests = |scenario: &Scenario, replication| {
+        let setup = RunSetup { scenario, strategy, replication, logs: &BLOG.1, stories: 0 };
+        let outcome = cluster::run(&setup, &|_| ()).unwrap_or_else(|error| panic!("{error}"));
+        outcome.counts.phase(Phase::All).requests
+    };
+    let found: Vec<Vec<u64>> = (0..3).map(|replication| requests(&hash.scenario, replication)).collect();
+    assert_eq!(found[0], requests(&Scenario { vary: Vary::Population, ..hash.scenario.clone() }, 0));
+    assert!(found[1] != found[0] && found[2] != found[1], "{found:?}");
+    assert!(found.iter().all(|each| each.iter().sum::<u64>() == found[0].iter().sum::<u64>()), "{found:?}");
 }

@@ -243,6 +243,7 @@ fn logs_alone_vary_in_nothing_and_run_once() {
                 [[strategy]]\nname = \"s\"\nsession = { local = {} }\nbalancer = \"nginx.ip_hash\"\n";
     let scenario = read(text).unwrap().scenario;
     assert_eq!((scenario.replications, scenario.duration), (1, None));
+    assert_eq!(read(&format!("vary = \"hash\"\n{text}")).unwrap().scenario.replications, 10, "networks vary");
 }
 
 #[test]

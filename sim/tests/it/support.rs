@@ -87,3 +87,15 @@ pub fn interval(values: &[f64], alpha: f64) -> (f64, f64) {
     let t = StudentsT::new(0.0, 1.0, n - 1.0).expect("two values or more").inverse_cdf(1.0 - alpha / 2.0);
     (mean, t * (variance / n).sqrt())
 }
+
+/// One comparison: the exact value lies within the interval of `values` at error probability `alpha`, which is at most `width` of
+/// it wide to each side. Returns what is wrong, if anything is.
+pub fn compare(alpha: f64, what: &str, values: &[f64], exact: f64, width: f64) -> Option<String> {
+    let (mean, half) = interval(values, alpha);
+    let told = format!("{what}: {mean:.5} ± {half:.5}, exactly {exact:.5}");
+    if half > width * exact {
+        Some(format!("{told}: the interval is wider than {width} of the value"))
+    } else {
+        ((mean - exact).abs() > half).then_some(told)
+    }
+}

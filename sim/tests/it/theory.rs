@@ -123,16 +123,8 @@ fn width(rho: f64) -> f64 {
     }
 }
 
-/// One comparison: the exact value lies within the interval of `values`, which is at most `width` of it wide to each side.
-/// Returns what is wrong, if anything is.
 fn compare(what: &str, values: &[f64], exact: f64, width: f64) -> Option<String> {
-    let (mean, half) = interval(values, ALPHA);
-    let told = format!("{what}: {mean:.5} ± {half:.5}, exactly {exact:.5}");
-    if half > width * exact {
-        Some(format!("{told}: the interval is wider than {width} of the value"))
-    } else {
-        ((mean - exact).abs() > half).then_some(told)
-    }
+    crate::support::compare(ALPHA, what, values, exact, width)
 }
 
 fn means(outcomes: &[RunOutcome]) -> Vec<f64> {

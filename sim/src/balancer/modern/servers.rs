@@ -3,7 +3,7 @@
 use crate::balancer::{Reason, Skipped};
 use crate::engine::rng::Draws;
 use crate::engine::{SimDuration, SimTime, Stream};
-use crate::health::{OutlierDetection, Outliers};
+use crate::health::{OutlierDetection, Outliers, Verdict};
 use crate::ids::ServerId;
 
 /// Tries of a request at most: what a [`ProxyRequest`] remembers.
@@ -55,6 +55,8 @@ pub struct ProxyServers {
     ejection: Ejection,
     /// Envoy's outlier detection, in place of `ejection`.
     outliers: Option<Outliers>,
+    /// Whom health took out, and who came back, since that was asked last.
+    verdicts: Vec<Verdict>,
     /// Share of healthy servers below which health does not count \[percent\]; 0 is never.
     panic_threshold: f64,
     /// Random numbers; with `entity` the name of this proxy among them.
@@ -78,6 +80,8 @@ struct Row {
     healthy: bool,
     /// Why no request may use it.
     out: Option<Skipped>,
+    /// Whether that is for its health.
+    shunned: bool,
     /// When it became healthy again last; `None` if it never was otherwise.
     back_since: Option<SimTime>,
 }
@@ -166,6 +170,7 @@ impl ProxyServers {
             removed: false,
             healthy: server.weight > 0,
             out: None,
+            shunned: false,
             back_since: None,
         };
         let mut table = Self {
@@ -179,6 +184,7 @@ impl ProxyServers {
             changed: SimTime::ZERO,
             ejection,
             outliers: None,
+            verdicts: Vec::new(),
             panic_threshold: 0.0,
             stream,
             entity,
@@ -390,8 +396,9 @@ impl ProxyServers {
         if let Some(outliers) = &mut self.outliers {
             let changed = outliers.tick(now);
             self.next_return = outliers.next_due();
+            let looked = outliers.last_look();
             if changed {
-                self.refresh(now);
+                self.refresh_since(now, looked);
             }
             return changed;
         }
@@ -401,7 +408,7 @@ impl ProxyServers {
                 row.failures = 0;
             }
         }
-        self.refresh(now);
+        self.refresh_since(now, self.next_return);
         true
     }
 
@@ -421,8 +428,18 @@ impl ProxyServers {
         }
     }
 
+    /// Whom health took out and who came back, since this was asked last, in order.
+    pub(crate) fn take_verdicts(&mut self) -> Vec<Verdict> {
+        std::mem::take(&mut self.verdicts)
+    }
+
     /// Works out anew what follows from the rows.
     fn refresh(&mut self, now: SimTime) {
+        self.refresh_since(now, now);
+    }
+
+    /// The same, of what was so from `since` on and is noticed now.
+    fn refresh_since(&mut self, now: SimTime, since: SimTime) {
         self.changed = now;
         self.usable.clear();
         self.usable_weight = 0;
@@ -455,6 +472,11 @@ impl ProxyServers {
                 Row { removed: true, .. } => Some(Skipped::OutOfService),
                 _ => Some(Skipped::Unhealthy),
             };
+            // One that is ill and used all the same, in a panic, is in.
+            let is_shunned = row.weight > 0 && row.out.is_some();
+            if std::mem::replace(&mut row.shunned, is_shunned) != is_shunned {
+                self.verdicts.push(Verdict::new(since, 0, ServerId::from_index(index), is_shunned));
+            }
             if row.out.is_none() {
                 self.usable.push(ServerId::from_index(index));
                 self.usable_weight += u64::from(row.weight);

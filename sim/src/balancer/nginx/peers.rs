@@ -185,16 +185,18 @@ impl Peers {
         }
     }
 
-    /// The try under way ended (`ngx_http_upstream_free_round_robin_peer`); `failed` is nginx's `NGX_PEER_FAILED`.
+    /// The try under way ended (`ngx_http_upstream_free_round_robin_peer`); `failed` is nginx's `NGX_PEER_FAILED`. Says whether
+    /// its server is out from now on, or in again, if that has changed.
     #[inline]
-    pub fn end_try(&mut self, request: &mut RequestState, failed: bool) {
+    pub fn end_try(&mut self, request: &mut RequestState, failed: bool) -> Option<bool> {
         let peer = &mut self.peers[request.current as usize];
         peer.conns -= 1;
         request.failed = failed;
         if self.single {
             request.tries = 0;
-            return;
+            return None;
         }
+        let was_out = peer.window.has_failed(peer.rule);
         if failed {
             peer.window.failed(request.now_s);
             if let Some(lost) = peer.weight.checked_div(peer.rule.max_fails) {
@@ -204,6 +206,13 @@ impl Peers {
             peer.window.succeeded();
         }
         request.tries = request.tries.saturating_sub(1);
+        let is_out = peer.window.has_failed(peer.rule);
+        (is_out != was_out).then_some(is_out)
+    }
+
+    /// The servers whose failures keep them out, but for probes.
+    pub fn failed(&self) -> impl Iterator<Item = ServerId> {
+        self.peers.iter().filter(|peer| peer.window.has_failed(peer.rule)).map(|peer| peer.server)
     }
 
     /// The server of the try under way.

@@ -192,7 +192,7 @@ impl Cluster<'_> {
             self.relay(flow).request = id;
             self.abort_behind(now, flow, before);
         }
-        self.restart_instance(place, instance);
+        self.restart_instance(now, place, instance);
         for (flow, _) in cut {
             let id = self.relay(flow).request;
             let then = self.attempt_ended_in_chain(now, flow, Outcome::Reset);
@@ -201,7 +201,7 @@ impl Cluster<'_> {
     }
 
     /// An instance begins anew and knows nothing.
-    pub(in crate::cluster) fn restart_instance(&mut self, place: usize, instance: u16) {
+    pub(in crate::cluster) fn restart_instance(&mut self, now: SimTime, place: usize, instance: u16) {
         let (streams, strategy) = (self.streams, self.strategy);
         let number = (strategy.fronts.len() - place) as u64;
         let plan = strategy.fronts.get(place).map_or(Some(&strategy.tier), FrontPlan::plan);
@@ -210,7 +210,7 @@ impl Cluster<'_> {
             Some(paths) => tier_at(&mut paths.fronts, &mut self.tier, place),
             None => &mut self.tier,
         };
-        tier.restart(plan, number, instance, &streams);
+        tier.restart(now, plan, number, instance, &streams);
     }
 
     /// Requests that may leave the queues of proxies go on.

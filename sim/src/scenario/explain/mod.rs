@@ -143,7 +143,7 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     d.line("replications", scenario.replications);
     d.line("seed", scenario.seed);
     if let Some(Precision { relative, metrics }) = &scenario.precision {
-        let metrics = list(metrics.iter().map(|metric| text(metric.metric().name)));
+        let metrics = list(metrics.iter().map(|metric| text(&metric.name())));
         d.line("precision", format!("{{ relative = {relative:?}, metrics = {metrics} }}"));
     }
     d.line("vary", text(scenario.vary.name()));
@@ -381,7 +381,7 @@ fn show_expectation(d: &mut Document, expectation: &Expectation, strategies: &[S
     if let Some(place) = expectation.strategy {
         d.line("strategy", text(&strategies[place].name));
     }
-    d.line("metric", text(expectation.metric.metric().name));
+    d.line("metric", text(&expectation.metric.name()));
     d.line("phase", text(expectation.phase.name()));
     if let Some(place) = expectation.relative_to {
         d.line("relative_to", text(&strategies[place].name));

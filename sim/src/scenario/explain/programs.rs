@@ -157,10 +157,15 @@ pub(super) fn show_haproxy(d: &mut Document, config: &HaproxyConfig, keys: &Keys
     }
     if let Some(check) = config.servers.first().and_then(|line| line.check) {
         let mut value = format!("{{ inter = {}", duration(check.inter));
-        for (key, time) in [("fastinter", check.fastinter), ("downinter", check.downinter)] {
+        let times = [
+            ("fastinter", check.fastinter),
+            ("downinter", check.downinter),
+            ("timeout_check", check.timeout_check),
+        ];
+        for (key, time) in times {
             value += &time.map_or_else(String::new, |time| format!(", {key} = {}", duration(time)));
         }
-        value += &format!(", rise = {}, fall = {}", check.rise, check.fall);
+        value += &format!(", httpchk = {}, rise = {}, fall = {}", check.httpchk, check.rise, check.fall);
         if check.observe != Observe::Nothing {
             let (observe, on_error) = (text(check.observe.word()), text(check.on_error.word()));
             value +=

@@ -38,10 +38,10 @@ pub(super) fn show_advise(d: &mut Document, plan: Option<&AdvisePlan>) {
     let Some(AdvisePlan { fields, minimise, limits }) = plan else { return };
     d.header("[advise]");
     show_axes(d, "fields", fields);
-    d.line("minimise", list(minimise.iter().map(|id| text(id.metric().name))));
+    d.line("minimise", list(minimise.iter().map(|id| text(&id.name()))));
     let limits: Vec<String> = limits
         .iter()
-        .map(|limit| format!("{{ metric = {}, max = {:?} }}", text(limit.metric.metric().name), limit.max))
+        .map(|limit| format!("{{ metric = {}, max = {:?} }}", text(&limit.metric.name()), limit.max))
         .collect();
     if !limits.is_empty() {
         d.line("limits", list(limits));

@@ -59,7 +59,8 @@ pub(super) fn metric(item: &Item<'_>) -> Option<MetricId> {
     let name = item.string()?;
     let metric = MetricId::by_name(name);
     if metric.is_none() {
-        let help = similar("metric", name, METRICS.iter().map(|metric| metric.name))
+        let help = MetricId::advice(name)
+            .or_else(|| similar("metric", name, METRICS.iter().map(|metric| metric.name)))
             .unwrap_or_else(|| "`evenkeel list metrics` prints all".into());
         item.error_with_help(format!("unknown metric `{name}`"), help);
     }

@@ -370,6 +370,8 @@ fn check(item: &Item<'_>) -> Option<HaproxyCheck> {
     let inter = s.optional("inter", defaults.inter, |item| time(&item));
     let [fastinter, downinter] =
         ["fastinter", "downinter"].map(|key| s.optional(key, None, |item| time(&item).map(Some)));
+    let httpchk = s.optional("httpchk", defaults.httpchk, |item| item.boolean());
+    let timeout_check = s.optional("timeout_check", None, |item| time(&item).map(Some));
     let [rise, fall] = [("rise", defaults.rise), ("fall", defaults.fall)]
         .map(|(key, default)| s.optional(key, default, |item| item.integer(1, 1_000).map(|n| n as u32)));
     let observe = s.optional("observe", defaults.observe, |item| item.one_of(&Observe::WORDS));
@@ -384,6 +386,8 @@ fn check(item: &Item<'_>) -> Option<HaproxyCheck> {
         inter: inter?,
         fastinter: fastinter?,
         downinter: downinter?,
+        httpchk: httpchk?,
+        timeout_check: timeout_check?,
         rise: rise?,
         fall: fall?,
         observe: observe?,
@@ -480,6 +484,7 @@ mod tests {
             "{ haproxy.leastconn = { maxconn = 9, maxqueue = 4, timeout_queue = \"2s\", servers = { c = { maxconn = 3 } } } }",
             "{ haproxy.first = { maxconn = 9, minconn = 2, fullconn = 50, slowstart = \"30s\" } }",
             "{ haproxy.roundrobin = { check = { inter = \"1s\", fastinter = \"200ms\", rise = 3, fall = 4 } } }",
+            "{ haproxy.roundrobin = { check = { httpchk = true, timeout_check = \"500ms\" } } }",
             "{ haproxy.roundrobin = { check = { observe = \"layer7\", on-error = \"mark-down\", error-limit = 3 } } }",
         ] {
             let (config, explained) = read(&text(balancer)).unwrap_or_else(|error| panic!("{error}"));

@@ -277,7 +277,8 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         && scripted_clients.as_ref().is_some_and(Vec::is_empty);
     let replications = match replications_item {
         Some(item) => item.integer(1, 1_000_000).map(|number| number as u32),
-        None if log_only => Some(1),
+        // A log has one outcome, unless it is its networks that vary.
+        None if log_only && vary != Some(Vary::Hash) => Some(1),
         None if matches!(precision, Some(Some(_))) => Some(REPLICATIONS_TO_PRECISION),
         None => Some(REPLICATIONS),
     };

@@ -26,7 +26,7 @@ use std::net::IpAddr;
 use crate::balancer::haproxy::{HaproxyMethod, HaproxyRequest, Servers};
 use crate::balancer::{Balancer, Reason, Skipped};
 use crate::engine::{SimDuration, SimTime};
-use crate::health::HaproxyHealth;
+use crate::health::{HaproxyHealth, Verdict};
 use crate::ids::ServerId;
 
 use super::flows::Flows;
@@ -70,6 +70,8 @@ pub struct Haproxy {
     started: VecDeque<(FlowId, Decision)>,
     /// Servers that have come back and do not have their whole share yet.
     starting: Vec<Starting>,
+    /// Who went down, and who came up, since that was asked last.
+    verdicts: Vec<Verdict>,
 }
 
 impl Haproxy {
@@ -93,6 +95,7 @@ impl Haproxy {
             queues: Queues::new(servers.len()),
             started: VecDeque::new(),
             starting: Vec::new(),
+            verdicts: Vec::new(),
             servers,
             method,
             config,

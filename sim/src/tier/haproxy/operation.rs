@@ -6,8 +6,8 @@ use super::{Haproxy, Outcome};
 use crate::balancer::Balancer;
 use crate::balancer::haproxy::Admin;
 use crate::engine::{SimDuration, SimTime};
-use crate::health::HaproxyHealth;
 use crate::health::haproxy::{Observed, first_check};
+use crate::health::{HaproxyHealth, Verdict};
 use crate::ids::ServerId;
 
 impl Haproxy {
@@ -50,6 +50,11 @@ impl Haproxy {
         self.servers.is_up(server)
     }
 
+    /// Who went down and who came up, since this was asked last, in order.
+    pub fn take_verdicts(&mut self) -> Vec<Verdict> {
+        std::mem::take(&mut self.verdicts)
+    }
+
     fn follow_health(&mut self, now: SimTime, server: ServerId) {
         let up = self.health[server.index()].as_ref().is_none_or(HaproxyHealth::is_up);
         if up != self.servers.is_up(server) {
@@ -58,6 +63,7 @@ impl Haproxy {
                 self.starts_slowly(now, server);
             }
             self.servers.set_up(server, up);
+            self.verdicts.push(Verdict::new(now, 0, server, !up));
             self.state_changed(server, up);
         }
     }
@@ -90,6 +96,9 @@ impl Haproxy {
             && let Some(health) = &mut self.health[server.index()]
         {
             health.revived();
+            if !self.servers.is_up(server) {
+                self.verdicts.push(Verdict::new(now, 0, server, false));
+            }
             self.servers.set_up(server, true);
         }
         // Who leaves `drain` waits for the next end of a request: only a start takes from the queue (recorded).

@@ -17,6 +17,7 @@ mod version;
 use crate::balancer::nginx::NginxMethod;
 use crate::balancer::{Balancer, Reason};
 use crate::engine::SimTime;
+use crate::health::Verdict;
 use crate::ids::ServerId;
 
 use super::flows::Flows;
@@ -44,6 +45,8 @@ pub struct Nginx {
     /// Requests that have arrived.
     requests: u64,
     no_live_upstreams: u64,
+    /// Who went out, and who came back, since that was asked last.
+    verdicts: Vec<Verdict>,
 }
 
 impl Nginx {
@@ -58,6 +61,7 @@ impl Nginx {
             flows: Flows::default(),
             requests: 0,
             no_live_upstreams: 0,
+            verdicts: Vec::new(),
         }
     }
 
@@ -71,7 +75,11 @@ impl Nginx {
     ///
     /// # Panics
     /// Panics if nginx would refuse the configuration: see [`NginxConfig::check`].
-    pub fn reload(&mut self, _now: SimTime, config: NginxConfig) {
+    pub fn reload(&mut self, now: SimTime, config: NginxConfig) {
+        for (view, table) in (0..).zip(&self.epochs[self.current as usize].tables) {
+            let forgiven = table.peers.failed().map(|server| Verdict::new(now, view, server, false));
+            self.verdicts.extend(forgiven);
+        }
         let epoch = Epoch::new(config);
         match self.epochs.iter().position(|old| old.in_flight == 0) {
             Some(place) => {
@@ -145,7 +153,10 @@ impl Nginx {
         let verdict = epoch.judge(flow, clock_ms, outcome);
         let Table { peers, method } = &mut epoch.tables[flow.table as usize];
         flow.request.set_clock(clock_ms / 1_000);
-        peers.end_try(&mut flow.request, verdict.failed);
+        let changed = peers.end_try(&mut flow.request, verdict.failed);
+        if let Some(out) = changed.filter(|_| flow.epoch == self.current) {
+            self.verdicts.push(Verdict::new(now, flow.table, peers.server(&flow.request), out));
+        }
         method.ended(peers, &flow.request);
         let mut status = verdict.status;
         if verdict.may_retry && flow.request.tries() > 0 {
@@ -172,7 +183,10 @@ impl Nginx {
         let Table { peers, method } = &mut epoch.tables[flow.table as usize];
         flow.request.set_clock(now_s);
         // `ngx_http_upstream_finalize_request` frees the peer with state 0, which is no `NGX_PEER_FAILED`.
-        peers.end_try(&mut flow.request, false);
+        let changed = peers.end_try(&mut flow.request, false);
+        if let Some(out) = changed.filter(|_| flow.epoch == self.current) {
+            self.verdicts.push(Verdict::new(now, flow.table, peers.server(&flow.request), out));
+        }
         method.ended(peers, &flow.request);
         peers.finish(&flow.request);
         epoch.in_flight -= 1;
@@ -191,6 +205,16 @@ impl Nginx {
             _ => false,
         };
         sets.then(|| epoch.tables[flow.table as usize].peers.server(&flow.request))
+    }
+
+    /// Tables of peers: one for each worker, or a single one.
+    pub fn views(&self) -> u16 {
+        self.epochs[self.current as usize].tables.len() as u16
+    }
+
+    /// Who went out by failures and who came back, since this was asked last, in order. [`Verdict::view`] is the worker.
+    pub fn take_verdicts(&mut self) -> Vec<Verdict> {
+        std::mem::take(&mut self.verdicts)
     }
 
     /// How often it found no server to try and said "no live upstreams".

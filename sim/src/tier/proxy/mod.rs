@@ -19,6 +19,7 @@ use crate::balancer::modern::hash::client_key;
 use crate::balancer::modern::{ProxyRequest, ProxyServers};
 use crate::balancer::{Balancer, Reason, Skipped};
 use crate::engine::SimTime;
+use crate::health::Verdict;
 use crate::ids::ServerId;
 
 use super::flows::Flows;
@@ -170,6 +171,11 @@ impl Proxy {
     #[inline]
     pub fn uses(&self, server: ServerId) -> bool {
         self.servers.configured_weight(server) > 0
+    }
+
+    /// Whom ejection or checks took out and who came back, since this was asked last, in order.
+    pub fn take_verdicts(&mut self) -> Vec<Verdict> {
+        self.servers.take_verdicts()
     }
 
     /// Changes a server's weight; 0 takes it out for new requests.
