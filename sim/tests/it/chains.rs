@@ -1,10 +1,10 @@
 //! Proxies in front of other tiers: what each sees of a client, and what its retries, time-outs, checks and cookies do to those
 //! behind it.
 
-use evenkeel_sim::metrics::LossCause;
 use evenkeel_sim::metrics::recorder::PhaseCounts;
+use evenkeel_sim::metrics::{LossCause, Phase};
 
-use crate::tiers::{STICKY, counts, lost, outcome};
+use crate::tiers::{STICKY, counts, lost, only_mistake, outcome};
 
 /// All six servers are dead for five minutes.
 const ALL_DEAD: &str = "[[fault]]\nat = \"5min\"\ncrash = { servers = \"all\", lasts = \"5min\" }";
@@ -173,4 +173,43 @@ fn a_pair_of_directors_between_proxies_may_change_while_an_answer_is_on_its_way(
     let counts = counts(&tiers(&list), crash);
     assert!(counts.tiers.takeovers >= 10);
     assert_eq!(counts.lost, [0; LossCause::ALL.len()], "the last tier computes the same server");
+}
+
+#[test]
+fn a_firewall_in_proxy_mode_is_one_client_or_a_few() {
+    // Goal: a table of addresses sees a firewall's, which take turns, so users leave home when theirs is another; `ip_hash` sees
+    // the network that they lie in.
+    let site = |waf: &str, last: &str| outcome(&tiers(&[&format!("waf = {{}}, {waf}"), last]), "");
+    let sticky = format!("balancer = {{ {STICKY} }}");
+    assert_eq!(site("addresses = 1", &sticky).counts.ledger.losses, 0);
+    let turns = site("addresses = 6", &sticky);
+    let losses = turns.counts.ledger.losses;
+    assert!(
+        losses > 300 && lost(&turns, LossCause::AddressChanged) * 10 > losses * 9,
+        "{:?}",
+        turns.counts.ledger
+    );
+    assert_eq!(site("addresses = 6, client_address = \"passed\"", &sticky).counts.ledger.losses, 0);
+    let hashed = site("addresses = 6", "balancer = \"nginx.ip_hash\"").counts;
+    assert_eq!((servers_used(&hashed.phase(Phase::All)), hashed.ledger.losses), (1, 0));
+}
+
+#[test]
+fn chains_that_cannot_be_are_mistakes_with_a_remedy() {
+    let sticky = "balancer = { nginx.round_robin = { version = \"1.30\", sticky = { cookie = \"a\" } } }";
+    for (list, message) in [
+        (
+            vec!["balancer = \"nginx.ip_hash\"", "waf = {}, instances = [\"waf\"]"],
+            "`waf` stands in front of balancers",
+        ),
+        (
+            vec!["balancer = \"lvs.rr\", addresses = 2", "balancer = \"nginx.ip_hash\""],
+            "a director that passes",
+        ),
+        (vec![sticky, sticky], "two tiers set a cookie called `a`"),
+    ] {
+        let mistake = only_mistake(&tiers(&list), "");
+        assert!(mistake.message.starts_with(message), "{mistake}");
+        assert!(mistake.help.is_some(), "{mistake}");
+    }
 }

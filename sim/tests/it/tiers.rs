@@ -371,7 +371,12 @@ fn tiers_that_cannot_stand_so_are_mistakes_with_a_remedy() {
     let nginx = "{ balancer = \"nginx.ip_hash\" }";
     for (strategy, faults, message, help) in [
         ("tiers = []", "", "a strategy has 1 to 4 tiers, got 0", ""),
-        (&format!("tiers = [{nginx}, {{ dns = {{}} }}]"), "", "`dns` chooses among balancers", "after it"),
+        (
+            &format!("tiers = [{nginx}, {{ dns = {{}} }}]"),
+            "",
+            "`dns` stands in front of balancers",
+            "after it",
+        ),
         (
             &format!("tiers = [{nginx}, {{ ecmp = {{}} }}, {nginx}]"),
             "",
