@@ -16,7 +16,8 @@ This page is printed by `evenkeel list stores --markdown`; a test holds it to th
 What the sessions of a site are like stands once, in `[session]`: `bytes`, the law of their sizes, and `writes`, the share of
 clicks that write their session (all of them read it). Stores with nodes take `on_store_error`: `\"fail\"` (the request ends in
 an error) or `\"login\"` (the user sees the login page). A node dies by `[[fault]] store_crash = { node = 0, lasts = \"2min\" }`, and
-with `power_loss = true` its machine does.
+with `power_loss = true` its machine does; what else can befall nodes and the links to them stands in
+[model.md](model.md#links-and-disks). Time-outs are those of the PHP clients that are named.
 
 Times of service are assumptions, marked as such: measure yours. All other defaults are the programs' own.
 ";

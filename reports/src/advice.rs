@@ -77,6 +77,11 @@ pub fn table(advice: &Advice) -> TableModel {
             .to_owned(),
         format!("{done} runs; trying every candidate to the end would have taken {all}."),
     ]);
+    notes.extend(
+        advice.warmup.map(|warmup| {
+            format!("The warm-up is {warmup}, the longest that any candidate was found to need.")
+        }),
+    );
     TableModel { columns, rows, notes }
 }
 

@@ -263,6 +263,8 @@ fn strategy(nth: usize, shape: &Shape, servers: &[ServerLine]) -> StrategySummar
             }),
             never_even: if nth == 1 { 3 } else { 0 },
             toppled_after_s: (nth == 1).then(|| around(40.0, 6.0)),
+            toppled_to_the_end: if nth == 1 { 2 } else { 0 },
+            acts: Vec::new(),
             toppled_for_s: (nth == 1).then(|| around(300.0, 21.0)),
             toppled: if nth == 1 { 20 } else { 0 },
             visible: around(1.0, 0.0),

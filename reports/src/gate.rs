@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use evenkeel_sim::experiment::gate::{FALSE_ALARMS, GateResult};
-use evenkeel_sim::experiment::summary::{ExpectationResult, Verdict};
+use evenkeel_sim::experiment::summary::{Estimate, ExpectationResult, Verdict};
 use evenkeel_sim::metrics::{MetricId, Phase};
 use serde::Serialize;
 
+use crate::effects;
 use crate::format::{self, Scale};
 use crate::html::writer::{Html, escape};
 use crate::model::{Cell, Column, Emphasis, TableModel};
@@ -115,9 +116,20 @@ pub(crate) fn found(it: &ExpectationResult) -> String {
     }
 }
 
+/// How far the value is from the baseline, or beyond the limit, in words.
+pub(crate) fn effect(it: &ExpectationResult) -> Option<String> {
+    let value = it.value?;
+    if let Some(baseline) = it.baseline {
+        return Some(effects::effect(Some(value), baseline.mean, value.p_value(), scale(it)));
+    }
+    let limit = it.max.filter(|&max| value.mean > max).or(it.min.filter(|&min| value.mean < min))?;
+    let beyond = Estimate { mean: value.mean - limit, ..value };
+    Some(effects::effect(Some(beyond), limit, None, scale(it)))
+}
+
 /// The metric with its phase and quantile.
 pub(crate) fn subject(it: &ExpectationResult) -> String {
-    let mut text = it.metric.to_owned();
+    let mut text = it.metric.clone();
     match it.phase {
         Phase::All => {}
         phase => text.push_str(&format!(" {} the faults", phase.name())),
@@ -141,13 +153,14 @@ pub(crate) fn word(verdict: Verdict) -> (&'static str, Emphasis) {
 /// A verdict in a sentence.
 pub fn sentence(it: &ExpectationResult) -> String {
     let subject = format!("{} of {}", subject(it), it.strategy);
+    let effect = effect(it).map_or_else(String::new, |effect| format!(" ({effect})"));
     let detectable = it.detectable.map_or_else(String::new, |effect| {
         format!("; an excess of {} is found in four of five checks", format::value(effect, scale(it)))
     });
     match it.verdict {
         Verdict::NoData => format!("{subject} has no value: nothing was measured, so nothing passes"),
         Verdict::Pass => format!("{subject} is {}: {}", found(it), limit(it)),
-        Verdict::Worse => format!("{subject} is {}: worse than {}", found(it), limit(it)),
+        Verdict::Worse => format!("{subject} is {}: worse than {}{effect}", found(it), limit(it)),
         Verdict::Inconclusive => {
             format!(
                 "{subject} is {}: cannot be told from {}{detectable}; raise `--max-replications`",
@@ -166,6 +179,7 @@ pub fn table(checked: &Checked) -> TableModel {
         Column::words("metric"),
         Column::numbers("found"),
         Column::numbers("limit"),
+        Column::words("effect"),
         Column::numbers("detectable"),
         Column::numbers("line"),
     ];
@@ -176,9 +190,10 @@ pub fn table(checked: &Checked) -> TableModel {
             let (word, emphasis) = word(it.verdict);
             let detectable =
                 it.detectable.map_or_else(|| format::UNDEFINED.to_owned(), |by| format::value(by, scale(it)));
+            let effect = effect(it).unwrap_or_else(|| format::UNDEFINED.to_owned());
             let line = if it.line == 0 { "baseline".to_owned() } else { it.line.to_string() };
-            let cells =
-                [it.strategy.clone(), subject(it), found(it), limit(it), detectable, line].map(Cell::plain);
+            let cells = [it.strategy.clone(), subject(it), found(it), limit(it), effect, detectable, line]
+                .map(Cell::plain);
             std::iter::once(Cell { emphasis, ..Cell::plain(word) }).chain(cells).collect()
         })
         .collect();

@@ -25,6 +25,14 @@ pub fn impacts<'a>(
     summary.faults.iter().map(|fault| (fault, rest.next_if(|impact| impact.what == fault.what))).collect()
 }
 
+/// From when to when a fault lasted under a strategy in the first replication \[s\]: what an autoscaler does is each strategy's own.
+pub fn spans(fault: &FaultLine, impact: &FaultImpact) -> Vec<(f64, f64)> {
+    match impact.acts.as_slice() {
+        [] => fault.spans_s.clone(),
+        acts => acts.iter().map(|act| (act.at_s, act.until_s)).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -135,7 +135,7 @@ pub(crate) const TABLES: [Table; 10] = [
             ("until_s", "end, from the end of the warm-up [s]"),
             (
                 "measure",
-                "users_logged_out, requests_failed, peak_utilisation, even_again (from its end until load was even), never_even (replications in which it was not before the end), toppled_after (from its beginning until all servers that were left were overloaded), toppled_for (how long they were), toppled (replications in which they were), visible (times that a health rule could see it), undetected (of these, those that none noticed), detected_after (from its beginning until all who balance had stopped choosing its part), or back_after (from its end until all chose it again)",
+                "users_logged_out, requests_failed, peak_utilisation, even_again (from its end until load was even), never_even (replications in which it was not before the end), toppled_after (from its beginning until all servers that were left were overloaded), toppled_for (how long they were), toppled (replications in which they were), toppled_to_the_end (replications in which they were so to the end), visible (times that a health rule could see it), undetected (of these, those that none noticed), detected_after (from its beginning until all who balance had stopped choosing its part), or back_after (from its end until all chose it again)",
             ),
             UNIT,
             MEAN,
@@ -408,6 +408,8 @@ fn faults(summary: &Summary, rows: &mut Rows) {
             let Some(impact) = impact else { continue };
             let runs = impact.users_logged_out.n;
             let never_even = Estimate { mean: f64::from(impact.never_even), half_width: None, n: runs };
+            let to_the_end =
+                Estimate { mean: f64::from(impact.toppled_to_the_end), half_width: None, n: runs };
             let toppled = Estimate { mean: f64::from(impact.toppled), half_width: None, n: runs };
             let measures = [
                 ("users_logged_out", Unit::Count, Some(impact.users_logged_out)),
@@ -418,6 +420,7 @@ fn faults(summary: &Summary, rows: &mut Rows) {
                 ("toppled_after", Unit::Seconds, impact.toppled_after_s),
                 ("toppled_for", Unit::Seconds, impact.toppled_for_s),
                 ("toppled", Unit::Count, Some(toppled)),
+                ("toppled_to_the_end", Unit::Count, Some(to_the_end)),
                 ("visible", Unit::Count, Some(impact.visible)),
                 ("undetected", Unit::Count, Some(impact.undetected)),
                 ("detected_after", Unit::Seconds, impact.detected_after_s),

@@ -20,7 +20,7 @@ struct Deciding {
 }
 
 /// The metrics that decide, from the load to the cost. Which of them are shown depends on what the run had.
-const DECIDING: [Deciding; 7] = [
+const DECIDING: [Deciding; 8] = [
     Deciding { metric: "load.requests.peak_to_mean", phase: Phase::All, heading: "load skew" },
     Deciding { metric: "load.requests.window.p95", phase: Phase::All, heading: "skew in the worst windows" },
     Deciding {
@@ -31,10 +31,15 @@ const DECIDING: [Deciding; 7] = [
     Deciding { metric: "visits.with_loss", phase: Phase::All, heading: "visits logged out" },
     Deciding { metric: "requests.failed", phase: Phase::All, heading: "requests failed" },
     Deciding { metric: "latency.p99", phase: Phase::All, heading: "response time, p99" },
+    Deciding {
+        metric: "health.false_positives",
+        phase: Phase::All,
+        heading: "taken out though nothing ailed them",
+    },
     Deciding { metric: "store.operations", phase: Phase::All, heading: "session store" },
 ];
 
-/// The deciding metrics that this run can show: those that some strategy has a value for, the load of the store only if there
+/// The deciding metrics that this run can show: those that some strategy has a value for, counts only if there
 /// is any, and the spread over windows only where nobody logs in (a replayed log), since load is then all there is to see.
 fn deciding(summary: &Summary) -> Vec<&'static Deciding> {
     let mean = |strategy, deciding: &Deciding| lookup::mean(strategy, deciding.metric, deciding.phase);
@@ -48,7 +53,7 @@ fn deciding(summary: &Summary) -> Vec<&'static Deciding> {
             "load.requests.peak_to_mean" => true,
             "load.requests.window.p95" if logins => false,
             "load.requests.peak_to_nominal" if summary.faults.is_empty() => false,
-            "store.operations" => {
+            "store.operations" | "health.false_positives" => {
                 summary.strategies.iter().any(|it| mean(it, deciding).is_some_and(|mean| mean > 0.0))
             }
             _ => summary.strategies.iter().any(|it| mean(it, deciding).is_some()),
@@ -168,19 +173,31 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
         for strategy in &summary.strategies {
             let (fault, impact) = lookup::impacts(summary, strategy)[at];
             let found = match impact {
-                Some(impact) => format!(
-                    "{} users logged out, {} requests failed, peak utilisation {}, {}{}{}",
-                    format::estimate(Some(impact.users_logged_out), Scale::Count),
-                    format::estimate(Some(impact.requests_failed), Scale::Count),
-                    format::estimate(Some(impact.peak_utilisation), Scale::Percent),
-                    match even_again(impact).as_str() {
-                        format::UNDEFINED => "time until even again unknown".to_owned(),
-                        time if impact.even_again_s.is_none() => time.to_owned(),
-                        time => format!("even again after {time}"),
-                    },
-                    noticed(impact).map_or_else(String::new, |text| format!(", {text}")),
-                    toppled(impact).map_or_else(String::new, |text| format!(", {text}")),
-                ),
+                Some(impact) => {
+                    let even = match even_again(impact).as_str() {
+                        // What goes on to the end has no time after it.
+                        _ if !impact.acts.is_empty() => None,
+                        format::UNDEFINED => Some("time until even again unknown".to_owned()),
+                        time if impact.even_again_s.is_none() => Some(time.to_owned()),
+                        time => Some(format!("even again after {time}")),
+                    };
+                    let mut found = vec![
+                        format!(
+                            "{} users logged out",
+                            format::estimate(Some(impact.users_logged_out), Scale::Count)
+                        ),
+                        format!(
+                            "{} requests failed",
+                            format::estimate(Some(impact.requests_failed), Scale::Count)
+                        ),
+                        format!(
+                            "peak utilisation {}",
+                            format::estimate(Some(impact.peak_utilisation), Scale::Percent)
+                        ),
+                    ];
+                    found.extend([even, noticed(impact), toppled(impact), acts(impact)].into_iter().flatten());
+                    found.join(", ")
+                }
                 None => "not applicable".to_owned(),
             };
             lines.push(format!("{} · {}: {found}", fault.what, strategy.name));
@@ -215,7 +232,27 @@ fn toppled(impact: &FaultImpact) -> Option<String> {
         some => format!(" (in {some} of {runs} replications)"),
     };
     let lasted = format::estimate(impact.toppled_for_s, Scale::Seconds);
-    Some(format!("toppled the rest after {after}, for {lasted}{where_not_all}"))
+    let to_the_end = match impact.toppled_to_the_end {
+        0 => String::new(),
+        all if all == impact.toppled => ", to the end of the run".to_owned(),
+        some => format!(", to the end of the run in {some} of them"),
+    };
+    Some(format!("toppled the rest after {after}, for {lasted}{where_not_all}{to_the_end}"))
+}
+
+/// Acts of an autoscaler that are told one by one; the chart of the load shows all.
+const ACTS_MAX: usize = 4;
+
+/// What an autoscaler did in the first replication.
+fn acts(impact: &FaultImpact) -> Option<String> {
+    let more = impact.acts.len().saturating_sub(ACTS_MAX);
+    let told = impact.acts.iter().take(ACTS_MAX);
+    let mut told: Vec<_> =
+        told.map(|act| format!("{} at {}", act.what, format::duration(act.at_s))).collect();
+    if more > 0 {
+        told.push(format!("and {more} more acts"));
+    }
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 /// Time until even again, and in how many replications it never came.
@@ -270,7 +307,7 @@ pub fn fault_table(summary: &Summary) -> Option<TableModel> {
                     Cell::plain(format::estimate(Some(impact.requests_failed), Scale::Count)),
                     Cell::plain(format::estimate(Some(impact.peak_utilisation), Scale::Percent)),
                     Cell {
-                        details: toppled(impact).into_iter().collect(),
+                        details: [toppled(impact), acts(impact)].into_iter().flatten().collect(),
                         ..Cell::plain(even_again(impact))
                     },
                     Cell {

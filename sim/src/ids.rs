@@ -140,6 +140,8 @@ pub enum StreamId {
     SessionSize = 104,
     /// Which clicks write their session.
     SessionWrites = 105,
+    /// What goes wrong with single operations of a store: errors, lost packets.
+    StoreMishaps = 106,
     /// Which instance of a tier a connection reaches.
     Instance = 80,
     /// Which servers an instance of a tier uses, if not all.
@@ -160,6 +162,8 @@ pub enum StreamId {
     Errors = 141,
     /// Which packets are lost.
     PacketLoss = 142,
+    /// How long servers boot that an autoscaler asked for.
+    Boot = 143,
     /// Which worker process of a proxy accepts a connection of a proxy in front of it.
     InnerWorker = 150,
 }

@@ -3,6 +3,7 @@
 use evenkeel_sim::experiment::Experiment;
 use evenkeel_sim::experiment::baseline::Baseline;
 use evenkeel_sim::metrics::MetricId;
+use evenkeel_sim::scenario::instead_of_metric;
 
 use crate::args::{Arguments, BaselineCommand, BaselineWrite};
 use crate::failure::{Exit, Failure};
@@ -63,7 +64,6 @@ fn write(write: &BaselineWrite, arguments: &Arguments) -> Result<Exit, Failure> 
 
 /// The metric called `name`.
 pub fn metric(name: &str) -> Result<MetricId, Failure> {
-    MetricId::by_name(name).ok_or_else(|| {
-        Failure::usage(format!("unknown metric `{name}`\n  `evenkeel list metrics` prints all"))
-    })
+    MetricId::by_name(name)
+        .ok_or_else(|| Failure::usage(format!("unknown metric `{name}`\n  {}", instead_of_metric(name))))
 }

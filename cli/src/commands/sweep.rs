@@ -49,7 +49,7 @@ pub fn carry_out(sweep: &SweepArguments, watch: Watch<'_>) -> Result<Swept, Fail
     }
     let shard = sweep.shard.unwrap_or(Shard::WHOLE);
     let pool = super::pool(sweep.threads)?;
-    let progress = Progress::start(&format!("{} runs", found.runs()), watch);
+    let progress = Progress::start(&format!("{} runs{}", found.runs(), at_most(&found)), watch);
     let outcome = pool.install(|| {
         run_shard(&found, &folder, shard, sweep.resume, &|done, of| progress.at(done as f64 / of as f64))
     });
@@ -70,18 +70,19 @@ pub fn plan(plan: &Plan) -> Result<Exit, Failure> {
     let start = Instant::now();
     let mut phases = 1;
     for number in probes {
-        let values = found.carry_out(found.at(number)).map_err(|error| super::experiment_failure(&error))?;
-        phases = phases.max(values.len());
+        let values = found.try_out(number).map_err(|error| super::experiment_failure(&error))?;
+        phases = phases.max(values.phases.len());
     }
     let each = start.elapsed().as_secs_f64() / probes.len() as f64;
     let rows = found.runs() as f64 * (phases * METRICS.len()) as f64;
     let seconds = each * found.runs() as f64 / threads as f64;
     output::data(&format!(
-        "points        {}\nstrategies    {}\nruns          {}\nrun           {}, by the first of the first and of the last point\n\
+        "points        {}\nstrategies    {}\nruns          {}{}\nrun           {}, by the first of the first and of the last point\n\
          time          about {} on {threads} threads\nrows          {rows:.0}\nsize          about {} of Parquet, {} of CSV\n",
         found.points().len(),
         first.strategies.len(),
         found.runs(),
+        at_most(&found),
         in_words(each),
         in_words(seconds),
         // Measured on a sweep of two fields: 5.6 bytes a row, since values are nearly all there is to compress, and 58 in CSV.
@@ -89,6 +90,11 @@ pub fn plan(plan: &Plan) -> Result<Exit, Failure> {
         size(rows * 58.0),
     ));
     Ok(Exit::Fine)
+}
+
+/// What is added to a number of runs.
+fn at_most(sweep: &Sweep) -> &'static str {
+    if sweep.is_until_precise() { " at most" } else { "" }
 }
 
 fn runs_of_last_point(sweep: &Sweep) -> u64 {

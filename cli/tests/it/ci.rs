@@ -39,13 +39,16 @@ fn example() -> Place {
 
 #[test]
 fn the_example_passes_as_it_is() {
-    // Another version's fingerprint of the same workload may differ; then ten replications decide less than they do in pairs.
     let place = example();
-    let output = step(&place, true, "--allow-inconclusive");
+    let output = step(&place, true, "");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
     let summary = fs::read_to_string(place.path("summary.md")).expect("a summary");
     assert!(summary.contains("| ✓ pass |") && !summary.contains("worse |"), "{summary}");
+    assert!(
+        !summary.contains("other clients"),
+        "the baseline's fingerprint is still the workload's: {summary}"
+    );
 }
 
 #[test]

@@ -152,6 +152,7 @@ mod tests {
             limits: Vec::new(),
             standings: (0..6).map(standing).collect(),
             choice: Some(2),
+            warmup: None,
             runs: (40, 48),
         }
     }

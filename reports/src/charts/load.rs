@@ -240,12 +240,10 @@ fn draw_faults(
     let right = plot.left + plot.width;
     let mut last_lane = None;
     for (nth, (fault, impact)) in lookup::impacts(summary, panel.strategy).into_iter().enumerate() {
-        if impact.is_none() {
-            continue;
-        }
+        let Some(impact) = impact else { continue };
         let lane = nth.min(LANES_MAX - 1);
         let top = plot.top + plot.height + ABOVE_LANES + lane as f64 * LANE;
-        for &(from_s, until_s) in &fault.spans_s {
+        for (from_s, until_s) in lookup::spans(fault, impact) {
             let (from, to) = (plot.x(x, from_s), plot.x(x, until_s));
             // A fault of a moment is still seen.
             let width = (to - from).max(2.0).min(right - from).max(0.0);
@@ -307,9 +305,10 @@ const MORE: &str = "…";
 
 /// Lanes of faults below each plot: none where a single fault comes once, which is named where it is.
 fn lanes(summary: &Summary) -> usize {
+    let scales = summary.strategies.iter().flat_map(|strategy| &strategy.faults).any(|it| it.acts.len() > 1);
     match summary.faults.as_slice() {
         [] => 0,
-        [fault] if fault.spans_s.len() <= 1 => 0,
+        [fault] if fault.spans_s.len() <= 1 && !scales => 0,
         faults => faults.len().min(LANES_MAX),
     }
 }

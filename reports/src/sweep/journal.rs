@@ -1,4 +1,4 @@
-//! What a shard has done so far: a line of JSON for each run, appended at once.
+//! What a shard has done so far: a line of JSON for each piece, appended at once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -10,8 +10,8 @@ use evenkeel_sim::metrics::Phase;
 
 use super::{Known, Shard, SweepFileError};
 
-/// A line: the run's number, and its values by the name of the phase.
-type Line = (u64, Vec<(String, Vec<Option<f64>>)>);
+/// A run: its number, its warm-up, and its values by the name of the phase.
+type Run = (u64, f64, Vec<(String, Vec<Option<f64>>)>);
 
 /// An open journal.
 pub(super) struct Journal {
@@ -41,10 +41,13 @@ impl Journal {
         &self.path
     }
 
-    /// Notes a run.
-    pub fn note(&self, number: u64, values: &RunValues) -> Result<(), SweepFileError> {
-        let phases: Vec<_> = values.iter().map(|(phase, values)| (phase.name(), values)).collect();
-        let line = serde_json::to_string(&(number, phases));
+    /// Notes the runs of a piece.
+    pub fn note(&self, piece: &[(u64, RunValues)]) -> Result<(), SweepFileError> {
+        let phases = |run: &RunValues| -> Vec<_> {
+            run.phases.iter().map(|(phase, values)| (phase.name(), values.clone())).collect()
+        };
+        let runs: Vec<_> = piece.iter().map(|(number, run)| (number, run.warmup_s, phases(run))).collect();
+        let line = serde_json::to_string(&runs);
         let written = line.map_err(std::io::Error::other).and_then(|line| {
             // One call for one line, so that lines of several threads are not mixed.
             let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -65,17 +68,19 @@ impl Journal {
     }
 }
 
-/// The runs in whole lines, and the length of these.
+/// The runs of pieces in whole lines, and the length of these.
 fn parse(lines: &str) -> (Known, usize) {
     let mut known = Known::new();
     let mut whole = 0;
     for line in lines.split_inclusive('\n').take_while(|line| line.ends_with('\n')) {
-        let Ok((number, phases)) = serde_json::from_str::<Line>(line) else { break };
+        let Ok(runs) = serde_json::from_str::<Vec<Run>>(line) else { break };
         let phase = |name: &str| Phase::ALL.into_iter().find(|phase| phase.name() == name);
-        let values: Option<RunValues> =
-            phases.into_iter().map(|(name, values)| Some((phase(&name)?, values))).collect();
-        let Some(values) = values else { break };
-        known.insert(number, values);
+        let run = |(number, warmup_s, phases): Run| {
+            let phases = phases.into_iter().map(|(name, values)| Some((phase(&name)?, values)));
+            Some((number, RunValues { warmup_s, phases: phases.collect::<Option<_>>()? }))
+        };
+        let Some(runs) = runs.into_iter().map(run).collect::<Option<Vec<_>>>() else { break };
+        known.extend(runs);
         whole += line.len();
     }
     (known, whole)

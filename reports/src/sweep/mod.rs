@@ -1,6 +1,6 @@
 //! Sweeps on disk: shards that can be interrupted and gone on with, and what they come to when put together.
 //!
-//! A shard notes each run in a journal as soon as it is done, so that an interruption costs no more than the runs in progress. When
+//! A shard notes each piece in a journal as soon as it is done, so that an interruption costs no more than those in progress. When
 //! all its runs are there it writes them as one Parquet part, under another name first, so that a part is whole or absent. Parts
 //! are named by shard and by the hash of the sweep: those of another sweep are never mixed in.
 
@@ -24,7 +24,7 @@ use journal::Journal;
 /// The runs of a sweep that are known, by number.
 type Known = BTreeMap<u64, RunValues>;
 
-/// Which runs of a sweep a process carries out: those whose number leaves `index` when divided by `of`.
+/// Which pieces of a sweep a process carries out: those whose number leaves `index` when divided by `of`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shard {
     /// From 0.
@@ -37,8 +37,8 @@ impl Shard {
     /// The whole sweep.
     pub const WHOLE: Self = Self { index: 0, of: 1 };
 
-    fn runs(self, sweep: &Sweep) -> impl Iterator<Item = u64> {
-        (self.index..sweep.runs()).step_by(self.of as usize)
+    fn pieces(self, sweep: &Sweep) -> impl Iterator<Item = u64> {
+        (self.index..sweep.pieces()).step_by(self.of as usize)
     }
 }
 
@@ -118,7 +118,7 @@ fn part_path(sweep: &Sweep, folder: &Path, shard: Shard) -> PathBuf {
 }
 
 /// Carries out a shard on the current rayon pool and writes its part into `folder`, unless it is there. With `resume`, runs that an
-/// earlier attempt has noted are not repeated. `progress` is called before and after each run with those that are done and those there are, from
+/// earlier attempt has noted are not repeated. `progress` is called before and after each piece with those that are done and those there are, from
 /// any thread.
 ///
 /// # Errors
@@ -131,9 +131,8 @@ pub fn run_shard(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<ShardDone, SweepFileError> {
     let part = part_path(sweep, folder, shard);
-    let all: Vec<u64> = shard.runs(sweep).collect();
-    let runs = all.len() as u64;
     if part.exists() {
+        let runs = table::read(&part, sweep.hash())?.len() as u64;
         return Ok(ShardDone { part, runs, known: runs });
     }
     fs::create_dir_all(folder).map_err(SweepFileError::io(folder))?;
@@ -141,17 +140,19 @@ pub fn run_shard(
     if !resume && !known.is_empty() {
         return Err(SweepFileError::Unfinished { journal: journal.path().to_owned(), runs: known.len() });
     }
-    let done = AtomicU64::new(known.len() as u64);
-    let left: Vec<u64> = all.into_iter().filter(|number| !known.contains_key(number)).collect();
+    // A piece is noted as a whole, so that its first run stands for it.
+    let is_known = |piece: &u64| sweep.runs_of(*piece, |_| false).iter().all(|run| known.contains_key(run));
+    let (there, left): (Vec<u64>, Vec<u64>) = shard.pieces(sweep).partition(is_known);
+    let pieces = (there.len() + left.len()) as u64;
+    let done = AtomicU64::new(there.len() as u64);
     let outcomes: Vec<Result<(), SweepFileError>> = left
         .par_iter()
         .with_max_len(1)
-        .map(|&number| {
-            // Who is called may end the work by unwinding, which then ends each of the runs that are left before it begins.
-            progress(done.load(Ordering::Relaxed), runs);
-            let values = sweep.carry_out(sweep.at(number))?;
-            journal.note(number, &values)?;
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, runs);
+        .map(|&piece| {
+            // Who is called may end the work by unwinding, which then ends each of the pieces that are left before it begins.
+            progress(done.load(Ordering::Relaxed), pieces);
+            journal.note(&sweep.carry_out(piece)?)?;
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, pieces);
             Ok(())
         })
         .collect();
@@ -160,7 +161,7 @@ pub fn run_shard(
     let values = journal.read()?;
     write_whole(&part, &table::parquet(sweep, &values, &part)?)?;
     journal.remove()?;
-    Ok(ShardDone { part, runs, known: known.len() as u64 })
+    Ok(ShardDone { part, runs: values.len() as u64, known: known.len() as u64 })
 }
 
 /// Puts the parts in `folder` together: `sweep.parquet` and `sweep.csv`, ordered by run, the same however many shards there were.
@@ -174,7 +175,9 @@ pub fn merge(sweep: &Sweep, folder: &Path) -> Result<Vec<PathBuf>, SweepFileErro
         let path = part_path(sweep, folder, shard);
         let of_part = table::read(&path, sweep.hash())?;
         let broken = |what: &str| SweepFileError::Part { part: path.clone(), what: what.to_owned() };
-        if !of_part.keys().copied().eq(shard.runs(sweep)) {
+        let runs =
+            shard.pieces(sweep).flat_map(|piece| sweep.runs_of(piece, |run| of_part.contains_key(&run)));
+        if !of_part.keys().copied().eq(runs) {
             return Err(broken("it does not have the runs of its shard"));
         }
         known.extend(of_part);
@@ -271,7 +274,10 @@ latin_hypercube = { points = 2, fields = [{ field = "population.all.arrivals.poi
         run_shard(&sweep, &whole, Shard::WHOLE, false, &|_, _| ()).expect("it runs");
         let expected = merged(&sweep, &whole);
         let text = String::from_utf8_lossy(&expected[1]);
-        assert!(text.starts_with("run_id,point,strategy,replication,seed,population.all.clients,"), "{text}");
+        assert!(
+            text.starts_with("run_id,point,strategy,replication,seed,warmup_s,population.all.clients,"),
+            "{text}"
+        );
         for of in [3, 7] {
             let parts = home.path().join(format!("{of}"));
             for index in (0..of).rev() {
@@ -303,7 +309,7 @@ latin_hypercube = { points = 2, fields = [{ field = "population.all.arrivals.poi
         let path = part_path(&sweep, &broken, Shard::WHOLE).with_extension("journal");
         let (journal, _) = Journal::open(&path, sweep.hash(), Shard::WHOLE).expect("a journal");
         for number in [7, 0, 3, 12, 5, 20] {
-            journal.note(number, &sweep.carry_out(sweep.at(number)).expect("it runs")).expect("noted");
+            journal.note(&sweep.carry_out(number).expect("it runs")).expect("noted");
         }
         let text = fs::read(&path).expect("a journal");
         fs::write(&path, &text[..text.len() - 40]).expect("torn");
@@ -313,6 +319,33 @@ latin_hypercube = { points = 2, fields = [{ field = "population.all.arrivals.poi
         assert_eq!((resumed.runs, resumed.known), (24, 5));
         assert!(fs::read(resumed.part).expect("a part") == fs::read(part).expect("a part"));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn points_that_are_to_be_precise_come_to_the_same_in_shards_and_after_an_interruption() {
+        let home = tempfile::tempdir().expect("a folder");
+        let file = home.path().join("precise.toml");
+        let precise = "warmup = \"detect\"\nwindow = \"1s\"\nduration = \"2min\"\nreplications = 24\n\
+                       precision = { relative = \"15%\", metrics = [\"load.requests.peak_to_mean\"] }";
+        let text = SCENARIO.replace("duration = \"20s\"\nreplications = 3", precise);
+        fs::write(&file, text).expect("a file");
+        let sweep = Sweep::load(&file, &Overrides::NONE, &[]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((sweep.pieces(), sweep.runs()), (4, 4 * 2 * 24));
+        let whole = home.path().join("whole");
+        let done = run_shard(&sweep, &whole, Shard::WHOLE, false, &|_, _| ()).expect("it runs");
+        assert!(done.runs < sweep.runs() && done.runs >= 4 * 2 * 10, "{}", done.runs);
+        let expected = merged(&sweep, &whole);
+        let parts = home.path().join("parts");
+        // The first shard was interrupted after its second piece.
+        let first = Shard { index: 0, of: 2 };
+        fs::create_dir(&parts).expect("a folder");
+        let path = part_path(&sweep, &parts, first).with_extension("journal");
+        let (journal, _) = Journal::open(&path, sweep.hash(), first).expect("a journal");
+        journal.note(&sweep.carry_out(2).expect("it runs")).expect("noted");
+        let resumed = run_shard(&sweep, &parts, first, true, &|_, _| ()).expect("it goes on");
+        assert!(resumed.known >= 20 && resumed.known < resumed.runs, "{resumed:?}");
+        run_shard(&sweep, &parts, Shard { index: 1, of: 2 }, false, &|_, _| ()).expect("it runs");
+        assert!(merged(&sweep, &parts) == expected);
     }
 
     #[test]

@@ -22,16 +22,17 @@ use super::{Known, SweepFileError};
 use crate::parquet_columns::{column, text, write};
 
 /// Version of the table's columns.
-const SCHEMA_VERSION: &str = "1";
+const SCHEMA_VERSION: &str = "2";
 /// Runs in a row group: some hundred thousand rows.
 const RUNS_PER_GROUP: usize = 1_000;
 /// Columns before those of the swept fields.
-const LEADING: [(&str, Physical); 5] = [
+const LEADING: [(&str, Physical); 6] = [
     ("run_id", Physical::INT64),
     ("point", Physical::INT64),
     ("strategy", Physical::BYTE_ARRAY),
     ("replication", Physical::INT64),
     ("seed", Physical::INT64),
+    ("warmup_s", Physical::DOUBLE),
 ];
 
 /// A column of the swept fields: numbers if all its values are.
@@ -107,6 +108,8 @@ fn encode(sweep: &Sweep, known: &Known) -> Result<Vec<u8>, ParquetError> {
         write::<ByteArrayType>(&mut rows, &strategies, None)?;
         write::<Int64Type>(&mut rows, &whole(&|_, which| u64::from(which.replication)), None)?;
         write::<Int64Type>(&mut rows, &whole(&|_, which| scenario(which).seed), None)?;
+        let warmups = group.iter().flat_map(|(_, _, run)| vec![run.warmup_s; self::rows(run)]);
+        write::<DoubleType>(&mut rows, &warmups.collect::<Vec<_>>(), None)?;
         for (place, field) in fields.iter().enumerate() {
             let value = |which: &SweepRun| sweep.points()[which.point].values[place].1.as_str();
             if field.numbers {
@@ -120,7 +123,7 @@ fn encode(sweep: &Sweep, known: &Known) -> Result<Vec<u8>, ParquetError> {
                 )?;
             }
         }
-        let values = || group.iter().flat_map(|(_, _, phases)| phases.iter());
+        let values = || group.iter().flat_map(|(_, _, run)| run.phases.iter());
         let phases = values().flat_map(|(phase, of_phase)| of_phase.iter().map(|_| text(phase.name())));
         write::<ByteArrayType>(&mut rows, &phases.collect::<Vec<_>>(), None)?;
         let metrics = values().flat_map(|_| METRICS.iter().map(|metric| text(metric.name)));
@@ -135,8 +138,11 @@ fn encode(sweep: &Sweep, known: &Known) -> Result<Vec<u8>, ParquetError> {
 
 /// What is the same in all rows of a run, once for each of its rows.
 fn per_row<T: Clone>(group: &[(u64, SweepRun, &RunValues)], pick: impl Fn(u64, &SweepRun) -> T) -> Vec<T> {
-    let rows = |values: &RunValues| values.iter().map(|(_, of_phase)| of_phase.len()).sum();
-    group.iter().flat_map(|(number, which, values)| vec![pick(*number, which); rows(values)]).collect()
+    group.iter().flat_map(|(number, which, run)| vec![pick(*number, which); rows(run)]).collect()
+}
+
+fn rows(run: &RunValues) -> usize {
+    run.phases.iter().map(|(_, of_phase)| of_phase.len()).sum()
 }
 
 /// The runs of a part, which must be of the sweep called `hash`.
@@ -167,6 +173,9 @@ fn decode(file: File, hash: &str) -> Result<Option<Known>, ParquetError> {
                 .0;
         let (values, defined) =
             column_of::<DoubleType>(get_typed_column_reader(group.get_column_reader(columns - 1)?), rows)?;
+        let place = LEADING.iter().position(|(name, _)| *name == "warmup_s").unwrap_or_default();
+        let warmups =
+            column_of::<DoubleType>(get_typed_column_reader(group.get_column_reader(place)?), rows)?.0;
         let mut values = values.into_iter();
         let mut row = 0;
         while row < rows {
@@ -178,7 +187,9 @@ fn decode(file: File, hash: &str) -> Result<Option<Known>, ParquetError> {
             let of_phase = (row..(row + METRICS.len()).min(rows))
                 .map(|at| if defined[at] == 1 { values.next() } else { None })
                 .collect();
-            known.entry(runs[row] as u64).or_default().push((phase, of_phase));
+            let run = known.entry(runs[row] as u64).or_default();
+            run.warmup_s = warmups[row];
+            run.phases.push((phase, of_phase));
             row += METRICS.len();
         }
     }
@@ -210,7 +221,7 @@ pub(super) fn csv(sweep: &Sweep, known: &Known) -> Result<Vec<u8>, csv::Error> {
     let names =
         leading.chain(fields.iter().map(|field| field.name.as_str())).chain(["phase", "metric", "value"]);
     writer.write_record(names)?;
-    for (&number, values) in known {
+    for (&number, run) in known {
         let which = sweep.at(number);
         let point = &sweep.points()[which.point];
         let scenario = &point.loaded.scenario;
@@ -220,9 +231,10 @@ pub(super) fn csv(sweep: &Sweep, known: &Known) -> Result<Vec<u8>, csv::Error> {
             scenario.strategies[which.strategy].name.clone(),
             which.replication.to_string(),
             scenario.seed.to_string(),
+            run.warmup_s.to_string(),
         ];
         head.extend(point.values.iter().map(|(_, value)| bare(value).to_owned()));
-        for (phase, of_phase) in values {
+        for (phase, of_phase) in &run.phases {
             for (metric, value) in METRICS.iter().zip(of_phase) {
                 let value = value.map_or_else(String::new, |value| value.to_string());
                 let tail = [phase.name(), metric.name, value.as_str()];

@@ -1,18 +1,17 @@
 //! What goes wrong with single requests: errors, lost packets, servers that slow down as they get busy.
 
 use super::Cluster;
+use super::ailments::Condition;
 use super::event::Event;
-use super::request::FlowEnd;
+use super::request::{FlowEnd, Waits};
+use super::silence::{SEGMENT_AGAIN, SYN_AGAIN, SYN_RETRIES};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{RequestId, ServerId};
+use crate::store::LinkCondition;
 use crate::tier::Layer;
 
-/// After how long Linux first sends a SYN again (`TCP_TIMEOUT_INIT`), and other segments where the round trip is short
-/// (`TCP_RTO_MIN`). Each time without an answer doubles it.
-const SYN_AGAIN: SimDuration = SimDuration::from_secs(1);
-const SEGMENT_AGAIN: SimDuration = SimDuration::from_millis(200);
-/// How often Linux sends a segment again before it gives up the connection (`tcp_retries2`). SYNs are given up before.
+/// Most repetitions of a lost packet that are drawn: as many as Linux makes (`tcp_retries2`). SYNs are given up before.
 const AGAIN_MAX: u32 = 15;
 
 impl Cluster<'_> {
@@ -62,10 +61,12 @@ impl Cluster<'_> {
         server: ServerId,
         pending: &mut Scheduler<Q>,
     ) -> bool {
-        let loss = self.faults.servers[server].condition.loss;
+        let Condition { loss, delay, .. } = self.faults.servers[server].condition;
+        let clients = self.faults.clients;
         let layer = self.layer();
         let request = *self.requests.get(id.0);
-        if loss == 0.0 && self.faults.clients_loss == 0.0 || request.flow_end == FlowEnd::Detached {
+        let is_well = loss == 0.0 && delay.is_zero() && clients == LinkCondition::WELL;
+        if is_well || request.flow_end == FlowEnd::Detached {
             return false;
         }
         let entity = request.demand.entity << 16 | u64::from(server.0);
@@ -81,12 +82,17 @@ impl Cluster<'_> {
         };
         let fresh = self.connections.get(request.connection.0).requests <= 1;
         // A SYN and its answer; the request and its answer.
-        let to_server =
-            if layer == Layer::Request || fresh { wait(loss, 2, SYN_AGAIN) } else { SimDuration::ZERO };
-        let to_site = if fresh { wait(self.faults.clients_loss, 2, SYN_AGAIN) } else { SimDuration::ZERO };
-        let data = wait(loss, 2, SEGMENT_AGAIN) + wait(self.faults.clients_loss, 2, SEGMENT_AGAIN);
+        let to_server = if layer == Layer::Request || fresh {
+            wait(loss, 2, SYN_AGAIN) + delay * 2
+        } else {
+            SimDuration::ZERO
+        };
+        let to_site =
+            if fresh { wait(clients.loss, 2, SYN_AGAIN) + clients.delay * 2 } else { SimDuration::ZERO };
+        let data = wait(loss, 2, SEGMENT_AGAIN) + wait(clients.loss, 2, SEGMENT_AGAIN);
+        let data = data + (delay + clients.delay) * 2;
         if layer == Layer::Request && to_server > self.connect_timeout() {
-            self.wait_for_connection(now, id, pending);
+            self.wait_for_connection(now, id, SYN_RETRIES, pending);
             return true;
         }
         let late = to_server + to_site + data;
@@ -95,20 +101,20 @@ impl Cluster<'_> {
         }
         let due = now + late;
         let request = self.requests.get_mut(id.0);
-        (request.late, request.due) = (true, due);
+        (request.waits, request.due) = (Waits::Packets, due);
         pending.at(due, Event::Retry(id).word());
         true
     }
 
-    /// A request whose packets had been lost comes to its server.
-    pub(super) fn arrives_late<Q: PendingEvents>(
+    /// A request comes to its server after all.
+    pub(super) fn arrives<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
         pending: &mut Scheduler<Q>,
     ) {
         let request = self.requests.get_mut(id.0);
-        request.late = false;
+        request.waits = Waits::Instance;
         let (server, work) = (request.server, (request.demand, request.store_operations));
         if let Some(refusal) = self.enter_server(now, id, server, work, pending)
             && let Some(next) = self.after_refusal(now, id, refusal, pending)

@@ -124,6 +124,7 @@ impl Cluster<'_> {
         };
         let request = self.requests.get_mut(id.0);
         (request.due, request.in_server) = (due, true);
+        self.note_request(server, id);
         self.gone += 1;
         let (present, busy) = self.servers.level(server);
         self.recorder.check_entered(now, server, present, busy);

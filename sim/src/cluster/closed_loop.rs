@@ -251,6 +251,9 @@ impl<'a> Cluster<'a> {
         let has_browser = self.clients.row(id).has_browser();
         if has_browser {
             self.reset_tries(id);
+            if let Some(budget) = plan.budget() {
+                self.budgets.answered(id, budget);
+            }
         }
         match self.clients.row(id).step {
             Step::Begin => unreachable!("nothing was asked"),

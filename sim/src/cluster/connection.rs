@@ -2,7 +2,9 @@
 
 use super::Cluster;
 use super::event::Event;
-use super::request::{Connection, Origin};
+use super::instances::NOBODY;
+use super::paths::Path;
+use super::request::{Connection, Origin, Unanswered};
 use super::route::NO_FLOW;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
@@ -11,6 +13,36 @@ use crate::metrics::recorder::Failure;
 use crate::population::Source;
 use crate::scenario::{ClosedBy, ConnectionRules};
 use crate::tier::{Forwarded, Layer, Method, Open, Reason, Segment, Ties};
+
+/// What opens a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    /// From where.
+    pub source: Source,
+    /// Names its draws.
+    pub name: (u64, u64),
+    /// The port that is called.
+    pub port: u16,
+    /// The address of the next tier to which the site's name was resolved.
+    pub resolved: Option<u16>,
+}
+
+/// Why a SYN is not answered, and what a request fails of for that.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NoAnswer {
+    /// It is refused: that is known at once.
+    Refused(Failure),
+    /// Nobody says a word.
+    Silent(Failure),
+}
+
+/// A director that knows no server says so, but drops what belongs to one that was removed.
+pub(super) fn no_server(reason: Reason) -> NoAnswer {
+    match reason {
+        Reason::AffinityUnusable(_) => NoAnswer::Silent(Failure::Dropped),
+        _ => NoAnswer::Refused(Failure::NoServer),
+    }
+}
 
 impl Cluster<'_> {
     /// Takes an open connection for another request. `None` when a new one is needed: there is none, or the director has
@@ -26,7 +58,7 @@ impl Cluster<'_> {
         method: Method,
     ) -> Result<Option<ConnectionId>, Failure> {
         let Some(id) = connection else { return Ok(None) };
-        if self.is_watched() && !self.director_knows(now, id, method)? {
+        if (self.is_watched() || self.faults.clients_cut) && !self.director_knows(now, id, method)? {
             return Ok(None);
         }
         let row = self.connections.get_mut(id.0);
@@ -36,13 +68,21 @@ impl Cluster<'_> {
         Ok(Some(id))
     }
 
-    /// Whether the director of an open connection forwards a request of a client on it. If it does not, the connection is gone,
-    /// and the request can be sent again.
+    /// Whether a request of a client can be sent on an open connection, be it that nobody hears it yet. If not, the director has reset
+    /// the connection, and the request can be sent on another.
     ///
     /// # Errors
     /// The request fails with the connection.
     fn director_knows(&mut self, now: SimTime, id: ConnectionId, method: Method) -> Result<bool, Failure> {
-        match self.pass(now, id, Segment::FromClient) {
+        if self.connections.get(id.0).unanswered != Unanswered::Nothing {
+            return Ok(true);
+        }
+        let forwarded = if self.faults.clients_cut {
+            Forwarded::Dropped
+        } else {
+            self.pass(now, id, Segment::FromClient)
+        };
+        match forwarded {
             Forwarded::To(_) => Ok(true),
             Forwarded::Reset => {
                 self.count_reset(now);
@@ -50,27 +90,27 @@ impl Cluster<'_> {
                 // A browser sends a GET again on a new connection; it does not repeat a POST.
                 if method == Method::Get { Ok(false) } else { Err(Failure::Reset) }
             }
+            // Its kernel will send it again.
             Forwarded::Dropped => {
-                self.forget_connection(now, id);
-                Err(Failure::Dropped)
+                self.data_is_unanswered(now, id);
+                Ok(true)
             }
         }
     }
 
-    /// Opens a connection for a first request. `worker` names the draws of the instance that it reaches and of the worker
-    /// process that accepts it there.
+    /// Opens a connection for a first request. `name` names the draws of the instance that it reaches and of the worker
+    /// process that accepts it there. It may be that nobody has answered so far ([`Connection::unanswered`]).
     ///
     /// # Errors
-    /// Nobody accepts it.
+    /// It is refused.
     pub(super) fn open_connection(
         &mut self,
         now: SimTime,
         origin: Origin,
         source: Source,
-        worker: (u64, u64),
+        name: (u64, u64),
         rules: &ConnectionRules,
     ) -> Result<ConnectionId, Failure> {
-        let layer = self.layer();
         let mut row = Connection {
             owner: origin,
             flow: NO_FLOW,
@@ -78,18 +118,69 @@ impl Cluster<'_> {
             server: ServerId(0),
             reason: Reason::NoneUsable,
             requests: 1,
-            address: if layer == Layer::Connection { source.peer } else { source.user },
+            address: source.peer,
             link: source.link,
             port: source.port,
-            instance: 0,
+            instance: NOBODY,
             worker: 0,
             open: true,
             in_flight: 1,
             closed_by_client: rules.closed_by == ClosedBy::Client,
+            is_orphan: false,
+            unanswered: Unanswered::Nothing,
         };
+        let mut call = Call { source, name, port: rules.port, resolved: None };
+        let (path, silent) = match self.establish(now, &mut row, &mut call) {
+            Ok(path) => (path, None),
+            Err(NoAnswer::Refused(failure)) => return Err(failure),
+            Err(NoAnswer::Silent(failure)) => {
+                (row.unanswered, row.instance) = (Unanswered::Syn, NOBODY);
+                (None, Some(failure))
+            }
+        };
+        let id = ConnectionId(self.connections.insert(row));
+        if let Some(path) = path {
+            self.keep_path(now, id, path);
+        }
+        match silent {
+            Some(failure) => self.syn_is_unanswered(now, id, call, failure),
+            None => self.note_connection(id),
+        }
+        Ok(id)
+    }
+
+    /// A connection that a director sends to a server has been established.
+    pub(super) fn note_connection(&mut self, id: ConnectionId) {
+        if self.layer() == Layer::Connection
+            && let Some(rosters) = &mut self.faults.rosters
+        {
+            let server = self.connections.get(id.0).server;
+            let is_here = |slot| self.connections.get(slot).goes_to(server);
+            rosters.connections.note(server, id.0, is_here);
+        }
+    }
+
+    /// Sends the SYN of a connection: through the tiers in front to an instance, and where that is a director, to its server. Returns
+    /// the way, if more than one was possible.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    #[inline]
+    pub(super) fn establish(
+        &mut self,
+        now: SimTime,
+        row: &mut Connection,
+        call: &mut Call,
+    ) -> Result<Option<Path>, NoAnswer> {
+        let (layer, source, worker) = (self.layer(), call.source, call.name);
+        if self.faults.clients_cut {
+            return Err(NoAnswer::Silent(Failure::Dropped));
+        }
+        (row.instance, row.port, row.link) = (0, source.port, source.link);
+        row.address = if layer == Layer::Connection { source.peer } else { source.user };
         let mut path = None;
         if self.paths.is_some() {
-            let (instance, way) = self.find_path(now, &source, worker, rules.port)?;
+            let (instance, way) = self.find_path(now, call)?;
             row.instance = instance;
             if let Some((address, port)) = self.seen_at_last(&way) {
                 (row.address, row.port) = (address, port);
@@ -101,7 +192,7 @@ impl Cluster<'_> {
         }
         match layer {
             Layer::Connection => {
-                let (service, called) = self.tier.service_of(rules.port);
+                let (service, called) = self.tier.service_of(call.port);
                 let open = Open {
                     address: row.address,
                     port: row.port,
@@ -112,10 +203,15 @@ impl Cluster<'_> {
                     ties: Ties::NONE,
                 };
                 let opened = self.instance(row.instance).open(now, &open);
-                let Some(server) = opened.decision.server else { return Err(Failure::NoServer) };
-                if !self.servers.is_up(server) {
+                let Some(server) = opened.decision.server else {
+                    return Err(no_server(opened.decision.reason));
+                };
+                if !self.servers.accepts_connections(server) {
+                    if self.servers.is_silent(server) {
+                        return Err(NoAnswer::Silent(Failure::Dropped));
+                    }
                     self.instance(row.instance).segment(now, opened.flow, Segment::ServerReset);
-                    return Err(Failure::Refused);
+                    return Err(NoAnswer::Refused(Failure::Refused));
                 }
                 self.instance(row.instance).segment(now, opened.flow, Segment::Established);
                 if let Some(counts) = self.recorder.at(now) {
@@ -132,17 +228,7 @@ impl Cluster<'_> {
                 }
             }
         }
-        let id = ConnectionId(self.connections.insert(row));
-        if layer == Layer::Connection
-            && let Some(rosters) = &mut self.faults.rosters
-        {
-            let is_here = |slot| self.connections.get(slot).goes_to(row.server);
-            rosters.connections.note(row.server, id.0, is_here);
-        }
-        if let Some(path) = path {
-            self.keep_path(now, id, path);
-        }
-        Ok(id)
+        Ok(path)
     }
 
     /// After an answer: keeps the connection for the next request, or closes it. `gap` is the time to the next request if
@@ -209,7 +295,7 @@ impl Cluster<'_> {
 
     /// Closes a connection in good order.
     pub(super) fn close_connection(&mut self, now: SimTime, id: ConnectionId) {
-        if self.is_watched() {
+        if self.is_watched() && self.connections.get(id.0).stands() {
             let row = self.connections.get(id.0);
             let fins = if row.closed_by_client {
                 [Segment::ClientFin, Segment::ServerFin]
@@ -231,10 +317,15 @@ impl Cluster<'_> {
 
     /// A connection is gone without another segment.
     pub(super) fn forget_connection(&mut self, now: SimTime, id: ConnectionId) {
-        if let Some(paths) = &mut self.paths {
+        let row = self.connections.get_mut(id.0);
+        if let Some(paths) = &mut self.paths
+            && row.stands()
+        {
             paths.forget(now, id);
         }
-        let row = self.connections.get_mut(id.0);
+        if row.unanswered != Unanswered::Nothing {
+            self.silent.remove(&id);
+        }
         debug_assert!(row.open, "a connection ends once");
         row.open = false;
         if row.in_flight == 0 {

@@ -90,8 +90,12 @@ impl Cluster<'_> {
 
     /// What befalls a part in the run, in order of its beginning.
     fn occurrences(&self, end: SimTime, is_part: impl Fn(Target) -> bool) -> Vec<Occurrence> {
-        let begun = self.faults.timetable.iter().take_while(|one| one.from < end);
-        begun.filter(|one| is_part(one.target)).copied().collect()
+        let planned = &self.faults.timetable[..self.faults.planned];
+        let absences = self.scaling.iter().flat_map(|scaling| &scaling.absences);
+        let begun = planned.iter().chain(absences).filter(|one| one.from < end && is_part(one.target));
+        let mut begun: Vec<_> = begun.copied().collect();
+        begun.sort_by_key(|one| one.from);
+        begun
     }
 
     /// Those who balance among the servers.
@@ -172,6 +176,7 @@ fn is_visible(kind: &FaultKind) -> bool {
         | FaultKind::Restart
         | FaultKind::Hang
         | FaultKind::Partition
+        | FaultKind::Delay { .. }
         | FaultKind::Slow { .. }
         | FaultKind::Errors(_)
         | FaultKind::Loss { .. }
@@ -183,7 +188,8 @@ fn is_visible(kind: &FaultKind) -> bool {
         | FaultKind::Reload
         | FaultKind::Deploy { .. }
         | FaultKind::ScaleOut
-        | FaultKind::ScaleIn { .. } => false,
+        | FaultKind::ScaleIn { .. }
+        | FaultKind::Autoscaling => false,
     }
 }
 

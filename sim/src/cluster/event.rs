@@ -24,12 +24,13 @@ const SERVICE_DONE: u32 = 2;
 const SHARED_SERVICE_DONE: u32 = 3;
 const CONNECTION_IDLE: u32 = 4;
 const CHECK: u32 = 5;
-const GIVES_UP: u32 = 6;
-const OVERDUE: u32 = 7;
-const CLIENT_ACTS: u32 = 8;
-const RETRY: u32 = 9;
-const SOURCE_ARRIVAL: u32 = 10;
-const SCRIPT_STEP: u32 = 11;
+const AUTOSCALE: u32 = 6;
+const GIVES_UP: u32 = 7;
+const OVERDUE: u32 = 8;
+const CLIENT_ACTS: u32 = 9;
+const RETRY: u32 = 10;
+const SOURCE_ARRIVAL: u32 = 11;
+const SCRIPT_STEP: u32 = 12;
 
 /// What happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +61,8 @@ pub enum Event {
         /// The instance that checks it, if each does so by itself.
         instance: u16,
     },
+    /// An autoscaler looks at its servers.
+    Autoscale,
     /// A wait before a retry is over.
     Retry(RequestId),
     /// A client has waited for the answer to a request as long as it will.
@@ -93,6 +96,7 @@ impl Event {
                 let by = (u32::from(place) + 1) << PLACE_SHIFT | u32::from(instance) << INSTANCE_SHIFT;
                 (CHECK, by | u32::from(target))
             }
+            Self::Autoscale => (AUTOSCALE, 0),
             Self::GivesUp(request) => (GIVES_UP, request.0),
             Self::Overdue => (OVERDUE, 0),
             Self::ClientActs(client) => (CLIENT_ACTS, client.0),
@@ -119,6 +123,7 @@ impl Event {
                 instance: (slot >> INSTANCE_SHIFT & INSTANCE) as u16,
             },
             CHECK => Self::Check { server: ServerId(slot as u16), instance: (slot >> INSTANCE_SHIFT) as u16 },
+            AUTOSCALE => Self::Autoscale,
             GIVES_UP => Self::GivesUp(RequestId(slot)),
             OVERDUE => Self::Overdue,
             CLIENT_ACTS => Self::ClientActs(ClientId(slot)),
@@ -145,6 +150,7 @@ mod tests {
             Event::Check { server: ServerId(0), instance: 1_023 },
             Event::CheckInstance { place: 0, target: 1, instance: 0 },
             Event::CheckInstance { place: 2, target: u16::MAX, instance: 1_023 },
+            Event::Autoscale,
             Event::GivesUp(RequestId(4)),
             Event::Overdue,
             Event::ClientActs(ClientId(MAX_SLOTS)),

@@ -10,6 +10,7 @@ use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::scenario::FaultKind;
+use crate::store::LinkCondition;
 use crate::tier::{Layer, Segment};
 
 /// A time during which a server was down.
@@ -41,13 +42,29 @@ pub struct Spell {
     pub from: SimTime,
     /// Its end; [`SimTime::NEVER`] for good.
     pub until: SimTime,
+    /// What an autoscaler did, if it was that.
+    pub act: Option<ScalingAct>,
+}
+
+/// A server that an autoscaler asked for or let go: from the decision until it was in service, or out of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScalingAct {
+    /// The server.
+    pub server: ServerId,
+    /// Whether it came, else it went.
+    pub comes: bool,
 }
 
 impl Spell {
     /// That of an occurrence. What goes on before the run counts from its end.
     pub(super) fn of(one: &Occurrence) -> Self {
         let from = if one.from == SimTime::ZERO { one.until } else { one.from };
-        Self { fault: one.fault, from, until: one.until }
+        let act = match (one.kind, one.target) {
+            (FaultKind::ScaleOut, Target::Server(server)) => Some(ScalingAct { server, comes: true }),
+            (FaultKind::ScaleIn { .. }, Target::Server(server)) => Some(ScalingAct { server, comes: false }),
+            _ => None,
+        };
+        Self { fault: one.fault, from, until: one.until, act }
     }
 }
 
@@ -59,17 +76,29 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let occurrence = self.faults.timetable[place as usize];
-        if let Some(next) = self.faults.timetable.get(place as usize + 1) {
+        let planned = &self.faults.timetable[..self.faults.planned];
+        if let Some(next) = planned.get(place as usize + 1) {
             pending.at(next.from, Event::FaultBegins(place + 1).word());
         }
         if occurrence.target == Target::Site {
             return self.reload(now);
         }
+        self.begin_occurrence(now, place, pending);
+    }
+
+    /// Something begins to last.
+    pub(super) fn begin_occurrence<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        place: u32,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let until = self.faults.timetable[place as usize].until;
         self.faults.begins(place, self.recorder.ledger.requests_failed);
-        if occurrence.until != SimTime::NEVER {
-            pending.at(occurrence.until, Event::FaultEnds(place).word());
+        if until != SimTime::NEVER {
+            pending.at(until, Event::FaultEnds(place).word());
         }
-        self.changes(now, place, true, pending);
+        self.changes(now, place, pending);
     }
 
     pub(super) fn fault_ends<Q: PendingEvents>(
@@ -78,41 +107,62 @@ impl Cluster<'_> {
         place: u32,
         pending: &mut Scheduler<Q>,
     ) {
-        self.faults.ends(place, self.recorder.ledger.requests_failed);
-        self.changes(now, place, false, pending);
+        // The announcement of what was cut short is out of date.
+        if self.faults.timetable[place as usize].until == now {
+            self.end_occurrence(now, place, pending);
+        }
     }
 
-    /// Something has begun, or is over.
-    fn changes<Q: PendingEvents>(
+    /// Something lasts no longer.
+    pub(super) fn end_occurrence<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         place: u32,
-        begins: bool,
         pending: &mut Scheduler<Q>,
     ) {
+        let Occurrence { kind, target, .. } = self.faults.timetable[place as usize];
+        self.faults.ends(place, self.recorder.ledger.requests_failed);
+        if let (FaultKind::ScaleOut | FaultKind::ScaleIn { .. }, Target::Server(server)) = (kind, target) {
+            self.act_is_done(now, place, server);
+        }
+        self.changes(now, place, pending);
+    }
+
+    /// Something has begun, or is over.
+    fn changes<Q: PendingEvents>(&mut self, now: SimTime, place: u32, pending: &mut Scheduler<Q>) {
         let occurrence = self.faults.timetable[place as usize];
         match occurrence.target {
             Target::Site => {}
             Target::Server(server) => {
-                self.settle(now, server, pending);
-                if occurrence.kind.is_operation() {
-                    self.operate(now, server);
-                }
-                self.note_outage(now, server);
+                self.server_changes(now, server, occurrence.kind.is_operation(), pending);
             }
-            // The same may befall a part twice: it is as before when the last is over.
-            Target::StoreNode(node) if self.faults.alike(place) == usize::from(begins) => {
-                self.store_node_changes(now, node, &occurrence.kind, begins);
-            }
-            Target::StoreNode(_) => {}
+            Target::StoreNode(node) => self.store_node_changes(now, node),
+            Target::StoreLink(server, node) => self.store_link_changes(server, node),
+            Target::Replication(node) => self.replication_changes(now, node),
             Target::Instance(instance) => self.instance_changes(now, instance, pending),
             Target::Clients => {
-                let loss = self.faults.loss_at_clients();
-                let (was, ails) = (self.faults.clients_loss > 0.0, loss > 0.0);
-                self.faults.ailing = self.faults.ailing + u32::from(ails) - u32::from(was);
-                self.faults.clients_loss = loss;
+                let link = self.faults.clients_link();
+                let ails = |link: LinkCondition| u32::from(link.loss > 0.0 || !link.delay.is_zero());
+                self.faults.ailing = self.faults.ailing + ails(link) - ails(self.faults.clients);
+                self.faults.clients = link;
+                self.faults.clients_cut = link.cut_until > SimTime::ZERO;
             }
         }
+    }
+
+    /// What befalls a server has changed, by an operation that its balancers are told of or by something else.
+    pub(super) fn server_changes<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        server: ServerId,
+        is_operation: bool,
+        pending: &mut Scheduler<Q>,
+    ) {
+        self.settle(now, server, pending);
+        if is_operation {
+            self.operate(now, server);
+        }
+        self.note_outage(now, server);
     }
 
     /// Brings a server into the condition that follows from all that befalls it now.
@@ -254,6 +304,14 @@ impl Cluster<'_> {
         }
         for slot in self.tabs_held_by(server) {
             self.break_hold_if(now, slot, |held| held.server == server, pending);
+        }
+    }
+
+    /// A server has a request.
+    #[inline(always)]
+    pub(super) fn note_request(&mut self, server: ServerId, id: RequestId) {
+        if let Some(rosters) = &mut self.faults.rosters {
+            rosters.requests.note(server, id.0, |slot| self.requests.get(slot).is_at(server));
         }
     }
 

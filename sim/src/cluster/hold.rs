@@ -6,11 +6,11 @@
 
 use super::Cluster;
 use super::browser::{Held, pause};
-use super::request::{Draw, FlowEnd, Origin, Purpose, Request};
+use super::request::{Draw, FlowEnd, Origin, Purpose, Request, Unanswered};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
-use crate::ids::{ClientId, RequestId};
+use crate::ids::{ClientId, ConnectionId, RequestId};
 use crate::metrics::recorder::Failure;
 use crate::scenario::HoldPlan;
 use crate::tier::{Layer, Method, Outcome, Reason, Segment};
@@ -108,6 +108,7 @@ impl Cluster<'_> {
             self.break_hold(now, slot, hold, pending);
             return;
         };
+        let is_heard = self.connections.get(connection.0).unanswered == Unanswered::Nothing;
         self.tabs.get_mut(slot).messages += 1;
         let demand = Draw { entity: u64::from(id.0), index: name, purpose: Purpose::Message };
         let origin = Origin::Message(id);
@@ -116,14 +117,50 @@ impl Cluster<'_> {
         request.from = self.connections.get(connection.0).address;
         (request.server, request.instance, request.reason) = (held.server, held.instance, Reason::LiveEntry);
         self.recorder.ledger.requests_issued += 1;
-        let sent = RequestId(self.requests.insert(request));
-        if let Some(refusal) = self.enter_server(now, sent, held.server, (demand, 0), pending) {
+        if is_heard {
+            let sent = RequestId(self.requests.insert(request));
+            self.message_is_heard(now, sent, pending);
+        } else {
+            self.send_into_silence(now, request, None, pending);
+        }
+        self.next_message(now, id, slot, hold, pending);
+    }
+
+    /// A message comes to its server.
+    pub(super) fn message_is_heard<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let Request { server, origin, demand, .. } = *self.requests.get(id.0);
+        if let Some(refusal) = self.enter_server(now, id, server, (demand, 0), pending) {
             let full = refusal == Accepted::Full;
-            self.release(sent);
+            self.release(id);
             let failure = if full { Failure::QueueFull } else { Failure::Refused };
             self.request_failed(now, origin, failure, pending);
         }
-        self.next_message(now, id, slot, hold, pending);
+    }
+
+    /// The connection of a message is no more: the exchange that it carried breaks.
+    pub(super) fn message_is_lost<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: ClientId,
+        connection: ConnectionId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let (_, plan) = self.plan_of(self.clients.row(id));
+        let hold = plan.browser.as_ref().and_then(|browser| browser.hold.as_ref());
+        if let (Some(slot), Some(hold)) = (self.clients.row(id).tab(), hold)
+            && self
+                .tabs
+                .get(slot)
+                .held
+                .is_some_and(|held| held.connection.is_none_or(|held| held == connection))
+        {
+            self.break_hold(now, slot, hold, pending);
+        }
     }
 
     /// A held exchange has lasted as long as it was to, or its client has not come back in time.

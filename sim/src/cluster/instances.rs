@@ -6,7 +6,7 @@ use super::Cluster;
 use super::accounting::{self, AccountingError};
 use super::event::Event;
 use super::paths::{Alive, FrontKind, Path, Paths, tier_at};
-use super::request::{FlowEnd, Origin, Request};
+use super::request::{FlowEnd, Origin, Request, Unanswered, Waits};
 use super::watch::warm_up_share;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimTime};
@@ -16,6 +16,9 @@ use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::scenario::{FaultKind, Process};
 use crate::tier::{Forwarded, Instance, Layer, Segment};
+
+/// Stands where there is no instance: nobody has answered.
+pub(super) const NOBODY: u16 = u16::MAX;
 
 impl Cluster<'_> {
     /// The tier that has the instance at a place of [`crate::scenario::Scenario::instances`], and its number there.
@@ -130,6 +133,21 @@ impl Cluster<'_> {
         if place != entry {
             return self.lose_inner_instance(now, place, instance, pending);
         }
+        // The kernel of a machine that lives ends its connections. Of a machine that died clients learn when they send something, and
+        // whoever has the address then does not know the connection.
+        let host =
+            self.paths.as_ref().is_some_and(|paths| paths.reach[place].alive[usize::from(instance)].host);
+        let mut ended = Vec::new();
+        for slot in 0..self.connections.slots() {
+            let row = self.connections.get_mut(slot);
+            if row.open && row.instance == instance && !row.is_orphan {
+                if row.unanswered == Unanswered::Nothing && (host || row.in_flight > 0) {
+                    ended.push(ConnectionId(slot));
+                } else {
+                    row.is_orphan = true;
+                }
+            }
+        }
         let cut = self.under_way_at_entry(instance);
         let cut: Vec<_> = cut.into_iter().map(|id| (id, self.requests.get(id.0).origin)).collect();
         for &(id, _) in &cut {
@@ -138,11 +156,8 @@ impl Cluster<'_> {
             }
             self.leave(id);
         }
-        for slot in 0..self.connections.slots() {
-            let row = self.connections.get(slot);
-            if row.open && row.instance == instance {
-                self.drop_connection(now, ConnectionId(slot));
-            }
+        for connection in ended {
+            self.drop_connection(now, connection);
         }
         self.restart_instance(now, place, instance);
         for (_, origin) in cut {
@@ -163,6 +178,7 @@ impl Cluster<'_> {
             if request.instance == instance
                 && is_live
                 && request.flow_end != FlowEnd::Detached
+                && request.waits != Waits::Site
                 && !cut.contains(&id)
             {
                 cut.push(id);
@@ -310,7 +326,7 @@ impl Cluster<'_> {
         let Some(paths) = self.paths.as_deref_mut() else { return Ok(()) };
         let mut open = (0, 0);
         for (slot, row) in self.connections.rows().iter().enumerate() {
-            if row.open {
+            if row.stands() {
                 let opened = paths.path(ConnectionId(slot as u32)).opened;
                 open = (open.0 + 1, open.1 + u128::from(end.since(opened).0));
             }

@@ -7,10 +7,12 @@ pub mod accounting;
 mod address;
 mod ailing;
 mod ailments;
+mod autoscaler;
 mod blame;
 mod browser;
 mod chain;
 mod checks;
+mod client_budget;
 mod closed_loop;
 mod connection;
 mod cookies;
@@ -38,8 +40,10 @@ mod retry;
 mod rosters;
 mod route;
 mod run;
+mod scaling;
 mod script;
 mod shows;
+mod silence;
 mod station;
 mod stored;
 mod story;
@@ -47,9 +51,11 @@ mod tier;
 mod timetable;
 mod watch;
 
+use std::collections::BTreeMap;
+
 pub use accounting::AccountingError;
 pub use detection::{Removal, Sighting};
-pub use faults::{FaultCounts, Outage, Spell};
+pub use faults::{FaultCounts, Outage, ScalingAct, Spell};
 pub use observe::{Answer, Observer, StepName, run_observed};
 pub use run::{RunError, RunOutcome, RunSetup, RunSizes, calendar, run};
 pub use script::TraceLine;
@@ -57,7 +63,7 @@ pub use script::TraceLine;
 use crate::backend::servers::Servers;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
-use crate::ids::{PopulationId, ServerId, StreamId};
+use crate::ids::{ConnectionId, PopulationId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
 use crate::population::moved::Moved;
@@ -72,12 +78,15 @@ use crate::tier::Layer;
 use ailments::Ailments;
 use browser::{BrowserSamplers, Pace, Tab};
 use checks::Probe;
+use client_budget::ClientBudgets;
 use dealt::DealtUsers;
 use event::Event;
 use open_loop::Source;
 use paths::Paths;
 use request::{Connection, Request};
+use scaling::Scaling;
 use script::Script;
+use silence::Silent;
 use stored::Stored;
 use story::Stories;
 use tier::Tier;
@@ -108,8 +117,12 @@ pub struct Cluster<'a> {
     stored: Option<Box<Stored>>,
     requests: Slots<Request>,
     connections: Slots<Connection>,
+    /// Connections on which nobody answers their clients.
+    silent: BTreeMap<ConnectionId, Silent>,
     /// What clients with browsers have open.
     tabs: Slots<Tab>,
+    /// How often clients have tried again, where that is limited.
+    budgets: ClientBudgets,
     /// Requests in servers whose clients have gone.
     gone: u64,
     sources: Vec<Source<'a>>,
@@ -120,6 +133,8 @@ pub struct Cluster<'a> {
     outages: Vec<Outage>,
     /// What befalls it.
     faults: Ailments,
+    /// Who puts servers into service and takes them out, if anybody does.
+    scaling: Option<Box<Scaling<'a>>>,
     /// Checks of servers under way, by who checks, then by server; empty without checks.
     probes: Vec<Probe>,
     /// When open connections are counted next, at the earliest.
@@ -224,6 +239,7 @@ struct Streams {
     resolver: Stream,
     ecmp: Stream,
     fault_times: Stream,
+    boot: Stream,
     errors: Stream,
     packet_loss: Stream,
     inner_worker: Stream,
@@ -283,6 +299,7 @@ impl Streams {
             resolver: stream(population, StreamId::Resolver),
             ecmp: stream(behaviour, StreamId::Ecmp),
             fault_times: stream(behaviour, StreamId::FaultTimes),
+            boot: stream(behaviour, StreamId::Boot),
             errors: stream(behaviour, StreamId::Errors),
             packet_loss: stream(behaviour, StreamId::PacketLoss),
             inner_worker: stream(behaviour, StreamId::InnerWorker),
@@ -305,6 +322,7 @@ impl Model for Cluster<'_> {
             Event::CheckInstance { place, target, instance } => {
                 self.check_instance(now, usize::from(place), target, instance, pending);
             }
+            Event::Autoscale => self.autoscale(now, pending),
             Event::GivesUp(request) => self.client_gives_up(now, request, pending),
             Event::FaultBegins(fault) => self.fault_begins(now, fault, pending),
             Event::FaultEnds(fault) => self.fault_ends(now, fault, pending),

@@ -85,6 +85,7 @@ impl<O: Observer> Model for Observed<'_, '_, O> {
             }
             Event::SharedServiceDone(_)
             | Event::ConnectionIdle(_)
+            | Event::Autoscale
             | Event::GivesUp(_)
             | Event::Retry(_)
             | Event::Overdue

@@ -3,6 +3,7 @@
 //! Each program is told in its own way what follows from all operations that go on at a time.
 
 use super::Cluster;
+use super::scaling::Scaled;
 use crate::balancer::haproxy::Admin;
 use crate::engine::SimTime;
 use crate::ids::ServerId;
@@ -23,6 +24,7 @@ impl Cluster<'_> {
             _ => None,
         });
         let place = server.index();
+        let scaled = self.faults.servers[server].scaled;
         let plan = &self.strategy.tier.program;
         // A server that a check has taken out comes back by the check.
         let lists: Vec<_> =
@@ -37,10 +39,13 @@ impl Cluster<'_> {
                     line.weight = if to == 0 { configured.weight } else { to };
                     line.down = configured.down || down || to == 0;
                     line.drain = !line.down && (configured.drain || drained);
+                    line.absent = matches!(scaled, Scaled::Booting(_) | Scaled::Off);
                     if config.check().is_err() {
                         // A version or method without `drain`.
                         let line = &mut config.servers[place];
-                        line.down |= std::mem::take(&mut line.drain);
+                        let drains = std::mem::take(&mut line.drain);
+                        line.absent |= drains && scaled != Scaled::Serving;
+                        line.down |= drains;
                     }
                     // An nginx that refuses a new configuration goes on with the old one.
                     if config.check().is_ok() {

@@ -5,8 +5,9 @@
 
 use super::Cluster;
 use super::event::Event;
-use super::request::{FlowEnd, Origin, Request};
+use super::request::{FlowEnd, Origin, Request, Waits};
 use super::route::NO_CONNECTION;
+use super::silence::{SYN_RETRIES, syn_again};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::RequestId;
@@ -17,12 +18,13 @@ use crate::tier::{Outcome, Then};
 /// How long Linux tries to connect where the program sets no limit: `net.ipv4.tcp_syn_retries` 6.
 const KERNEL_CONNECT_TIMEOUT: SimDuration = SimDuration::from_secs(127);
 
-/// How long a program waits for an answer (`proxy_read_timeout`, `timeout server`); `None` is for ever.
+/// How long a program waits for an answer (`proxy_read_timeout`, `timeout server`, `per_try_timeout`); `None` is for ever.
 pub(super) fn read_timeout_of(program: &Program) -> Option<SimDuration> {
     let timeout = match program {
         Program::Nginx(config) => config.read_timeout,
         Program::HaProxy(config) => config.server_timeout,
-        Program::Lvs(_) | Program::Proxy(_) => SimDuration::ZERO,
+        Program::Proxy(config) => config.per_try_timeout,
+        Program::Lvs(_) => SimDuration::ZERO,
     };
     (!timeout.is_zero()).then_some(timeout)
 }
@@ -54,15 +56,44 @@ impl Cluster<'_> {
         }
     }
 
-    /// A server does not answer the balancer's SYN.
+    /// A server does not answer the balancer's SYN, which its kernel has sent `again` so often.
     pub(super) fn wait_for_connection<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        again: u8,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let timeout = self.connect_timeout();
+        let request = self.requests.get_mut(id.0);
+        if request.waits != Waits::Server {
+            (request.waits, request.entered) = (Waits::Server, now);
+        }
+        request.syns_again = again;
+        let next = if again < SYN_RETRIES { syn_again(again).min(timeout) } else { timeout };
+        let due = request.entered + next;
+        self.wait_before_retry(now, id, due.since(now), pending);
+    }
+
+    /// The balancer's kernel sends its SYN again, or the balancer gives up waiting for the server.
+    pub(super) fn connects_again<Q: PendingEvents>(
         &mut self,
         now: SimTime,
         id: RequestId,
         pending: &mut Scheduler<Q>,
     ) {
-        self.requests.get_mut(id.0).connecting = true;
-        self.wait_before_retry(now, id, self.connect_timeout(), pending);
+        let request = *self.requests.get(id.0);
+        let is_silent =
+            self.servers.is_silent(request.server) && !self.servers.accepts_connections(request.server);
+        if now < request.entered + self.connect_timeout() {
+            if is_silent {
+                return self.wait_for_connection(now, id, request.syns_again + 1, pending);
+            }
+            return self.arrives(now, id, pending);
+        }
+        self.requests.get_mut(id.0).waits = Waits::Instance;
+        let then = self.attempt_ended(now, request.instance, request.flow, Outcome::ConnectTimeout);
+        self.go_on(now, id, then, Failure::ProxyTimeout, pending);
     }
 
     /// Requests that a server has had for as long as their balancer waits are taken back.
@@ -99,7 +130,7 @@ impl Cluster<'_> {
         let left = self.requests.get_mut(id.0);
         let mut request = *left;
         (request.in_server, request.due) = (false, SimTime::NEVER);
-        (request.connecting, request.late) = (false, false);
+        request.waits = Waits::Instance;
         if !left.in_server {
             *left = request;
             return id;

@@ -12,6 +12,7 @@
 use std::net::IpAddr;
 
 use super::chain::Chain;
+use super::connection::{Call, NoAnswer, no_server};
 use super::pair::Pair;
 use super::route::NO_FLOW;
 use super::station::Station;
@@ -22,7 +23,6 @@ use crate::health::Verdict;
 use crate::health::keepalived::{Checker, Sight};
 use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::recorder::Failure;
-use crate::population::Source;
 use crate::scenario::{FrontPlan, Scenario, Strategy, TIERS_MAX, TierPlan};
 use crate::tier::{
     Dns, Ecmp, FlowId, Forwarded, Instance, Layer, Method, Open, Reason, Segment, TableSizes, Ties,
@@ -107,6 +107,24 @@ impl Reach {
         let instance = self.pair.as_mut().map_or(Some(target), |pair| pair.reached(now));
         let refuses = instance.is_some_and(|instance| self.alive[usize::from(instance)].host);
         if refuses { Sight::Bad } else { Sight::Silent }
+    }
+}
+
+impl Reach {
+    /// What becomes of a SYN to one of these addresses that no instance gets.
+    fn no_answer(&mut self, now: SimTime, target: u16) -> NoAnswer {
+        match self.sight(now, target) {
+            Sight::Silent => NoAnswer::Silent(Failure::NoDirector),
+            _ => NoAnswer::Refused(Failure::NoDirector),
+        }
+    }
+
+    /// What becomes of another packet to one of these addresses that no instance gets.
+    fn no_way(&mut self, now: SimTime, target: u16) -> Forwarded {
+        match self.sight(now, target) {
+            Sight::Silent => Forwarded::Dropped,
+            _ => Forwarded::Reset,
+        }
     }
 }
 
@@ -348,15 +366,13 @@ impl Cluster<'_> {
     }
 
     /// Brings a new connection through the tiers in front. Returns the instance that it ends at, and its way.
-    /// `name` names the draw among instances where nothing else says which is reached.
-    pub(super) fn find_path(
-        &mut self,
-        now: SimTime,
-        source: &Source,
-        name: (u64, u64),
-        called: u16,
-    ) -> Result<(u16, Path), Failure> {
+    /// Which instance it is where nothing else says so is drawn by the call's name.
+    ///
+    /// # Errors
+    /// Nobody answers there.
+    pub(super) fn find_path(&mut self, now: SimTime, call: &mut Call) -> Result<(u16, Path), NoAnswer> {
         let draws = self.streams.instance;
+        let Call { source, name, port: called, .. } = *call;
         let Some(paths) = self.paths.as_deref_mut() else { unreachable!("there are several tiers") };
         let entry = paths.entry;
         let mut path = Path {
@@ -377,19 +393,26 @@ impl Cluster<'_> {
             let (instance, next, reason, flow) = match &mut front.kind {
                 FrontKind::Dns(dns) => {
                     let behind = &mut reach[place + 1];
-                    let (next, reason) = dns.pick(now, source.user, |at| behind.at(now, at).is_some());
+                    let (next, reason) = match call.resolved {
+                        Some(next) => (next, Reason::Hashed),
+                        None => dns.pick(now, source.user, |at| behind.at(now, at).is_some()),
+                    };
+                    call.resolved = Some(next);
                     (0, next, reason, NO_FLOW)
                 }
                 FrontKind::Ecmp(router) => {
-                    let (next, reason) = router.pick(seen.0, seen.1).ok_or(Failure::NoServer)?;
+                    let (next, reason) =
+                        router.pick(seen.0, seen.1).ok_or(NoAnswer::Refused(Failure::NoServer))?;
                     (0, next, reason, NO_FLOW)
                 }
                 FrontKind::Tier(tier) => {
-                    let instance = reach[place].of(tier, now, target).ok_or(Failure::NoDirector)?;
+                    let instance = reach[place]
+                        .of(tier, now, target)
+                        .ok_or_else(|| reach[place].no_answer(now, target))?;
                     let mut key = [0; 2];
                     let open = open_at(tier, seen, called, &mut key);
                     let opened = tier.instances[usize::from(instance)].open(now, &open);
-                    let ServerId(next) = opened.decision.server.ok_or(Failure::NoServer)?;
+                    let ServerId(next) = opened.decision.server.ok_or(no_server(opened.decision.reason))?;
                     (instance, next, opened.decision.reason, opened.flow)
                 }
             };
@@ -398,7 +421,8 @@ impl Cluster<'_> {
             target = next;
         }
         let tier = tier_at(fronts, &mut self.tier, entry);
-        let instance = reach[entry].of(tier, now, target).ok_or(Failure::NoDirector)?;
+        let instance = reach[entry].of(tier, now, target);
+        let instance = instance.ok_or_else(|| reach[entry].no_answer(now, target))?;
         Ok((instance, path))
     }
 
@@ -473,9 +497,9 @@ impl Cluster<'_> {
         }
         let tier = tier_at(&mut paths.fronts, &mut self.tier, last);
         let Some(instance) = paths.reach[last].of(tier, now, target) else {
-            return Forwarded::Dropped;
+            return paths.reach[last].no_way(now, target);
         };
-        match (layer, instance == row.instance) {
+        match (layer, instance == row.instance && !row.is_orphan) {
             (Layer::Request, true) => Forwarded::To(ServerId(instance)),
             (Layer::Request, false) => Forwarded::Reset,
             (Layer::Connection, true) => {
@@ -524,7 +548,7 @@ pub(super) fn meet(
     hop: &mut Hop,
 ) -> Forwarded {
     let (target, seen, called) = way;
-    let Some(instance) = reach.of(tier, now, target) else { return Forwarded::Dropped };
+    let Some(instance) = reach.of(tier, now, target) else { return reach.no_way(now, target) };
     if instance == hop.instance {
         return tier.instances[usize::from(instance)].segment(now, hop.flow, segment);
     }

@@ -7,13 +7,13 @@
 use super::Cluster;
 use super::browser::{BrowserSamplers, pause};
 use super::event::Event;
-use super::request::{FlowEnd, Origin};
+use super::request::{FlowEnd, Origin, Waits};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimTime};
 use crate::ids::{ClientId, RequestId};
 use crate::metrics::recorder::Failure;
 use crate::population::clients::Step;
-use crate::scenario::VisitPlan;
+use crate::scenario::{Patience, VisitPlan};
 use crate::tier::{Layer, Segment};
 
 impl Cluster<'_> {
@@ -55,11 +55,11 @@ impl Cluster<'_> {
         let connection = *self.connections.get(request.connection.0);
         // Other streams of the connection go on.
         let closes = connection.open && connection.in_flight == 1;
-        if self.layer() == Layer::Request {
+        if self.layer() == Layer::Request && request.waits != Waits::Site {
             self.abort(now, request.instance, request.flow);
         }
         if closes {
-            if self.is_watched() {
+            if self.is_watched() && connection.stands() {
                 self.pass(now, request.connection, Segment::ClientFin);
             }
             self.forget_connection(now, request.connection);
@@ -106,19 +106,24 @@ impl Cluster<'_> {
         let slot = self.open_tab(id);
         let tries = self.tabs.get(slot).tries.saturating_add(1);
         let name = self.part_name(id, u64::from(tries));
-        let samplers = self.browser_samplers(id);
         let held = browser.hold.as_ref().filter(|_| step == Step::Click);
+        let would = |patience: &Patience| {
+            tries <= u16::from(patience.reloads)
+                && step != Step::Post
+                && (patience.on_error || failure == Failure::TimedOut)
+        };
+        let may = plan.budget().is_none_or(|budget| self.budgets.failed(id, budget));
+        let samplers = self.browser_samplers(id);
         let (law, backoff) = match (held, &browser.patience) {
             (Some(hold), _) => (&samplers.reconnect, &hold.reconnect),
-            (None, Some(patience))
-                if tries <= u16::from(patience.reloads)
-                    && step != Step::Post
-                    && (patience.on_error || failure == Failure::TimedOut) =>
-            {
-                (&samplers.backoff, &patience.backoff)
-            }
+            (None, Some(patience)) if would(patience) && may => (&samplers.backoff, &patience.backoff),
             (None, patience) => {
                 self.tabs.get_mut(slot).tries = 0;
+                if patience.as_ref().is_some_and(would)
+                    && let Some(counts) = self.recorder.at(now)
+                {
+                    counts.reloads_refused += 1;
+                }
                 let leaves = step == Step::Click && patience.as_ref().is_some_and(|patience| patience.leaves);
                 if leaves {
                     self.end_visit(now, id, false, pending);
@@ -129,6 +134,9 @@ impl Cluster<'_> {
         let first = law.as_ref().map_or(0.0, |law| law.sample(&self.streams.backoff, u64::from(id.0), name));
         if let Some(counts) = self.recorder.at(now) {
             counts.reloads += 1;
+        }
+        if plan.has_budget() {
+            self.budgets.tries_again(id);
         }
         self.tabs.get_mut(slot).tries = tries;
         self.browser_waits(now, id, pause(backoff, first, tries), pending);

@@ -39,7 +39,7 @@ pub enum Origin {
 pub struct Request {
     /// When the client sent it.
     pub sent: SimTime,
-    /// When its server accepted it.
+    /// When its server accepted it; until then, when it began to wait for a place in a queue or for a server's answer to a SYN.
     pub entered: SimTime,
     /// When its service ends; [`SimTime::NEVER`] while it waits or is not in a server.
     pub due: SimTime,
@@ -77,10 +77,10 @@ pub struct Request {
     pub work: SessionWork,
     /// Whether it brings the cookie that the site gives to every visitor.
     pub has_cookie: bool,
-    /// Whether its balancer waits for a server that does not accept the connection.
-    pub connecting: bool,
-    /// Whether packets of it were lost, and are on their way again.
-    pub late: bool,
+    /// What it waits for while no server has it.
+    pub waits: Waits,
+    /// How often its balancer has sent a SYN again to a server that does not answer.
+    pub syns_again: u8,
     /// The status of the error that its server is about to answer with; 0 for none.
     pub fails_with: u16,
     /// Whether its answer creates the session of its visit (log replay).
@@ -107,6 +107,21 @@ impl Request {
     pub fn is_at(&self, server: ServerId) -> bool {
         self.in_server && self.server == server
     }
+}
+
+/// What a request waits for that no server has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waits {
+    /// Its instance, which lets it queue or takes its time before another try.
+    Instance,
+    /// A server that does not answer its instance's SYN.
+    Server,
+    /// Packets of it that were lost, to be sent again.
+    Packets,
+    /// Somebody at the site who answers its client's packets.
+    Site,
+    /// Its client, whom the answer does not reach.
+    Client,
 }
 
 /// What the end of a request means to the layer 7 instance that it went through.
@@ -192,11 +207,32 @@ pub struct Connection {
     pub in_flight: u16,
     /// Whether the client closes it when idle, not the server.
     pub closed_by_client: bool,
+    /// Whether the machine at its other end died, and knows nothing of it.
+    pub is_orphan: bool,
+    /// Which of its client's packets nobody has answered so far.
+    pub unanswered: Unanswered,
+}
+
+/// Which of the packets of a connection nobody has answered, so that they are sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unanswered {
+    /// All are answered.
+    Nothing,
+    /// The SYN: the connection is none yet.
+    Syn,
+    /// What is sent on it.
+    Data,
 }
 
 impl Connection {
+    /// Whether it is open, and its SYN was answered.
+    #[inline]
+    pub fn stands(&self) -> bool {
+        self.open && self.unanswered != Unanswered::Syn
+    }
+
     /// Whether it is open and a director sends it to a server (layer 4).
     pub fn goes_to(&self, server: ServerId) -> bool {
-        self.open && self.server == server
+        self.stands() && self.server == server
     }
 }

@@ -1,14 +1,39 @@
-//! Retries for which an instance takes its time: HAProxy waits before it tries a server again that has refused.
+//! What instances do when a try has ended, and retries for which they take their time: HAProxy waits before it tries a server again
+//! that has refused.
 
 use super::Cluster;
 use super::event::Event;
+use super::request::Waits;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::RequestId;
 use crate::metrics::recorder::Failure;
-use crate::tier::{Outcome, Then};
+use crate::tier::{FlowId, Outcome, Then};
 
 impl Cluster<'_> {
+    /// A try of a request at a server ended, as the instances see it that the request went through.
+    #[inline(always)]
+    pub(super) fn attempt_ended(
+        &mut self,
+        now: SimTime,
+        instance: u16,
+        flow: FlowId,
+        outcome: Outcome,
+    ) -> Then {
+        match self.chained {
+            true => self.attempt_ended_in_chain(now, flow, outcome),
+            false => self.instance(instance).attempt_ended(now, flow, outcome),
+        }
+    }
+
+    /// The client of a request under way has left.
+    pub(super) fn abort(&mut self, now: SimTime, instance: u16, flow: FlowId) {
+        match self.chained {
+            true => self.abort_in_chain(now, flow),
+            false => self.instance(instance).abort(now, flow),
+        }
+    }
+
     /// The instance lets some time pass before it tries again.
     pub(super) fn wait_before_retry<Q: PendingEvents>(
         &mut self,
@@ -34,13 +59,12 @@ impl Cluster<'_> {
             return;
         }
         self.requests.get_mut(id.0).due = SimTime::NEVER;
-        if request.late {
-            return self.arrives_late(now, id, pending);
-        }
-        if request.connecting {
-            self.requests.get_mut(id.0).connecting = false;
-            let then = self.attempt_ended(now, request.instance, request.flow, Outcome::ConnectTimeout);
-            return self.go_on(now, id, then, Failure::ProxyTimeout, pending);
+        match request.waits {
+            Waits::Instance => {}
+            Waits::Server => return self.connects_again(now, id, pending),
+            Waits::Packets => return self.arrives(now, id, pending),
+            Waits::Site => return self.sends_again(now, id, pending),
+            Waits::Client => return self.answers_again(now, id, pending),
         }
         let queued = self.queue_timeout(&request).is_some();
         let failure = if queued { Failure::QueueTimeout } else { Failure::NoServer };

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::event::Event;
-use super::request::{Connection, Draw, FlowEnd, Origin, Purpose, Request, SessionWork};
+use super::request::{Connection, Draw, FlowEnd, Origin, Purpose, Request, SessionWork, Unanswered, Waits};
 use super::{Cluster, Tier, evidence};
 use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
@@ -53,8 +53,8 @@ impl Request {
             flow_end: FlowEnd::WithAnswer,
             work: SessionWork::None,
             has_cookie: false,
-            connecting: false,
-            late: false,
+            waits: Waits::Instance,
+            syns_again: 0,
             fails_with: 0,
             begins_session: false,
             in_server: false,
@@ -68,29 +68,6 @@ impl Cluster<'_> {
     #[inline(always)]
     pub(super) fn instance(&mut self, number: u16) -> &mut Instance {
         &mut self.tier.instances[usize::from(number)]
-    }
-
-    /// A try of a request at a server ended, as the instances see it that the request went through.
-    #[inline(always)]
-    pub(super) fn attempt_ended(
-        &mut self,
-        now: SimTime,
-        instance: u16,
-        flow: FlowId,
-        outcome: Outcome,
-    ) -> Then {
-        match self.chained {
-            true => self.attempt_ended_in_chain(now, flow, outcome),
-            false => self.instance(instance).attempt_ended(now, flow, outcome),
-        }
-    }
-
-    /// The client of a request under way has left.
-    pub(super) fn abort(&mut self, now: SimTime, instance: u16, flow: FlowId) {
-        match self.chained {
-            true => self.abort_in_chain(now, flow),
-            false => self.instance(instance).abort(now, flow),
-        }
     }
 
     #[inline(always)]
@@ -123,21 +100,40 @@ impl Cluster<'_> {
         if let Some(slot) = request.session {
             request.session_generation = self.sessions.get(slot).generation;
         }
+        request.has_cookie = cookie.is_some();
+        if self.connections.get(request.connection.0).unanswered != Unanswered::Nothing {
+            return self.send_into_silence(now, request, cookie, pending);
+        }
+        if self.chained {
+            let id = RequestId(self.requests.insert(request));
+            if now >= self.next_sample {
+                self.sample_connections(now);
+            }
+            self.send_through_proxies(now, id, cookie, pending);
+            return id;
+        }
+        let decision = self.decide(now, &mut request, cookie);
+        let id = RequestId(self.requests.insert(request));
+        if now >= self.next_sample {
+            self.sample_connections(now);
+        }
+        if let Some(refusal) = self.carry_out(now, id, decision, pending)
+            && let Some(next) = self.after_refusal(now, id, refusal, pending)
+        {
+            self.attempt(now, id, next, pending);
+        }
+        id
+    }
+
+    /// A request reaches the instance of its connection: where it is to go.
+    #[inline(always)]
+    pub(super) fn decide(&mut self, now: SimTime, request: &mut Request, cookie: Option<u64>) -> Decision {
         let connection = self.connections.get(request.connection.0);
         let Connection { address, port, instance, worker, server, reason, .. } = *connection;
         request.instance = instance;
         request.from = address;
-        request.has_cookie = cookie.is_some();
-        let decision = match self.layer() {
+        match self.layer() {
             Layer::Connection => Decision { server: Some(server), reason, attempt: 1 },
-            Layer::Request if self.chained => {
-                let id = RequestId(self.requests.insert(request));
-                if now >= self.next_sample {
-                    self.sample_connections(now);
-                }
-                self.send_through_proxies(now, id, cookie, pending);
-                return id;
-            }
             Layer::Request => {
                 self.write_keys(request.origin, request.demand, address, cookie);
                 let Tier { instances, key_text, cookies, .. } = &mut self.tier;
@@ -154,17 +150,7 @@ impl Cluster<'_> {
                 request.flow = opened.flow;
                 opened.decision
             }
-        };
-        let id = RequestId(self.requests.insert(request));
-        if now >= self.next_sample {
-            self.sample_connections(now);
         }
-        if let Some(refusal) = self.carry_out(now, id, decision, pending)
-            && let Some(next) = self.after_refusal(now, id, refusal, pending)
-        {
-            self.attempt(now, id, next, pending);
-        }
-        id
     }
 
     /// Carries out a decision, and those that follow as long as servers refuse.
@@ -239,10 +225,13 @@ impl Cluster<'_> {
         let (outcome, failure) = match refusal {
             Accepted::Full => (Outcome::Status(503), Failure::QueueFull),
             Accepted::Silent if layer == Layer::Request => {
-                self.wait_for_connection(now, id, pending);
+                self.wait_for_connection(now, id, 0, pending);
                 return None;
             }
-            Accepted::Silent => (Outcome::ConnectTimeout, Failure::Dropped),
+            Accepted::Silent => {
+                self.falls_silent(now, id, pending);
+                return None;
+            }
             Accepted::Refused | Accepted::Started { .. } | Accepted::Queued | Accepted::Shared { .. } => {
                 (Outcome::ConnectRefused, Failure::Refused)
             }
@@ -328,9 +317,7 @@ impl Cluster<'_> {
         };
         let request = self.requests.get_mut(id.0);
         (request.entered, request.due, request.in_server) = (now, due, true);
-        if let Some(rosters) = &mut self.faults.rosters {
-            rosters.requests.note(server, id.0, |slot| self.requests.get(slot).is_at(server));
-        }
+        self.note_request(server, id);
         let (present, busy) = self.servers.level(server);
         self.recorder.entered(now, server, present, busy);
         None
@@ -425,6 +412,21 @@ impl Cluster<'_> {
         if request.origin == Origin::Check {
             return self.check_answered(now, id, true, pending);
         }
+        if self.faults.clients_cut && self.answer_waits(now, id, pending) {
+            return;
+        }
+        self.answer(now, id, pending);
+    }
+
+    /// The answer to a request goes back from its server to whoever sent it.
+    #[inline(always)]
+    pub(super) fn answer<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let request = *self.requests.get(id.0);
         if self.store_answers(id) || request.fails_with > 0 {
             return self.answered_with_error(now, id, pending);
         }
@@ -505,6 +507,14 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let request = *self.requests.get(id.0);
+        // One into silence has reached none.
+        let reached = self.tier.instances.get_mut(usize::from(request.instance));
+        if let Some(Instance::Proxy(proxy)) = reached {
+            let refused = proxy.take_refused_retries();
+            if let Some(counts) = self.recorder.at(now) {
+                counts.retries_refused += refused;
+            }
+        }
         self.release(id);
         self.store_tidies(id);
         if self.layer() == Layer::Connection

@@ -1,11 +1,14 @@
 //! One run from start to end.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use super::accounting::{self, AccountingError, UnderWay};
 use super::ailments::Ailments;
 use super::browser::Pace;
 use super::checks::Probe;
+use super::client_budget::ClientBudgets;
 use super::cookies::CookieJars;
 use super::dealt::DealtUsers;
 use super::detection::{Removal, Sighting};
@@ -14,6 +17,7 @@ use super::faults::{FaultCounts, Outage, Spell};
 use super::log_source::LogReplay;
 use super::open_loop::{ArrivalSource, Crowd, Source};
 use super::paths::{Front, FrontKind, Paths};
+use super::scaling::Scaling;
 use super::script::{Script, TraceLine};
 use super::stored::Stored;
 use super::story::Stories;
@@ -26,7 +30,7 @@ use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::population::{AddressSpace, AddressesExhausted};
-use crate::scenario::{Population, Scenario, TierPlan, Traffic, UserFile, Vary};
+use crate::scenario::{FaultKind, Population, Scenario, TierPlan, Traffic, UserFile, Vary, VisitPlan};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
@@ -149,8 +153,10 @@ pub fn calendar(scenario: &Scenario, logs: &[PreparedLog]) -> Calendar {
         .unwrap_or(0);
     let duration = scenario.duration.unwrap_or(SimDuration::from_secs(of_logs));
     let end = measured_from + duration;
-    let begins = scenario.faults.iter().map(|fault| measured_from + fault.at);
-    let ends = scenario.faults.iter().map(|fault| fault.until().map_or(end, |until| measured_from + until));
+    // Autoscaling is no event that would divide a run.
+    let events = || scenario.faults.iter().filter(|fault| fault.kind != FaultKind::Autoscaling);
+    let begins = events().map(|fault| measured_from + fault.at);
+    let ends = events().map(|fault| fault.until().map_or(end, |until| measured_from + until));
     let mut calendar = Calendar {
         measured_from,
         faults_from: begins.min().unwrap_or(end).min(end),
@@ -272,6 +278,9 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         of_fronts.fold(tier.waiting.is_possible(), |any, tier| any || tier.waiting.is_possible());
     let is_request = |(_, plan): (usize, &TierPlan)| plan.program.layer() == Layer::Request;
     let layer = if strategy.programs().any(is_request) { Layer::Request } else { Layer::Connection };
+    let keeps_budget =
+        |population: &Population| population.traffic.visit().is_some_and(VisitPlan::has_budget);
+    let budgets = ClientBudgets::new(clients.len(), scenario.populations.iter().any(keeps_budget));
     let mut cluster = Cluster {
         scenario,
         strategy,
@@ -289,7 +298,9 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stored: build_store(setup),
         requests: Slots::default(),
         connections: Slots::default(),
+        silent: BTreeMap::new(),
         tabs: Slots::default(),
+        budgets,
         gone: 0,
         sources,
         script: Script::new(&scenario.scripted_clients, setup.strategy),
@@ -297,6 +308,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         stories: Stories { wanted: setup.stories, told: Vec::new() },
         outages: Vec::new(),
         faults: build_faults(scenario, &calendar, &streams),
+        scaling: Scaling::of(scenario),
         probes: Vec::new(),
         next_sample: SimTime::ZERO,
         operated_at: None,
@@ -324,6 +336,7 @@ fn build_store(setup: &RunSetup<'_>) -> Option<Box<Stored>> {
         copy: stream(StreamId::StoreCopy),
         eviction: stream(StreamId::StoreEviction),
         failover: stream(StreamId::StoreFailover),
+        mishap: stream(StreamId::StoreMishaps),
     };
     let own = (stream(StreamId::SessionSize), stream(StreamId::SessionWrites));
     Some(Box::new(Stored::new(setup.scenario, session, streams, own)))
@@ -372,6 +385,7 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
     for (index, step) in model.script.steps.iter().enumerate() {
         pending.at(from + step.at, Event::ScriptStep(index as u32).word());
     }
+    model.begin_autoscaling(pending);
     // Each beginning announces the next.
     if let Some(first) = model.faults.timetable.first() {
         pending.at(first.from, Event::FaultBegins(0).word());
@@ -512,7 +526,7 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         events,
         requests: cluster.recorder.ledger.requests_issued,
         clients: (cluster.clients.len() + log_clients) as u64,
-        client_bytes: (cluster.clients.bytes() + log_bytes + jar_bytes) as u64,
+        client_bytes: (cluster.clients.bytes() + cluster.budgets.bytes() + log_bytes + jar_bytes) as u64,
         pending,
         pending_bytes,
         connections: u64::from(cluster.connections.slots()),
@@ -528,8 +542,9 @@ pub(super) fn finish(simulation: RunSimulation<'_>, calendar: &Calendar) -> Resu
         balancer_bytes: tables.bytes,
     };
     let faults = cluster.faults.close(cluster.recorder.ledger.requests_failed);
-    let begun = cluster.faults.timetable.iter().take_while(|one| one.from < calendar.end);
-    let spells = begun.map(Spell::of).collect();
+    let begun = cluster.faults.timetable.iter().filter(|one| one.from < calendar.end);
+    let mut spells: Vec<Spell> = begun.map(Spell::of).collect();
+    spells.sort_by_key(|spell| spell.from);
     let health = cluster.close_health(calendar.end);
     let counts = cluster.recorder.close(calendar.end, measured_open);
     accounting::check(&counts.ledger, &under_way)?;

@@ -12,7 +12,7 @@ use crate::engine::{Sampler, Scheduler, SimDuration, SimTime, Stream};
 use crate::ids::{RequestId, ServerId};
 use crate::metrics::LossCause;
 use crate::metrics::recorder::{Failure, Recorder};
-use crate::scenario::{FaultKind, Scenario};
+use crate::scenario::Scenario;
 use crate::session::sessions::{Cut, Lookup};
 use crate::session::{OnStoreError, SessionPlan, StoreSession};
 use crate::store::plan::{AtSwitch, HybridRule, StorePlan};
@@ -175,6 +175,7 @@ fn access(now: SimTime, request: &Request, operation: u64) -> Access {
         server: request.server,
         entity: draw.entity,
         index: draw.index << 5 | (draw.purpose as u64) << 2 | operation,
+        stands: operation == WRITE && request.work == SessionWork::Use,
     }
 }
 
@@ -478,18 +479,33 @@ impl Cluster<'_> {
         matches!(&self.strategy.session, SessionPlan::Store(StoreSession { store: StorePlan::Local(_), .. }))
     }
 
-    /// A node of the store dies or is back.
-    pub(super) fn store_node_changes(&mut self, now: SimTime, node: u32, kind: &FaultKind, begins: bool) {
-        let FaultKind::StoreCrash { power_loss } = *kind else { return };
+    /// Something befalls a node of the store, or is over.
+    pub(super) fn store_node_changes(&mut self, now: SimTime, node: u32) {
+        if node as usize >= self.strategy.session.store_nodes() {
+            return;
+        }
+        let condition = self.faults.store_node(node);
+        let Some(stored) = self.stored.as_deref_mut() else { return };
+        stored.store.node_is(now, node as usize, condition);
+        stored.account(now, SimDuration::ZERO, &mut self.recorder);
+    }
+
+    /// Something befalls the link from a server to a node of the store, or to all of them, or is over.
+    pub(super) fn store_link_changes(&mut self, server: ServerId, node: Option<u32>) {
+        let nodes = self.strategy.session.store_nodes() as u32;
+        let Some(stored) = self.stored.as_deref_mut() else { return };
+        for node in (0..nodes).filter(|&one| node.is_none_or(|node| node == one)) {
+            stored.store.link_is(server, node as usize, self.faults.store_link(server, node));
+        }
+    }
+
+    /// Something befalls the link from a node of the store to the others, or is over.
+    pub(super) fn replication_changes(&mut self, now: SimTime, node: u32) {
         if node as usize >= self.strategy.session.store_nodes() {
             return;
         }
         let Some(stored) = self.stored.as_deref_mut() else { return };
-        if begins {
-            stored.store.node_lost(now, node as usize, power_loss);
-        } else {
-            stored.store.node_back(now, node as usize);
-        }
+        stored.store.replication_is(now, node as usize, self.faults.replication(node));
         stored.account(now, SimDuration::ZERO, &mut self.recorder);
     }
 

@@ -93,8 +93,9 @@ impl Cluster<'_> {
             LossCause::DirectorLost | LossCause::InstanceSplit => of_instance(),
             LossCause::StoreLost => destroyed_at.and_then(|at| {
                 let nodes = self.strategy.session.store_nodes();
-                let of_store = |one: &Occurrence| {
-                    matches!(one.target, Target::StoreNode(node) if (node as usize) < nodes)
+                let of_store = |one: &Occurrence| match one.target {
+                    Target::StoreNode(node) | Target::Replication(node) => (node as usize) < nodes,
+                    _ => false,
                 };
                 faults.last_before(at, |one| one.from < at || of_store(one)).filter(|one| one.from == at)
             }),

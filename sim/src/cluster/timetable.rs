@@ -28,6 +28,9 @@ pub(super) enum Target {
     StoreNode(u32),
     Instance(u16),
     Clients,
+    /// From a server to a node of the session store; `None`: to all.
+    StoreLink(ServerId, Option<u32>),
+    Replication(u32),
 }
 
 /// All that befalls a run, in order of its beginning, then as in the scenario. `stream` is that of the times of faults.
@@ -84,6 +87,14 @@ fn targets(fault: &Fault) -> Vec<Target> {
         Part::StoreNode(node) => vec![Target::StoreNode(*node)],
         Part::Instance(instance) => vec![Target::Instance(*instance)],
         Part::Clients => vec![Target::Clients],
+        Part::StoreLinks { servers, node, .. } => {
+            servers.iter().map(|&server| Target::StoreLink(server, *node)).collect()
+        }
+        Part::Replication(node) => vec![Target::Replication(*node)],
+        Part::Disk { servers, nodes } => {
+            let servers = servers.iter().map(|&server| Target::Server(server));
+            servers.chain(nodes.iter().map(|&node| Target::StoreNode(node))).collect()
+        }
     }
 }
 
@@ -129,6 +140,8 @@ fn once(number: u32, fault: &Fault, from: SimTime, all: &mut Vec<Occurrence>) {
                 at = restart + fault.lasts + pause;
             }
         }
+        // What it does follows from the run.
+        FaultKind::Autoscaling => {}
         kind => {
             for target in targets(fault) {
                 match kind {

@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use super::record::{Times, column, fleet, phases, sparse};
 use super::summary::Estimate;
-use super::{Column, ExperimentError, run};
-use crate::engine::Stream;
+use super::{Column, ExperimentError, run, steady};
+use crate::engine::{SimDuration, Stream};
 use crate::ids::StreamId;
 use crate::metrics::measure::{Reading, readings};
 use crate::metrics::{MetricId, Phase};
@@ -47,11 +47,6 @@ pub enum AdviseError {
     /// There is too much to choose from.
     #[error("{0} candidates are more than {CANDIDATES_MAX}\n  give fewer values in `[advise]`")]
     TooMany(usize),
-    /// The warm-up cannot be told.
-    #[error(
-        "`advise` cannot detect the warm-up: each candidate would have its own\n  give `warmup` as a length of time"
-    )]
-    Warmup,
     /// A run failed.
     #[error(transparent)]
     Run(#[from] ExperimentError),
@@ -146,6 +141,8 @@ pub struct Advice {
     /// The one that is chosen: of the front the one that gives up least, each objective measured by its range on the front. `None`
     /// when no candidate keeps the limits.
     pub choice: Option<usize>,
+    /// The warm-up, if it was detected.
+    pub warmup: Option<SimDuration>,
     /// Runs that were carried out, and those that trying everything to the end would have taken.
     pub runs: (u64, u64),
 }
@@ -159,9 +156,6 @@ pub fn candidates(
     overrides: &Overrides,
 ) -> Result<(AdvisePlan, Vec<Candidate>), AdviseError> {
     let base = scenario::load(file, overrides).map_err(AdviseError::Scenario)?;
-    if base.scenario.detect_warmup {
-        return Err(AdviseError::Warmup);
-    }
     let plan = base.scenario.advise.clone().unwrap_or_else(|| AdvisePlan::of(Vec::new()));
     let mut candidates = Vec::new();
     for (place, strategy) in base.scenario.strategies.iter().enumerate() {
@@ -189,8 +183,8 @@ pub fn candidates(
     Ok((plan, candidates))
 }
 
-/// Tries the candidates, each with as many replications as its scenario has unless it drops out, on the current rayon pool.
-/// `exhaustive` lets none drop out. `progress` is called with the share of all runs that is done or saved.
+/// Tries the candidates, each with as many replications as its scenario has unless it drops out, on the current rayon pool. A warm-up
+/// that is to be detected is the longest that any candidate asks for, so that all are measured over the same time. `exhaustive` lets none drop out. `progress` is called with the share of all runs that is done or saved.
 ///
 /// # Errors
 /// A run failed.
@@ -202,6 +196,10 @@ pub fn advise(
     progress: &(dyn Fn(f64) + Sync),
 ) -> Result<Advice, AdviseError> {
     let most = candidates[0].loaded.scenario.replications;
+    let warmup = detected_warmup(&candidates, logs)?;
+    if let Some(warmup) = warmup {
+        candidates.iter_mut().for_each(|candidate| candidate.loaded.scenario.warmup = warmup);
+    }
     let mut dropped: Vec<Option<Dropped>> = vec![None; candidates.len()];
     let mut rung = if exhaustive { most } else { FIRST_RUNG.min(most) };
     loop {
@@ -213,7 +211,19 @@ pub fn advise(
         drop_out(plan, &candidates, &mut dropped);
         rung = rung.saturating_mul(2).min(most);
     }
-    Ok(judge(plan, &candidates, &dropped, most))
+    Ok(Advice { warmup, ..judge(plan, &candidates, &dropped, most) })
+}
+
+/// The longest warm-up that any candidate asks for, if it is to be detected.
+fn detected_warmup(
+    candidates: &[Candidate],
+    logs: &[PreparedLog],
+) -> Result<Option<SimDuration>, ExperimentError> {
+    let mut longest = None;
+    for Candidate { loaded, place, .. } in candidates.iter().filter(|it| it.loaded.scenario.detect_warmup) {
+        longest = longest.max(Some(steady::warmup(&loaded.scenario, *place..*place + 1, logs)?));
+    }
+    Ok(longest)
 }
 
 /// Carries out what the remaining candidates lack.
@@ -364,6 +374,7 @@ fn judge(plan: &AdvisePlan, candidates: &[Candidate], dropped: &[Option<Dropped>
         limits: plan.limits.clone(),
         standings,
         choice,
+        warmup: None,
         runs: (
             candidates.iter().map(|candidate| candidate.runs.len() as u64).sum(),
             candidates.len() as u64 * u64::from(most),

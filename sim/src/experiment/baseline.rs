@@ -93,6 +93,14 @@ pub enum BaselineError {
         /// Its version.
         found: u32,
     },
+    /// It holds nothing that a check could fail by.
+    #[error("{file}: the baseline has no {what}\n  write it anew with `evenkeel baseline write`")]
+    Empty {
+        /// The file.
+        file: String,
+        /// What is missing.
+        what: String,
+    },
     /// A value makes no sense.
     #[error("{file}: `{metric}` of `{strategy}`: {what}")]
     Value {
@@ -138,6 +146,13 @@ impl Baseline {
             return Err(BaselineError::Version { file: file.to_owned(), found: found as u32 });
         }
         let baseline: Self = serde_json::from_str(text).map_err(unreadable)?;
+        let empty = |what: String| BaselineError::Empty { file: file.to_owned(), what };
+        if baseline.scenarios.is_empty() {
+            return Err(empty("scenario".into()));
+        }
+        if let Some(scenario) = baseline.scenarios.iter().find(|scenario| scenario.values.is_empty()) {
+            return Err(empty(format!("value of `{}`", scenario.scenario)));
+        }
         for value in baseline.scenarios.iter().flat_map(|scenario| &scenario.values) {
             let what = match value {
                 _ if value.tolerance.is_nan() || value.tolerance < 0.0 => "`tolerance` must be at least 0",
@@ -234,6 +249,10 @@ mod tests {
         let empty = read(&one(|value| value.parts = vec![None])).unwrap_err().to_string();
         assert!(empty.contains("`parts` has no value"), "{empty}");
         assert!(read(&one(|value| value.tolerance = -1.0)).is_err());
+        let mut nothing = one(|_| ());
+        nothing.scenarios[0].values.clear();
+        assert!(read(&nothing).unwrap_err().to_string().contains("no value of `x.toml`"));
+        assert!(read(&Baseline::new(Vec::new())).unwrap_err().to_string().contains("no scenario"));
         assert!(
             read(&Baseline { schema_version: 9, ..one(|_| ()) })
                 .unwrap_err()

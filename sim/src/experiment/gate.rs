@@ -7,8 +7,6 @@
 //! not keep it at most [`FALSE_ALARMS`] pass it. How large an excess must be to be called worse four times out of five is told with
 //! each verdict.
 
-use std::path::PathBuf;
-
 use thiserror::Error;
 
 use super::baseline::{Baseline, BaselineScenario};
@@ -136,7 +134,7 @@ fn against(
     let misfit = |what: String| GateError::Baseline { scenario: baseline.scenario.clone(), what };
     let scenario = experiment.scenario();
     let paired = baseline.workload == experiment.workload();
-    baseline
+    let results = baseline
         .values
         .iter()
         .map(|value| {
@@ -148,12 +146,13 @@ fn against(
             let metric = MetricId::by_name(&value.metric)
                 .ok_or_else(|| misfit(format!("there is no metric `{}`", value.metric)))?;
             let phase = Phase::ALL.into_iter().find(|phase| phase.name() == value.phase);
+            // In pairs, replications beyond the baseline's have no partner.
+            let most = if paired { value.parts.len() } else { usize::MAX };
             let now = phase
-                .and_then(|phase| experiment.column(strategy, metric, phase))
+                .and_then(|phase| experiment.column_of_first(most, strategy, metric, phase))
                 .ok_or_else(|| misfit(format!("the scenario has no phase `{}`", value.phase)))?;
             let before = Column { centre: Some(value.mean), values: Vec::new(), parts: value.parts.clone() };
             let difference = if paired {
-                // Replications beyond the baseline's have no partner.
                 let n = now.parts.len().min(before.parts.len());
                 now.first(n).less(1.0, &before.first(n))
             } else {
@@ -183,7 +182,12 @@ fn against(
                 line: 0,
             })
         })
-        .collect()
+        .collect::<Result<Vec<_>, GateError>>()?;
+    let has_values = |name: &str| baseline.values.iter().any(|value| value.strategy == name);
+    match scenario.strategies.iter().find(|strategy| !has_values(&strategy.name)) {
+        Some(new) => Err(misfit(format!("the baseline has nothing of strategy `{}`", new.name))),
+        None => Ok(results),
+    }
 }
 
 /// The scenario's part of a baseline, by the name of its file.
@@ -196,8 +200,12 @@ pub fn baseline_of<'b>(
 ) -> Result<&'b BaselineScenario, GateError> {
     let name = super::baseline::scenario_name(file);
     baseline.scenarios.iter().find(|scenario| scenario.scenario == name).ok_or_else(|| GateError::Baseline {
-        what: "the baseline has no such scenario".into(),
-        scenario: PathBuf::from(name).display().to_string(),
+        what: {
+            let others: Vec<String> =
+                baseline.scenarios.iter().map(|other| format!("`{}`", other.scenario)).collect();
+            format!("the baseline has no such scenario; it has {}", others.join(", "))
+        },
+        scenario: name,
     })
 }
 

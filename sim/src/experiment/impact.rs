@@ -1,11 +1,11 @@
 //! What a fault did in one run.
 
-use crate::cluster::RunOutcome;
+use crate::cluster::{RunOutcome, Spell};
 use crate::engine::SimTime;
 use crate::metrics::Phase;
 use crate::metrics::measure::{Fleet, judged_windows, quantile};
 use crate::metrics::recorder::Counts;
-use crate::scenario::{Fault, Scenario};
+use crate::scenario::{Fault, FaultKind, Scenario};
 
 /// Windows in a row that must be even for load to count as even again.
 const EVEN_IN_A_ROW: usize = 3;
@@ -21,9 +21,8 @@ pub struct Impact {
     pub peak_utilisation: f64,
     /// Time from its end until load was even again \[s\].
     pub even_again_s: Option<f64>,
-    /// Time from its beginning until the servers that were left were overloaded, all of them, and how long they were \[s\]; of the last
-    /// fault that had begun by then.
-    pub toppled: Option<(f64, f64)>,
+    /// Whether it made the servers that were left overloaded, all of them; told of the last fault that had begun by then.
+    pub toppled: Option<Toppled>,
     /// Times that it came where a health rule could see it, at each of its parts.
     pub visible: u64,
     /// Of these, those that no health rule noticed before they were over.
@@ -34,19 +33,36 @@ pub struct Impact {
     pub back_after_s: Option<f64>,
 }
 
+/// How the servers that were left were overloaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Toppled {
+    /// Time from the fault's beginning until they were \[s\].
+    pub after_s: f64,
+    /// How long they were \[s\].
+    pub for_s: f64,
+    /// Whether they were to the end of the run.
+    pub to_the_end: bool,
+}
+
 /// Busy share from which a server counts as overloaded.
 const OVERLOADED: f64 = 0.98;
-/// Windows in a row in which all servers must be overloaded for the site to count as toppled.
-const OVERLOADED_IN_A_ROW: usize = 3;
+/// Windows in a row in which all servers must be overloaded for the site to count as toppled, and in which they must not be for it
+/// to count as well again.
+const IN_A_ROW: usize = 3;
 
 /// The impact of every fault of the scenario.
 pub fn impacts(scenario: &Scenario, outcome: &RunOutcome, fleet: &Fleet) -> Vec<Impact> {
     let counts = &outcome.counts;
     let toppled = toppled_at(counts, fleet);
     let toppled = toppled.and_then(|(from, until)| {
-        let last = outcome.spells.iter().rev().find(|spell| spell.from <= from)?;
-        let times = (from.since(last.from).as_secs_f64(), until.since(from).as_secs_f64());
-        Some((last.fault as usize, times))
+        let is_event = |spell: &&Spell| scenario.faults[spell.fault as usize].kind != FaultKind::Autoscaling;
+        let last = outcome.spells.iter().rev().filter(is_event).find(|spell| spell.from <= from)?;
+        let toppled = Toppled {
+            after_s: from.since(last.from).as_secs_f64(),
+            for_s: until.since(from).as_secs_f64(),
+            to_the_end: until == counts.calendar.end,
+        };
+        Some((last.fault as usize, toppled))
     });
     scenario
         .faults
@@ -69,7 +85,7 @@ pub fn impacts(scenario: &Scenario, outcome: &RunOutcome, fleet: &Fleet) -> Vec<
                     even_again.unwrap_or(counts.calendar.end),
                 ),
                 even_again_s: even_again.map(|at| at.since(until).as_secs_f64()),
-                toppled: toppled.filter(|&(fault, _)| fault == number).map(|(_, times)| times),
+                toppled: toppled.filter(|&(fault, _)| fault == number).map(|(_, toppled)| toppled),
                 visible: seen.len() as u64,
                 undetected: (seen.len() - detected().count()) as u64,
                 detected_after_s: mean(detected()),
@@ -105,7 +121,8 @@ fn even_again(counts: &Counts, fleet: &Fleet, until: SimTime) -> Option<SimTime>
 }
 
 /// From when to when the site was toppled for the first time: the first windows in a row after the first fault in which every server
-/// in service was busy all the time. `None` where that happened before a fault, too: such a site was overloaded from the start.
+/// in service was busy all the time, up to the first windows in a row of which that is true of none: servers that come back to clients
+/// who try again are idle for a moment. `None` where that happened before a fault, too: such a site was overloaded from the start.
 fn toppled_at(counts: &Counts, fleet: &Fleet) -> Option<(SimTime, SimTime)> {
     let calendar = &counts.calendar;
     let start = |window: usize| calendar.measured_from + calendar.window * window as u64;
@@ -120,9 +137,10 @@ fn toppled_at(counts: &Counts, fleet: &Fleet) -> Option<(SimTime, SimTime)> {
             && servers.filter(|server| !works_hard(server)).all(is_out)
     };
     let overloaded: Vec<bool> = (0..calendar.windows()).map(is_overloaded).collect();
-    let first = overloaded.windows(OVERLOADED_IN_A_ROW).position(|row| row.iter().all(|&one| one))?;
-    let lasted = overloaded[first..].iter().take_while(|&&one| one).count();
-    let (from, until) = (start(first), start(first + lasted).min(calendar.end));
+    let first = overloaded.windows(IN_A_ROW).position(|row| row.iter().all(|&one| one))?;
+    let well_again = overloaded[first..].windows(IN_A_ROW).position(|row| !row.contains(&true));
+    let (from, until) =
+        (start(first), well_again.map_or(calendar.end, |after| start(first + after).min(calendar.end)));
     (start(first + 1) > calendar.faults_from).then(|| (from.max(calendar.faults_from), until))
 }
 

@@ -188,7 +188,7 @@ impl<'a> Experiment<'a> {
     pub fn new(loaded: &'a Loaded, logs: &'a [PreparedLog], stories: usize) -> Result<Self, ExperimentError> {
         let mut scenario = loaded.scenario.clone();
         if scenario.detect_warmup {
-            scenario.warmup = steady::warmup(&scenario, logs)?;
+            scenario.warmup = steady::warmup(&scenario, 0..scenario.strategies.len(), logs)?;
         }
         let calendar = cluster::calendar(&scenario, logs);
         let records = scenario.strategies.iter().map(|_| Vec::new()).collect();
@@ -252,25 +252,20 @@ impl<'a> Experiment<'a> {
 
     /// What the runs so far say of a metric; `None` when the runs do not have the phase.
     pub fn column(&self, strategy: usize, metric: MetricId, phase: Phase) -> Option<Column> {
-        let place = self.records[strategy].first()?.phases.iter().position(|record| record.phase == phase)?;
-        Some(self.column_at(strategy, place, metric))
+        self.column_of_first(self.records[strategy].len(), strategy, metric, phase)
     }
 
-    fn column_at(&self, strategy: usize, place: usize, metric: MetricId) -> Column {
+    /// What the first `n` of the runs so far say of a metric, or all if they are fewer.
+    pub(crate) fn column_of_first(
+        &self,
+        n: usize,
+        strategy: usize,
+        metric: MetricId,
+        phase: Phase,
+    ) -> Option<Column> {
+        let place = self.records[strategy].first()?.phases.iter().position(|record| record.phase == phase)?;
         let runs = &self.records[strategy];
-        let phases = runs.iter().map(|run| &run.phases[place]);
-        let column = record::column(metric, phases.map(|phase| (&phase.readings, &phase.times)));
-        match (runs.as_slice(), metric.source()) {
-            ([run], Source::Quantile(of, q)) if !run.without_batch.is_empty() => {
-                let times: Vec<_> = run.batch_times.iter().map(|times| &times[of as usize]).collect();
-                Column { parts: Column::of_quantile(of, q, &times).parts, ..column }
-            }
-            ([run], Source::Reading(line)) if !run.without_batch.is_empty() => {
-                let without: Vec<_> = run.without_batch.iter().map(|metrics| metrics[line]).collect();
-                Column::of_batches(column.centre, &without)
-            }
-            _ => column,
-        }
+        Some(column_at(&runs[..n.min(runs.len())], place, metric))
     }
 
     /// What the runs so far add up to.
@@ -281,9 +276,36 @@ impl<'a> Experiment<'a> {
         summarise::summarise(self)
     }
 
+    /// What each run says of every metric: by phase, in catalogue order; in the order of (strategy, replication).
+    pub fn values(&self) -> impl Iterator<Item = (usize, u32, Vec<(Phase, Vec<Option<f64>>)>)> {
+        self.records.iter().enumerate().flat_map(|(strategy, runs)| {
+            (0..).zip(runs).map(move |(replication, run)| {
+                let phases = run.phases.iter().map(|phase| (phase.phase, phase.values()));
+                (strategy, replication, phases.collect())
+            })
+        })
+    }
+
     /// What each run took, in the order of (strategy, replication).
     pub fn sizes(&self) -> Vec<RunSizes> {
         self.records.iter().flatten().map(|record| record.sizes).collect()
+    }
+}
+
+/// What runs say of a metric in the phase at `place`.
+fn column_at(runs: &[RunRecord], place: usize, metric: MetricId) -> Column {
+    let phases = runs.iter().map(|run| &run.phases[place]);
+    let column = record::column(metric, phases.map(|phase| (&phase.readings, &phase.times)));
+    match (runs, metric.source()) {
+        ([run], Source::Quantile(of, q)) if !run.without_batch.is_empty() => {
+            let times: Vec<_> = run.batch_times.iter().map(|times| &times[of as usize]).collect();
+            Column { parts: Column::of_quantile(of, q, &times).parts, ..column }
+        }
+        ([run], Source::Reading(line)) if !run.without_batch.is_empty() => {
+            let without: Vec<_> = run.without_batch.iter().map(|metrics| metrics[line]).collect();
+            Column::of_batches(column.centre, &without)
+        }
+        _ => column,
     }
 }
 

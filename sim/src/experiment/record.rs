@@ -155,7 +155,13 @@ impl RunRecord {
 }
 
 impl PhaseRecord {
-    fn new(counts: &Counts, fleet: &Fleet, phase: Phase) -> Self {
+    /// The value of every metric, in catalogue order.
+    pub fn values(&self) -> Vec<Option<f64>> {
+        let own = || std::iter::once((&self.readings, &self.times));
+        (0..self.readings.len() as u16).map(|line| column(MetricId::Line(line), own()).centre).collect()
+    }
+
+    pub fn new(counts: &Counts, fleet: &Fleet, phase: Phase) -> Self {
         let phase_counts = counts.phase(phase);
         let windows = measure::judged_windows(counts, fleet, phase);
         let in_windows: u64 = windows.iter().map(|window| window.requests).sum();

@@ -4,6 +4,8 @@
 //! The observations are put into batches of five; the start that is left out is the one without which the mean of the rest has the
 //! smallest standard error. A start beyond half of the run says that the run never settled.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{ExperimentError, run};
@@ -44,14 +46,18 @@ pub fn mser5(series: &[f64]) -> Option<usize> {
 }
 
 /// The warm-up of a stationary scenario: what MSER-5 leaves out of the requests, or of the busy time, in each window, averaged
-/// over the first replications of a strategy; the longest of all strategies, since all are measured over the same time.
+/// over the first replications of a strategy; the longest of these strategies, since all are measured over the same time.
 ///
 /// # Errors
 /// A run failed, or a strategy's load does not settle.
-pub(super) fn warmup(scenario: &Scenario, logs: &[PreparedLog]) -> Result<SimDuration, ExperimentError> {
+pub(super) fn warmup(
+    scenario: &Scenario,
+    strategies: Range<usize>,
+    logs: &[PreparedLog],
+) -> Result<SimDuration, ExperimentError> {
     let pilot = Scenario { warmup: SimDuration::ZERO, replications: PILOTS, ..scenario.clone() };
     let mut longest = 0;
-    for strategy in 0..pilot.strategies.len() {
+    for strategy in strategies {
         let outcomes: Vec<_> = (0..PILOTS)
             .into_par_iter()
             .map(|replication| run(&pilot, logs, (strategy, replication), 0, &|_| ()))

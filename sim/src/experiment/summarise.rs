@@ -7,19 +7,19 @@ use super::impact::Impact;
 use super::intervals::holm;
 use super::record::{Bins, NoiseBasis, RunRecord, fleet, windows_per_bin};
 use super::summary::{
-    Estimate, FaultImpact, FaultLine, InstanceSummary, LossSummary, MetricSummary, RemovalLine,
+    ActLine, Estimate, FaultImpact, FaultLine, InstanceSummary, LossSummary, MetricSummary, RemovalLine,
     SCHEMA_VERSION, Series, ServerLine, ServerSummary, StrategySummary, Summary,
 };
-use super::{Experiment, expectations};
+use super::{Experiment, column_at, expectations};
 use crate::balancer::{self, Evidence};
-use crate::cluster::{Removal, Spell};
-use crate::engine::{Distribution, SimTime, Stream};
+use crate::cluster::{Removal, ScalingAct, Spell};
+use crate::engine::{Distribution, SimDuration, SimTime, Stream};
 use crate::ids::StreamId;
 use crate::metrics::catalogue::METRICS;
 use crate::metrics::measure::{self, Fleet, NoiseCounts};
 use crate::metrics::recorder::Calendar;
 use crate::metrics::{Histogram, LossCause, MetricId, Timed};
-use crate::scenario::{Fault, FrontPlan, Scenario, Strategy, canonical};
+use crate::scenario::{Fault, FaultKind, FrontPlan, Scenario, Strategy, canonical};
 use crate::tier::Layer;
 
 /// Times of a fault that are kept to be drawn.
@@ -119,10 +119,9 @@ fn fault_line(scenario: &Scenario, calendar: &Calendar, fault: &Fault) -> FaultL
 
 /// Times at which a fault lasted, apart from each other and within the run.
 fn spans(spells: &[Spell], fault: u32, calendar: &Calendar) -> Vec<(f64, f64)> {
-    let seconds = |at: SimTime| at.min(calendar.end).since(calendar.measured_from).as_secs_f64();
     let mut spans: Vec<(f64, f64)> = Vec::new();
     for spell in spells.iter().filter(|spell| spell.fault == fault) {
-        let (from, until) = (seconds(spell.from), seconds(spell.until));
+        let (from, until) = (seconds(calendar, spell.from), seconds(calendar, spell.until));
         let full = spans.len() == SPANS_MAX;
         match spans.last_mut() {
             Some(last) if from <= last.1 => last.1 = last.1.max(until),
@@ -188,7 +187,7 @@ fn summarise_strategy(experiment: &Experiment<'_>, index: usize) -> StrategySumm
         instances: instances(strategy, runs),
         faults: (0..scenario.faults.len())
             .filter(|&fault| is_applicable(scenario, strategy, fault))
-            .map(|fault| summarise_impact(scenario, fault, runs))
+            .map(|fault| summarise_impact(scenario, calendar, fault, runs))
             .collect(),
         removals: removals(scenario, &runs[0].removals, calendar),
         series: series(
@@ -262,8 +261,8 @@ fn metrics(experiment: &Experiment<'_>, strategy: usize) -> Vec<MetricSummary> {
         let floors = noise_floors(scenario, runs, place, &weights, &stream);
         for (number, metric) in METRICS.iter().enumerate() {
             let id = MetricId::Line(number as u16);
-            let column = experiment.column_at(strategy, place, id);
-            let reference = (strategy > 0).then(|| experiment.column_at(0, place, id));
+            let column = column_at(runs, place, id);
+            let reference = (strategy > 0).then(|| column_at(&experiment.records[0], place, id));
             summaries.push(MetricSummary {
                 metric: metric.name,
                 phase: first.phase,
@@ -318,7 +317,13 @@ fn demand_cv_squared(law: &Distribution, stream: &Stream) -> f64 {
     if mean > 0.0 { (squares / DRAWS as f64 / (mean * mean) - 1.0).max(0.0) } else { 0.0 }
 }
 
-fn summarise_impact(scenario: &Scenario, fault: usize, runs: &[RunRecord]) -> FaultImpact {
+fn summarise_impact(
+    scenario: &Scenario,
+    calendar: &Calendar,
+    fault: usize,
+    runs: &[RunRecord],
+) -> FaultImpact {
+    let ends = scenario.faults[fault].kind != FaultKind::Autoscaling;
     let of =
         |pick: &dyn Fn(&Impact) -> f64| Estimate::of_all(runs.iter().map(|run| pick(&run.impacts[fault])));
     FaultImpact {
@@ -327,19 +332,43 @@ fn summarise_impact(scenario: &Scenario, fault: usize, runs: &[RunRecord]) -> Fa
         requests_failed: of(&|impact| impact.requests_failed as f64),
         peak_utilisation: of(&|impact| impact.peak_utilisation),
         even_again_s: Estimate::of(runs.iter().map(|run| run.impacts[fault].even_again_s)),
-        never_even: runs.iter().filter(|run| run.impacts[fault].even_again_s.is_none()).count() as u32,
+        never_even: runs.iter().filter(|run| ends && run.impacts[fault].even_again_s.is_none()).count()
+            as u32,
         toppled_after_s: Estimate::of(
-            runs.iter().map(|run| run.impacts[fault].toppled.map(|(after, _)| after)),
+            runs.iter().map(|run| run.impacts[fault].toppled.map(|toppled| toppled.after_s)),
         ),
         toppled_for_s: Estimate::of(
-            runs.iter().map(|run| run.impacts[fault].toppled.map(|(_, lasted)| lasted)),
+            runs.iter().map(|run| run.impacts[fault].toppled.map(|toppled| toppled.for_s)),
         ),
         toppled: runs.iter().filter(|run| run.impacts[fault].toppled.is_some()).count() as u32,
+        toppled_to_the_end: runs
+            .iter()
+            .filter(|run| run.impacts[fault].toppled.is_some_and(|toppled| toppled.to_the_end))
+            .count() as u32,
+        acts: if ends { Vec::new() } else { acts(scenario, calendar, &runs[0].spells) },
         visible: of(&|impact| impact.visible as f64),
         undetected: of(&|impact| impact.undetected as f64),
         detected_after_s: Estimate::of(runs.iter().map(|run| run.impacts[fault].detected_after_s)),
         back_after_s: Estimate::of(runs.iter().map(|run| run.impacts[fault].back_after_s)),
     }
+}
+
+/// What an autoscaler did in the measured part of a run.
+fn acts(scenario: &Scenario, calendar: &Calendar, spells: &[Spell]) -> Vec<ActLine> {
+    let measured = spells.iter().filter(|spell| spell.until > calendar.measured_from);
+    let acts = measured.filter_map(|spell| {
+        let ScalingAct { server, comes } = spell.act?;
+        let kind = if comes { FaultKind::ScaleOut } else { FaultKind::ScaleIn { drain: SimDuration::ZERO } };
+        let what = format!("{} of {}", kind.name(), scenario.servers[server.index()].name);
+        let (at_s, until_s) = (seconds(calendar, spell.from), seconds(calendar, spell.until));
+        Some(ActLine { what, at_s, until_s })
+    });
+    acts.collect()
+}
+
+/// From the end of the warm-up to a time in the run, or to its end if that comes first \[s\].
+fn seconds(calendar: &Calendar, at: SimTime) -> f64 {
+    at.clamp(calendar.measured_from, calendar.end).since(calendar.measured_from).as_secs_f64()
 }
 
 fn series(calendar: &Calendar, fleet: &Fleet, bins: &Bins) -> Series {

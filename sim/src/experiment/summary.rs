@@ -96,8 +96,8 @@ pub struct Precision {
     pub replications_most: u32,
 }
 
-/// An estimate from all replications with its 95 % interval: by Student's t for means, by the jackknife for ratios of counts and
-/// quantiles of pooled distributions.
+/// An estimate from all replications with its 95 % interval: by Student's t for means, by the jackknife for ratios of counts, by
+/// Woodruff's method for quantiles of pooled distributions.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq)]
 pub struct Estimate {
     /// The estimate.
@@ -226,6 +226,10 @@ pub struct FaultImpact {
     pub toppled_for_s: Option<Estimate>,
     /// Replications in which they were.
     pub toppled: u32,
+    /// Of these, those in which they were so to the end of the run.
+    pub toppled_to_the_end: u32,
+    /// What an autoscaler did in the first replication, in order; empty for anything else.
+    pub acts: Vec<ActLine>,
     /// Times that it came where a health rule could see it, at each of its parts; 0 for what an operator does, for stores and links.
     pub visible: Estimate,
     /// Of these, those that no health rule noticed before they were over.
@@ -234,6 +238,17 @@ pub struct FaultImpact {
     pub detected_after_s: Option<Estimate>,
     /// Time from its end until all who balance chose its part again \[s\]; of those that were detected and saw that in the run.
     pub back_after_s: Option<Estimate>,
+}
+
+/// A server that an autoscaler asked for or let go.
+#[derive(Clone, Debug, Serialize)]
+pub struct ActLine {
+    /// Such as `scale_out of web3`.
+    pub what: String,
+    /// When it was decided, from the end of the warm-up \[s\].
+    pub at_s: f64,
+    /// When the server was in service, or out of it \[s\].
+    pub until_s: f64,
 }
 
 /// A time during which health kept a server from new clients.

@@ -1,18 +1,18 @@
 //! Sweeps: a scenario at many points, run by run, by as many processes as one likes.
 //!
-//! The runs of a sweep are numbered in the order of (point, strategy, replication); a shard takes every n-th of them. A run's record
-//! is a function of its number, so that it does not matter who carried it out, when, or how often.
+//! The runs of a sweep are numbered in the order of (point, strategy, replication). It is carried out in pieces, of which a shard takes
+//! every n-th: runs, or whole points where a point's runs decide together how many there are (`precision`) or what is measured
+//! (`warmup = "detect"`). What a piece comes to is a function of its number, so that it does not matter who carried it out, when, or how often.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::record::{fleet, phases};
+use super::record::{PhaseRecord, fleet, phases};
 use super::summarise::sha256;
-use super::{ExperimentError, prepare_logs, run};
+use super::{Experiment, ExperimentError, prepare_logs, run};
 use crate::metrics::Phase;
-use crate::metrics::measure::{Reading, readings};
 use crate::population::replay::{LogError, PreparedLog};
 use crate::scenario::sweep::{Point, SweepPlan, at_point};
 use crate::scenario::{self, Diagnostics, Loaded, Overrides, canonical};
@@ -38,11 +38,6 @@ pub enum SweepError {
         "the scenario has no `[sweep]`\n  add one, or give `--grid 'population.homes.clients=[1000, 2000]'`"
     )]
     Nothing,
-    /// The scenario wants the warm-up detected.
-    #[error(
-        "a sweep cannot detect the warm-up: each point would have its own\n  give `warmup` as a length of time"
-    )]
-    Warmup,
     /// A log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -54,6 +49,8 @@ pub struct Sweep {
     points: Vec<SweepPoint>,
     /// Runs before each point, and those of all.
     first_runs: Vec<u64>,
+    /// Whether a piece is a point rather than a run.
+    by_point: bool,
     hash: String,
 }
 
@@ -78,8 +75,14 @@ pub struct SweepRun {
     pub replication: u32,
 }
 
-/// A run's metrics: by phase, in catalogue order.
-pub type RunValues = Vec<(Phase, Vec<Option<f64>>)>;
+/// What a run of a sweep came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunValues {
+    /// The warm-up before measurement, as it was given or detected \[s\].
+    pub warmup_s: f64,
+    /// Its metrics: by phase, in catalogue order.
+    pub phases: Vec<(Phase, Vec<Option<f64>>)>,
+}
 
 impl Sweep {
     /// Reads a scenario file at every point of its sweep; `grid` adds axes to it. Mistakes at any point are found here.
@@ -110,9 +113,6 @@ impl Sweep {
                 point: show(&values),
                 diagnostics,
             })?;
-            if loaded.scenario.detect_warmup {
-                return Err(SweepError::Warmup);
-            }
             let logs = if logs_differ { prepare(&loaded)? } else { shared.clone() };
             points.push(SweepPoint { values, loaded, logs });
         }
@@ -124,7 +124,11 @@ impl Sweep {
             first_runs.push(first_runs[first_runs.len() - 1] + runs);
             identity.push_str(&format!("{}\n{}\n", show(values), sha256(&canonical(&loaded.resolved))));
         }
-        Ok(Self { points, first_runs, hash: sha256(&identity) })
+        let together = |point: &SweepPoint| {
+            let scenario = &point.loaded.scenario;
+            scenario.detect_warmup || scenario.precision.is_some()
+        };
+        Ok(Self { by_point: points.iter().any(together), points, first_runs, hash: sha256(&identity) })
     }
 
     /// The points.
@@ -132,7 +136,7 @@ impl Sweep {
         &self.points
     }
 
-    /// The number of runs.
+    /// The number of runs; with a `precision` there may be fewer.
     pub fn runs(&self) -> u64 {
         self.first_runs[self.points.len()]
     }
@@ -158,22 +162,71 @@ impl Sweep {
         }
     }
 
-    /// Carries out a run.
+    /// Whether a point's runs are as many as it takes to be precise.
+    pub fn is_until_precise(&self) -> bool {
+        self.points.iter().any(|point| point.loaded.scenario.precision.is_some())
+    }
+
+    /// The number of pieces in which it is carried out.
+    pub fn pieces(&self) -> u64 {
+        if self.by_point { self.points.len() as u64 } else { self.runs() }
+    }
+
+    /// The numbers of a piece's runs, if `is_known` says of a run whether it was carried out. Of a piece that was not, the first run
+    /// of each strategy.
+    pub fn runs_of(&self, piece: u64, is_known: impl Fn(u64) -> bool) -> Vec<u64> {
+        if !self.by_point {
+            return vec![piece];
+        }
+        let place = piece as usize;
+        let scenario = &self.points[place].loaded.scenario;
+        let most = u64::from(scenario.replications);
+        let first = self.first_runs[place];
+        let each = (first..first + most).take_while(|&number| is_known(number)).count().max(1) as u64;
+        let of_strategy =
+            |strategy: u64| (0..each).map(move |replication| first + strategy * most + replication);
+        (0..scenario.strategies.len() as u64).flat_map(of_strategy).collect()
+    }
+
+    /// Carries out a piece on the current rayon pool: its runs, each with its number.
+    ///
+    /// # Errors
+    /// A run failed, or the load does not settle.
+    pub fn carry_out(&self, piece: u64) -> Result<Vec<(u64, RunValues)>, ExperimentError> {
+        if !self.by_point {
+            return Ok(vec![(piece, self.try_out(piece)?)]);
+        }
+        let place = piece as usize;
+        let SweepPoint { loaded, logs, .. } = &self.points[place];
+        let mut experiment = Experiment::new(loaded, logs, 0)?;
+        experiment.run_to_precision(&|_| ())?;
+        let warmup_s = experiment.scenario().warmup.as_secs_f64();
+        let most = u64::from(loaded.scenario.replications);
+        let numbered = experiment.values().map(|(strategy, replication, phases)| {
+            let number = self.first_runs[place] + strategy as u64 * most + u64::from(replication);
+            (number, RunValues { warmup_s, phases })
+        });
+        Ok(numbered.collect())
+    }
+
+    /// Carries out one run by itself, with the warm-up that was given, if any.
     ///
     /// # Errors
     /// The run failed.
-    pub fn carry_out(&self, which: SweepRun) -> Result<RunValues, ExperimentError> {
+    ///
+    /// # Panics
+    /// As [`Sweep::at`].
+    pub fn try_out(&self, number: u64) -> Result<RunValues, ExperimentError> {
+        let which = self.at(number);
         let SweepPoint { loaded, logs, .. } = &self.points[which.point];
         let scenario = &loaded.scenario;
         let outcome = run(scenario, logs, (which.strategy, which.replication), 0, &|_| ())?;
-        let counts = &outcome.counts;
         let fleet = fleet(scenario, which.strategy, &outcome.outages);
-        let of_phase = |phase: Phase| {
-            let of_phase = counts.phase(phase);
-            let value = |reading: Option<Reading>| reading?.value(&of_phase);
-            (phase, readings(counts, &fleet, phase).into_iter().map(value).collect())
-        };
-        Ok(phases(&counts.calendar).into_iter().map(of_phase).collect())
+        let of_phase = |phase| (phase, PhaseRecord::new(&outcome.counts, &fleet, phase).values());
+        Ok(RunValues {
+            warmup_s: scenario.warmup.as_secs_f64(),
+            phases: phases(&outcome.counts.calendar).into_iter().map(of_phase).collect(),
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! HAProxy 2.6, `src/check.c` (`set_server_check_status`, `__health_adjust`, `srv_getinter`, `start_checks`). Health is one
 //! number from 0 (down) to `rise + fall - 1` (fully up); a server is up from `rise` on. Not modelled: agents,
-//! `track`.
+//! `track`. Time-outs of checks are those of its configuration manual (4.2, `timeout check`) and not recorded.
 
 use crate::engine::{SimDuration, SimTime};
 

@@ -67,7 +67,7 @@ pub enum Kind {
     Mean,
     /// A ratio of counts, which are added over replications first; its interval is a jackknife's.
     Ratio,
-    /// A quantile of a distribution that is pooled over replications first; its interval is a jackknife's.
+    /// A quantile of a distribution that is pooled over replications first; its interval is Woodruff's.
     Quantile,
     /// Mean over replications of the largest value of each. A part of a run says nothing of the whole's.
     Maximum,
@@ -138,6 +138,9 @@ metrics! {
     "requests.wasted", Ratio, LowerIsBetter, Ratio, "share of the servers' answers for which nobody waited any more", "no answer";
     "requests.static", Count, Neutral, Mean, "objects that a static tier served, so that no server saw them", "never";
     "requests.retried", Ratio, LowerIsBetter, Ratio, "tries beyond the first per request", "no request";
+    "requests.retries_refused", Ratio, Neutral, Ratio, "further tries that a balancer's retry budget refused, per request", "no request";
+    "requests.reloads_refused", Ratio, Neutral, Ratio, "further tries that a client's retry budget refused, per request", "no request";
+    "requests.amplification", Ratio, LowerIsBetter, Ratio, "tries of balancers and clients together, per thing that was asked for", "no request";
     "requests.queued", Ratio, LowerIsBetter, Ratio, "times that a request waited in the balancer's queue, per request", "no request";
     "queue.wait", Milliseconds, LowerIsBetter, Mean, "mean wait in the balancer's queue, of requests that waited there", "no request waited";
     "connections.reconnects", Count, LowerIsBetter, Mean, "held exchanges that were opened again after a break", "never";
@@ -155,6 +158,9 @@ metrics! {
     "latency.max", Milliseconds, LowerIsBetter, Maximum, "longest response time", "no answer";
     "session.stale", Ratio, LowerIsBetter, Ratio, "share of the requests that need a session and found it as it had been some writes before", "no request needed a session";
     "session.lost_writes", Count, LowerIsBetter, Mean, "times that a session fell back to an earlier state, or that a request wrote over what it had not seen", "never";
+    "autoscaling.servers", Count, LowerIsBetter, Mean, "mean number of an autoscaler's servers that run, those that boot or are drained included: what is paid for, in server hours an hour", "no autoscaling";
+    "autoscaling.scale_outs", Count, Neutral, Mean, "servers that an autoscaler asked for", "never";
+    "autoscaling.scale_ins", Count, Neutral, Mean, "servers that an autoscaler let go", "never";
     "connections.active", Count, Neutral, Ratio, "connections that clients have open, as nginx's status page counts them: with and without a request", "no request";
     "connections.waiting", Count, Neutral, Ratio, "of these, those without a request: what the keep-alive time makes", "no request";
     "connections.reset", Count, LowerIsBetter, Mean, "connections that a director reset since it did not know them", "never";

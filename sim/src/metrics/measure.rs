@@ -188,11 +188,6 @@ fn count(things: u64) -> Option<Reading> {
     Some(Reading::Value(things as f64))
 }
 
-/// The mean of so many times whose sum is given; `None` without any.
-fn mean_seconds(sum_ns: u64, times: u64) -> Option<Reading> {
-    (times > 0).then(|| Reading::Value(sum_ns as f64 / 1e9 / times as f64))
-}
-
 impl Sheet<'_> {
     fn reading(&self, name: &str) -> Option<Reading> {
         let c = self.counts;
@@ -227,11 +222,11 @@ impl Sheet<'_> {
             "director.silent" => c.tiers.silent.mean().map(Reading::Value),
             "director.silent.max" => c.tiers.silent.max().map(Reading::Value),
             "health.faults" => count(c.health.faults),
-            "health.undetected" => ratio(c.health.faults - c.health.detected, c.health.faults),
-            "health.time_to_detect" => mean_seconds(c.health.detect_ns, c.health.detected),
-            "health.time_to_detect.max" => mean_seconds(c.health.detect_ns_max, c.health.detected.min(1)),
-            "health.time_to_recover" => mean_seconds(c.health.recover_ns, c.health.recovered),
-            "health.time_to_recover.max" => mean_seconds(c.health.recover_ns_max, c.health.recovered.min(1)),
+            "health.undetected" => ratio(c.health.faults - c.health.time_to_detect.count(), c.health.faults),
+            "health.time_to_detect" => c.health.time_to_detect.mean().map(Reading::Value),
+            "health.time_to_detect.max" => c.health.time_to_detect.max().map(Reading::Value),
+            "health.time_to_recover" => c.health.time_to_recover.mean().map(Reading::Value),
+            "health.time_to_recover.max" => c.health.time_to_recover.max().map(Reading::Value),
             "health.false_positives" => count(c.health.false_positives),
             "health.false_positives.time" => Some(Reading::Value(c.health.false_ns as f64 / 1e9)),
             "visits.open" => self.visits_open.and_then(count),
@@ -248,6 +243,13 @@ impl Sheet<'_> {
             "requests.wasted" => ratio(c.wasted, c.served + c.wasted),
             "requests.static" => count(c.static_objects),
             "requests.retried" => ratio(c.retried, c.served + c.failures()),
+            "requests.retries_refused" => ratio(c.retries_refused, c.served + c.failures()),
+            "requests.reloads_refused" => ratio(c.reloads_refused, c.served + c.failures()),
+            // A client's further try is a request of its own.
+            "requests.amplification" => ratio(
+                c.served + c.failures() + c.retried,
+                (c.served + c.failures()).saturating_sub(c.reloads),
+            ),
             "requests.queued" => ratio(c.queued, c.served + c.failures()),
             "queue.wait" => {
                 (c.queued > 0).then(|| Reading::Value(c.queue_wait.sum_ns() / 1e6 / c.queued as f64))
@@ -271,6 +273,10 @@ impl Sheet<'_> {
             "store.messages" => per_second(c.store_messages),
             "store.bytes" => per_second(c.store_bytes),
             "store.memory_max" => count(c.store_memory_max).filter(|_| c.store_memory_max > 0),
+            "autoscaling.servers" => (c.running_ns > 0 && self.seconds > 0.0)
+                .then(|| Reading::Value(c.running_ns as f64 / 1e9 / self.seconds)),
+            "autoscaling.scale_outs" => count(c.scale_outs),
+            "autoscaling.scale_ins" => count(c.scale_ins),
             "connections.active" => ratio(c.connections_open, c.connection_samples),
             "connections.waiting" => ratio(c.connections_waiting, c.connection_samples),
             "store.operations" => per_second(c.store_operations),
@@ -427,6 +433,7 @@ mod tests {
             recorder.decided(now, 0, server.0);
             let counts = recorder.at(now).unwrap();
             counts.tiers.silent.record(SimDuration::from_secs(1));
+            counts.health.fault(Some(SimDuration::from_secs(1)), Some(SimDuration::from_secs(2)));
             counts.connections[server.index()] += 1;
             counts.held_ns[server.index()] += 1;
             counts.served += 1;
@@ -438,6 +445,7 @@ mod tests {
             counts.store_busy_ns = vec![1];
             counts.store_memory_max = 1;
             counts.connection_samples += 1;
+            counts.running_ns += 1;
             counts.finished += 1;
             counts.logged_in += 1;
         }

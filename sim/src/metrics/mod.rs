@@ -1,5 +1,6 @@
 //! What is measured: the catalogue of metrics, the counters of a run, fairness, losses by cause.
 
+mod calendar;
 pub mod catalogue;
 mod failure;
 pub mod fairness;
@@ -10,6 +11,7 @@ pub mod measure;
 pub mod outages;
 pub(crate) mod quantiles;
 pub mod recorder;
+mod station;
 mod stretch;
 pub mod tier_counts;
 

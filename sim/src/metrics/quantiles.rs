@@ -18,11 +18,16 @@ pub enum Timed {
     StoreWait,
     /// Times during which packets to a virtual address reached nobody.
     Silent,
+    /// Times to detect a fault.
+    ToDetect,
+    /// Times until a server is used again.
+    ToRecover,
 }
 
 impl Timed {
     /// All of them, in the order in which runs keep them.
-    pub const ALL: [Self; 4] = [Self::Latency, Self::QueueWait, Self::StoreWait, Self::Silent];
+    pub const ALL: [Self; 6] =
+        [Self::Latency, Self::QueueWait, Self::StoreWait, Self::Silent, Self::ToDetect, Self::ToRecover];
 
     /// What the names of its quantiles begin with.
     pub const fn name(self) -> &'static str {
@@ -31,6 +36,8 @@ impl Timed {
             Self::QueueWait => "queue.wait",
             Self::StoreWait => "store.wait",
             Self::Silent => "director.silent",
+            Self::ToDetect => "health.time_to_detect",
+            Self::ToRecover => "health.time_to_recover",
         }
     }
 
@@ -38,7 +45,7 @@ impl Timed {
     pub const fn per_second(self) -> f64 {
         match self {
             Self::Latency | Self::QueueWait | Self::StoreWait => 1e3,
-            Self::Silent => 1.0,
+            Self::Silent | Self::ToDetect | Self::ToRecover => 1.0,
         }
     }
 

@@ -1,87 +1,16 @@
 //! The counters of one run: integers that can be added, kept by phase, by server and by window.
 
+pub use super::calendar::Calendar;
 pub use super::failure::Failure;
 use super::health_counts::HealthCounts;
+use super::station::Station;
+pub use super::station::Totals;
 use super::stretch::Stretch;
 use super::tier_counts::TierCounts;
 use super::{Histogram, LossCause, Phase, Timed};
-use crate::engine::{SimDuration, SimTime};
+use crate::engine::SimTime;
 use crate::ids::ServerId;
 use crate::table::Column;
-
-/// The measured phases of a run and its windows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Calendar {
-    /// End of the warm-up, when measurement begins.
-    pub measured_from: SimTime,
-    /// Start of the first fault; the end of the run when there is none.
-    pub faults_from: SimTime,
-    /// End of the last fault; the end of the run when there is none.
-    pub faults_until: SimTime,
-    /// End of the run.
-    pub end: SimTime,
-    /// Length of a window.
-    pub window: SimDuration,
-    /// Windows after which counting starts anew, when a run without faults is to be judged by its parts; 0 when it is not.
-    pub batch_windows: u32,
-}
-
-impl Calendar {
-    /// Number of windows in the measured part; the last may be cut short.
-    pub fn windows(&self) -> usize {
-        self.end.since(self.measured_from).0.div_ceil(self.window.0).max(1) as usize
-    }
-
-    /// Whether a fault divides the run.
-    pub fn has_faults(&self) -> bool {
-        self.faults_from < self.end
-    }
-
-    /// Start and end of a phase.
-    pub fn bounds(&self, phase: Phase) -> (SimTime, SimTime) {
-        match phase {
-            Phase::All => (self.measured_from, self.end),
-            Phase::Before => (self.measured_from, self.faults_from),
-            Phase::During => (self.faults_from, self.faults_until.min(self.end)),
-            Phase::After => (self.faults_until.min(self.end), self.end),
-        }
-    }
-
-    /// Parts of the measured time that are counted apart: batches, or the phases before, during and after the faults.
-    pub fn parts(&self) -> usize {
-        match self.batch_windows {
-            0 => 3,
-            each => self.windows().div_ceil(each as usize),
-        }
-    }
-
-    /// Start and end of a part.
-    pub fn part_bounds(&self, part: usize) -> (SimTime, SimTime) {
-        match self.batch_windows {
-            0 => self.bounds([Phase::Before, Phase::During, Phase::After][part]),
-            each => {
-                let length = self.window * u64::from(each);
-                let from = self.measured_from + length * part as u64;
-                (from, (from + length).min(self.end))
-            }
-        }
-    }
-
-    /// The part at a time; `None` during the warm-up and after the end.
-    #[inline(always)]
-    pub(super) fn part_at(&self, now: SimTime) -> Option<usize> {
-        if now < self.measured_from || now >= self.end {
-            None
-        } else if self.batch_windows > 0 {
-            let window = now.since(self.measured_from).0 / self.window.0;
-            Some((window / u64::from(self.batch_windows)) as usize)
-        } else if now < self.faults_from {
-            Some(0)
-        } else {
-            Some(1 + usize::from(now >= self.faults_until))
-        }
-    }
-}
 
 /// What happened in one phase.
 #[derive(Clone, Debug, Default)]
@@ -136,6 +65,10 @@ pub struct PhaseCounts {
     pub wasted: u64,
     /// Steps that clients tried again.
     pub reloads: u64,
+    /// Further tries that a balancer's budget refused.
+    pub retries_refused: u64,
+    /// Further tries that a client's budget refused.
+    pub reloads_refused: u64,
     /// Objects that a static tier served.
     pub static_objects: u64,
     /// Arrivals that found nobody who was not there already.
@@ -146,6 +79,12 @@ pub struct PhaseCounts {
     pub reconnects_peak: u64,
     /// Time for which each server held exchanges open \[ns\].
     pub held_ns: Vec<u64>,
+    /// Servers that an autoscaler asked for.
+    pub scale_outs: u64,
+    /// Servers that it let go.
+    pub scale_ins: u64,
+    /// Time for which servers of its group ran \[ns\].
+    pub running_ns: u64,
     /// Times at which open connections were counted.
     pub connection_samples: u64,
     /// Connections that were open then.
@@ -222,9 +161,14 @@ impl PhaseCounts {
             (&mut self.store_operations, other.store_operations),
             (&mut self.wasted, other.wasted),
             (&mut self.reloads, other.reloads),
+            (&mut self.retries_refused, other.retries_refused),
+            (&mut self.reloads_refused, other.reloads_refused),
             (&mut self.static_objects, other.static_objects),
             (&mut self.crowded_out, other.crowded_out),
             (&mut self.reconnects, other.reconnects),
+            (&mut self.scale_outs, other.scale_outs),
+            (&mut self.scale_ins, other.scale_ins),
+            (&mut self.running_ns, other.running_ns),
             (&mut self.connection_samples, other.connection_samples),
             (&mut self.connections_open, other.connections_open),
             (&mut self.connections_waiting, other.connections_waiting),
@@ -248,6 +192,8 @@ impl PhaseCounts {
             Timed::QueueWait => &self.queue_wait,
             Timed::StoreWait => &self.store_wait,
             Timed::Silent => &self.tiers.silent,
+            Timed::ToDetect => &self.health.time_to_detect,
+            Timed::ToRecover => &self.health.time_to_recover,
         }
     }
 
@@ -295,14 +241,6 @@ pub struct Ledger {
     pub station_area_ns: u128,
 }
 
-/// A server's level, integrated as it changes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Station {
-    since: SimTime,
-    present: u32,
-    busy: u32,
-}
-
 /// The counters of one run while it goes on.
 #[derive(Debug)]
 pub struct Recorder {
@@ -318,6 +256,8 @@ pub struct Recorder {
     stations: Column<ServerId, Station>,
     /// Exchanges that each server holds, and since when it is so many.
     holding: Column<ServerId, (u64, SimTime)>,
+    /// Servers that an autoscaler has running, and since when it is so many.
+    running: (u64, SimTime),
     /// The second of the last reconnect, and those in it so far.
     reconnecting: (u64, u64),
     /// From time zero.
@@ -336,6 +276,7 @@ impl Recorder {
             window_busy_ns: vec![0; cells],
             stations: Column::filled(Station::default(), servers),
             holding: Column::filled((0, SimTime::ZERO), servers),
+            running: (0, SimTime::ZERO),
             reconnecting: (0, 0),
             ledger: Ledger::default(),
         }
@@ -417,7 +358,8 @@ impl Recorder {
     pub fn level(&mut self, now: SimTime, server: ServerId, present: u32, busy: u32) {
         let servers = self.stations.len();
         let station = &mut self.stations[server];
-        let before = std::mem::replace(station, Station { since: now, present, busy });
+        let totals = station.totals_at(now);
+        let before = std::mem::replace(station, Station { since: now, present, busy, totals });
         let elapsed = now.since(before.since).0;
         self.ledger.station_area_ns += u128::from(elapsed) * u128::from(before.present);
         let Stretch { from, until, part, window } = self.stretch;
@@ -450,13 +392,34 @@ impl Recorder {
     pub fn held(&mut self, now: SimTime, server: ServerId, change: i64) {
         let (held, since) = self.holding[server];
         self.holding[server] = (held.saturating_add_signed(change), now);
-        for part in 0..self.parts.len() {
-            let (from, until) = self.calendar.part_bounds(part);
+        if held > 0 {
+            self.spread(since, now, |part, ns| part.held_ns[server.index()] += held * ns);
+        }
+    }
+
+    /// An autoscaler has `change` more servers running, or fewer.
+    pub fn runs(&mut self, now: SimTime, change: i64) {
+        let (running, since) = self.running;
+        self.running = (running.saturating_add_signed(change), now);
+        if running > 0 {
+            self.spread(since, now, |part, ns| part.running_ns += running * ns);
+        }
+    }
+
+    /// Gives each part of the run its share of a time \[ns\].
+    fn spread(&mut self, since: SimTime, now: SimTime, add: impl Fn(&mut PhaseCounts, u64)) {
+        for (number, part) in self.parts.iter_mut().enumerate() {
+            let (from, until) = self.calendar.part_bounds(number);
             let (from, until) = (from.max(since), until.min(now));
-            if held > 0 && from < until {
-                self.parts[part].held_ns[server.index()] += held * until.since(from).0;
+            if from < until {
+                add(part, until.since(from).0);
             }
         }
+    }
+
+    /// What has been counted of a server up to now.
+    pub fn totals(&self, now: SimTime, server: ServerId) -> Totals {
+        self.stations[server].totals_at(now)
     }
 
     /// A held exchange is opened again.
@@ -478,6 +441,7 @@ impl Recorder {
             self.level(end, server, present, busy);
             self.held(end, server, 0);
         }
+        self.runs(end, 0);
         Counts {
             calendar: self.calendar,
             servers: self.stations.len(),
@@ -538,6 +502,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::SimDuration;
 
     fn at(s: u64) -> SimTime {
         SimTime::ZERO + SimDuration::from_secs(s)

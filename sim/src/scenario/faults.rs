@@ -63,6 +63,24 @@ pub enum Part {
     Instance(u16),
     /// The link between clients and the site.
     Clients,
+    /// The links from servers to nodes of the session store. Strategies whose store has no such node notice nothing.
+    StoreLinks {
+        /// From which servers.
+        servers: Vec<ServerId>,
+        /// The zone by whose name they were called.
+        zone: Option<String>,
+        /// To which node; `None`: to all.
+        node: Option<u32>,
+    },
+    /// The links from a node of the session store to the others.
+    Replication(u32),
+    /// A disk, or whatever else servers and nodes of the session store share: what befalls it befalls all of them together.
+    Disk {
+        /// The servers on it.
+        servers: Vec<ServerId>,
+        /// The nodes of the session store on it.
+        nodes: Vec<u32>,
+    },
 }
 
 /// Answers that are errors.
@@ -116,8 +134,13 @@ pub enum FaultKind {
     /// A server's processes stand still: its kernel accepts connections until its backlog is full, and nobody answers.
     Hang,
     /// Of a server: nothing gets through between it and its balancer, and neither end is told. Of an instance: the directors of its
-    /// pair no longer hear each other, while clients reach both.
+    /// pair no longer hear each other, while clients reach both. Of a link: nothing gets through on it.
     Partition,
+    /// All that goes over a link, or between a server and its balancer, takes longer.
+    Delay {
+        /// By how much, each way.
+        each_way: SimDuration,
+    },
     /// A server takes longer for everything.
     Slow {
         /// How many times as long; above 0.
@@ -170,6 +193,9 @@ pub enum FaultKind {
         /// How long they are drained before that.
         drain: SimDuration,
     },
+    /// Servers come and go as they are busy ([`super::Autoscaling`]), from the run's beginning to its end. Each time that one
+    /// does is a `scale_out` or a `scale_in`.
+    Autoscaling,
 }
 
 impl FaultKind {
@@ -182,6 +208,7 @@ impl FaultKind {
             Self::Restart => "restart",
             Self::Hang => "hang",
             Self::Partition => "partition",
+            Self::Delay { .. } => "delay",
             Self::Slow { .. } => "slow",
             Self::Errors(_) => "errors",
             Self::Loss { .. } => "loss",
@@ -193,6 +220,7 @@ impl FaultKind {
             Self::Deploy { .. } => "deploy",
             Self::ScaleOut => "scale_out",
             Self::ScaleIn { .. } => "scale_in",
+            Self::Autoscaling => "autoscaling",
         }
     }
 
@@ -206,12 +234,14 @@ impl FaultKind {
             | Self::Reload
             | Self::Deploy { .. }
             | Self::ScaleOut
-            | Self::ScaleIn { .. } => true,
+            | Self::ScaleIn { .. }
+            | Self::Autoscaling => true,
             Self::Crash
             | Self::Kill { .. }
             | Self::StoreCrash { .. }
             | Self::Hang
             | Self::Partition
+            | Self::Delay { .. }
             | Self::Slow { .. }
             | Self::Errors(_)
             | Self::Loss { .. }
@@ -228,6 +258,7 @@ impl FaultKind {
             }
             Self::Kill { .. }
             | Self::StoreCrash { .. }
+            | Self::Delay { .. }
             | Self::Slow { .. }
             | Self::Errors(_)
             | Self::Loss { .. }
@@ -235,13 +266,17 @@ impl FaultKind {
             | Self::Reload
             | Self::Deploy { .. }
             | Self::ScaleOut
-            | Self::ScaleIn { .. } => false,
+            | Self::ScaleIn { .. }
+            | Self::Autoscaling => false,
         }
     }
 
     /// Whether its balancer is told of it.
     pub fn is_operation(&self) -> bool {
-        matches!(self, Self::Drain { .. } | Self::Down | Self::Weight { .. })
+        matches!(
+            self,
+            Self::Drain { .. } | Self::Down | Self::Weight { .. } | Self::ScaleOut | Self::ScaleIn { .. }
+        )
     }
 }
 
@@ -249,8 +284,13 @@ impl Fault {
     /// The servers that it is about; none if it is about something else.
     pub fn servers(&self) -> &[ServerId] {
         match &self.part {
-            Part::Servers { servers, .. } => servers,
-            Part::Site | Part::StoreNode(_) | Part::Instance(_) | Part::Clients => &[],
+            Part::Servers { servers, .. } | Part::Disk { servers, .. } => servers,
+            Part::Site
+            | Part::StoreNode(_)
+            | Part::Instance(_)
+            | Part::Clients
+            | Part::StoreLinks { .. }
+            | Part::Replication(_) => &[],
         }
     }
 
@@ -258,7 +298,13 @@ impl Fault {
     pub fn instance(&self) -> Option<u16> {
         match self.part {
             Part::Instance(instance) => Some(instance),
-            Part::Site | Part::Servers { .. } | Part::StoreNode(_) | Part::Clients => None,
+            Part::Site
+            | Part::Servers { .. }
+            | Part::StoreNode(_)
+            | Part::Clients
+            | Part::StoreLinks { .. }
+            | Part::Replication(_)
+            | Part::Disk { .. } => None,
         }
     }
 
@@ -276,6 +322,7 @@ impl Fault {
             | FaultKind::Restart
             | FaultKind::Hang
             | FaultKind::Partition
+            | FaultKind::Delay { .. }
             | FaultKind::Slow { .. }
             | FaultKind::Errors(_)
             | FaultKind::Loss { .. }
@@ -284,13 +331,15 @@ impl Fault {
             | FaultKind::Down
             | FaultKind::Weight { .. }
             | FaultKind::Reload
-            | FaultKind::ScaleOut => self.lasts,
+            | FaultKind::ScaleOut
+            | FaultKind::Autoscaling => self.lasts,
         }
     }
 
     /// When the last time that it comes is over, from the end of the warm-up; `None`: with the run.
     pub fn until(&self) -> Option<SimDuration> {
         match self.recurs {
+            Recurs::Never if self.kind == FaultKind::Autoscaling => None,
             Recurs::Never => Some(self.at + self.takes()),
             Recurs::Every { period, times } => {
                 times.map(|times| self.at + period * u64::from(times.saturating_sub(1)) + self.takes())
@@ -304,7 +353,30 @@ impl Fault {
         let what = match &self.part {
             Part::Site => self.kind.name().to_owned(),
             Part::Clients => format!("{} on the clients' link", self.kind.name()),
-            Part::StoreNode(node) => format!("crash of node {node} of the session store"),
+            Part::StoreNode(node) => {
+                let kind = match self.kind {
+                    FaultKind::StoreCrash { .. } => "crash",
+                    _ => self.kind.name(),
+                };
+                format!("{kind} of node {node} of the session store")
+            }
+            Part::Replication(node) => {
+                format!("{} between node {node} of the session store and the others", self.kind.name())
+            }
+            Part::StoreLinks { servers: from, zone, node } => {
+                let from = match zone {
+                    Some(zone) => format!("zone {zone}"),
+                    None => in_words(from, servers),
+                };
+                let to = node.map_or_else(String::new, |node| format!("node {node} of "));
+                format!("{} between {from} and {to}the session store", self.kind.name())
+            }
+            Part::Disk { servers: on, nodes } => {
+                let nodes = nodes.iter().map(|node| format!("node {node} of the session store"));
+                let servers = (!on.is_empty()).then(|| in_words(on, servers));
+                let all: Vec<_> = servers.into_iter().chain(nodes).collect();
+                format!("{} of the disk of {}", self.kind.name(), all.join(", "))
+            }
             Part::Instance(place) => {
                 let instance = &instances[usize::from(*place)];
                 match self.kind {
@@ -314,17 +386,7 @@ impl Fault {
             }
             Part::Servers { zone: Some(zone), .. } => format!("{} of zone {zone}", self.kind.name()),
             Part::Servers { servers: several, .. } => {
-                let name = |server: &ServerId| servers[server.index()].name.as_str();
-                match several.as_slice() {
-                    all if all.len() > 1 && all.len() == servers.len() => {
-                        format!("{} of all servers", self.kind.name())
-                    }
-                    few if few.len() <= 3 => {
-                        let names: Vec<_> = few.iter().map(name).collect();
-                        format!("{} of {}", self.kind.name(), names.join(", "))
-                    }
-                    many => format!("{} of {} servers", self.kind.name(), many.len()),
-                }
+                format!("{} of {}", self.kind.name(), in_words(several, servers))
             }
         };
         match self.recurs {
@@ -332,5 +394,17 @@ impl Fault {
             Recurs::Every { .. } => format!("{what}, again and again"),
             Recurs::Random { .. } => format!("{what}, at random"),
         }
+    }
+}
+
+/// Servers in words: `web1, web2`, `all servers`, `12 servers`.
+fn in_words(some: &[ServerId], servers: &[super::Server]) -> String {
+    match some {
+        all if all.len() > 1 && all.len() == servers.len() => "all servers".to_owned(),
+        few if few.len() <= 3 => {
+            let names: Vec<_> = few.iter().map(|server| servers[server.index()].name.as_str()).collect();
+            names.join(", ")
+        }
+        many => format!("{} servers", many.len()),
     }
 }

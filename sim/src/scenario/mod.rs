@@ -2,6 +2,7 @@
 //! names are ids. The parser lives beside this file; the rest of the simulator sees only these types.
 
 mod address_lines;
+mod autoscaling;
 mod diagnostic;
 mod empirical;
 mod explain;
@@ -32,6 +33,7 @@ use crate::tier::haproxy::PersistenceRules;
 use crate::tier::{Key, RequestFields};
 
 pub use crate::health::keepalived::{CheckRule, PoolConfig};
+pub use autoscaling::{Autoscaling, ScalingTarget};
 pub use diagnostic::{Diagnostic, Diagnostics, SET};
 pub use explain::{Resolved, StoreOption, canonical, parameters, store_options, workload};
 pub use faults::{ErrorRule, Fault, FaultKind, Part, Process, Recurs};
@@ -39,13 +41,15 @@ pub use load::{Loaded, load, parse};
 pub use overrides::Overrides;
 pub use presets::{PresetEntry, PresetKind, presets};
 pub use quantity::parse_duration as duration;
+pub use read::instead_of_metric;
 pub use sweep::{Axis, SweepPlan};
 pub use tiers::{
     DirectorPlan, FrontPlan, InstancePlan, PoolPlan, Program, Strategy, TIER_PARTS, TIERS_MAX, TierPart,
     TierPlan,
 };
 pub use traffic::{
-    Backoff, Browser, CONNECTIONS_MAX, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic, VisitPlan,
+    Backoff, Browser, CONNECTIONS_MAX, ClientBudget, HoldPlan, OBJECTS_MAX, PagePlan, Patience, Traffic,
+    VisitPlan,
 };
 
 /// Windows of a run at most: each keeps counters of every server.
@@ -84,6 +88,8 @@ pub struct Scenario {
     pub scripted_clients: Vec<ScriptedClient>,
     /// The servers, in configuration order.
     pub servers: Vec<Server>,
+    /// Who puts servers into service and takes them out as they are busy; it has a line among the `faults`.
+    pub autoscaling: Option<Autoscaling>,
     /// Names of the strategies' tier instances, each once, in order of appearance.
     pub instances: Vec<String>,
     /// What breaks.

@@ -77,6 +77,18 @@ pub struct VisitPlan {
     pub browser: Option<Browser>,
 }
 
+impl VisitPlan {
+    /// The limit to a client's further tries, if it has one.
+    pub fn budget(&self) -> Option<&ClientBudget> {
+        self.browser.as_ref()?.patience.as_ref()?.budget.as_ref()
+    }
+
+    /// Whether there is such a limit.
+    pub fn has_budget(&self) -> bool {
+        self.budget().is_some()
+    }
+}
+
 /// What a browser does beyond one request at a time; at least one of these.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Browser {
@@ -120,8 +132,24 @@ pub struct Patience {
     pub backoff: Backoff,
     /// Whether it asks again after an error at once reported, too, and not only after having waited.
     pub on_error: bool,
+    /// How often it asks again at most, beside its other requests; `None`: however often that is.
+    pub budget: Option<ClientBudget>,
     /// Whether the user leaves when the last try has come to nothing, and else goes on with the next click.
     pub leaves: bool,
+}
+
+/// How often a client tries again at most, over all that it asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ClientBudget {
+    /// `retry_throttling` of gRPC.
+    Tokens {
+        /// Tokens that it has at most and at first, above 0 and at most 1000; with half of them it tries no more.
+        max_tokens: f64,
+        /// What an answer gives back of them, above 0 and at most 1000; a failure costs one.
+        token_ratio: f64,
+    },
+    /// Share of its requests that may be further tries, 0 to 1.
+    Share(f64),
 }
 
 /// Pauses before tries: try k comes after `first` times `factor` to the power of k - 1, at most `max`.

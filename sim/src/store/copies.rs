@@ -239,6 +239,7 @@ mod tests {
             server: ServerId(server),
             entity: 0,
             index: 0,
+            stands: false,
         }
     }
 

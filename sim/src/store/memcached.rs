@@ -6,6 +6,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use super::ailing::{Ailing, NodeCondition};
 use super::copies::Copies;
 use super::key_map::KeyMap;
 use super::plan::MemcachedPlan;
@@ -35,6 +36,7 @@ fn hash(name: u64) -> u32 {
 pub struct Memcached {
     pub(super) records: Records,
     pub(super) costs: Costs,
+    pub(super) ailing: Ailing,
     streams: StoreStreams,
     plan: MemcachedPlan,
     operation: Sampler,
@@ -57,6 +59,7 @@ impl Memcached {
         Self {
             records: Records::default(),
             costs: Costs::new(nodes),
+            ailing: Ailing::new(nodes, plan.timeouts, streams.mishap),
             streams,
             operation: plan.operation.sampler(),
             copies: Copies::new(nodes, nodes * classes.len()),
@@ -86,26 +89,33 @@ impl Memcached {
         (id, self.write(access, id))
     }
 
-    /// The node that an operation goes to, and when it is done there; `None` if it is not up.
-    fn operate(&mut self, access: &Access, id: RecordId) -> Option<(usize, SimTime)> {
+    /// The node that an operation goes to, and when it is done there.
+    ///
+    /// # Errors
+    /// It does not come to anything, which the server knows at this time.
+    fn operate(&mut self, access: &Access, id: RecordId) -> Result<(usize, SimTime), Reply> {
         while let Some(id) = self.records.next_expired(access.now) {
             self.copies.take_everywhere(id);
             self.records.drop_data(id, None);
         }
-        let node = self.keys.node(hash(self.records.get(id).name)).filter(|&node| self.up[node])?;
+        let refused = Reply::failed(access.now + self.plan.network * 2);
+        let node = self.keys.node(hash(self.records.get(id).name)).ok_or(refused)?;
+        let toll = self.ailing.toll(access, node, self.plan.network * 2);
+        let toll = toll.map_err(|after| Reply::failed(access.now + after))?;
         let service = self.operation.duration(&self.streams.operation, access.entity, access.index);
+        let service = self.ailing.paced(node, service);
         self.costs.busy_ns[node] += service.0;
-        let done = self.stations[node].serve(access.now + self.plan.network, service)?;
-        Some((node, done + self.plan.network))
-    }
-
-    fn refused(&self, access: &Access) -> Reply {
-        Reply::failed(access.now + self.plan.network + self.plan.network)
+        let arrival = (access.now + self.plan.network).max(toll.not_before);
+        let done = self.stations[node].serve(arrival, service).ok_or(refused)?;
+        Ok((node, done + self.plan.network + toll.late))
     }
 
     pub(super) fn write(&mut self, access: &Access, id: RecordId) -> Reply {
         let now = access.now;
-        let Some((node, at)) = self.operate(access, id) else { return self.refused(access) };
+        let (node, at) = match self.operate(access, id) {
+            Ok(done) => done,
+            Err(failed) => return failed,
+        };
         let Some(class) = self.classes.of(self.records.get(id).bytes) else { return Reply::failed(at) };
         let list = node * self.classes.len() + class;
         // A new version of an item has a chunk of its own before the old one gives up its chunk (`do_item_alloc`).
@@ -125,7 +135,10 @@ impl Memcached {
     }
 
     pub(super) fn read(&mut self, access: &Access, id: RecordId) -> Reply {
-        let Some((node, at)) = self.operate(access, id) else { return self.refused(access) };
+        let (node, at) = match self.operate(access, id) {
+            Ok(done) => done,
+            Err(failed) => return failed,
+        };
         let version = self.copies.version(id, node);
         let moved = usize::from(self.homes[id.index()]) != node;
         let record = self.records.get_mut(id);
@@ -145,7 +158,10 @@ impl Memcached {
     }
 
     pub(super) fn remove(&mut self, access: &Access, id: RecordId) -> Reply {
-        let Some((node, at)) = self.operate(access, id) else { return self.refused(access) };
+        let (node, at) = match self.operate(access, id) {
+            Ok(done) => done,
+            Err(failed) => return failed,
+        };
         self.copies.take(id, node);
         if !self.copies.anywhere(id) {
             self.records.drop_data(id, None);
@@ -163,7 +179,18 @@ impl Memcached {
         }
     }
 
-    pub(super) fn node_lost(&mut self, now: SimTime, node: usize) {
+    /// Something befalls a node, or is over.
+    pub(super) fn node_is(&mut self, now: SimTime, node: usize, condition: NodeCondition) {
+        let before = self.ailing.node(node);
+        self.ailing.set_node(node, condition);
+        match (before.death, condition.death) {
+            (None, Some(_)) => self.node_lost(now, node),
+            (Some(_), None) => self.node_back(now, node),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+
+    fn node_lost(&mut self, now: SimTime, node: usize) {
         self.up[node] = false;
         self.stations[node].clear(now);
         for class in 0..self.classes.len() {
@@ -175,7 +202,7 @@ impl Memcached {
         self.spread_keys(Gone { why: Why::NodeLost, at: now });
     }
 
-    pub(super) fn node_back(&mut self, now: SimTime, node: usize) {
+    fn node_back(&mut self, now: SimTime, node: usize) {
         self.up[node] = true;
         self.stations[node].clear(now);
         self.spread_keys(Gone { why: Why::Moved, at: now });
@@ -209,18 +236,21 @@ mod tests {
             threads: 4,
             operation: Distribution::Constant(0.0001),
             network: SimDuration::from_millis(1),
+            ..MemcachedPlan::default()
         };
         let streams = StoreStreams {
             operation: stream(StreamId::StoreOperation),
             copy: stream(StreamId::StoreCopy),
             eviction: stream(StreamId::StoreEviction),
             failover: stream(StreamId::StoreFailover),
+            mishap: stream(StreamId::StoreMishaps),
         };
         Memcached::new(&plan, streams)
     }
 
     fn access(s: u64) -> Access {
-        Access { now: SimTime::ZERO + SimDuration::from_secs(s), server: ServerId(0), entity: 0, index: 0 }
+        let now = SimTime::ZERO + SimDuration::from_secs(s);
+        Access { now, server: ServerId(0), entity: 0, index: 0, stands: false }
     }
 
     fn new(name: u64) -> NewSession {

@@ -5,9 +5,10 @@
 //! done, so that no event is pending for them. It tells what became of data when they are asked for, from evidence taken when
 //! it happened ([`records::Gone`]).
 //!
-//! Common to all, and simpler than in the programs: an operation under way when its node dies still ends as announced; nodes
-//! that died refuse at once; a node that comes back is as fast as before.
+//! Common to all, and simpler than in the programs: an operation under way when its node dies still ends as announced; a server that
+//! no longer waits for an operation has failed, though the node may carry it out; a node that comes back is as fast as before.
 
+mod ailing;
 pub mod catalogue;
 mod copies;
 mod durability;
@@ -27,6 +28,7 @@ mod tomcat;
 use crate::engine::{SimDuration, SimTime, Stream};
 use crate::ids::ServerId;
 
+pub use ailing::{Death, LinkCondition, NodeCondition};
 pub use records::{Gone, RecordId};
 
 use copies::ServerMemory;
@@ -93,6 +95,8 @@ pub struct Access {
     pub entity: u64,
     /// The index that names them.
     pub index: u64,
+    /// Whether the request has asked before, and has a connection.
+    pub stands: bool,
 }
 
 /// The session that is created.
@@ -145,6 +149,8 @@ pub struct StoreStreams {
     pub eviction: Stream,
     /// How long fail-overs take.
     pub failover: Stream,
+    /// What goes wrong with single operations.
+    pub mishap: Stream,
 }
 
 /// A store of one run.
@@ -198,19 +204,22 @@ impl Store {
 
     /// A login creates a session.
     pub fn create(&mut self, access: &Access, session: &NewSession) -> (RecordId, Reply) {
-        each!(self, it => { it.costs.operations += 1; it.create(access, session) })
+        let (record, reply) = each!(self, it => { it.costs.operations += 1; it.create(access, session) });
+        (record, self.in_time(access, reply))
     }
 
     /// A request looks for its session.
     #[inline]
     pub fn read(&mut self, access: &Access, id: RecordId) -> Reply {
-        each!(self, it => { it.costs.operations += 1; it.read(access, id) })
+        let reply = each!(self, it => { it.costs.operations += 1; it.read(access, id) });
+        self.in_time(access, reply)
     }
 
     /// A request writes its session, which exists again if it had been lost.
     #[inline]
     pub fn write(&mut self, access: &Access, id: RecordId) -> Reply {
-        each!(self, it => { it.costs.operations += 1; it.write(access, id) })
+        let reply = each!(self, it => { it.costs.operations += 1; it.write(access, id) });
+        self.in_time(access, reply)
     }
 
     /// A request that has read its session ends without writing it.
@@ -223,7 +232,8 @@ impl Store {
 
     /// A user logs out: the session is deleted, as far as it can be.
     pub fn remove(&mut self, access: &Access, id: RecordId) -> Reply {
-        each!(self, it => { it.costs.operations += 1; it.remove(access, id) })
+        let reply = each!(self, it => { it.costs.operations += 1; it.remove(access, id) });
+        self.in_time(access, reply)
     }
 
     /// Nobody will ask for the session any more.
@@ -231,22 +241,47 @@ impl Store {
         each!(self, it => it.records.release(id));
     }
 
-    /// A node of the store dies; with `power_loss` its machine does.
-    pub fn node_lost(&mut self, now: SimTime, node: usize, power_loss: bool) {
+    /// Something befalls a node, or is over.
+    pub fn node_is(&mut self, now: SimTime, node: usize, condition: NodeCondition) {
         match self {
-            Self::Replicated(it) => it.node_lost(now, node, power_loss),
-            Self::Memcached(it) => it.node_lost(now, node),
+            Self::Replicated(it) => it.node_is(now, node, condition),
+            Self::Memcached(it) => it.node_is(now, node, condition),
             Self::ServerMemory(_) | Self::Delta(_) | Self::Backup(_) | Self::Cookie(_) => {}
         }
     }
 
-    /// A node of the store is back.
-    pub fn node_back(&mut self, now: SimTime, node: usize) {
+    /// Something befalls the link from a server to a node, or is over.
+    pub fn link_is(&mut self, server: ServerId, node: usize, condition: LinkCondition) {
         match self {
-            Self::Replicated(it) => it.node_back(now, node),
-            Self::Memcached(it) => it.node_back(now, node),
+            Self::Replicated(it) => it.ailing.set_link(server.index(), node, condition),
+            Self::Memcached(it) => it.ailing.set_link(server.index(), node, condition),
             Self::ServerMemory(_) | Self::Delta(_) | Self::Backup(_) | Self::Cookie(_) => {}
         }
+    }
+
+    /// Something befalls the link from a node to the others, or is over.
+    pub fn replication_is(&mut self, now: SimTime, node: usize, condition: LinkCondition) {
+        match self {
+            Self::Replicated(it) => it.replication_is(now, node, condition),
+            Self::Memcached(_)
+            | Self::ServerMemory(_)
+            | Self::Delta(_)
+            | Self::Backup(_)
+            | Self::Cookie(_) => {}
+        }
+    }
+
+    /// What an operation came to for a server that does not wait for ever.
+    #[inline]
+    fn in_time(&self, access: &Access, reply: Reply) -> Reply {
+        let timeout = match self {
+            Self::Replicated(it) => it.ailing.read_timeout(),
+            Self::Memcached(it) => it.ailing.read_timeout(),
+            Self::ServerMemory(_) | Self::Delta(_) | Self::Backup(_) | Self::Cookie(_) => return reply,
+        };
+        let until = access.now + timeout;
+        // A failure says itself when it is known; a connection may have its own limit.
+        if reply.found != Found::Failed && reply.at > until { Reply::failed(until) } else { reply }
     }
 
     /// A server's processes die.

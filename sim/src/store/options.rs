@@ -5,7 +5,8 @@
 
 use super::plan::{
     AppendFsync, AtSwitch, CookiePlan, FlushLog, HybridRule, KeyDistribution, LocalPlan, MaxmemoryPolicy,
-    MemcachedPlan, MysqlPlan, ReadFrom, RedisFailover, RedisPlan, StorePlan, TomcatPlan, WriteBehindPlan,
+    MemcachedPlan, MysqlPlan, ReadFrom, RedisFailover, RedisPlan, StorePlan, StoreTimeouts, TomcatPlan,
+    WriteBehindPlan,
 };
 use crate::engine::{Distribution, SimDuration};
 
@@ -66,6 +67,19 @@ fn choose<T: Copy + PartialEq>(
 
 const NETWORK: (&str, &str) = ("network", "time to the store, one way");
 const ASSUMED_NETWORK: SimDuration = SimDuration(250_000);
+
+fn timeouts(connect_s: u64, read_s: u64) -> StoreTimeouts {
+    StoreTimeouts { connect: SimDuration::from_secs(connect_s), read: SimDuration::from_secs(read_s) }
+}
+
+impl StoreTimeouts {
+    /// Shows both, by the names that the program's client has for them.
+    fn options(&mut self, v: &mut dyn StoreOptionVisitor, names: [(&'static str, &'static str); 2]) {
+        let [connect, read] = names;
+        v.duration(connect.0, connect.1, &mut self.connect);
+        v.duration(read.0, read.1, &mut self.read);
+    }
+}
 
 fn exponential(mean: f64) -> Distribution {
     Distribution::Exponential { mean }
@@ -179,6 +193,7 @@ impl Default for MysqlPlan {
             sync_binlog: 1,
             promotion: Some(Distribution::Constant(30.0)),
             network: ASSUMED_NETWORK,
+            timeouts: timeouts(60, 86_400),
         }
     }
 }
@@ -214,6 +229,16 @@ impl MysqlPlan {
             "commits after which the binary log is flushed; what a power loss takes from it is rolled back";
         v.whole("sync_binlog", meaning, &mut self.sync_binlog, (0, u32::MAX));
         v.duration(NETWORK.0, NETWORK.1, &mut self.network);
+        self.timeouts.options(
+            v,
+            [
+                (
+                    "connect_timeout",
+                    "how long a server waits for a connection (mysqlnd: `default_socket_timeout`)",
+                ),
+                ("read_timeout", "how long it waits for an answer (`mysqlnd.net_read_timeout`)"),
+            ],
+        );
         if self.replicas == 0 {
             return;
         }
@@ -259,6 +284,7 @@ impl Default for RedisPlan {
             save: vec![(3_600, 1), (300, 100), (60, 10_000)],
             appendfsync: None,
             network: ASSUMED_NETWORK,
+            timeouts: timeouts(127, 60),
         }
     }
 }
@@ -350,6 +376,16 @@ impl RedisPlan {
             None => v.save("save", "snapshots after seconds and changes, \"\" for none", &mut self.save),
         }
         v.duration(NETWORK.0, NETWORK.1, &mut self.network);
+        self.timeouts.options(
+            v,
+            [
+                (
+                    "timeout",
+                    "how long a server waits for a connection (phpredis: as long as its kernel sends SYNs)",
+                ),
+                ("read_timeout", "how long it waits for an answer (phpredis: `default_socket_timeout`)"),
+            ],
+        );
         if self.replicas > 0 {
             choose(
                 v,
@@ -376,6 +412,7 @@ impl Default for MemcachedPlan {
             threads: 4,
             operation: exponential(10e-6),
             network: ASSUMED_NETWORK,
+            timeouts: timeouts(1, 5),
         }
     }
 }
@@ -395,6 +432,16 @@ impl MemcachedPlan {
         v.whole("threads", "worker threads (`-t`)", &mut self.threads, (1, 128));
         v.law("operation", "time that an operation takes (assumed)", &mut self.operation);
         v.duration(NETWORK.0, NETWORK.1, &mut self.network);
+        self.timeouts.options(
+            v,
+            [
+                (
+                    "connect_timeout",
+                    "how long a server waits for a connection (`memcached.sess_connect_timeout`)",
+                ),
+                ("poll_timeout", "how long it waits for an answer (libmemcached)"),
+            ],
+        );
     }
 }
 
@@ -437,6 +484,7 @@ impl Default for WriteBehindPlan {
             database: exponential(1.5e-3),
             database_workers: 16,
             network: ASSUMED_NETWORK,
+            timeouts: timeouts(1, 5),
         }
     }
 }
@@ -454,6 +502,13 @@ impl WriteBehindPlan {
         let meaning = "operations that the database carries out at a time (assumed)";
         v.whole("database_workers", meaning, &mut self.database_workers, (1, 10_000));
         v.duration(NETWORK.0, NETWORK.1, &mut self.network);
+        self.timeouts.options(
+            v,
+            [
+                ("connect_timeout", "how long a server waits for a connection (assumed)"),
+                ("read_timeout", "how long it waits for an answer (assumed)"),
+            ],
+        );
     }
 }
 

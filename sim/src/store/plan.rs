@@ -73,6 +73,15 @@ impl StorePlan {
     }
 }
 
+/// How long a server waits for a store that keeps silent: the limits of its client library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreTimeouts {
+    /// For a connection.
+    pub connect: SimDuration,
+    /// For an answer.
+    pub read: SimDuration,
+}
+
 /// Sessions in the memory of the server that created them, with a limit, or on its disk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LocalPlan {
@@ -137,6 +146,8 @@ pub struct MysqlPlan {
     pub promotion: Option<Distribution>,
     /// Time to the store, one way.
     pub network: SimDuration,
+    /// How long servers wait for a node that keeps silent.
+    pub timeouts: StoreTimeouts,
 }
 
 impl MysqlPlan {
@@ -263,6 +274,8 @@ pub struct RedisPlan {
     pub appendfsync: Option<AppendFsync>,
     /// Time to the store, one way.
     pub network: SimDuration,
+    /// How long servers wait for a node that keeps silent.
+    pub timeouts: StoreTimeouts,
 }
 
 impl RedisPlan {
@@ -316,6 +329,8 @@ pub struct MemcachedPlan {
     pub operation: Distribution,
     /// Time to the store, one way.
     pub network: SimDuration,
+    /// How long servers wait for a node that keeps silent.
+    pub timeouts: StoreTimeouts,
 }
 
 /// A cluster of Tomcats (9.0), its `SimpleTcpCluster` with one of the two managers.
@@ -354,6 +369,8 @@ pub struct WriteBehindPlan {
     pub database_workers: u32,
     /// Time to the store, one way.
     pub network: SimDuration,
+    /// How long servers wait for a node that keeps silent.
+    pub timeouts: StoreTimeouts,
 }
 
 /// When a site keeps sessions in a store and when in its servers' memory: the article's rule.

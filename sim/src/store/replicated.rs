@@ -9,9 +9,12 @@
 
 mod failover;
 
+use super::ailing::{Ailing, Death};
 use super::durability::{Durability, Log, Snapshots};
 use super::eviction::{Keyspace, Rule};
-use super::plan::{MaxmemoryPolicy, MysqlPlan, ReadFrom, RedisFailover, RedisPlan, WriteBehindPlan};
+use super::plan::{
+    MaxmemoryPolicy, MysqlPlan, ReadFrom, RedisFailover, RedisPlan, StoreTimeouts, WriteBehindPlan,
+};
 use super::records::{Gone, RecordId, Records};
 use super::station::Station;
 use super::{Access, Costs, Found, NewSession, Reply, StoreStreams, Why};
@@ -77,8 +80,12 @@ struct Shard {
 #[derive(Clone, Copy, Debug)]
 struct Down {
     since: SimTime,
+    /// When a replica takes its place.
     promotion: SimTime,
-    power_loss: bool,
+    /// Until when it takes operations all the same: those that wait for a node that hangs, and those that come to one whom only the
+    /// other nodes do not hear.
+    serves_until: SimTime,
+    death: Option<Death>,
 }
 
 /// The store.
@@ -86,6 +93,7 @@ struct Down {
 pub struct Replicated {
     pub(super) records: Records,
     pub(super) costs: Costs,
+    pub(super) ailing: Ailing,
     streams: StoreStreams,
     shards: Vec<Shard>,
     /// By record, then by node of its shard.
@@ -104,6 +112,8 @@ pub struct Replicated {
     network: SimDuration,
     semi_sync_timeout: Option<SimDuration>,
     failover: Option<Failover>,
+    /// Whether nodes that do not hear the primary put a replica in its place, and after which time one that hears nobody refuses.
+    parts: Option<Option<SimDuration>>,
     full_coverage_after: Option<SimDuration>,
     maxmemory: Option<u64>,
     /// Whether the first node takes its place back as soon as it is up.
@@ -134,12 +144,18 @@ fn shard(nodes: Vec<Node>, durability: Durability) -> Shard {
 
 impl Replicated {
     /// One shard of one node per `nodes`, with no option set.
-    fn new(shards: Vec<Shard>, streams: StoreStreams, read: &Distribution, write: &Distribution) -> Self {
+    fn new(
+        shards: Vec<Shard>,
+        streams: StoreStreams,
+        (read, write): (&Distribution, &Distribution),
+        timeouts: StoreTimeouts,
+    ) -> Self {
         let nodes = shards.iter().map(|shard| shard.nodes.len()).sum();
         let at_once = Distribution::Constant(0.0).sampler();
         Self {
             records: Records::default(),
             costs: Costs::new(nodes),
+            ailing: Ailing::new(nodes, timeouts, streams.mishap),
             streams,
             shards,
             marks: Vec::new(),
@@ -154,6 +170,7 @@ impl Replicated {
             network: SimDuration::ZERO,
             semi_sync_timeout: None,
             failover: None,
+            parts: None,
             full_coverage_after: None,
             maxmemory: None,
             fails_back: false,
@@ -179,7 +196,7 @@ impl Replicated {
                 .promotion
                 .as_ref()
                 .map(|rest| Failover { detect: SimDuration::ZERO, rest: rest.sampler() }),
-            ..Self::new(vec![shard(nodes, durability)], streams, &plan.read, &plan.write)
+            ..Self::new(vec![shard(nodes, durability)], streams, (&plan.read, &plan.write), plan.timeouts)
         }
     }
 
@@ -216,14 +233,21 @@ impl Replicated {
                 require_full_coverage.then_some(*node_timeout),
             ),
         };
+        let parts = match &plan.failover {
+            RedisFailover::None => None,
+            RedisFailover::Sentinel { .. } => Some(None),
+            // Cluster specification, "Write safety": a master that does not hear the majority refuses after the node time-out.
+            RedisFailover::Cluster { node_timeout, .. } => Some(Some(*node_timeout)),
+        };
         Self {
             read_from: plan.read_from,
             lag: plan.replica_lag.sampler(),
             network: plan.network,
             failover,
+            parts,
             full_coverage_after,
             maxmemory: plan.maxmemory,
-            ..Self::new(shards, streams, &plan.read, &plan.write)
+            ..Self::new(shards, streams, (&plan.read, &plan.write), plan.timeouts)
         }
     }
 
@@ -242,8 +266,8 @@ impl Replicated {
             ..Self::new(
                 vec![shard(vec![cache, database], Durability::None)],
                 streams,
-                &plan.operation,
-                &plan.operation,
+                (&plan.operation, &plan.operation),
+                plan.timeouts,
             )
         }
     }
@@ -294,6 +318,12 @@ impl Replicated {
         self.settle(now, shard);
         let arrival = now + self.network;
         let refused = Reply::failed(arrival + self.network);
+        let primary = self.shards[shard].primary;
+        let toll = match self.ailing.toll(access, shard * self.per_shard() + primary, self.network * 2) {
+            Ok(toll) => toll,
+            Err(after) => return Reply::failed(now + after),
+        };
+        let arrival = arrival.max(toll.not_before);
         if !self.may_write(now, shard) {
             return refused;
         }
@@ -301,7 +331,6 @@ impl Replicated {
             return refused;
         }
         let fresh = !self.records.get(id).stored;
-        let primary = self.shards[shard].primary;
         let service =
             self.service(primary, &self.write).duration(&self.streams.operation, access.entity, access.index);
         let Some(commit) = self.serve(shard, primary, arrival, service) else { return refused };
@@ -322,7 +351,7 @@ impl Replicated {
             Some(timeout) => self.semi_sync(shard, commit, acknowledged, timeout),
             None => commit,
         };
-        Reply { at: done + self.network, found: Found::Current }
+        Reply { at: done + self.network + toll.late, found: Found::Current }
     }
 
     /// The law of an operation at a node.
@@ -331,8 +360,9 @@ impl Replicated {
     }
 
     fn serve(&mut self, shard: usize, node: usize, at: SimTime, service: SimDuration) -> Option<SimTime> {
-        let done = self.shards[shard].nodes[node].station.serve(at, service)?;
         let station = shard * self.per_shard() + node;
+        let service = self.ailing.paced(station, service);
+        let done = self.shards[shard].nodes[node].station.serve(at, service)?;
         self.costs.busy_ns[station] += service.0;
         Some(done)
     }
@@ -351,18 +381,20 @@ impl Replicated {
         let primary = self.shards[shard].primary;
         let nodes = self.per_shard();
         for place in (0..nodes).filter(|&place| place != primary) {
+            let delay = self.ailing.copy_delay(access, shard * nodes + primary, shard * nodes + place);
             let replica = &mut self.shards[shard].nodes[place];
-            let mark = if replica.up {
+            let mark = if let Some(delay) = delay.filter(|_| replica.up) {
                 // How far a replica is behind is its state, not the write's; it is drawn anew each second.
                 let second = commit.0 / SimDuration::from_secs(1).0;
                 let station = (shard * nodes + place) as u64;
                 let lag = self.lag.duration(&self.streams.copy, 1 << 63 | station, second);
                 let on_the_way = if self.lags_on_the_way { lag } else { SimDuration::ZERO };
-                let received = replica.received.max(commit + self.network + on_the_way);
+                let received = replica.received.max(commit + self.network + on_the_way + delay);
                 let applied = match &mut replica.applier {
                     Some(applier) => {
                         let entity = access.entity | (place as u64) << 48;
                         let work = self.apply.duration(&self.streams.copy, entity, access.index);
+                        let work = self.ailing.paced(shard * nodes + place, work);
                         self.costs.busy_ns[shard * nodes + place] += work.0;
                         applier.serve(received, work).unwrap_or(received)
                     }
@@ -411,7 +443,15 @@ impl Replicated {
         self.settle(now, shard);
         let arrival = now + self.network;
         let refused = Reply::failed(arrival + self.network);
-        let Some(place) = self.reader(access, shard) else { return refused };
+        let place = self.reader(access, shard);
+        let toll = match self.ailing.toll(access, shard * self.per_shard() + place, self.network * 2) {
+            Ok(toll) => toll,
+            Err(after) => return Reply::failed(now + after),
+        };
+        let arrival = arrival.max(toll.not_before);
+        if place == self.shards[shard].primary && !self.may_write(now, shard) {
+            return refused;
+        }
         let service =
             self.service(place, &self.read).duration(&self.streams.operation, access.entity, access.index);
         let Some(done) = self.serve(shard, place, arrival, service) else { return refused };
@@ -435,7 +475,7 @@ impl Replicated {
             self.records.get_mut(id).used = now;
             self.counts_use(access, shard, id);
         }
-        Reply { at: done + self.network, found }
+        Reply { at: done + self.network + toll.late, found }
     }
 
     /// A key is used; which matters to a Redis that goes by how often.
@@ -444,8 +484,8 @@ impl Replicated {
         self.shards[shard].keyspace.used(access.now, id, &self.streams.eviction, name);
     }
 
-    /// The node that a read goes to, if one may answer.
-    fn reader(&self, access: &Access, shard: usize) -> Option<usize> {
+    /// The node that a read goes to.
+    fn reader(&self, access: &Access, shard: usize) -> usize {
         let it = &self.shards[shard];
         if self.read_from == ReadFrom::Replicas {
             let up = |place: &usize| *place != it.primary && it.nodes[*place].up;
@@ -453,10 +493,10 @@ impl Replicated {
             if replicas > 0 {
                 let stream = &self.streams.operation;
                 let which = stream.below(replicas as u64, access.entity | 1 << 63, access.index) as usize;
-                return (0..it.nodes.len()).filter(up).nth(which);
+                return (0..it.nodes.len()).filter(up).nth(which).unwrap_or(it.primary);
             }
         }
-        self.may_write(access.now, shard).then_some(it.primary)
+        it.primary
     }
 
     /// Whether the primary of a shard takes operations.
@@ -464,7 +504,7 @@ impl Replicated {
         let uncovered = self.full_coverage_after.is_some_and(|after| {
             self.shards.iter().any(|shard| shard.down.is_some_and(|down| down.since + after <= now))
         });
-        self.shards[shard].down.is_none() && !uncovered
+        self.shards[shard].down.is_none_or(|down| now < down.serves_until) && !uncovered
     }
 
     pub(super) fn remove(&mut self, access: &Access, id: RecordId) -> Reply {

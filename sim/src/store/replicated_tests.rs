@@ -1,7 +1,8 @@
 //! Replicated stores against closed forms, and what each kind of death takes.
 
 use super::plan::{
-    AppendFsync, FlushLog, MaxmemoryPolicy, MysqlPlan, ReadFrom, RedisFailover, RedisPlan, WriteBehindPlan,
+    AppendFsync, FlushLog, MaxmemoryPolicy, MysqlPlan, ReadFrom, RedisFailover, RedisPlan, StoreTimeouts,
+    WriteBehindPlan,
 };
 use super::replicated::Replicated;
 use super::*;
@@ -10,6 +11,13 @@ use crate::ids::StreamId;
 
 const NEW: NewSession = NewSession { name: 1, bytes: 1_000, idle_timeout: SimDuration::from_secs(100_000) };
 
+const TIMEOUTS: StoreTimeouts =
+    StoreTimeouts { connect: SimDuration::from_secs(5), read: SimDuration::from_secs(20) };
+
+fn dies(death: Death) -> NodeCondition {
+    NodeCondition { death: Some(death), ..NodeCondition::WELL }
+}
+
 fn streams() -> StoreStreams {
     let stream = |id| Stream::new(21, 0, id);
     StoreStreams {
@@ -17,6 +25,7 @@ fn streams() -> StoreStreams {
         copy: stream(StreamId::StoreCopy),
         eviction: stream(StreamId::StoreEviction),
         failover: stream(StreamId::StoreFailover),
+        mishap: stream(StreamId::StoreMishaps),
     }
 }
 
@@ -25,7 +34,7 @@ fn at_ms(ms: u64) -> SimTime {
 }
 
 fn access(ms: u64, entity: u64) -> Access {
-    Access { now: at_ms(ms), server: ServerId(0), entity, index: 0 }
+    Access { now: at_ms(ms), server: ServerId(0), entity, index: 0, stands: false }
 }
 
 fn mysql() -> MysqlPlan {
@@ -45,6 +54,7 @@ fn mysql() -> MysqlPlan {
         sync_binlog: 1,
         promotion: Some(Distribution::Constant(30.0)),
         network: SimDuration::from_millis(1),
+        timeouts: TIMEOUTS,
     }
 }
 
@@ -67,6 +77,7 @@ fn redis() -> RedisPlan {
         save: Vec::new(),
         appendfsync: None,
         network: SimDuration::ZERO,
+        timeouts: TIMEOUTS,
     }
 }
 
@@ -142,7 +153,7 @@ fn a_promotion_loses_what_the_replica_had_not_received_as_often_as_the_lag_says(
         let mut store = Replicated::redis(&plan, streams());
         let start = number * 1_000;
         let (id, _) = store.create(&access(start, *number), &NEW);
-        store.node_lost(at_ms(start + 40), 0, false);
+        store.node_is(at_ms(start + 40), 0, dies(Death::Process));
         why(store.read(&access(start + 60_000, 0), id)) == Some(Why::NodeLost)
     };
     let share = (0..4_000).filter(is_lost).count() as f64 / 4_000.0;
@@ -153,11 +164,11 @@ fn a_promotion_loses_what_the_replica_had_not_received_as_often_as_the_lag_says(
 fn nobody_answers_until_sentinel_has_promoted_a_replica() {
     let mut store = Replicated::redis(&redis(), streams());
     let (id, _) = store.create(&access(0, 1), &NEW);
-    store.node_lost(at_ms(1_000), 0, false);
+    store.node_is(at_ms(1_000), 0, dies(Death::Process));
     assert_eq!(store.read(&access(31_999, 1), id).found, Found::Failed);
     assert_eq!(store.read(&access(32_000, 1), id).found, Found::Current, "30 s and 1 s later");
-    store.node_back(at_ms(40_000), 0);
-    store.node_lost(at_ms(50_000), 1, false);
+    store.node_is(at_ms(40_000), 0, NodeCondition::WELL);
+    store.node_is(at_ms(50_000), 1, dies(Death::Process));
     assert_eq!(store.read(&access(81_001, 1), id).found, Found::Current, "the old master has copied all");
 }
 
@@ -166,8 +177,8 @@ fn a_master_without_persistence_that_restarts_too_fast_empties_its_replicas() {
     for (appendfsync, found) in [(None, Some(Why::NodeLost)), (Some(AppendFsync::Everysec), None)] {
         let mut store = Replicated::redis(&RedisPlan { appendfsync, ..redis() }, streams());
         let (id, _) = store.create(&access(0, 1), &NEW);
-        store.node_lost(at_ms(5_500), 0, true);
-        store.node_back(at_ms(7_000), 0);
+        store.node_is(at_ms(5_500), 0, dies(Death::Power));
+        store.node_is(at_ms(7_000), 0, NodeCondition::WELL);
         assert_eq!(why(store.read(&access(8_000, 1), id)), found);
     }
 }
@@ -178,7 +189,7 @@ fn semi_synchronous_commits_wait_for_the_replica_and_once_for_the_time_out() {
     let mut store = Replicated::mysql(&plan, streams());
     let (id, created) = store.create(&access(0, 1), &NEW);
     assert_eq!(created.at, at_ms(6), "3 ms to the commit, 1 ms to the replica and back, 1 ms home");
-    store.node_lost(at_ms(1_000), 1, false);
+    store.node_is(at_ms(1_000), 1, dies(Death::Process));
     assert_eq!(store.write(&access(2_000, 1), id).at, at_ms(12_004));
     assert_eq!(store.write(&access(20_000, 1), id).at, at_ms(20_004), "by now replication is asynchronous");
 }
@@ -217,15 +228,89 @@ fn a_queue_behind_a_cache_dies_with_it_and_the_database_answers() {
         database: Distribution::Constant(0.005),
         database_workers: 4,
         network: SimDuration::ZERO,
+        timeouts: TIMEOUTS,
     };
     let mut store = Replicated::write_behind(&plan, streams());
     let (old, _) = store.create(&access(0, 1), &NEW);
     let (new, _) = store.create(&access(4_500, 2), &NEW);
     store.write(&access(4_800, 1), old);
-    store.node_lost(at_ms(5_000), 0, false);
+    store.node_is(at_ms(5_000), 0, dies(Death::Process));
     assert_eq!(store.read(&access(5_001, 1), old), Reply { at: at_ms(5_006), found: Found::Current });
     assert_eq!(store.costs.rolled_back, 1);
     assert_eq!(why(store.read(&access(5_002, 2), new)), Some(Why::NodeLost));
-    store.node_back(at_ms(9_000), 0);
+    store.node_is(at_ms(9_000), 0, NodeCondition::WELL);
     assert_eq!(store.read(&access(9_000, 1), old).found, Found::Current);
+}
+
+/// Cut for good, as far as those who ask know.
+const CUT: LinkCondition = LinkCondition { cut_until: SimTime::NEVER, ..LinkCondition::WELL };
+
+#[test]
+fn a_master_whom_the_others_do_not_hear_takes_writes_that_are_lost_when_it_is_replaced() {
+    let mut store = Replicated::redis(&redis(), streams());
+    let (before, _) = store.create(&access(0, 1), &NEW);
+    store.replication_is(at_ms(1_000), 0, CUT);
+    let (apart, created) = store.create(&access(2_000, 2), &NewSession { name: 2, ..NEW });
+    assert_eq!(created.found, Found::Current, "clients reach it as before");
+    store.write(&access(3_000, 1), before);
+    assert_eq!(store.read(&access(31_999, 1), apart).found, Found::Current);
+    assert_eq!(why(store.read(&access(32_000, 1), apart)), Some(Why::NodeLost), "30 s and 1 s later");
+    assert_eq!(store.read(&access(32_000, 1), before).found, Found::Current);
+    assert_eq!(store.costs.rolled_back, 1, "the second write of the first session");
+    // One that is heard again in time has lost nothing, and its replica has all.
+    store.replication_is(at_ms(40_000), 0, LinkCondition::WELL);
+    store.replication_is(at_ms(50_000), 1, CUT);
+    let (late, _) = store.create(&access(51_000, 3), &NewSession { name: 3, ..NEW });
+    store.replication_is(at_ms(60_000), 1, LinkCondition::WELL);
+    store.node_is(at_ms(61_000), 1, dies(Death::Process));
+    assert_eq!(store.read(&access(100_000, 1), late).found, Found::Current);
+}
+
+#[test]
+fn a_master_of_a_cluster_that_hears_nobody_refuses_after_the_node_time_out() {
+    let node_timeout = SimDuration::from_secs(15);
+    let failover = RedisFailover::Cluster { masters: 1, node_timeout, require_full_coverage: false };
+    let mut store = Replicated::redis(&RedisPlan { failover, ..redis() }, streams());
+    let (id, _) = store.create(&access(0, 1), &NEW);
+    store.replication_is(at_ms(1_000), 0, CUT);
+    assert_eq!(store.write(&access(15_999, 1), id).found, Found::Current);
+    assert_eq!(store.write(&access(16_100, 1), id).found, Found::Failed);
+    assert_eq!(store.write(&access(17_001, 1), id).found, Found::Current, "the promoted replica");
+}
+
+#[test]
+fn a_mysql_source_that_its_replica_does_not_hear_is_not_replaced_and_reads_there_grow_stale() {
+    let mut store = Replicated::mysql(&mysql(), streams());
+    let (id, _) = store.create(&access(0, 1), &NEW);
+    store.replication_is(at_ms(1_000), 0, CUT);
+    store.write(&access(2_000, 1), id);
+    assert_eq!(store.read(&access(500_000, 1), id).found, Found::Stale);
+    store.replication_is(at_ms(500_000), 0, LinkCondition::WELL);
+    assert_eq!(store.read(&access(500_001, 1), id).found, Found::Current);
+}
+
+#[test]
+fn who_asks_a_node_that_hangs_waits_for_it_or_for_the_time_out() {
+    let hangs = |until| NodeCondition { hangs_until: at_ms(until), ..NodeCondition::WELL };
+    let mut store = Replicated::redis(&redis(), streams());
+    let (id, _) = store.create(&access(0, 1), &NEW);
+    store.node_is(at_ms(1_000), 0, hangs(25_000));
+    assert_eq!(store.read(&access(2_000, 1), id), Reply::failed(at_ms(22_000)));
+    let Reply { at, found } = store.read(&access(10_000, 1), id);
+    assert!(found == Found::Current && at > at_ms(25_000) && at < at_ms(25_010), "{at:?}");
+    // It is back before Sentinel takes it for dead, with its memory.
+    store.node_is(at_ms(25_000), 0, NodeCondition::WELL);
+    let (later, _) = store.create(&access(26_000, 2), &NewSession { name: 2, ..NEW });
+    assert_eq!(store.read(&access(40_000, 1), later).found, Found::Current);
+}
+
+#[test]
+fn a_redis_that_is_stopped_writes_its_snapshot_and_one_that_crashes_does_not() {
+    for (death, found) in [(Death::Stopped, None), (Death::Process, Some(Why::NodeLost))] {
+        let mut store = Replicated::redis(&RedisPlan { save: vec![(3_600, 1)], ..redis() }, streams());
+        let (id, _) = store.create(&access(0, 1), &NEW);
+        store.node_is(at_ms(5_000), 0, dies(death));
+        store.node_is(at_ms(7_000), 0, NodeCondition::WELL);
+        assert_eq!(why(store.read(&access(8_000, 1), id)), found);
+    }
 }

@@ -140,6 +140,7 @@ mod tests {
             copy: stream(StreamId::StoreCopy),
             eviction: stream(StreamId::StoreEviction),
             failover: stream(StreamId::StoreFailover),
+            mishap: stream(StreamId::StoreMishaps),
         }
     }
 
@@ -153,7 +154,13 @@ mod tests {
     }
 
     fn access(ms: u64, server: u16) -> Access {
-        Access { now: SimTime::from_millis(ms), server: ServerId(server), entity: 0, index: ms }
+        Access {
+            now: SimTime::from_millis(ms),
+            server: ServerId(server),
+            entity: 0,
+            index: ms,
+            stands: false,
+        }
     }
 
     #[test]

@@ -45,17 +45,17 @@ fields = [{ field = "strategy.LVS.balancer.lvs.wlc.persistence_timeout", values 
 minimise = ["load.requests.peak_to_nominal", "visits.with_loss", "latency.mean", "store.operations"]
 "#;
 
-fn advice(exhaustive: bool) -> Advice {
+fn advice(text: &str, exhaustive: bool) -> Advice {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("site.toml");
-    fs::write(&file, SITE).expect("written");
+    fs::write(&file, text).expect("written");
     let (plan, candidates) = candidates(&file, &Overrides::NONE).unwrap_or_else(|error| panic!("{error}"));
     advise(&plan, candidates, &[], exhaustive, &|_| ()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
 fn a_race_finds_the_front_that_an_exhaustive_sweep_finds_with_fewer_runs() {
-    let (raced, all) = (advice(false), advice(true));
+    let (raced, all) = (advice(SITE, false), advice(SITE, true));
     let front = |advice: &Advice| {
         let on = advice.standings.iter().filter(|it| it.on_front);
         on.map(|it| (it.name.clone(), it.objectives.clone())).collect::<Vec<_>>()
@@ -68,4 +68,18 @@ fn a_race_finds_the_front_that_an_exhaustive_sweep_finds_with_fewer_runs() {
     // A store that is slow and nothing else is beaten by one that is not.
     let slow = raced.standings.iter().find(|it| it.name == "round robin, slow store").expect("a candidate");
     assert!(!slow.on_front && slow.dropped.is_some() && slow.replications == 8, "{slow:?}");
+}
+
+#[test]
+fn a_detected_warm_up_is_one_for_all_candidates() {
+    let fault = SITE.find("[[fault]]").expect("a fault")..SITE.find("[[strategy]]").expect("a strategy");
+    let steady = format!("{}{}", &SITE[..fault.start], &SITE[fault.end..])
+        .replace("warmup = \"1min\"", "warmup = \"detect\"\nwindow = \"2s\"")
+        .replace("replications = 24", "replications = 8");
+    let found = advice(&steady, false);
+    // Users who are all away at first come within a few minutes.
+    let warmup = found.warmup.expect("it was detected").as_secs_f64();
+    assert!((0.0..=150.0).contains(&warmup), "{warmup}");
+    assert_eq!(found.runs.0, 7 * 8);
+    assert_eq!(advice(SITE, false).warmup, None);
 }

@@ -11,7 +11,7 @@ use evenkeel_sim::metrics::recorder::PhaseCounts;
 use crate::support::{compare, single};
 
 /// Error probability of each interval.
-const ALPHA: f64 = 0.001 / 24.0;
+const ALPHA: f64 = 0.001 / 26.0;
 
 /// A site of `servers` servers that get `rate` requests a second for `hours`, behind `strategy`; the first has what `fault` says.
 struct Site<'a> {
@@ -272,7 +272,7 @@ fn the_share_of_failed_requests_is_that_of_the_time_until_somebody_notices() {
     let blind = site("", 40);
     let exact = 0.5 * m / (mtbf + m);
     assert!((share(&blind) / exact - 1.0).abs() < 0.1, "{} instead of {exact}", share(&blind));
-    assert_eq!(counts(&blind).health.detected, 0, "nobody looks");
+    assert_eq!(counts(&blind).health.time_to_detect.count(), 0, "nobody looks");
 
     let watched = site("health = { tcp_check = {} }", 40);
     let (least, length) = (3.0, 6.0);
@@ -280,7 +280,111 @@ fn the_share_of_failed_requests_is_that_of_the_time_until_somebody_notices() {
     let exact = 0.5 * m * late / (mtbf + m);
     assert!((share(&watched) / exact - 1.0).abs() < 0.1, "{} instead of {exact}", share(&watched));
     let health = counts(&watched).health;
-    let missed = 1.0 - health.detected as f64 / health.faults as f64;
+    let missed = 1.0 - health.time_to_detect.count() as f64 / health.faults as f64;
     let error = 4.5 * (late * (1.0 - late) / health.faults as f64).sqrt();
     assert!((missed - late).abs() < error && error < 0.07, "{missed} instead of {late}");
+}
+
+#[test]
+fn a_fault_is_detected_when_the_last_of_those_who_judge_by_themselves_has_noticed() {
+    // Goal: four workers without a `zone`, or four instances. Method: each gets a quarter of the server's requests, and the largest
+    // of four exponential times of mean 4 / r has the mean 4 / r (1 + 1/2 + 1/3 + 1/4).
+    let rate = 0.5;
+    let fault = "mtbf = { uniform = { min = \"90s\", max = \"120s\" } }\nmttr = \"180s\"\ncrash = { server = \"a0\" }";
+    let mut wrong = Vec::new();
+    for strategy in [
+        "balancer = { nginx.random = { worker_processes = 4 } }",
+        "balancer = { nginx.random = {} }\ninstances = 4",
+    ] {
+        let site = Site { servers: 4, rate: 4.0 * rate, hours: 60, fault, strategy, ..Site::default() };
+        let exact = 4.0 / rate * (1.0 + 1.0 / 2.0 + 1.0 / 3.0 + 1.0 / 4.0);
+        wrong.push(holds(strategy, &detected(&site.run()), exact, [0.0, 180.0], 0.15));
+    }
+    all_hold(wrong);
+}
+
+#[test]
+fn what_is_over_before_anybody_looks_or_what_no_check_sees_is_undetected() {
+    for (fault, check, noticed) in [
+        ("lasts = \"100ms\"", "inter = \"2s\"", false),
+        ("lasts = \"1min\"", "inter = \"2s\"", true),
+        ("hang", "inter = \"2s\"", false),
+        ("hang", "inter = \"2s\", httpchk = true", true),
+    ] {
+        let (kind, lasts) = if fault == "hang" { ("hang", "lasts = \"1min\"") } else { ("crash", fault) };
+        let strategy = format!("balancer = {{ haproxy.roundrobin = {{ check = {{ {check} }} }} }}");
+        let fault = format!("{kind} = {{ server = \"a0\", {lasts} }}");
+        let site = Site { hours: 1, rate: 1.0, fault: &fault, strategy: &strategy, ..Site::default() };
+        let health = counts(&site.run()).health;
+        assert_eq!(
+            (health.faults, health.time_to_detect.count()),
+            (1, u64::from(noticed)),
+            "{fault} {check}"
+        );
+        assert_eq!(health.time_to_recover.count(), u64::from(noticed), "{fault} {check}");
+        assert_eq!(health.false_positives, 0, "{fault} {check}");
+    }
+}
+
+#[test]
+fn a_busy_server_fails_checks_that_ask_for_a_page_and_none_that_only_connect() {
+    // Two servers with one worker each get half as much again as they can do: a page takes a second, and soon waits for minutes.
+    let busy = |strategy: &str| {
+        let capacity = "{ workers = 1, service = \"1s\" }";
+        let run = Site { hours: 1, rate: 3.0, capacity, fault: "", strategy, ..Site::default() }.run();
+        let health = counts(&run).health;
+        assert_eq!(health.faults, 0);
+        assert_eq!(run.removals.iter().filter(|it| it.is_false).count(), run.removals.len());
+        health
+    };
+    let haproxy = |check: &str| format!("balancer = {{ haproxy.leastconn = {{ check = {{ {check} }} }} }}");
+    let keepalived = |check: &str| format!("balancer = {{ lvs.lc = {{}} }}\nhealth = {{ {check} }}");
+    for (page, connection) in [
+        (haproxy("httpchk = true, timeout_check = \"3s\""), haproxy("")),
+        (keepalived("http_get = {}"), keepalived("tcp_check = {}")),
+        (
+            "balancer = { modern.power_of_d = {} }\nhealth = { http_get = {} }".into(),
+            "balancer = { modern.power_of_d = {} }\nhealth = { tcp_check = {} }".into(),
+        ),
+    ] {
+        let (health, none) = (busy(&page), busy(&connection));
+        assert!(health.false_positives >= 2 && health.false_ns > 600_000_000_000, "{page}: {health:?}");
+        assert_eq!(none.false_positives, 0, "{connection}");
+    }
+}
+
+#[test]
+fn what_an_operator_does_is_neither_a_fault_nor_a_false_positive() {
+    for strategy in [
+        "balancer = { modern.random = {} }\nhealth = { tcp_check = {} }",
+        "balancer = { lvs.rr = {} }\nhealth = { tcp_check = {} }",
+        "balancer = { haproxy.roundrobin = { check = {} } }",
+        "balancer = { nginx.round_robin = {} }",
+    ] {
+        for fault in [
+            "down = { server = \"a0\", lasts = \"10min\" }",
+            "deploy = { servers = \"all\", drain = \"30s\", lasts = \"1s\" }",
+        ] {
+            let run = Site { hours: 1, rate: 1.0, fault, strategy, ..Site::default() }.run();
+            let health = counts(&run).health;
+            assert_eq!((health.faults, health.false_positives), (0, 0), "{strategy} {fault}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_watched_notices_that_an_instance_died_and_one_that_is_not_does_not() {
+    let detected = |health: &str| {
+        let strategy = format!(
+            "tiers = [{{ dns = {{ ttl = \"10s\" }}{health} }}, {{ balancer = {{ nginx.round_robin = {{}} }}, instances = [\"one\", \"two\"] }}]"
+        );
+        let fault = "crash = { instance = \"one\", lasts = \"10min\" }";
+        let run = Site { hours: 1, rate: 1.0, fault, strategy: &strategy, ..Site::default() }.run();
+        let [sighting] = run.sightings[..] else { panic!("{:?}", run.sightings) };
+        sighting.detected.map(|at| at.since(sighting.from).as_secs_f64())
+    };
+    // A dead machine is silent: four tries of 3 s with three pauses of a second, after up to 6 s.
+    let after = detected(", health = { tcp_check = {} }").expect("detected");
+    assert!((15.0..=21.0).contains(&after), "{after}");
+    assert_eq!(detected(""), None);
 }

@@ -51,13 +51,20 @@ const TRAFFIC: [&str; 3] = [
     "arrivals = { poisson = { rate = 8.0 } }",
 ];
 
-/// The site of a strategy with a kind of traffic, if that needs nothing that is not said here.
-fn site(strategy: &str, traffic: usize) -> Option<Scenario> {
-    let arrivals = TRAFFIC[traffic];
-    let discipline = if traffic == 2 {
-        "discipline = \"ps\", cores = 1, limit = 3"
-    } else {
-        "workers = 2, queue_limit = 4"
+/// The site of a strategy with a kind of traffic, if that needs nothing that is not said here; `scales` says whether servers come
+/// and go.
+fn site(strategy: &str, traffic: usize, scales: bool) -> Option<Scenario> {
+    let (arrivals, open) = (TRAFFIC[traffic], traffic == 2);
+    let discipline =
+        if open { "discipline = \"ps\", cores = 1, limit = 3" } else { "workers = 2, queue_limit = 4" };
+    let autoscaling = match (scales, open) {
+        (false, _) => "",
+        (true, false) => {
+            "autoscaling = { target = { utilisation = 0.3 }, period = \"300ms\", scale_in_stabilisation = \"1s\", boot = { exponential = { mean = \"700ms\" } }, drain = \"400ms\" }"
+        }
+        (true, true) => {
+            "autoscaling = { servers = [\"d\", \"b\", \"c\"], initial = 2, target = { in_flight = 0.5 }, period = \"500ms\", tolerance = 0, scale_out_cooldown = \"1s\", scale_in_stabilisation = \"0s\", boot = \"500ms\", drain = \"0s\" }"
+        }
     };
     let text = format!(
         r#"title = "disasters"
@@ -73,6 +80,7 @@ clients = 8
 address = {{ preset = "home-nat" }}
 {arrivals}
 [cluster]
+{autoscaling}
 capacity = {{ {discipline}, service = {{ exponential = {{ mean = "60ms" }} }} }}
 servers = [
   {{ name = "a", address = "10.0.0.1:80" }},
@@ -101,8 +109,11 @@ pub fn sites() -> &'static [Scenario] {
         let elaborate =
             ELABORATE.iter().flat_map(|strategy| [strategy; 3].map(|strategy| (*strategy).to_owned()));
         let all: Vec<String> = elaborate.chain(plain).collect();
-        let sites = all.iter().enumerate().filter_map(|(number, strategy)| site(strategy, number % 3));
-        sites.collect()
+        let sites = all
+            .iter()
+            .enumerate()
+            .flat_map(|(number, strategy)| [false, true].map(|scales| site(strategy, number % 3, scales)));
+        sites.flatten().collect()
     })
 }
 
@@ -169,6 +180,7 @@ fn fault(bytes: &mut Unstructured<'_>, scenario: &Scenario) -> Result<Fault> {
         FaultKind::ScaleOut,
         FaultKind::ScaleIn { drain },
         FaultKind::StoreCrash { power_loss: bytes.ratio(1, 2)? },
+        FaultKind::Delay { each_way: *bytes.choose(&[drain, SimDuration::from_millis(20)])? },
         FaultKind::Kill { process: Process::Balancer },
         FaultKind::Kill { process: Process::Keepalived },
     ];
@@ -182,7 +194,24 @@ fn fault(bytes: &mut Unstructured<'_>, scenario: &Scenario) -> Result<Fault> {
     let part = match kind {
         FaultKind::Reload => Part::Site,
         FaultKind::StoreCrash { .. } => Part::StoreNode(bytes.int_in_range(0..=2)?),
-        FaultKind::Loss { .. } if bytes.ratio(1, 2)? => Part::Clients,
+        FaultKind::Hang | FaultKind::Slow { .. } | FaultKind::Errors(_) | FaultKind::Restart
+            if bytes.ratio(1, 3)? =>
+        {
+            Part::StoreNode(bytes.int_in_range(0..=2)?)
+        }
+        FaultKind::Hang | FaultKind::Slow { .. } | FaultKind::Errors(_) if bytes.ratio(1, 4)? => {
+            Part::Disk { servers, nodes: vec![bytes.int_in_range(0..=1)?] }
+        }
+        FaultKind::Loss { .. } | FaultKind::Partition | FaultKind::Delay { .. } if bytes.ratio(1, 2)? => {
+            match bytes.int_in_range(0..=2)? {
+                0 => Part::Clients,
+                1 => Part::Replication(bytes.int_in_range(0..=1)?),
+                _ => {
+                    let node = if bytes.ratio(1, 2)? { Some(bytes.int_in_range(0..=1)?) } else { None };
+                    Part::StoreLinks { servers, zone, node }
+                }
+            }
+        }
         FaultKind::Kill { .. } => Part::Instance(bytes.int_in_range(0..=instances - 1)?),
         FaultKind::Crash | FaultKind::Partition if bytes.ratio(1, 2)? => {
             Part::Instance(bytes.int_in_range(0..=instances - 1)?)

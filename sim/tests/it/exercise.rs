@@ -16,7 +16,7 @@ use evenkeel_sim::tier::haproxy::{
 use evenkeel_sim::tier::lvs::{Forwarding, LvsServer, TemplateScope};
 use evenkeel_sim::tier::nginx::{NginxServer, NginxVersion, StickyCookie};
 use evenkeel_sim::tier::proxy::{
-    Ejection, ProxyConfig, ProxyDraws, ProxyMethod, ProxyServer, Subset, TRIES_MAX,
+    Ejection, ProxyConfig, ProxyDraws, ProxyMethod, ProxyServer, RetryBudget, Subset, TRIES_MAX,
 };
 use evenkeel_sim::tier::{
     Decision, FlowId, Haproxy, HaproxyConfig, Instance, Layer, Lvs, Method, Nginx, NginxConfig, Open,
@@ -414,6 +414,8 @@ fn base(entry: &CatalogueEntry) -> Program {
             method,
             servers: Vec::new(),
             max_tries,
+            retry_budget: RetryBudget::Unlimited,
+            per_try_timeout: SimDuration::ZERO,
             ejection,
             outlier_detection: None,
             clock_phase: SimDuration::ZERO,
@@ -458,6 +460,7 @@ fn with_nginx_servers(
             fail_timeout_s: bytes.int_in_range(0..=3)?,
             max_conns: if takes_max_conns && bytes.ratio(1, 4)? { bytes.int_in_range(1..=3)? } else { 0 },
             backup: index > 0 && takes_backup && bytes.ratio(1, 6)?,
+            absent: false,
         });
     }
     config.workers = bytes.int_in_range(1..=3)?;

@@ -134,3 +134,30 @@ fn several_strategies_are_compared_with_what_that_costs() {
         assert!(among >= alone && among <= 1.0, "{alone} {among}");
     }
 }
+
+#[test]
+fn any_quantile_of_a_time_can_be_expected() {
+    let expect = |metric: &str| format!("[[expect]]\nmetric = \"{metric}\"\nmin = 0.0\n");
+    let metrics = [
+        "latency.p95",
+        "latency.p97.5",
+        "latency.p99",
+        "store.wait.p50",
+        "store.wait.p99.9",
+        "queue.wait.p50",
+    ];
+    let expectations: String = metrics.iter().map(|metric| expect(metric)).collect();
+    let store = "session = { mysql = {} }";
+    let text =
+        format!("{}{expectations}", site("replications = 4").replace("session = { local = {} }", store));
+    let found = summary(&text).expectations;
+    let values: Vec<_> = found.iter().map(|it| it.value.map(|value| value.mean)).collect();
+    let names: Vec<_> = found.iter().map(|it| it.metric.as_str()).collect();
+    assert_eq!(names, metrics);
+    assert!(values[0] < values[1] && values[1] < values[2], "{values:?}");
+    assert!(values[3].is_some_and(|wait| wait > 0.0) && values[3] < values[4], "{values:?}");
+    assert_eq!(values[5], None, "nobody waits at an nginx");
+    assert!(
+        found[1].value.is_some_and(|value| value.n == 4 && value.half_width.is_some_and(|half| half > 0.0))
+    );
+}

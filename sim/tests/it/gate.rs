@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use evenkeel_sim::experiment::Experiment;
-use evenkeel_sim::experiment::baseline::BaselineScenario;
+use evenkeel_sim::experiment::baseline::{BaselineScenario, BaselineValue};
 use evenkeel_sim::experiment::gate::{FALSE_ALARMS, Gate, GateError, GateResult};
 use evenkeel_sim::experiment::summary::Verdict;
 use rayon::prelude::*;
@@ -153,6 +153,10 @@ fn a_baseline_of_something_else_is_an_error_and_no_pass() {
     let misfit = check(&text, &before).expect_err("it has another strategy").to_string();
     assert!(misfit.contains("the scenario has no strategy `ip_hash`"), "{misfit}");
     before.values.iter_mut().for_each(|value| value.strategy = "nginx".into());
+    let misfit = check(&text, &before).expect_err("it lacks a strategy").to_string();
+    assert!(misfit.contains("the baseline has nothing of strategy `LVS`"), "{misfit}");
+    let twice = before.values.iter().map(|value| BaselineValue { strategy: "LVS".into(), ..value.clone() });
+    before.values.extend(twice.collect::<Vec<_>>());
     before.values[0].metric = "load.requests.sleek".into();
     let misfit = check(&text, &before).expect_err("it has another metric").to_string();
     assert!(misfit.contains("there is no metric `load.requests.sleek`"), "{misfit}");

@@ -21,6 +21,7 @@ mod operations;
 mod other_logs;
 mod queues;
 mod replay;
+mod scaling;
 mod scenario;
 mod statistics;
 mod stores;

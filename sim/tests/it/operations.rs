@@ -75,7 +75,8 @@ fn a_server_that_is_taken_out_logs_its_users_out_and_that_is_the_operator_s_doin
     for strategy in [
         "balancer = { haproxy.source = {} }",
         "balancer = { haproxy.roundrobin = { cookie = \"insert\" } }",
-        "balancer = { lvs.sh = {} }",
+        // Without the sysctl packets to a server that is out are dropped, and clients send them again until it is back.
+        "balancer = { lvs.sh = { expire_nodest_conn = true } }",
         "balancer = { lvs.wlc = { persistence_timeout = \"600s\", expire_nodest_conn = true } }",
         "balancer = { nginx.ip_hash = {} }",
         "balancer = { modern.rendezvous = {} }",

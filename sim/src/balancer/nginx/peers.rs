@@ -29,6 +29,8 @@ pub struct NginxServer {
     pub drain: bool,
     /// `backup`.
     pub backup: bool,
+    /// The configuration does not have this line, as when a server is to come or has gone; the others keep their numbers.
+    pub absent: bool,
     /// Host and port as written, such as `10.0.0.1:80`. Only the consistent hash reads it: its points come from the text.
     pub address: String,
 }
@@ -43,6 +45,7 @@ impl Default for NginxServer {
             down: false,
             drain: false,
             backup: false,
+            absent: false,
             address: String::new(),
         }
     }
@@ -127,7 +130,8 @@ impl Peers {
             down: server.down || server.drain,
             drain: server.drain && !server.down,
         };
-        let in_group = |backup| servers.iter().enumerate().filter(move |(_, server)| server.backup == backup);
+        let present = || servers.iter().enumerate().filter(|(_, server)| !server.absent);
+        let in_group = |backup| present().filter(move |(_, server)| server.backup == backup);
         let mut peers: Vec<Peer> = in_group(false).map(peer).collect();
         let primaries = peers.len();
         assert!(primaries > 0, "an upstream needs a server that is no backup");
@@ -588,5 +592,13 @@ mod tests {
         let backup = NginxServer { backup: true, ..NginxServer::default() };
         let mut peers = Peers::new(&[NginxServer::default(), down, backup, NginxServer::default()]);
         assert_eq!(peers.begin(IpAddr::from([192, 0, 2, 1])).tries(), 3);
+    }
+
+    #[test]
+    fn without_a_line_the_shares_are_those_of_the_other_servers_which_keep_their_numbers() {
+        let absent = NginxServer { absent: true, ..NginxServer::default() };
+        let peers = Peers::new(&[NginxServer::default(), absent, NginxServer::default()]);
+        assert_eq!((peers.peers.len(), peers.shares.total()), (2, 2));
+        assert_eq!(peers.peers[1].server, ServerId(2));
     }
 }

@@ -1,10 +1,10 @@
-//! How a request's way through the proxies ends before its answer has come: time-outs, clients that leave, instances that die, and
+//! How a request's way through the proxies ends, or stays open, other than by an answer: time-outs, clients that leave, instances that die, and
 //! directors in between that no longer know a connection.
 
-use super::{Cluster, Parts};
+use super::{Cluster, HELD, Parts};
 use crate::cluster::Event;
-use crate::cluster::paths::{meet, tier_at};
-use crate::cluster::request::FlowEnd;
+use crate::cluster::paths::{Hop, meet, tier_at};
+use crate::cluster::request::{FlowEnd, Waits};
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimTime};
 use crate::ids::{RequestId, ServerId};
@@ -106,6 +106,24 @@ impl Cluster<'_> {
         }
     }
 
+    /// The first answer of an exchange that stays open has come through.
+    pub(in crate::cluster) fn hold_in_chain(&mut self, now: SimTime, flow: FlowId) {
+        let Parts { fronts, chain, .. } = Parts::of(&mut self.paths);
+        let last = &mut self.tier;
+        let relay = chain.relays.live(flow);
+        for place in chain.entry..=relay.at {
+            if chain.links[place].is_proxy {
+                let Hop { instance, flow: own, .. } = relay.stops[place].hop;
+                let tier = tier_at(fronts, last, place);
+                relay.stops[place].cookie = tier.instances[usize::from(instance)].cookie_to_set(own);
+            }
+        }
+        let seen = *relay;
+        relay.request = HELD;
+        relay.stops.iter_mut().for_each(|stop| stop.cookie = None);
+        self.set_cookies(now, &seen);
+    }
+
     /// The client has left. As [`Instance::abort`].
     pub(in crate::cluster) fn abort_in_chain(&mut self, now: SimTime, flow: FlowId) {
         if self.chain_ref().relays.get(flow).is_none() {
@@ -149,7 +167,9 @@ impl Cluster<'_> {
         let entered = |id: RequestId| {
             let request = requests.get(id.0);
             let entered = if request.in_server { request.entered } else { SimTime::NEVER };
-            (request.flow_end == FlowEnd::WithAnswer).then_some(entered)
+            // An answer that only the client has not got has come to the proxies.
+            let waits = request.flow_end == FlowEnd::WithAnswer && request.waits != Waits::Client;
+            waits.then_some(entered)
         };
         let (due, next) = self.chain_ref().overdue(now, entered);
         for (flow, place) in due {

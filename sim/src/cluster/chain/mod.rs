@@ -341,7 +341,7 @@ impl<'a> Cluster<'a> {
     /// A request has left the queue of the innermost proxy that has it.
     fn leaves_queue_in_chain(&mut self, now: SimTime, flow: FlowId, decision: Decision) -> Then {
         let motion = match decision.server {
-            Some(_) => self.decide(flow, decision),
+            Some(_) => self.send_on(flow, decision),
             None => self.follow_then(now, flow, Then::Done { status: 503 }),
         };
         self.walk(now, flow, motion)
@@ -359,7 +359,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A proxy sends a request on, or lets it wait.
-    fn decide(&mut self, flow: FlowId, decision: Decision) -> Motion {
+    fn send_on(&mut self, flow: FlowId, decision: Decision) -> Motion {
         let Some(ServerId(target)) = decision.server else { return Motion::Rest(Then::Retry(decision)) };
         let Parts { fronts, chain, .. } = Parts::of(&mut self.paths);
         let relay = chain.relays.live(flow);
@@ -500,7 +500,7 @@ impl<'a> Cluster<'a> {
             stations[place].enters(now);
         }
         self.recorder.decided(now, first, instance);
-        self.decide(flow, opened.decision)
+        self.send_on(flow, opened.decision)
     }
 
     /// The try of the innermost proxy that has a request ends.
@@ -519,7 +519,14 @@ impl<'a> Cluster<'a> {
                 tier.show_answer(now, instance, own, origin);
             }
         }
-        let then = tier.instances[usize::from(instance)].attempt_ended(now, own, outcome);
+        let proxy = &mut tier.instances[usize::from(instance)];
+        let then = proxy.attempt_ended(now, own, outcome);
+        if let Instance::Proxy(proxy) = proxy
+            && let refused @ 1.. = proxy.take_refused_retries()
+            && let Some(counts) = self.recorder.at(now)
+        {
+            counts.retries_refused += refused;
+        }
         tier.share(now, instance, |other| reach[at].alive[other].balancer);
         self.follow_then(now, flow, then)
     }
@@ -536,14 +543,14 @@ impl<'a> Cluster<'a> {
                     let last = &mut self.tier;
                     tier_at(fronts, last, at).waiting.note(instance, own, id);
                 }
-                self.decide(flow, decision)
+                self.send_on(flow, decision)
             }
             Then::Wait(time) => Motion::Rest(Then::Wait(time)),
             Then::Done { status } => {
                 self.leave_stop(now, flow, at);
                 let chain = self.chain_mut();
                 if at == chain.entry {
-                    self.answer(now, flow, status);
+                    self.client_has_answer(now, flow, status);
                     return Motion::Rest(Then::Done { status });
                 }
                 let before = chain.before(at);
@@ -555,7 +562,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A request is over: its client has an answer, with the cookies of all proxies if it is one of the site's.
-    fn answer(&mut self, now: SimTime, flow: FlowId, status: u16) {
+    fn client_has_answer(&mut self, now: SimTime, flow: FlowId, status: u16) {
         let relay = *self.relay(flow);
         let chain = self.chain_mut();
         chain.answered_by = relay.stops.map(|stop| stop.hop.instance);
@@ -576,23 +583,5 @@ impl<'a> Cluster<'a> {
                 jars.set(now, origin, server);
             }
         }
-    }
-
-    /// The first answer of an exchange that stays open has come through.
-    pub(super) fn hold_in_chain(&mut self, now: SimTime, flow: FlowId) {
-        let Parts { fronts, chain, .. } = Parts::of(&mut self.paths);
-        let last = &mut self.tier;
-        let relay = chain.relays.live(flow);
-        for place in chain.entry..=relay.at {
-            if chain.links[place].is_proxy {
-                let Hop { instance, flow: own, .. } = relay.stops[place].hop;
-                let tier = tier_at(fronts, last, place);
-                relay.stops[place].cookie = tier.instances[usize::from(instance)].cookie_to_set(own);
-            }
-        }
-        let seen = *relay;
-        relay.request = HELD;
-        relay.stops.iter_mut().for_each(|stop| stop.cookie = None);
-        self.set_cookies(now, &seen);
     }
 }

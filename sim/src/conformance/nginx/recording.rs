@@ -296,6 +296,7 @@ impl Recording {
                     max_conns: server.max_conns,
                     down: server.down,
                     backup: server.backup,
+                    absent: false,
                     address: server.addr,
                 });
             }

@@ -60,13 +60,15 @@ fn try_replay(case: &Case) -> Result<CaseOutcome, CaseError> {
         threads: 1,
         operation: Distribution::Constant(0.0),
         network: SimDuration::ZERO,
+        ..MemcachedPlan::default()
     };
     let mut store = Store::new(&StorePlan::Memcached(plan), 1, streams());
     let mut items: BTreeMap<String, RecordId> = BTreeMap::new();
     let mut tally = Tally::default();
     let mut seen = 0;
     for (line, row) in rows::<Row>(case)? {
-        let access = Access { now: SimTime::from_millis(line), server: ServerId(0), entity: line, index: 0 };
+        let now = SimTime::from_millis(line);
+        let access = Access { now, server: ServerId(0), entity: line, index: 0, stands: false };
         let missing = |what: &str| CaseError::at(super::EVENTS, line, format!("a row without {what}"));
         match row.event {
             Event::Class => {

@@ -46,6 +46,7 @@ fn streams() -> StoreStreams {
         copy: stream(StreamId::StoreCopy),
         eviction: stream(StreamId::StoreEviction),
         failover: stream(StreamId::StoreFailover),
+        mishap: stream(StreamId::StoreMishaps),
     }
 }
 

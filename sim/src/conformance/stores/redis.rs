@@ -144,7 +144,7 @@ fn refusals(policy: MaxmemoryPolicy, rows: &[(u64, Row)]) -> Result<CaseOutcome,
     let mut tally = Tally::default();
     for (line, row) in rows {
         let now = SimTime::from_millis(line * 1_000);
-        let access = Access { now, server: ServerId(0), entity: *line, index: 0 };
+        let access = Access { now, server: ServerId(0), entity: *line, index: 0, stands: false };
         let modelled = match row.event {
             Event::Key | Event::Set => {
                 let idle_timeout = SimDuration::from_secs(1_000_000);

@@ -2,7 +2,7 @@
 
 use super::{Document, duration, list, text};
 use crate::scenario::quantity::{Quantity, show_distribution};
-use crate::scenario::{ErrorRule, Fault, FaultKind, Part, Recurs, Scenario};
+use crate::scenario::{Autoscaling, ErrorRule, Fault, FaultKind, Part, Recurs, Scenario};
 
 pub(super) fn show_fault(d: &mut Document, fault: &Fault, scenario: &Scenario) {
     d.header("[[fault]]");
@@ -31,6 +31,30 @@ pub(super) fn show_fault(d: &mut Document, fault: &Fault, scenario: &Scenario) {
         Part::StoreNode(node) => option("node", node.to_string()),
         Part::Instance(place) => option("instance", text(&scenario.instances[usize::from(*place)])),
         Part::Clients => option("link", text("clients")),
+        Part::StoreLinks { servers, zone, node } => {
+            option("link", text("store"));
+            match zone {
+                Some(zone) => option("zone", text(zone)),
+                None => option("servers", list(servers.iter().map(name))),
+            }
+            if let Some(node) = node {
+                option("node", node.to_string());
+            }
+        }
+        Part::Replication(node) => {
+            option("link", text("replication"));
+            option("node", node.to_string());
+        }
+        Part::Disk { servers, nodes } => {
+            let nodes = nodes.iter().map(|node| node.to_string());
+            let lists = [
+                ("servers", servers.is_empty(), list(servers.iter().map(name))),
+                ("nodes", nodes.len() == 0, list(nodes)),
+            ];
+            let some = lists.into_iter().filter(|(_, none, _)| !none);
+            let shown: Vec<_> = some.map(|(key, _, list)| format!("{key} = {list}")).collect();
+            option("disk", format!("{{ {} }}", shown.join(", ")));
+        }
     }
     match fault.kind {
         FaultKind::Crash
@@ -40,10 +64,15 @@ pub(super) fn show_fault(d: &mut Document, fault: &Fault, scenario: &Scenario) {
         | FaultKind::Drain { deadline: None }
         | FaultKind::Down
         | FaultKind::ScaleOut
+        | FaultKind::Autoscaling
         | FaultKind::Reload => {}
         FaultKind::Kill { process } => option("process", text(process.name())),
         FaultKind::StoreCrash { power_loss } => option("power_loss", power_loss.to_string()),
+        FaultKind::Delay { each_way } => option("each_way", duration(each_way)),
         FaultKind::Slow { factor } => option("factor", format!("{factor:?}")),
+        FaultKind::Errors(ErrorRule { share, .. }) if matches!(fault.part, Part::StoreNode(_)) => {
+            option("share", format!("{share:?}"));
+        }
         FaultKind::Errors(ErrorRule { share, status, latency }) => {
             option("share", format!("{share:?}"));
             option("status", status.to_string());
@@ -70,4 +99,20 @@ pub(super) fn show_fault(d: &mut Document, fault: &Fault, scenario: &Scenario) {
         fault.kind.name(),
         if options.is_empty() { "{}".into() } else { format!("{{ {} }}", options.join(", ")) },
     );
+}
+
+/// `[cluster.autoscaling]`.
+pub(super) fn show_autoscaling(d: &mut Document, plan: &Autoscaling, scenario: &Scenario) {
+    d.header("[cluster.autoscaling]");
+    d.line("servers", list(plan.servers.iter().map(|server| text(&scenario.servers[server.index()].name))));
+    d.line("min", plan.min);
+    d.line("max", plan.max);
+    d.line("initial", plan.initial);
+    d.line("target", format!("{{ {} = {:?} }}", plan.target.name(), plan.target.value()));
+    d.line("period", duration(plan.period));
+    d.line("tolerance", format!("{:?}", plan.tolerance));
+    d.line("scale_out_cooldown", duration(plan.scale_out_cooldown));
+    d.line("scale_in_stabilisation", duration(plan.scale_in_stabilisation));
+    d.line("boot", show_distribution(&plan.boot, Quantity::Time));
+    d.line("drain", duration(plan.drain));
 }

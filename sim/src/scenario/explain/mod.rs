@@ -2,6 +2,7 @@
 //! gives the same scenario again and two files that mean the same come out the same.
 
 mod faults;
+mod fingerprint;
 mod programs;
 pub(super) mod session;
 mod tiers;
@@ -19,13 +20,14 @@ use crate::tier::{RequestFields, Value};
 
 use self::traffic::{arrivals, show_visit};
 use super::address_lines::address_lines;
+pub use fingerprint::workload;
 pub use session::{StoreOption, store_options};
 
 use super::presets::{self, PresetEntry, PresetKind};
 use super::quantity::{Quantity, show_distribution};
 use super::{
-    ClosedBy, ConnectionRules, Expectation, LogSource, Population, Precision, Scenario, ScriptedClient,
-    Strategy, UserFile,
+    ClosedBy, ConnectionRules, Expectation, FaultKind, LogSource, Population, Precision, Scenario,
+    ScriptedClient, Strategy, UserFile,
 };
 
 /// A scenario with every default filled in. It prints as a scenario file, with a comment at each preset.
@@ -52,22 +54,6 @@ impl fmt::Display for Resolved {
 /// presets, whose figures it holds. Two files that resolve to the same scenario have the same text.
 pub fn canonical(resolved: &Resolved) -> String {
     document(&resolved.scenario, None)
-}
-
-/// The text whose SHA-256 names what the clients are and do: the experiment's length, seed and variation, sessions, populations, logs,
-/// scripts, and the work that requests make, without the servers and balancers that do it.
-pub fn workload(scenario: &Scenario) -> String {
-    let mut document = Document { text: String::new() };
-    let d = &mut document;
-    d.line("duration", scenario.duration.map_or_else(|| "\"log\"".into(), duration));
-    d.line("warmup", duration(scenario.warmup));
-    d.line("seed", scenario.seed);
-    d.line("vary", text(scenario.vary.name()));
-    show_clients(d, scenario, None);
-    for server in &scenario.servers {
-        d.line("service", show_distribution(&server.capacity.service, Quantity::Time));
-    }
-    document.text
 }
 
 /// A TOML document being written: one key a line, tables under headers.
@@ -150,7 +136,8 @@ fn document(scenario: &Scenario, visit_presets: Option<&[Option<&'static PresetE
     d.line("window", duration(scenario.window));
     show_clients(d, scenario, visit_presets);
     show_cluster(d, scenario);
-    for fault in &scenario.faults {
+    // The cluster shows what scales it.
+    for fault in scenario.faults.iter().filter(|fault| fault.kind != FaultKind::Autoscaling) {
         faults::show_fault(d, fault, scenario);
     }
     for strategy in &scenario.strategies {
@@ -349,6 +336,9 @@ fn show_cluster(d: &mut Document, scenario: &Scenario) {
         d.text.push_str(" },\n");
     }
     d.text.push_str("]\n");
+    if let Some(plan) = &scenario.autoscaling {
+        faults::show_autoscaling(d, plan, scenario);
+    }
 }
 
 fn show_capacity(capacity: &Capacity) -> String {

@@ -11,7 +11,7 @@ use crate::scenario::Keys;
 use crate::tier::haproxy::{CookieMode, HaproxyConfig, RetryOn, StickKey, StickRule, StickSource, StoreAt};
 use crate::tier::lvs::{Forwarding, LvsConfig, TemplateScope};
 use crate::tier::nginx::{NextUpstream, NginxConfig, StickyCookie};
-use crate::tier::proxy::{ProxyConfig, Subset};
+use crate::tier::proxy::{ProxyConfig, RetryBudget, Subset};
 
 /// The options of an nginx.
 pub(super) fn show_nginx(d: &mut Document, config: &NginxConfig, keys: &Keys, names: &[&str]) {
@@ -264,6 +264,23 @@ pub(super) fn show_proxy(d: &mut Document, config: &ProxyConfig, names: &[&str])
     // Options are shown to be changed, so what is shown is a copy.
     config.method.clone().options(d);
     d.line("max_tries", config.max_tries);
+    match config.retry_budget {
+        RetryBudget::Unlimited => d.line("max_retries", "\"none\""),
+        RetryBudget::AtATime(most) => d.line("max_retries", most),
+        RetryBudget::Share { percent, at_least } => d.line(
+            "retry_budget",
+            format!("{{ budget_percent = {percent:?}, min_retry_concurrency = {at_least} }}"),
+        ),
+        RetryBudget::Ratio { ratio, per_second, ttl } => d.line(
+            "retry_budget",
+            format!(
+                "{{ retry_ratio = {ratio:?}, min_retries_per_second = {per_second}, ttl = {} }}",
+                duration(ttl)
+            ),
+        ),
+    }
+    let per_try = Some(config.per_try_timeout).filter(|timeout| !timeout.is_zero());
+    d.line("per_try_timeout", or_none(per_try, duration));
     d.line("ejection_failures", config.ejection.failures);
     d.line("ejection_time", duration(config.ejection.time));
     d.line("outlier_detection", or_none(config.outlier_detection, outlier_detection));

@@ -5,7 +5,7 @@ use crate::population::arrivals::ArrivalPlan;
 use crate::population::curve::{DayPlan, DayShape};
 use crate::scenario::address_lines::count_law;
 use crate::scenario::quantity::{Quantity, show_distribution};
-use crate::scenario::{Backoff, HoldPlan, PagePlan, Patience, VisitPlan};
+use crate::scenario::{Backoff, ClientBudget, HoldPlan, PagePlan, Patience, VisitPlan};
 
 /// The value of `arrivals`.
 pub(super) fn arrivals(plan: &ArrivalPlan) -> String {
@@ -89,13 +89,23 @@ fn page(plan: &PagePlan) -> String {
 
 fn patience(plan: &Patience) -> String {
     format!(
-        "{{ timeout = {}, reloads = {}, backoff = {}, on_error = {}, leaves = {} }}",
+        "{{ timeout = {}, reloads = {}, backoff = {}, on_error = {}, budget = {}, leaves = {} }}",
         or_none(plan.timeout.as_ref(), |law| show_distribution(law, Quantity::Time)),
         plan.reloads,
         backoff(&plan.backoff),
         plan.on_error,
+        or_none(plan.budget, client_budget),
         plan.leaves
     )
+}
+
+fn client_budget(budget: ClientBudget) -> String {
+    match budget {
+        ClientBudget::Tokens { max_tokens, token_ratio } => format!(
+            "{{ retry_throttling = {{ max_tokens = {max_tokens:?}, token_ratio = {token_ratio:?} }} }}"
+        ),
+        ClientBudget::Share(share) => format!("{{ share = {share:?} }}"),
+    }
 }
 
 fn hold(plan: &HoldPlan) -> String {

@@ -114,6 +114,7 @@ pub(in crate::scenario) fn visit(name: &str) -> VisitPlan {
                         max: SimDuration::from_secs(60),
                     },
                     on_error: true,
+                    budget: None,
                     leaves: true,
                 }),
                 hold: None,
@@ -142,6 +143,7 @@ pub(in crate::scenario) fn visit(name: &str) -> VisitPlan {
                         max: SimDuration::from_secs(20),
                     },
                     on_error: true,
+                    budget: None,
                     leaves: false,
                 }),
                 ..Browser::default()
@@ -192,6 +194,7 @@ pub(in crate::scenario) const PATIENCE: Patience = Patience {
         max: SimDuration::from_secs(60),
     },
     on_error: true,
+    budget: None,
     leaves: true,
 };
 

@@ -4,7 +4,7 @@ use super::population::optional_table;
 use crate::scenario::presets;
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::{Item, Section};
-use crate::scenario::{Backoff, Browser, CONNECTIONS_MAX, HoldPlan, PagePlan, Patience};
+use crate::scenario::{Backoff, Browser, CONNECTIONS_MAX, ClientBudget, HoldPlan, PagePlan, Patience};
 
 /// Largest multiple of a service demand.
 const COST_MAX: f64 = 1_000.0;
@@ -76,6 +76,7 @@ fn patience(item: &Item<'_>, default: Option<Patience>) -> Option<Patience> {
     });
     let backoff = s.optional("backoff", default.backoff.clone(), |item| backoff(&item, default.backoff));
     let on_error = s.optional("on_error", default.on_error, |item| item.boolean());
+    let budget = s.optional("budget", default.budget, |item| item.or_none(client_budget));
     let leaves = s.optional("leaves", default.leaves, |item| item.boolean());
     section.finish();
     Some(Patience {
@@ -83,8 +84,33 @@ fn patience(item: &Item<'_>, default: Option<Patience>) -> Option<Patience> {
         reloads: reloads?,
         backoff: backoff?,
         on_error: on_error?,
+        budget: budget?,
         leaves: leaves?,
     })
+}
+
+/// `{ retry_throttling = { max_tokens = 10, token_ratio = 0.1 } }` or `{ share = 0.1 }`.
+fn client_budget(item: &Item<'_>) -> Option<ClientBudget> {
+    let kind = item
+        .section("a table such as { share = 0.1 }, or \"none\"")?
+        .single("budget", &["retry_throttling", "share"])?;
+    if kind.key == "share" {
+        return kind.probability().map(ClientBudget::Share);
+    }
+    let mut section = kind.section("a table such as { max_tokens = 10, token_ratio = 0.1 }")?;
+    // What gRPC takes: `maxTokens` up to 1000, three digits of `tokenRatio`.
+    let tokens = |item: Item<'_>| {
+        let number = item.number_at_least(0.001)?;
+        if number > 1_000.0 {
+            item.error(format!("`{}` must be at most 1000, got {}", item.key, item.got()));
+            return None;
+        }
+        Some(number)
+    };
+    let max_tokens = section.required("max_tokens", tokens);
+    let token_ratio = section.required("token_ratio", tokens);
+    section.finish();
+    Some(ClientBudget::Tokens { max_tokens: max_tokens?, token_ratio: token_ratio? })
 }
 
 fn hold(item: &Item<'_>, default: Option<HoldPlan>) -> Option<HoldPlan> {

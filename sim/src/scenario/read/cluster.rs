@@ -1,12 +1,13 @@
 //! The servers and what each can do.
 
 use super::Names;
+use super::autoscaling::autoscaling;
 use crate::backend::{Capacity, Discipline};
 use crate::engine::Distribution;
-use crate::scenario::Server;
 use crate::scenario::diagnostic::Span;
 use crate::scenario::quantity::Quantity;
 use crate::scenario::section::Item;
+use crate::scenario::{Autoscaling, Server};
 
 /// Servers at most: their ids are 16 bits wide.
 const SERVERS_MAX: usize = u16::MAX as usize;
@@ -36,10 +37,28 @@ impl ReadServer {
     }
 }
 
-/// `[cluster]`: the servers, and their names, which are known even when other parts of them are wrong.
-pub(super) fn cluster(item: &Item<'_>) -> (Option<Vec<ReadServer>>, Names) {
-    let unknown = || Names { complete: false, ..Names::new("server") };
-    let Some(mut section) = item.section("a table: write `[cluster]`") else { return (None, unknown()) };
+/// `[cluster]`, as far as it could be read.
+pub(super) struct ReadCluster {
+    pub servers: Option<Vec<ReadServer>>,
+    /// The servers' names, which are known even when other parts of them are wrong.
+    pub names: Names,
+    /// Who puts servers into service and takes them out, if anybody does.
+    pub autoscaling: Option<Option<Autoscaling>>,
+}
+
+impl ReadCluster {
+    /// Nothing of it is known.
+    pub fn unknown() -> Self {
+        let names = Names { complete: false, ..Names::new("server") };
+        Self { servers: None, names, autoscaling: None }
+    }
+}
+
+/// Reads `[cluster]`.
+pub(super) fn cluster(item: &Item<'_>) -> ReadCluster {
+    let Some(mut section) = item.section("a table: write `[cluster]`") else {
+        return ReadCluster::unknown();
+    };
     let s = &mut section;
     let common = s.optional("capacity", PartialCapacity::default(), |item| partial_capacity(&item));
     let has_capacity = s.take("capacity").is_some();
@@ -56,11 +75,17 @@ pub(super) fn cluster(item: &Item<'_>) -> (Option<Vec<ReadServer>>, Names) {
             .map(|item| server(item, common.as_ref(), has_capacity, &mut names, &mut addresses))
             .collect()
     });
-    section.finish();
     if servers.is_none() {
         names.complete = false;
     }
-    (servers, names)
+    let autoscaling = match s.take("autoscaling") {
+        // Of servers that could not be read not even the number is known.
+        Some(_) if servers.is_none() => None,
+        Some(item) => item.or_none(|item| autoscaling(item, &names)),
+        None => Some(None),
+    };
+    section.finish();
+    ReadCluster { servers, names, autoscaling }
 }
 
 fn server(

@@ -59,12 +59,16 @@ pub(super) fn metric(item: &Item<'_>) -> Option<MetricId> {
     let name = item.string()?;
     let metric = MetricId::by_name(name);
     if metric.is_none() {
-        let help = MetricId::advice(name)
-            .or_else(|| similar("metric", name, METRICS.iter().map(|metric| metric.name)))
-            .unwrap_or_else(|| "`evenkeel list metrics` prints all".into());
-        item.error_with_help(format!("unknown metric `{name}`"), help);
+        item.error_with_help(format!("unknown metric `{name}`"), instead_of_metric(name));
     }
     metric
+}
+
+/// What to write instead of a name that is no metric's.
+pub fn instead_of_metric(name: &str) -> String {
+    MetricId::advice(name)
+        .or_else(|| similar("metric", name, METRICS.iter().map(|metric| metric.name)))
+        .unwrap_or_else(|| "`evenkeel list metrics` prints all".into())
 }
 
 /// A limit on a metric.

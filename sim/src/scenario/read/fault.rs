@@ -27,12 +27,13 @@ pub(super) struct Parts<'a> {
 }
 
 /// What a fault may be.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 19] = [
     "crash",
     "kill",
     "restart",
     "hang",
     "partition",
+    "delay",
     "slow",
     "errors",
     "loss",
@@ -167,8 +168,11 @@ fn kind(item: &Item<'_>, parts: &Parts<'_>, recurs: Option<&Recurs>) -> Option<R
         "restart" => Some(FaultKind::Restart),
         "hang" => Some(FaultKind::Hang),
         "partition" => Some(FaultKind::Partition),
+        "delay" => s
+            .required("each_way", |item| item.duration_above_zero())
+            .map(|each_way| FaultKind::Delay { each_way }),
         "slow" => s.required("factor", |item| factor(&item)).map(|factor| FaultKind::Slow { factor }),
-        "errors" => errors(s),
+        "errors" => errors(s, matches!(part, Some(Part::StoreNode(_)))),
         "loss" => s.required("share", |item| lossy(&item)).map(|share| FaultKind::Loss { share }),
         "brown_out" => {
             let above = s.required("above", |item| item.probability());
@@ -265,7 +269,8 @@ fn lossy(item: &Item<'_>) -> Option<f64> {
     Some(share)
 }
 
-fn errors(s: &mut Section<'_>) -> Option<FaultKind> {
+/// What of an answer `is_of_node` is not said, since a store answers with an error of its own at once.
+fn errors(s: &mut Section<'_>, is_of_node: bool) -> Option<FaultKind> {
     let share = s.optional("share", 1.0, |item| {
         let share = item.probability()?;
         if share <= 0.0 {
@@ -277,6 +282,10 @@ fn errors(s: &mut Section<'_>) -> Option<FaultKind> {
         }
         Some(share)
     });
+    if is_of_node {
+        let why = |key: &str| format!("a node of the session store has no `{key}`");
+        s.refuse(&["status", "latency"], why, "leave it out: the application answers with a 500");
+    }
     let status = s.optional("status", 500, |item| item.integer(400, 599).map(|status| status as u16));
     let latency = s.optional("latency", SimDuration::from_millis(1), |item| item.duration());
     Some(FaultKind::Errors(ErrorRule { share: share?, status: status?, latency: latency? }))
@@ -301,10 +310,16 @@ fn part(kind: &str, s: &mut Section<'_>, parts: &Parts<'_>) -> Option<Part> {
         let place = s.required("instance", |item| parts.instances.find(&item));
         return place.map(|place| Part::Instance(place as u16));
     }
+    if matches!(kind, "partition" | "flap" | "delay" | "loss")
+        && let Some(item) = s.take("link")
+    {
+        return link(&item, s, parts);
+    }
     let instance = if matches!(kind, "crash" | "partition") { s.take("instance") } else { None };
-    let link = if kind == "loss" { s.take("link") } else { None };
+    let node = if matches!(kind, "hang" | "slow" | "errors" | "restart") { s.take("node") } else { None };
+    let disk = if matches!(kind, "hang" | "slow" | "errors") { s.take("disk") } else { None };
     let named = ["server", "servers", "zone"].into_iter().filter_map(|key| s.take(key));
-    let said: Vec<_> = instance.into_iter().chain(link).chain(named).collect();
+    let said: Vec<_> = instance.into_iter().chain(node).chain(disk).chain(named).collect();
     let item = match said.as_slice() {
         [item] => item,
         [] => {
@@ -320,32 +335,103 @@ fn part(kind: &str, s: &mut Section<'_>, parts: &Parts<'_>) -> Option<Part> {
             return None;
         }
     };
-    let names = parts.names;
     match item.key {
         "instance" => parts.instances.find(item).map(|place| Part::Instance(place as u16)),
-        "link" => item.one_of(&[("clients", ())]).map(|()| Part::Clients),
+        "node" => item.u32_at_least(0).map(Part::StoreNode),
+        "disk" => disk_of(item, parts),
+        _ => servers(item, parts),
+    }
+}
+
+/// A link: of clients, from servers to the session store, or between its nodes.
+fn link(item: &Item<'_>, s: &mut Section<'_>, parts: &Parts<'_>) -> Option<Part> {
+    let which = item.one_of(&[("clients", 0), ("store", 1), ("replication", 2)])?;
+    if which == 2 {
+        return s.required("node", |item| item.u32_at_least(0)).map(Part::Replication);
+    }
+    if which == 0 {
+        return Some(Part::Clients);
+    }
+    let node = s.optional("node", None, |item| item.u32_at_least(0).map(Some))?;
+    let named: Vec<_> = ["server", "servers", "zone"].into_iter().filter_map(|key| s.take(key)).collect();
+    let from = match named.as_slice() {
+        [] => Part::Servers {
+            servers: (0..parts.names.names.len()).map(ServerId::from_index).collect(),
+            zone: None,
+        },
+        [item] => servers(item, parts)?,
+        [first, second, ..] => {
+            let message = format!("a link is from `{}` or `{}`, got both", first.key, second.key);
+            s.report().error_with_help(second.key_span, message, "write a `[[fault]]` for each");
+            return None;
+        }
+    };
+    match from {
+        Part::Servers { servers, zone } => Some(Part::StoreLinks { servers, zone, node }),
+        _ => None,
+    }
+}
+
+/// What is on a disk: servers, nodes of the session store, or both.
+fn disk_of(item: &Item<'_>, parts: &Parts<'_>) -> Option<Part> {
+    let mut section = item.section("a table such as { servers = \"all\", nodes = [0] }")?;
+    let s = &mut section;
+    let named: Vec<_> = ["servers", "zone"].into_iter().filter_map(|key| s.take(key)).collect();
+    let on = named.iter().map(|item| servers(item, parts)).collect::<Option<Vec<_>>>();
+    let nodes = s.optional("nodes", Vec::new(), |item| {
+        let items = item.elements("an array of nodes")?;
+        let nodes: Vec<_> = items.iter().map(|item| item.u32_at_least(0)).collect();
+        let mut nodes = nodes.into_iter().collect::<Option<Vec<_>>>()?;
+        nodes.sort_unstable();
+        nodes.dedup();
+        Some(nodes)
+    });
+    section.finish();
+    let (on, nodes) = (on?, nodes?);
+    let mut servers: Vec<_> = on
+        .into_iter()
+        .flat_map(|part| match part {
+            Part::Servers { servers, .. } => servers,
+            _ => Vec::new(),
+        })
+        .collect();
+    servers.sort_unstable();
+    servers.dedup();
+    if servers.is_empty() && nodes.is_empty() {
+        item.error_with_help("nothing is on the `disk`".into(), "add `servers`, `zone` or `nodes`");
+        return None;
+    }
+    Some(Part::Disk { servers, nodes })
+}
+
+/// Servers by `server`, `servers` or `zone`.
+fn servers(item: &Item<'_>, parts: &Parts<'_>) -> Option<Part> {
+    let names = parts.names;
+    match item.key {
         "server" => {
             let server = names.find(item).map(ServerId::from_index)?;
             Some(Part::Servers { servers: vec![server], zone: None })
         }
         "zone" => zone(item, parts),
-        _ if item.text() == Some("all") => {
-            let servers = (0..names.names.len()).map(ServerId::from_index).collect();
-            Some(Part::Servers { servers, zone: None })
-        }
-        _ => {
-            let items = item.elements("\"all\", or an array of servers")?;
-            if items.is_empty() {
-                item.error_with_help("`servers` must name a server, got none".into(), "or write \"all\"");
-                return None;
-            }
-            let found: Vec<_> = items.iter().map(|item| names.find(item).map(ServerId::from_index)).collect();
-            let mut servers = found.into_iter().collect::<Option<Vec<_>>>()?;
-            servers.sort_unstable();
-            servers.dedup();
-            Some(Part::Servers { servers, zone: None })
-        }
+        _ => several(item, names).map(|servers| Part::Servers { servers, zone: None }),
     }
+}
+
+/// Servers by their names, or all of them; in configuration order.
+pub(super) fn several(item: &Item<'_>, names: &Names) -> Option<Vec<ServerId>> {
+    if item.text() == Some("all") {
+        return Some((0..names.names.len()).map(ServerId::from_index).collect());
+    }
+    let items = item.elements("\"all\", or an array of servers")?;
+    if items.is_empty() {
+        item.error_with_help("`servers` must name a server, got none".into(), "or write \"all\"");
+        return None;
+    }
+    let found: Vec<_> = items.iter().map(|item| names.find(item).map(ServerId::from_index)).collect();
+    let mut servers = found.into_iter().collect::<Option<Vec<_>>>()?;
+    servers.sort_unstable();
+    servers.dedup();
+    Some(servers)
 }
 
 /// The servers of a zone.
@@ -366,6 +452,16 @@ fn zone(item: &Item<'_>, parts: &Parts<'_>) -> Option<Part> {
         return None;
     }
     Some(Part::Servers { servers: members, zone: Some(wanted.to_owned()) })
+}
+
+/// The last node of the session store that a part has to do with.
+fn node_of(part: &Part) -> Option<u32> {
+    match part {
+        Part::StoreNode(node) | Part::Replication(node) => Some(*node),
+        Part::StoreLinks { node, .. } => Some(node.unwrap_or(0)),
+        Part::Disk { nodes, .. } => nodes.last().copied(),
+        Part::Site | Part::Servers { .. } | Part::Instance(_) | Part::Clients => None,
+    }
 }
 
 /// Whether a strategy has an instance of this name in a tier as wanted.
@@ -431,7 +527,8 @@ pub(super) fn check_faults(
                 let help = "leave it out, or add a strategy whose `balancer` is an nginx";
                 element.error_with_help("`reload` is of nginx, which no strategy has".into(), help);
             }
-            (Part::StoreNode(node), _) if *node as usize >= nodes => {
+            (part, _) if node_of(part).is_some_and(|node| node as usize >= nodes) => {
+                let node = node_of(part).unwrap_or(0);
                 let (message, help) = match nodes {
                     0 => (
                         "no strategy has a session store with nodes".to_owned(),
@@ -500,6 +597,12 @@ at = "10min"
             ),
             ("loss = { server = \"a\", share = 0.02, lasts = \"1min\" }", "loss of a"),
             ("loss = { link = \"clients\", share = 0.02, lasts = \"1min\" }", "loss on the clients' link"),
+            ("partition = { link = \"clients\", lasts = \"1min\" }", "partition on the clients' link"),
+            ("delay = { server = \"a\", each_way = \"20ms\", lasts = \"1min\" }", "delay of a"),
+            (
+                "slow = { disk = { servers = \"all\" }, factor = 9, lasts = \"1min\" }",
+                "slow of the disk of all servers",
+            ),
             (
                 "brown_out = { servers = \"all\", above = 0.8, factor = 3, lasts = \"1min\" }",
                 "brown_out of all servers",
@@ -564,6 +667,15 @@ at = "10min"
             ("every = \"1us\"\nreload = {}", "at most 100000 times"),
             ("slow = { server = \"a\", factor = 0, lasts = \"1min\" }", "`factor`"),
             ("store_crash = { node = 0, lasts = \"1min\" }", "no strategy has a session store with nodes"),
+            (
+                "partition = { link = \"store\", lasts = \"1min\" }",
+                "no strategy has a session store with nodes",
+            ),
+            ("hang = { node = 0, lasts = \"1min\" }", "no strategy has a session store with nodes"),
+            ("partition = { link = \"moon\", lasts = \"1min\" }", "`link`"),
+            ("delay = { link = \"replication\", each_way = \"1s\", lasts = \"1min\" }", "missing key `node`"),
+            ("slow = { disk = {}, factor = 2, lasts = \"1min\" }", "nothing is on the `disk`"),
+            ("errors = { node = 0, status = 503, lasts = \"1min\" }", "has no `status`"),
         ] {
             let mistakes = read(fault).expect_err(fault);
             assert!(mistakes.contains(message), "{fault}:\n{mistakes}");

@@ -4,6 +4,7 @@
 
 mod address;
 mod arrivals;
+mod autoscaling;
 mod balancer;
 mod browser;
 mod cluster;
@@ -25,14 +26,16 @@ mod sweep;
 mod tiers;
 mod visit;
 
+pub use experiment::instead_of_metric;
+
 use super::diagnostic::{Diagnostics, Report, Span, similar};
 use super::presets::PresetEntry;
 use super::section::{Item, Section};
 use super::tree::Table;
-use super::{Population, Scenario, Server, SessionLife, Strategy, Vary, WINDOWS_MAX};
+use super::{Autoscaling, Population, Scenario, Server, SessionLife, Strategy, Vary, WINDOWS_MAX};
 use crate::engine::SimDuration;
 use crate::tier::RequestFields;
-use cluster::ReadServer;
+use cluster::{ReadCluster, ReadServer};
 use std::sync::Arc;
 
 /// Replications of a scenario that has something to vary; enough for a first interval.
@@ -228,11 +231,11 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         }
     }
 
-    let (servers, server_names) = match s.take("cluster") {
+    let ReadCluster { servers, names: server_names, autoscaling } = match s.take("cluster") {
         Some(item) => cluster::cluster(&item),
         None => {
             s.missing("cluster", Some("add `[cluster]` with `servers` and their `capacity`"));
-            (None, Names { complete: false, ..Names::new("server") })
+            ReadCluster::unknown()
         }
     };
     // What is missing from a broken table has been reported there.
@@ -283,7 +286,10 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         None => Some(REPLICATIONS),
     };
     section.finish();
-    let servers = servers?.into_iter().map(cluster::ReadServer::resolved).collect::<Option<Vec<Server>>>();
+    let servers = servers?.into_iter().map(ReadServer::resolved).collect::<Option<Vec<Server>>>();
+    let autoscaling = autoscaling?;
+    let mut faults = faults?;
+    faults.extend(autoscaling.as_ref().map(Autoscaling::as_fault));
     let scenario = Scenario {
         title: title?,
         duration: duration?,
@@ -300,8 +306,9 @@ fn root(mut section: Section<'_>) -> Option<Read> {
         logs: logs?,
         scripted_clients: scripted_clients?,
         servers: servers?,
+        autoscaling,
         instances: instances.names,
-        faults: faults?,
+        faults,
         strategies: strategies?,
         expectations: expectations?,
         sweep: sweep?,

@@ -9,7 +9,7 @@ use crate::engine::SimDuration;
 use crate::health::{OutlierDetection, SuccessRate};
 use crate::scenario::section::{Item, Section};
 use crate::scenario::{Keys, Program};
-use crate::tier::proxy::{Ejection, ProxyConfig, ProxyMethod, ProxyServer, Subset, TRIES_MAX};
+use crate::tier::proxy::{Ejection, ProxyConfig, ProxyMethod, ProxyServer, RetryBudget, Subset, TRIES_MAX};
 
 /// How a firewall chooses among several instances behind it.
 const WAF_METHOD: &str = "modern.random";
@@ -22,19 +22,16 @@ pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_
     let max_tries = s.optional("max_tries", ProxyConfig::MAX_TRIES, |item| {
         item.integer(1, TRIES_MAX.into()).map(|number| number as u32)
     });
+    let retry_budget = retry_budget(s, matches!(method, ProxyMethod::Envoy(_)));
+    let per_try_timeout = s.optional("per_try_timeout", SimDuration::ZERO, |item| {
+        item.or_none(Item::duration_above_zero).map(Option::unwrap_or_default)
+    });
     let rule = ProxyConfig::EJECTION;
     let failures = s.optional("ejection_failures", rule.failures, |item| item.u32_at_least(0));
     let time = s.optional("ejection_time", rule.time, |item| item.duration_above_zero());
     let outlier_detection = s.optional("outlier_detection", None, |item| outlier_detection(&item));
     let calm = if matches!(method, ProxyMethod::Envoy(_)) { ENVOY_PANIC } else { 0.0 };
-    let panic_threshold = s.optional("healthy_panic_threshold", calm, |item| {
-        let percent = item.number_at_least(0.0)?;
-        if percent > 100.0 {
-            item.error(format!("`{}` is a percentage, at most 100, got {}", item.key, item.got()));
-            return None;
-        }
-        Some(percent)
-    });
+    let panic_threshold = s.optional("healthy_panic_threshold", calm, |item| percentage(&item));
     let subset = s.optional("subset", Subset::All, |item| subset(&item, site.servers.map(<[_]>::len)));
     let cookie = s.optional("cookie", None, |item| cookie(&item));
     let own = per_server(s, site.names)?;
@@ -51,6 +48,8 @@ pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_
         method,
         servers,
         max_tries,
+        retry_budget: retry_budget?,
+        per_try_timeout: per_try_timeout?,
         ejection,
         outlier_detection,
         clock_phase: SimDuration::ZERO,
@@ -77,8 +76,69 @@ pub(super) fn waf_in_proxy_mode(item: &Item<'_>, site: &Site<'_>) -> Option<(Str
         panic_threshold: 0.0,
         subset: Subset::All,
         cookie: None,
+        per_try_timeout: SimDuration::ZERO,
+        retry_budget: RetryBudget::Unlimited,
     };
     Some((WAF_METHOD.to_owned(), Program::Proxy(config), Keys::default()))
+}
+
+/// `max_retries`, or `retry_budget` as Envoy or Linkerd spells it.
+fn retry_budget(s: &mut Section<'_>, of_envoy: bool) -> Option<RetryBudget> {
+    let most = s.take("max_retries");
+    let Some(item) = s.take("retry_budget") else {
+        let default = if of_envoy { RetryBudget::ENVOY } else { RetryBudget::Unlimited };
+        let Some(most) = most else { return Some(default) };
+        let most = most.or_none(|item| item.u32_at_least(0))?;
+        return Some(most.map_or(RetryBudget::Unlimited, RetryBudget::AtATime));
+    };
+    if let Some(most) = most {
+        let help = "leave out one of the two; Envoy looks at `max_retries` only without a `retry_budget`";
+        most.error_with_help("`max_retries` beside a `retry_budget` would not count".into(), help);
+        return None;
+    }
+    let mut section = item.section("a table such as { budget_percent = 20 } or { retry_ratio = 0.2 }")?;
+    let s = &mut section;
+    let of_linkerd = ["retry_ratio", "min_retries_per_second", "ttl"].iter().any(|key| s.take(key).is_some());
+    let budget = if of_linkerd {
+        linkerd_budget(s)
+    } else {
+        let percent = s.optional("budget_percent", 20.0, |item| percentage(&item));
+        let at_least = s.optional("min_retry_concurrency", 3, |item| item.u32_at_least(0));
+        percent.zip(at_least).map(|(percent, at_least)| RetryBudget::Share { percent, at_least })
+    };
+    section.finish();
+    budget
+}
+
+/// Linkerd's, with its own defaults.
+fn linkerd_budget(s: &mut Section<'_>) -> Option<RetryBudget> {
+    let ratio = s.optional("retry_ratio", 0.2, |item| {
+        let ratio = item.number_at_least(0.0)?;
+        if ratio > 1_000.0 {
+            item.error(format!("`retry_ratio` must be at most 1000, got {}", item.got()));
+            return None;
+        }
+        Some(ratio)
+    });
+    let per_second = s.optional("min_retries_per_second", 10, |item| item.u32_at_least(0));
+    let ttl = s.optional("ttl", SimDuration::from_secs(10), |item| {
+        let ttl = item.duration()?;
+        if !(SimDuration::from_secs(1)..=SimDuration::from_secs(60)).contains(&ttl) {
+            item.error(format!("`ttl` must be 1s to 1min, got {}", item.got()));
+            return None;
+        }
+        Some(ttl)
+    });
+    Some(RetryBudget::Ratio { ratio: ratio?, per_second: per_second?, ttl: ttl? })
+}
+
+fn percentage(item: &Item<'_>) -> Option<f64> {
+    let percent = item.number_at_least(0.0)?;
+    if percent > 100.0 {
+        item.error(format!("`{}` is a percentage, at most 100, got {}", item.key, item.got()));
+        return None;
+    }
+    Some(percent)
 }
 
 /// `outlier_detection`: Envoy's options, or `"none"`.

@@ -57,7 +57,7 @@ impl NginxConfig {
         if self.sticky.is_some() && !self.method.takes_sticky() {
             return Err(NginxConfigError::StickyRefused { method });
         }
-        if self.servers.iter().all(|server| server.backup) {
+        if self.servers.iter().all(|server| server.backup || server.absent) {
             return Err(NginxConfigError::NoPrimary);
         }
         if self.servers.len() > NginxConfigError::SERVERS_MAX {

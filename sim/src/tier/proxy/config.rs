@@ -1,5 +1,6 @@
 //! What a proxy is configured with.
 
+use super::budget::RetryBudget;
 use super::subset::Subset;
 use crate::balancer::CookieLife;
 pub use crate::balancer::ProxyMethod;
@@ -16,6 +17,10 @@ pub struct ProxyConfig {
     pub servers: Vec<ProxyServer>,
     /// Servers that a request may try, 1 to [`TRIES_MAX`].
     pub max_tries: u32,
+    /// How many of its requests it may try again.
+    pub retry_budget: RetryBudget,
+    /// How long it waits for an answer before it tries again (`per_try_timeout`); zero for good.
+    pub per_try_timeout: SimDuration,
     /// When failures take a server out.
     pub ejection: Ejection,
     /// Envoy's rule for that, in place of `ejection`.

@@ -12,6 +12,7 @@
 //!   that set it (Envoy's stateful sessions: `stateful_session/cookie`, whose `ttl` it is, without `strict`);
 //! - without a server to go to the client gets a 503, as from Envoy ("no healthy upstream") and HAProxy.
 
+mod budget;
 mod config;
 mod subset;
 
@@ -24,7 +25,9 @@ use crate::ids::ServerId;
 
 use super::flows::Flows;
 use super::{Decision, FlowId, Method, Open, Opened, Outcome, TableSizes, Then};
+use budget::RetryAccount;
 
+pub use budget::RetryBudget;
 pub use config::{Ejection, ProxyConfig, ProxyConfigError, ProxyDraws, ProxyMethod, ProxyServer, TRIES_MAX};
 pub use subset::Subset;
 
@@ -41,6 +44,7 @@ pub struct Proxy {
     method: ProxyMethod,
     servers: ProxyServers,
     max_tries: u32,
+    retries: RetryAccount,
     gives_cookies: bool,
     flows: Flows<Flow>,
     /// Requests that have arrived: the number of the next is its name among random draws.
@@ -68,6 +72,7 @@ impl Proxy {
             method,
             servers,
             max_tries: config.max_tries,
+            retries: RetryAccount::new(config.retry_budget),
             gives_cookies,
             flows: Flows::default(),
             requests: 0,
@@ -88,7 +93,8 @@ impl Proxy {
         };
         self.servers.begin_try(&mut request, server);
         let decision = Decision { server: Some(server), reason: request.reason(), attempt: 1 };
-        Opened { flow: self.flows.insert(Flow { request, method: open.method, named }), decision }
+        let flow = Flow { request, method: open.method, named, retries: false };
+        Opened { flow: self.flows.insert(flow), decision }
     }
 
     /// The server of a first try: the one that a cookie names, if it may be used, else the method's choice.
@@ -141,19 +147,27 @@ impl Proxy {
         if changed {
             self.method.servers_changed(&self.servers);
         }
-        if may_retry && flow.request.tries() < self.max_tries {
+        if std::mem::take(&mut flow.retries) {
+            self.retries.gives_back();
+        }
+        if answer.is_some() {
+            self.retries.answered(now);
+        }
+        let (named, mut request) = (flow.named, flow.request);
+        let may_retry = may_retry && request.tries() < self.max_tries;
+        if may_retry && self.retries.takes(now, self.flows.len() as u64 - 1) {
             if self.servers.readmit(now) {
                 self.method.servers_changed(&self.servers);
             }
-            let (named, mut request) = (flow.named, flow.request);
             if let Some(server) = self.choose(named, &mut request) {
                 self.servers.begin_try(&mut request, server);
                 let (attempt, reason) = (request.tries() as u8, request.reason());
                 if let Some(flow) = self.flows.get_mut(id) {
-                    flow.request = request;
+                    (flow.request, flow.retries) = (request, true);
                 }
                 return Then::Retry(Decision { server: Some(server), reason, attempt });
             }
+            self.retries.gives_back();
         }
         self.flows.remove(id);
         Then::Done { status }
@@ -163,8 +177,16 @@ impl Proxy {
     pub fn abort(&mut self, id: FlowId) {
         if let Some(flow) = self.flows.get_mut(id) {
             self.servers.abort_try(&flow.request);
+            if flow.retries {
+                self.retries.gives_back();
+            }
             self.flows.remove(id);
         }
+    }
+
+    /// How many retries its budget has refused since this was asked last.
+    pub fn take_refused_retries(&mut self) -> u64 {
+        std::mem::take(&mut self.retries.refused)
     }
 
     /// Whether its configuration gives the server a weight.
@@ -217,6 +239,8 @@ struct Flow {
     method: Method,
     /// The server that its cookie names.
     named: Option<ServerId>,
+    /// Whether its try under way is one that the budget counts.
+    retries: bool,
 }
 
 #[cfg(test)]
@@ -245,6 +269,8 @@ mod tests {
                 .map(|i| ProxyServer { address: format!("10.0.0.{i}:80"), weight: 1 })
                 .collect(),
             max_tries: 3,
+            retry_budget: RetryBudget::Unlimited,
+            per_try_timeout: SimDuration::ZERO,
             ejection: Ejection { failures: 2, time: SimDuration::from_secs(30) },
             outlier_detection: None,
             clock_phase: SimDuration::ZERO,
@@ -415,6 +441,21 @@ mod tests {
         assert_eq!(proxy.attempt_ended(at(1), gone.flow, Outcome::Reset), Then::Done { status: 499 });
         proxy.abort(gone.flow);
         assert_eq!((proxy.table_sizes().flows, proxy.servers.in_flight_total()), (1, 1));
+    }
+
+    #[test]
+    fn a_retry_keeps_its_place_in_the_budget_until_its_request_ends() {
+        let mut proxy = start(ProxyConfig { retry_budget: RetryBudget::AtATime(1), ..config("maglev", 4) });
+        let [first, second, third] = [(); 3].map(|()| proxy.open(at(1), &GET).flow);
+        let mut fails = |flow| proxy.attempt_ended(at(1), flow, Outcome::ConnectRefused);
+        assert!(matches!(fails(first), Then::Retry(_)));
+        assert_eq!(fails(second), Then::Done { status: 503 });
+        // It takes the place that it had.
+        assert!(matches!(fails(first), Then::Retry(_)));
+        assert_eq!(proxy.take_refused_retries(), 1);
+        proxy.abort(first);
+        assert!(matches!(proxy.attempt_ended(at(1), third, Outcome::ConnectRefused), Then::Retry(_)));
+        assert_eq!(proxy.take_refused_retries(), 0);
     }
 
     #[test]
