@@ -195,7 +195,8 @@ pub fn fault_lines(summary: &Summary) -> Vec<String> {
                             format::estimate(Some(impact.peak_utilisation), Scale::Percent)
                         ),
                     ];
-                    found.extend([even, noticed(impact), toppled(impact), acts(impact)].into_iter().flatten());
+                    found
+                        .extend([even, noticed(impact), toppled(impact), acts(impact)].into_iter().flatten());
                     found.join(", ")
                 }
                 None => "not applicable".to_owned(),

@@ -507,9 +507,8 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let request = *self.requests.get(id.0);
-        // One into silence has reached none.
-        let reached = self.tier.instances.get_mut(usize::from(request.instance));
-        if let Some(Instance::Proxy(proxy)) = reached {
+        // A request whose connection reaches nobody has no instance.
+        if let Some(Instance::Proxy(proxy)) = self.tier.instances.get_mut(usize::from(request.instance)) {
             let refused = proxy.take_refused_retries();
             if let Some(counts) = self.recorder.at(now) {
                 counts.retries_refused += refused;

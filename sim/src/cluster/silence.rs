@@ -41,6 +41,14 @@ fn pause(first: SimDuration, again: u8) -> SimDuration {
     (first * (1 << again.min(SEGMENT_RETRIES))).min(AGAIN_AFTER_MAX)
 }
 
+/// How often a packet is sent again.
+fn retries(unanswered: Unanswered) -> u8 {
+    match unanswered {
+        Unanswered::Syn => SYN_RETRIES,
+        Unanswered::Data | Unanswered::Nothing => SEGMENT_RETRIES,
+    }
+}
+
 /// A connection on which nobody answers its client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Silent {
@@ -213,6 +221,9 @@ impl Cluster<'_> {
         if silent.next > now {
             return Again::Silent(silent.next);
         }
+        if silent.again >= retries(row.unanswered) {
+            return Again::Ended(silent.failure);
+        }
         let heard = match row.unanswered {
             Unanswered::Syn => match silent.call {
                 Some(call) => self.calls_again(now, id, call),
@@ -252,13 +263,10 @@ impl Cluster<'_> {
             Err(NoAnswer::Refused(failure)) => return Again::Ended(failure),
             Err(NoAnswer::Silent(failure)) => failure,
         };
-        let (first, most) = match self.connections.get(id.0).unanswered {
-            Unanswered::Syn => (SYN_AGAIN, SYN_RETRIES),
-            Unanswered::Data | Unanswered::Nothing => (SEGMENT_AGAIN, SEGMENT_RETRIES),
+        let first = match self.connections.get(id.0).unanswered {
+            Unanswered::Syn => SYN_AGAIN,
+            Unanswered::Data | Unanswered::Nothing => SEGMENT_AGAIN,
         };
-        if silent.again >= most {
-            return Again::Ended(failure);
-        }
         silent.again += 1;
         silent.next = now + pause(first, silent.again);
         silent.failure = failure;

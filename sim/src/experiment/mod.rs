@@ -276,8 +276,8 @@ impl<'a> Experiment<'a> {
         summarise::summarise(self)
     }
 
-    /// What each run says of every metric: by phase, in catalogue order; in the order of (strategy, replication).
-    pub fn values(&self) -> impl Iterator<Item = (usize, u32, Vec<(Phase, Vec<Option<f64>>)>)> {
+    /// What each run says of every metric, in the order of (strategy, replication).
+    pub fn values(&self) -> impl Iterator<Item = (usize, u32, sweep::PhaseValues)> {
         self.records.iter().enumerate().flat_map(|(strategy, runs)| {
             (0..).zip(runs).map(move |(replication, run)| {
                 let phases = run.phases.iter().map(|phase| (phase.phase, phase.values()));

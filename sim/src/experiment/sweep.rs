@@ -75,13 +75,16 @@ pub struct SweepRun {
     pub replication: u32,
 }
 
+/// The metrics of a run: by phase, in catalogue order.
+pub type PhaseValues = Vec<(Phase, Vec<Option<f64>>)>;
+
 /// What a run of a sweep came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunValues {
     /// The warm-up before measurement, as it was given or detected \[s\].
     pub warmup_s: f64,
-    /// Its metrics: by phase, in catalogue order.
-    pub phases: Vec<(Phase, Vec<Option<f64>>)>,
+    /// Its metrics.
+    pub phases: PhaseValues,
 }
 
 impl Sweep {

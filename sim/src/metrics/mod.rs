@@ -6,6 +6,7 @@ mod failure;
 pub mod fairness;
 pub mod health_counts;
 pub mod histogram;
+mod ledger;
 pub mod loss;
 pub mod measure;
 pub mod outages;

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::Histogram;
 use super::catalogue::{Kind, METRICS, Metric};
+use super::recorder::PhaseCounts;
 
 /// Thousandths of a per cent in all.
 const WHOLE: u32 = 100_000;
@@ -52,6 +54,20 @@ impl Timed {
     /// The line of the catalogue that tells unit and direction.
     fn line(self) -> &'static str {
         if self == Self::Latency { "latency.mean" } else { self.name() }
+    }
+}
+
+impl PhaseCounts {
+    /// The times of a kind.
+    pub fn times(&self, of: Timed) -> &Histogram {
+        match of {
+            Timed::Latency => &self.latency,
+            Timed::QueueWait => &self.queue_wait,
+            Timed::StoreWait => &self.store_wait,
+            Timed::Silent => &self.tiers.silent,
+            Timed::ToDetect => &self.health.time_to_detect,
+            Timed::ToRecover => &self.health.time_to_recover,
+        }
     }
 }
 

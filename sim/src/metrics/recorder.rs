@@ -3,11 +3,12 @@
 pub use super::calendar::Calendar;
 pub use super::failure::Failure;
 use super::health_counts::HealthCounts;
+pub use super::ledger::Ledger;
 use super::station::Station;
 pub use super::station::Totals;
 use super::stretch::Stretch;
 use super::tier_counts::TierCounts;
-use super::{Histogram, LossCause, Phase, Timed};
+use super::{Histogram, LossCause, Phase};
 use crate::engine::SimTime;
 use crate::ids::ServerId;
 use crate::table::Column;
@@ -185,18 +186,6 @@ impl PhaseCounts {
         self.health.merge(&other.health);
     }
 
-    /// The times of a kind.
-    pub fn times(&self, of: Timed) -> &Histogram {
-        match of {
-            Timed::Latency => &self.latency,
-            Timed::QueueWait => &self.queue_wait,
-            Timed::StoreWait => &self.store_wait,
-            Timed::Silent => &self.tiers.silent,
-            Timed::ToDetect => &self.health.time_to_detect,
-            Timed::ToRecover => &self.health.time_to_recover,
-        }
-    }
-
     /// Requests not answered.
     pub fn failures(&self) -> u64 {
         self.failed.iter().sum()
@@ -206,39 +195,6 @@ impl PhaseCounts {
     pub fn losses(&self) -> u64 {
         self.lost.iter().sum()
     }
-}
-
-/// The ledger from time zero, warm-up included: what the accounting identities are about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ledger {
-    /// Visits begun.
-    pub visits_begun: u64,
-    /// Visits that ran to their end.
-    pub visits_finished: u64,
-    /// Visits that the user gave up.
-    pub visits_abandoned: u64,
-    /// Requests issued.
-    pub requests_issued: u64,
-    /// Requests answered.
-    pub requests_served: u64,
-    /// Requests that failed.
-    pub requests_failed: u64,
-    /// Sessions lost, each counted when it is noticed.
-    pub losses: u64,
-    /// Sessions lost, by [`LossCause`].
-    pub losses_by_cause: [u64; LossCause::ALL.len()],
-    /// Requests that missed their session.
-    pub session_misses: u64,
-    /// Those of sessions that had been missed before and not been found since.
-    pub misses_again: u64,
-    /// Requests that entered a server.
-    pub station_arrivals: u64,
-    /// Requests that left a server, served or cut off.
-    pub station_departures: u64,
-    /// Sum over requests that left a server of the time that they spent there \[ns\].
-    pub station_time_ns: u128,
-    /// Sum over servers of the integral over time of the requests present \[ns\].
-    pub station_area_ns: u128,
 }
 
 /// The counters of one run while it goes on.

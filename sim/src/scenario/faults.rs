@@ -372,7 +372,8 @@ impl Fault {
                 format!("{} between {from} and {to}the session store", self.kind.name())
             }
             Part::Disk { servers: on, nodes } => {
-                let nodes = nodes.iter().map(|node| format!("node {node} of the session store"));
+                let nodes: Vec<_> = nodes.iter().map(|node| format!("node {node}")).collect();
+                let nodes = (!nodes.is_empty()).then(|| format!("{} of the session store", nodes.join(", ")));
                 let servers = (!on.is_empty()).then(|| in_words(on, servers));
                 let all: Vec<_> = servers.into_iter().chain(nodes).collect();
                 format!("{} of the disk of {}", self.kind.name(), all.join(", "))

@@ -7,6 +7,7 @@ use crate::store::plan::{HybridRule, StorePlan};
 
 /// Where sessions live.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a scenario has few")]
 pub enum SessionPlan {
     /// In the memory of the server that created them.
     Local,

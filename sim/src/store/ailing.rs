@@ -93,8 +93,10 @@ impl Ailing {
         Self { timeouts, stream, nodes: Vec::new(), links, replication, number: nodes }
     }
 
-    pub(super) fn read_timeout(&self) -> SimDuration {
-        self.timeouts.read
+    /// How long a server waits for an answer at most, its connection included.
+    #[inline]
+    pub(super) fn patience(&self, access: &Access) -> SimDuration {
+        if access.stands { self.timeouts.read } else { self.timeouts.connect + self.timeouts.read }
     }
 
     /// What befalls a node.
@@ -176,7 +178,7 @@ impl Ailing {
             Some(Death::Process | Death::Stopped) => return Err(round_trip),
             None => {}
         }
-        let mut draws = self.stream.draws(access.entity | (access.server.0 as u64) << 48, access.index);
+        let mut draws = self.stream.draws(access.entity | u64::from(access.server.0) << 48, access.index);
         if draws.uniform() < condition.errors {
             return Err(round_trip);
         }

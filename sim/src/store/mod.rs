@@ -275,12 +275,12 @@ impl Store {
     #[inline]
     fn in_time(&self, access: &Access, reply: Reply) -> Reply {
         let timeout = match self {
-            Self::Replicated(it) => it.ailing.read_timeout(),
-            Self::Memcached(it) => it.ailing.read_timeout(),
+            Self::Replicated(it) => it.ailing.patience(access),
+            Self::Memcached(it) => it.ailing.patience(access),
             Self::ServerMemory(_) | Self::Delta(_) | Self::Backup(_) | Self::Cookie(_) => return reply,
         };
         let until = access.now + timeout;
-        // A failure says itself when it is known; a connection may have its own limit.
+        // A failure says itself when it is known.
         if reply.found != Found::Failed && reply.at > until { Reply::failed(until) } else { reply }
     }
 

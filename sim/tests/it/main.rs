@@ -16,6 +16,7 @@ mod fitted;
 mod gate;
 mod health;
 mod instances;
+mod links;
 mod modern;
 mod operations;
 mod other_logs;

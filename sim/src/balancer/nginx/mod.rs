@@ -8,11 +8,13 @@
 mod crc32;
 #[cfg(test)]
 mod fixture;
+mod line;
 mod peers;
 mod request;
 mod wide;
 
-pub use peers::{NginxServer, Peers};
+pub use line::NginxServer;
+pub use peers::Peers;
 pub use request::RequestState;
 
 super::catalogue! {

@@ -4,52 +4,13 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::RequestState;
 use super::crc32::Suffix;
 use super::wide::WideSets;
+use super::{NginxServer, RequestState};
 use crate::balancer::{Reason, Skipped};
 use crate::engine::Stream;
 use crate::health::{PassiveRule, PassiveWindow};
 use crate::ids::{ServerId, StreamId};
-
-/// One `server` line of an upstream.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NginxServer {
-    /// `weight`, at least 1.
-    pub weight: u32,
-    /// `max_fails`; 0 turns failure accounting off.
-    pub max_fails: u32,
-    /// `fail_timeout`, in whole seconds as nginx keeps it.
-    pub fail_timeout_s: u64,
-    /// `max_conns`; 0 is no limit.
-    pub max_conns: u32,
-    /// `down`.
-    pub down: bool,
-    /// `drain`: only requests whose cookie names it.
-    pub drain: bool,
-    /// `backup`.
-    pub backup: bool,
-    /// The configuration does not have this line, as when a server is to come or has gone; the others keep their numbers.
-    pub absent: bool,
-    /// Host and port as written, such as `10.0.0.1:80`. Only the consistent hash reads it: its points come from the text.
-    pub address: String,
-}
-
-impl Default for NginxServer {
-    fn default() -> Self {
-        Self {
-            weight: 1,
-            max_fails: 1,
-            fail_timeout_s: 10,
-            max_conns: 0,
-            down: false,
-            drain: false,
-            backup: false,
-            absent: false,
-            address: String::new(),
-        }
-    }
-}
 
 /// One peer (`ngx_http_upstream_rr_peer_t`).
 #[derive(Clone, Debug)]
@@ -588,17 +549,16 @@ mod tests {
 
     #[test]
     fn tries_count_backups_but_not_servers_that_are_down() {
-        let down = NginxServer { down: true, ..NginxServer::default() };
-        let backup = NginxServer { backup: true, ..NginxServer::default() };
-        let mut peers = Peers::new(&[NginxServer::default(), down, backup, NginxServer::default()]);
+        let line = |down, backup| NginxServer { down, backup, ..NginxServer::default() };
+        let mut peers =
+            Peers::new(&[line(false, false), line(true, false), line(false, true), line(false, false)]);
         assert_eq!(peers.begin(IpAddr::from([192, 0, 2, 1])).tries(), 3);
     }
 
     #[test]
     fn without_a_line_the_shares_are_those_of_the_other_servers_which_keep_their_numbers() {
-        let absent = NginxServer { absent: true, ..NginxServer::default() };
-        let peers = Peers::new(&[NginxServer::default(), absent, NginxServer::default()]);
-        assert_eq!((peers.peers.len(), peers.shares.total()), (2, 2));
-        assert_eq!(peers.peers[1].server, ServerId(2));
+        let line = |absent| NginxServer { absent, ..NginxServer::default() };
+        let peers = Peers::new(&[line(false), line(true), line(false)]);
+        assert_eq!((peers.shares.total(), peers.peers[1].server), (2, ServerId(2)));
     }
 }

@@ -1,7 +1,7 @@
 //! `[cluster.autoscaling]`: who comes and goes as the servers are busy.
 
 use super::Names;
-use super::fault::several;
+use super::fault_part::several;
 use crate::engine::{Distribution, SimDuration};
 use crate::ids::ServerId;
 use crate::scenario::quantity::Quantity;

@@ -10,6 +10,7 @@ mod browser;
 mod cluster;
 mod experiment;
 mod fault;
+mod fault_part;
 mod haproxy;
 mod health;
 mod log;
@@ -249,7 +250,7 @@ fn root(mut section: Section<'_>) -> Option<Read> {
     });
     let instances = instance_names(strategies.as_deref());
     let parts =
-        fault::Parts { names: &server_names, servers: servers.as_deref(), instances: &instances, end };
+        fault_part::Parts { names: &server_names, servers: servers.as_deref(), instances: &instances, end };
     let faults =
         each(s, "fault", "an array of tables: write `[[fault]]`", |item| fault::fault(&item, &parts));
     if !has_strategies || strategies.as_ref().is_some_and(Vec::is_empty) {
