@@ -26,7 +26,7 @@ impl Cluster<'_> {
         let last = &mut self.tier;
         let relay = chain.relays.live(flow);
         let mut target = ServerId(relay.stops[at].hop.target);
-        for place in at + 1..=at + number {
+        for (place, reach) in reach.iter_mut().enumerate().skip(at + 1).take(number) {
             let stop = &mut relay.stops[place];
             let tier = tier_at(fronts, last, place);
             // In direct routing the servers' packets pass by.
@@ -35,7 +35,7 @@ impl Cluster<'_> {
                 continue;
             }
             let way = (target.0, stop.peer, relay.called);
-            match meet(tier, &mut reach[place], now, way, segment, &mut stop.hop) {
+            match meet(tier, reach, now, way, segment, &mut stop.hop) {
                 Forwarded::To(next) => target = next,
                 lost @ (Forwarded::Dropped | Forwarded::Reset) => {
                     if lost == Forwarded::Reset {
