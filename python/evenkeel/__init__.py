@@ -353,7 +353,8 @@ def list_metrics() -> list[dict[str, Any]]:
 
 
 def _listed(what: str) -> list[dict[str, Any]]:
-    return json.loads(_native.list_all())[what]
+    listed: list[dict[str, Any]] = json.loads(_native.list_all())[what]
+    return listed
 
 
 def _result(words: list[str], out: StrPath | None, progress: Progress | None) -> Result:

@@ -42,9 +42,10 @@ class Table:
     def rows(self) -> list[dict[str, Any]]:
         """The rows as dictionaries; takes pyarrow or polars, whichever is installed."""
         try:
-            return self.to_arrow().to_pylist()
+            rows: list[dict[str, Any]] = self.to_arrow().to_pylist()
         except ImportError:
-            return self.to_polars().to_dicts()
+            rows = self.to_polars().to_dicts()
+        return rows
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         try:
@@ -74,13 +75,16 @@ class Result:
     def metric(self, name: str, *, strategy: str | None = None, phase: str = "all") -> float | None:
         """The estimate of a metric under a strategy, by default the first; ``None`` where it is undefined.
 
+        A result has what :func:`evenkeel.list_metrics` lists; other quantiles are kept by :func:`evenkeel.baseline_write`.
+
         Raises ``KeyError`` if there is no such metric, strategy or phase.
         """
         for found in self.summary["strategies"]:
             if strategy is None or found["name"] == strategy:
                 for metric in found["metrics"]:
                     if (metric["metric"], metric["phase"]) == (name, phase):
-                        return metric["value"] and metric["value"]["mean"]
+                        mean: float | None = metric["value"] and metric["value"]["mean"]
+                        return mean
                 break
         raise KeyError(f"no metric {name!r} in phase {phase!r} of strategy {strategy!r}")
 

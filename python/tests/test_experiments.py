@@ -26,7 +26,7 @@ def program(*words, exit_code=0):
 @pytest.fixture
 def slower(scenario):
     file = scenario.with_name("slower.toml")
-    file.write_text(scenario.read_text().replace("20ms", "60ms"))
+    file.write_text(scenario.read_text().replace("workers = 4", "workers = 1"))
     return file
 
 
@@ -38,8 +38,8 @@ def choosing(scenario):
 
 def test_a_comparison_is_the_program_s(scenario, slower):
     metrics = ["latency.p97.5", "requests.served"]
-    compared = evenkeel.compare(scenario, slower, metrics=metrics)
-    asked = ["compare", scenario, slower, *(f"--metric={metric}" for metric in metrics)]
+    compared = evenkeel.compare(scenario, slower, metrics=metrics, set={"replications": 8})
+    asked = ["compare", scenario, slower, *(f"--metric={metric}" for metric in metrics), "--set=replications=8"]
     assert compared.differences == json.loads(program(*asked, "--json"))
     assert str(compared) == program(*asked)
     assert compared.is_worse
