@@ -164,4 +164,6 @@ pub enum StreamId {
     PacketLoss = 142,
     /// How long servers boot that an autoscaler asked for.
     Boot = 143,
+    /// Which worker process of a proxy accepts a connection of a proxy in front of it.
+    InnerWorker = 150,
 }

@@ -13,7 +13,7 @@ use crate::ids::{ConnectionId, ServerId};
 use crate::metrics::LossCause;
 use crate::scenario::TIERS_MAX;
 use crate::session::sessions::Cut;
-use crate::tier::Reason;
+use crate::tier::{FlowId, Reason};
 
 /// The cause if a tier in front sent a client to another instance than the one that led home. A hash does so only when the
 /// instances have changed.
@@ -30,14 +30,31 @@ fn is_function_of_request(reason: Reason) -> bool {
 }
 
 impl Paths<'_> {
-    /// Keeps the way that led to a session's home.
-    fn note_home(&mut self, slot: u32, connection: ConnectionId, instance: u16) {
+    /// The instances that the last answer came through of those tiers that requests walk; `last` is the last tier's.
+    fn walked(&self, last: u16) -> [u16; TIERS_MAX] {
+        let mut walked = self.chain.as_ref().map_or([0; TIERS_MAX], |chain| chain.answered_by);
+        walked[self.last()] = last;
+        walked
+    }
+
+    /// The same of a request that is under way.
+    fn walked_by(&self, flow: FlowId, last: u16) -> [u16; TIERS_MAX] {
+        let mut walked = [0; TIERS_MAX];
+        for (place, instance) in walked.iter_mut().enumerate().skip(self.entry) {
+            let stop = self.chain.as_ref().and_then(|chain| chain.stop(flow, place));
+            *instance = stop.map_or(0, |(hop, _)| hop.instance);
+        }
+        walked[self.last()] = last;
+        walked
+    }
+
+    /// Keeps the way that led to a session's home: that of the connection, and the instances of those tiers that requests walk.
+    fn note_home(&mut self, slot: u32, connection: ConnectionId, walked: [u16; TIERS_MAX]) {
         let path = self.path(connection);
-        let mut home = Home { instances: [0; TIERS_MAX], peer: path.peer };
-        for (place, hop) in path.hops[..self.last()].iter().enumerate() {
+        let mut home = Home { instances: walked, peer: path.peer };
+        for (place, hop) in path.hops[..self.entry].iter().enumerate() {
             home.instances[place] = hop.instance;
         }
-        home.instances[self.last()] = instance;
         let slot = slot as usize;
         if self.homes.len() <= slot {
             self.homes.resize(slot + 1, home);
@@ -51,7 +68,8 @@ impl Cluster<'_> {
     pub(super) fn chose_home(&mut self, slot: u32, request: &Request) {
         self.sessions.chosen_by(slot, &request.route());
         if let Some(paths) = &mut self.paths {
-            paths.note_home(slot, request.connection, request.instance);
+            let walked = paths.walked(request.instance);
+            paths.note_home(slot, request.connection, walked);
         }
     }
 
@@ -61,19 +79,27 @@ impl Cluster<'_> {
         &mut self,
         now: SimTime,
         slot: u32,
-        connection: ConnectionId,
+        (connection, flow): (ConnectionId, FlowId),
         route: &Cut,
     ) -> LossCause {
         let is_at_home = self.sessions.get(slot).home == route.to;
         let Some(paths) = self.paths.as_deref_mut() else { return route.cause };
         let last = paths.last();
         if is_at_home || slot as usize >= paths.homes.len() {
-            paths.note_home(slot, connection, route.instance);
+            let walked = paths.walked_by(flow, route.instance);
+            paths.note_home(slot, connection, walked);
             return route.cause;
         }
         let (path, home) = (*paths.path(connection), paths.homes[slot as usize]);
+        // What each tier in front chose, and the address that it saw.
+        let mut hops = path.hops.map(|hop| (hop, path.peer));
+        if let Some(chain) = &paths.chain {
+            for (place, hop) in hops.iter_mut().enumerate().take(last).skip(paths.entry) {
+                *hop = chain.stop(flow, place).unwrap_or(*hop);
+            }
+        }
         let is_elsewhere = |place: usize| {
-            let here = if place == last { route.instance } else { path.hops[place].instance };
+            let here = if place == last { route.instance } else { hops[place].0.instance };
             here != home.instances[place]
         };
         let keeps = self.tier.remembers;
@@ -88,7 +114,7 @@ impl Cluster<'_> {
             }
             let Some(front) = place.checked_sub(1) else { return route.cause };
             place = front;
-            let hop = path.hops[place];
+            let (hop, seen) = hops[place];
             let same = !is_elsewhere(place);
             match &mut paths.fronts[place].kind {
                 FrontKind::Dns(_) => return LossCause::AffinityExpired,
@@ -101,7 +127,8 @@ impl Cluster<'_> {
                         continue;
                     }
                     let there = ServerId(home.instances[place + 1]);
-                    let way = (home.peer, path.peer);
+                    // An address that the tier does not see has not made it choose otherwise.
+                    let way = if seen == path.peer { (home.peer, seen) } else { (seen, seen) };
                     return if tier.lost_by_address(now, hop.instance, way, there, hop.reason) {
                         LossCause::AddressChanged
                     } else {

@@ -57,8 +57,8 @@ pub(super) struct Held {
     pub instance: u16,
     /// Its flow in a layer 7 instance.
     pub flow: FlowId,
-    /// The connection that carries it.
-    pub connection: ConnectionId,
+    /// The connection that carries it; `None` once that is gone, which the client notices when it acts next.
+    pub connection: Option<ConnectionId>,
 }
 
 impl Tab {
@@ -207,6 +207,9 @@ impl Cluster<'_> {
         let tab = self.tabs.get_mut(slot);
         if let Some(place) = tab.connections.iter_mut().find(|slot| **slot == connection.0) {
             *place = NONE;
+        }
+        if let Some(held) = tab.held.as_mut().filter(|held| held.connection == Some(connection)) {
+            held.connection = None;
         }
     }
 

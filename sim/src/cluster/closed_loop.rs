@@ -248,7 +248,8 @@ impl<'a> Cluster<'a> {
         pending: &mut Scheduler<Q>,
     ) {
         let (_, plan) = self.plan_of(self.clients.row(id));
-        if self.clients.row(id).has_browser() {
+        let has_browser = self.clients.row(id).has_browser();
+        if has_browser {
             self.reset_tries(id);
             if let Some(budget) = plan.budget() {
                 self.budgets.answered(id, budget);
@@ -261,6 +262,9 @@ impl<'a> Cluster<'a> {
             Step::Post => self.login_answered(now, id, plan, request, pending),
             Step::Click if plan.login => self.click_answered(now, id, plan, request, pending),
             Step::Click => self.page_loaded(now, id, plan, request, pending),
+        }
+        if has_browser && request.flow_end == FlowEnd::Held {
+            self.end_unless_held(now, id, request);
         }
     }
 
@@ -275,6 +279,7 @@ impl<'a> Cluster<'a> {
     ) {
         let Some(slot) = request.session else {
             // Whoever has tried again under an id that nobody knows any more sees the login page again.
+            self.forget_hold(id);
             return self.log_in_again(now, id, plan, pending);
         };
         let found = self.find_session(
@@ -287,6 +292,9 @@ impl<'a> Cluster<'a> {
         if found != Lookup::Expired {
             // A visit that goes on with the last one's session has not said so yet.
             self.clients.row_mut(id).set_logged_in();
+        }
+        if matches!(found, Lookup::Expired | Lookup::Lost { .. }) {
+            self.forget_hold(id);
         }
         match found {
             Lookup::Hit => self.page_loaded(now, id, plan, request, pending),

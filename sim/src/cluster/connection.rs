@@ -222,7 +222,7 @@ impl Cluster<'_> {
                 row.reason = opened.decision.reason;
             }
             Layer::Request => {
-                let workers = self.tier.workers;
+                let workers = self.workers_of_entry();
                 if workers > 1 {
                     row.worker = self.streams.connection.below(u64::from(workers), worker.0, worker.1) as u16;
                 }

@@ -25,8 +25,10 @@ impl Cluster<'_> {
         request: &Request,
         pending: &mut Scheduler<Q>,
     ) {
-        if self.layer() == Layer::Request {
-            self.take_cookie(now, request);
+        match self.layer() {
+            Layer::Request if self.chained => self.hold_in_chain(now, request.flow),
+            Layer::Request => self.take_cookie(now, request),
+            Layer::Connection => {}
         }
         let slot = self.open_tab(id);
         if self.tabs.get(slot).held_until == SimTime::NEVER {
@@ -37,20 +39,34 @@ impl Cluster<'_> {
             tab.held_until = now + time.unwrap_or(SimDuration::ZERO);
             tab.messages = 0;
         }
+        // A director may have reset what followed the answer.
+        let connection = Some(request.connection).filter(|open| self.connections.get(open.0).open);
         let tab = self.tabs.get_mut(slot);
         tab.tries = 0;
-        tab.held = Some(Held {
-            server: request.server,
-            instance: request.instance,
-            flow: request.flow,
-            connection: request.connection,
-        });
+        tab.held =
+            Some(Held { server: request.server, instance: request.instance, flow: request.flow, connection });
         if let Some(rosters) = &mut self.faults.rosters {
             let is_here = |slot| self.tabs.get(slot).is_held_by(request.server);
             rosters.tabs.note(request.server, slot, is_here);
         }
         self.recorder.held(now, request.server, 1);
         self.next_message(now, id, slot, hold, pending);
+    }
+
+    /// A client that was to come back to its exchange finds a login page: the exchange is over.
+    pub(super) fn forget_hold(&mut self, id: ClientId) {
+        let row = self.clients.row(id);
+        if let Some(slot) = row.has_browser().then(|| row.tab()).flatten() {
+            self.tabs.get_mut(slot).held_until = SimTime::NEVER;
+        }
+    }
+
+    /// A click that was to be held is over with its first answer, if that was a login page.
+    pub(super) fn end_unless_held(&mut self, now: SimTime, id: ClientId, request: &Request) {
+        let held = self.clients.row(id).tab().and_then(|slot| self.tabs.get(slot).held);
+        if self.layer() == Layer::Request && held.is_none_or(|held| held.flow != request.flow) {
+            self.attempt_ended(now, request.instance, request.flow, Outcome::Status(200));
+        }
     }
 
     /// Announces the next message of a held exchange, or its end.
@@ -82,19 +98,23 @@ impl Cluster<'_> {
         let Some(held) = self.tabs.get(slot).held else { return };
         let name = self.part_name(id, u64::from(self.tabs.get(slot).messages) + 1);
         // The user's address may have changed, or a director have forgotten the connection, and then it is reset.
-        let standing = self.standing_connection(now, id, Some(held.connection), name);
-        if standing.is_none() || self.reuse_connection(now, standing, Method::Post).is_err() {
-            self.forget_in_browser(id, held.connection);
+        let standing = self.standing_connection(now, id, held.connection, name);
+        let carries = standing.is_some() && (!self.chained || self.carries_message(now, held.flow));
+        let carrying = if carries { self.reuse_connection(now, standing, Method::Post) } else { Ok(None) };
+        let Ok(Some(connection)) = carrying else {
+            if let Some(gone) = held.connection.filter(|_| standing.is_none() || carries) {
+                self.forget_in_browser(id, gone);
+            }
             self.break_hold(now, slot, hold, pending);
             return;
-        }
-        let is_heard = self.connections.get(held.connection.0).unanswered == Unanswered::Nothing;
+        };
+        let is_heard = self.connections.get(connection.0).unanswered == Unanswered::Nothing;
         self.tabs.get_mut(slot).messages += 1;
         let demand = Draw { entity: u64::from(id.0), index: name, purpose: Purpose::Message };
         let origin = Origin::Message(id);
-        let mut request = Request::new(now, origin, held.connection, Method::Post, None, demand);
+        let mut request = Request::new(now, origin, connection, Method::Post, None, demand);
         request.flow_end = FlowEnd::Detached;
-        request.from = self.connections.get(held.connection.0).address;
+        request.from = self.connections.get(connection.0).address;
         (request.server, request.instance, request.reason) = (held.server, held.instance, Reason::LiveEntry);
         self.recorder.ledger.requests_issued += 1;
         if is_heard {
@@ -133,7 +153,11 @@ impl Cluster<'_> {
         let (_, plan) = self.plan_of(self.clients.row(id));
         let hold = plan.browser.as_ref().and_then(|browser| browser.hold.as_ref());
         if let (Some(slot), Some(hold)) = (self.clients.row(id).tab(), hold)
-            && self.tabs.get(slot).held.is_some_and(|held| held.connection == connection)
+            && self
+                .tabs
+                .get(slot)
+                .held
+                .is_some_and(|held| held.connection.is_none_or(|held| held == connection))
         {
             self.break_hold(now, slot, hold, pending);
         }
@@ -146,15 +170,16 @@ impl Cluster<'_> {
         tab.tries = 0;
         let Some(held) = tab.held.take() else { return };
         self.leave_hold(now, held);
+        let Some(connection) = held.connection else { return };
         if self.is_watched() {
             // The answer that was held back, or the last message.
-            self.pass(now, held.connection, Segment::FromServer);
-            self.pass(now, held.connection, Segment::FromClient);
+            self.pass(now, connection, Segment::FromServer);
+            self.pass(now, connection, Segment::FromClient);
         }
         // A connection that was given over to messages cannot go back to requests.
         if hold.messages.is_some() {
-            self.close_if_open(now, held.connection);
-            self.forget_in_browser(id, held.connection);
+            self.close_if_open(now, connection);
+            self.forget_in_browser(id, connection);
         }
     }
 
@@ -163,7 +188,7 @@ impl Cluster<'_> {
         self.recorder.held(now, held.server, -1);
         if self.layer() == Layer::Request {
             // Whatever ends it, its answer had begun: no instance counts that as a failure or tries again.
-            self.instance(held.instance).attempt_ended(now, held.flow, Outcome::Status(200));
+            self.attempt_ended(now, held.instance, held.flow, Outcome::Status(200));
         }
     }
 
@@ -180,26 +205,16 @@ impl Cluster<'_> {
         tab.tries = 1;
         let (id, messages) = (tab.client, tab.messages);
         self.leave_hold(now, held);
-        if self.layer() == Layer::Request {
-            self.close_if_open(now, held.connection);
+        if let Some(connection) = held.connection {
+            if self.layer() == Layer::Request {
+                self.close_if_open(now, connection);
+            }
+            self.forget_in_browser(id, connection);
         }
-        self.forget_in_browser(id, held.connection);
         let name = self.part_name(id, u64::from(messages) | 1 << 19);
         let law = &self.browser_samplers(id).reconnect;
         let first = law.as_ref().map_or(0.0, |law| law.sample(&self.streams.backoff, u64::from(id.0), name));
         self.browser_waits(now, id, pause(&hold.reconnect, first, 1), pending);
-    }
-
-    /// A proxy through which exchanges were held has died: they break.
-    pub(super) fn break_holds_through<Q: PendingEvents>(
-        &mut self,
-        now: SimTime,
-        instance: u16,
-        pending: &mut Scheduler<Q>,
-    ) {
-        for slot in 0..self.tabs.slots() {
-            self.break_hold_if(now, slot, |held| held.instance == instance, pending);
-        }
     }
 
     /// The exchange of a tab breaks if `breaks` says so of it.
@@ -216,6 +231,25 @@ impl Cluster<'_> {
             if let Some(hold) = plan.browser.as_ref().and_then(|browser| browser.hold.as_ref()) {
                 self.break_hold(now, slot, hold, pending);
             }
+        }
+    }
+
+    /// A proxy through which exchanges were held has died: they break.
+    pub(super) fn break_holds_through<Q: PendingEvents>(
+        &mut self,
+        now: SimTime,
+        place: usize,
+        instance: u16,
+        pending: &mut Scheduler<Q>,
+    ) {
+        let chain = self.paths.as_ref().and_then(|paths| paths.chain.as_ref());
+        let flows: Option<Vec<_>> = chain.map(|chain| chain.held_at(place, instance).collect());
+        for slot in 0..self.tabs.slots() {
+            let breaks = |held: &Held| match &flows {
+                None => held.instance == instance,
+                Some(flows) => flows.contains(&held.flow),
+            };
+            self.break_hold_if(now, slot, breaks, pending);
         }
     }
 }

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use super::Cluster;
 use super::accounting::{self, AccountingError};
 use super::event::Event;
-use super::paths::{Alive, FrontKind, Path};
+use super::paths::{Alive, FrontKind, Path, Paths, tier_at};
 use super::request::{FlowEnd, Origin, Request, Unanswered, Waits};
 use super::watch::warm_up_share;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimTime};
 use crate::health::Verdict;
+use crate::health::keepalived::Sight;
 use crate::ids::{ConnectionId, RequestId, ServerId};
 use crate::metrics::recorder::Failure;
 use crate::scenario::{FaultKind, Process};
@@ -46,11 +47,7 @@ impl Cluster<'_> {
         });
         let Some(paths) = self.paths.as_deref_mut() else { return };
         let reach = &mut paths.reach[place];
-        let tier = match paths.fronts.get_mut(place).map(|front| &mut front.kind) {
-            Some(FrontKind::Tier(tier)) => tier,
-            Some(FrontKind::Dns(_) | FrontKind::Ecmp(_)) => return,
-            None => &mut self.tier,
-        };
+        let tier = tier_at(&mut paths.fronts, &mut self.tier, place);
         // LVS has no process.
         let has_process = !matches!(tier.instances[0], Instance::Lvs(_));
         let wanted = Alive {
@@ -98,11 +95,7 @@ impl Cluster<'_> {
         let (clock, number) = (self.streams.clock, usize::from(instance));
         let Some(paths) = self.paths.as_deref_mut() else { return };
         let is_last = place == paths.last();
-        let tier = match paths.fronts.get_mut(place).map(|front| &mut front.kind) {
-            Some(FrontKind::Tier(tier)) => tier,
-            Some(FrontKind::Dns(_) | FrontKind::Ecmp(_)) => return,
-            None => &mut self.tier,
-        };
+        let tier = tier_at(&mut paths.fronts, &mut self.tier, place);
         // Proxies are checked by somebody who has no part in this.
         if !matches!(tier.instances[0], Instance::Lvs(_)) {
             return;
@@ -131,18 +124,15 @@ impl Cluster<'_> {
         pending: &mut Scheduler<Q>,
     ) {
         let Some(paths) = self.paths.as_deref_mut() else { return };
-        if place < paths.last() {
-            if let FrontKind::Tier(tier) = &mut paths.fronts[place].kind
-                && let Instance::Lvs(director) = &mut tier.instances[usize::from(instance)]
-            {
-                director.lose_tables(now);
-            }
-            return;
-        }
-        if let Instance::Lvs(director) = &mut self.tier.instances[usize::from(instance)] {
+        let tier = tier_at(&mut paths.fronts, &mut self.tier, place);
+        if let Instance::Lvs(director) = &mut tier.instances[usize::from(instance)] {
             return director.lose_tables(now);
         }
-        self.break_holds_through(now, instance, pending);
+        let entry = paths.entry;
+        self.break_holds_through(now, place, instance, pending);
+        if place != entry {
+            return self.lose_inner_instance(now, place, instance, pending);
+        }
         // The kernel of a machine that lives ends its connections. Of a machine that died clients learn when they send something, and
         // whoever has the address then does not know the connection.
         let host =
@@ -158,6 +148,28 @@ impl Cluster<'_> {
                 }
             }
         }
+        let cut = self.under_way_at_entry(instance);
+        let cut: Vec<_> = cut.into_iter().map(|id| (id, self.requests.get(id.0).origin)).collect();
+        for &(id, _) in &cut {
+            if self.chained {
+                self.abort_in_chain(now, self.requests.get(id.0).flow);
+            }
+            self.leave(id);
+        }
+        for connection in ended {
+            self.drop_connection(now, connection);
+        }
+        self.restart_instance(now, place, instance);
+        for (_, origin) in cut {
+            self.request_failed(now, origin, Failure::NoDirector, pending);
+        }
+    }
+
+    /// Requests that clients have under way through an instance of the proxies at which their connections end.
+    fn under_way_at_entry(&self, instance: u16) -> Vec<RequestId> {
+        if let Some(Paths { entry, chain: Some(chain), .. }) = self.paths.as_deref() {
+            return chain.under_way_at(*entry, instance).into_iter().map(|(_, id)| id).collect();
+        }
         let mut cut = self.waiting_at(instance);
         for slot in 0..self.requests.slots() {
             let request = self.requests.get(slot);
@@ -172,17 +184,7 @@ impl Cluster<'_> {
                 cut.push(id);
             }
         }
-        let cut: Vec<_> = cut.into_iter().map(|id| (id, self.requests.get(id.0).origin)).collect();
-        for &(id, _) in &cut {
-            self.leave(id);
-        }
-        for connection in ended {
-            self.drop_connection(now, connection);
-        }
-        self.tier.restart(now, &self.strategy.tier, instance, &self.streams);
-        for (_, origin) in cut {
-            self.request_failed(now, origin, Failure::NoDirector, pending);
-        }
+        cut
     }
 
     /// A tier in front checks one of the next tier's instances; `instance` says which of its own does, if each does by itself.
@@ -214,6 +216,11 @@ impl Cluster<'_> {
             }
             FrontKind::Tier(tier) => {
                 let (server, watch) = (ServerId(target), usize::from(instance));
+                if let Instance::HaProxy(haproxy) = &mut tier.instances[usize::from(instance)] {
+                    let Some(next) = haproxy.check_ended(now, server, sight == Sight::Good) else { return };
+                    let check = Event::CheckInstance { place: place as u8, target, instance };
+                    return pending.at(now + next, check.word());
+                }
                 // One that was killed has left its events behind.
                 if tier.watches[watch].due(server) != now {
                     return;
@@ -324,8 +331,11 @@ impl Cluster<'_> {
                 open = (open.0 + 1, open.1 + u128::from(end.since(opened).0));
             }
         }
-        for station in &mut paths.stations {
+        let Paths { stations, chain, entry, .. } = &mut *paths;
+        for (place, station) in stations.iter_mut().enumerate() {
             station.integrate(end);
+            let walking = chain.as_ref().filter(|_| place >= *entry);
+            let open = walking.map_or(open, |chain| chain.present(place, end));
             accounting::check_tier(station, open)?;
         }
         for pair in paths.reach.iter_mut().filter_map(|reach| reach.pair.as_mut()) {
@@ -355,7 +365,7 @@ impl Cluster<'_> {
         let layer = self.layer();
         let instance = self.connections.get(connection.0).instance;
         let Some(paths) = self.paths.as_deref() else { return };
-        for (front, hop) in paths.fronts.iter().zip(paths.path(connection).hops) {
+        for (front, hop) in paths.fronts[..paths.entry].iter().zip(paths.path(connection).hops) {
             if let FrontKind::Tier(tier) = &front.kind {
                 self.recorder.decided(now, tier.first, hop.instance);
             }

@@ -10,6 +10,7 @@ mod ailments;
 mod autoscaler;
 mod blame;
 mod browser;
+mod chain;
 mod checks;
 mod client_budget;
 mod closed_loop;
@@ -99,8 +100,10 @@ pub struct Cluster<'a> {
     samplers: Samplers,
     /// The tier that chooses among the servers.
     tier: Tier<'a>,
-    /// What the instances of that tier decide about.
+    /// What is decided about: connections, unless any tier is a proxy.
     layer: Layer,
+    /// Whether requests go through a proxy in front of another tier.
+    chained: bool,
     /// What stands in front of it, and pairs of directors, if there are any.
     paths: Option<Box<Paths<'a>>>,
     /// Whether there are paths, or a director decides about connections.
@@ -239,6 +242,7 @@ struct Streams {
     boot: Stream,
     errors: Stream,
     packet_loss: Stream,
+    inner_worker: Stream,
 }
 
 impl Streams {
@@ -298,6 +302,7 @@ impl Streams {
             boot: stream(behaviour, StreamId::Boot),
             errors: stream(behaviour, StreamId::Errors),
             packet_loss: stream(behaviour, StreamId::PacketLoss),
+            inner_worker: stream(behaviour, StreamId::InnerWorker),
         }
     }
 }

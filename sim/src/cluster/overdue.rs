@@ -5,7 +5,7 @@
 
 use super::Cluster;
 use super::event::Event;
-use super::request::{FlowEnd, Origin, Waits};
+use super::request::{FlowEnd, Origin, Request, Waits};
 use super::route::NO_CONNECTION;
 use super::silence::{SYN_RETRIES, syn_again};
 use crate::engine::queue::PendingEvents;
@@ -18,25 +18,42 @@ use crate::tier::{Outcome, Then};
 /// How long Linux tries to connect where the program sets no limit: `net.ipv4.tcp_syn_retries` 6.
 const KERNEL_CONNECT_TIMEOUT: SimDuration = SimDuration::from_secs(127);
 
+/// How long a program waits for an answer (`proxy_read_timeout`, `timeout server`, `per_try_timeout`); `None` is for ever.
+pub(super) fn read_timeout_of(program: &Program) -> Option<SimDuration> {
+    let timeout = match program {
+        Program::Nginx(config) => config.read_timeout,
+        Program::HaProxy(config) => config.server_timeout,
+        Program::Proxy(config) => config.per_try_timeout,
+        Program::Lvs(_) => SimDuration::ZERO,
+    };
+    (!timeout.is_zero()).then_some(timeout)
+}
+
+/// How long a program waits for a connection (`proxy_connect_timeout`, `timeout connect`).
+pub(super) fn connect_timeout_of(program: &Program) -> SimDuration {
+    let timeout = match program {
+        Program::Nginx(config) => config.connect_timeout,
+        Program::HaProxy(config) => config.connect_timeout,
+        Program::Lvs(_) | Program::Proxy(_) => SimDuration::ZERO,
+    };
+    if timeout.is_zero() { KERNEL_CONNECT_TIMEOUT } else { timeout }
+}
+
 impl Cluster<'_> {
-    /// How long the balancer waits for an answer (`proxy_read_timeout`, `timeout server`, `per_try_timeout`); `None` is for ever.
+    /// How long balancers wait for an answer at least; `None` is for ever.
     pub(super) fn read_timeout(&self) -> Option<SimDuration> {
-        let timeout = match &self.strategy.tier.program {
-            Program::Nginx(config) => config.read_timeout,
-            Program::HaProxy(config) => config.server_timeout,
-            Program::Proxy(config) => config.per_try_timeout,
-            Program::Lvs(_) => SimDuration::ZERO,
-        };
-        (!timeout.is_zero()).then_some(timeout)
+        match self.paths.as_ref().and_then(|paths| paths.chain.as_ref()) {
+            Some(chain) => chain.shortest_read_timeout(),
+            None => read_timeout_of(&self.strategy.tier.program),
+        }
     }
 
+    /// How long the balancer that connects to the servers waits for that.
     pub(super) fn connect_timeout(&self) -> SimDuration {
-        let timeout = match &self.strategy.tier.program {
-            Program::Nginx(config) => config.connect_timeout,
-            Program::HaProxy(config) => config.connect_timeout,
-            Program::Lvs(_) | Program::Proxy(_) => SimDuration::ZERO,
-        };
-        if timeout.is_zero() { KERNEL_CONNECT_TIMEOUT } else { timeout }
+        match self.paths.as_ref().and_then(|paths| paths.chain.as_ref()) {
+            Some(chain) => chain.server_connect_timeout(),
+            None => connect_timeout_of(&self.strategy.tier.program),
+        }
     }
 
     /// A server does not answer the balancer's SYN, which its kernel has sent `again` so often.
@@ -75,13 +92,15 @@ impl Cluster<'_> {
             return self.arrives(now, id, pending);
         }
         self.requests.get_mut(id.0).waits = Waits::Instance;
-        let instance = self.instance(request.instance);
-        let then = instance.attempt_ended(now, request.flow, Outcome::ConnectTimeout);
+        let then = self.attempt_ended(now, request.instance, request.flow, Outcome::ConnectTimeout);
         self.go_on(now, id, then, Failure::ProxyTimeout, pending);
     }
 
     /// Requests that a server has had for as long as their balancer waits are taken back.
     pub(super) fn overdue<Q: PendingEvents>(&mut self, now: SimTime, pending: &mut Scheduler<Q>) {
+        if self.chained {
+            return self.overdue_in_chain(now, pending);
+        }
         let Some(timeout) = self.read_timeout() else { return };
         let mut oldest = now;
         for slot in 0..self.requests.slots() {
@@ -98,18 +117,29 @@ impl Cluster<'_> {
         pending.at(oldest + timeout, Event::Overdue.word());
     }
 
-    /// The balancer gives up on an answer. The row of the request stays with the server; what follows has a row of its own.
+    /// The balancer gives up on an answer.
     fn take_back<Q: PendingEvents>(&mut self, now: SimTime, id: RequestId, pending: &mut Scheduler<Q>) {
-        let mut request = *self.requests.get(id.0);
+        let id = self.detach(id);
+        let Request { instance, flow, .. } = *self.requests.get(id.0);
+        let then = self.attempt_ended(now, instance, flow, Outcome::ReadTimeout);
+        self.go_on(now, id, then, Failure::ProxyTimeout, pending);
+    }
+
+    /// Takes a request from where it is. If that is a server, its row stays there; what follows has the row that is returned.
+    pub(super) fn detach(&mut self, id: RequestId) -> RequestId {
         let left = self.requests.get_mut(id.0);
+        let mut request = *left;
+        (request.in_server, request.due) = (false, SimTime::NEVER);
+        request.waits = Waits::Instance;
+        if !left.in_server {
+            *left = request;
+            return id;
+        }
+        request.watched = false;
         (left.origin, left.flow_end, left.connection) = (Origin::Gone, FlowEnd::Detached, NO_CONNECTION);
         (left.session, left.gives_up_at) = (None, SimTime::NEVER);
         self.gone += 1;
-        (request.in_server, request.due, request.watched) = (false, SimTime::NEVER, false);
-        let id = RequestId(self.requests.insert(request));
-        let instance = self.instance(request.instance);
-        let then = instance.attempt_ended(now, request.flow, Outcome::ReadTimeout);
-        self.go_on(now, id, then, Failure::ProxyTimeout, pending);
+        RequestId(self.requests.insert(request))
     }
 
     /// Does what a balancer says when a try has ended.

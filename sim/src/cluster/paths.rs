@@ -5,10 +5,13 @@
 //! another next hop, and a virtual address may be another director's. A director that does not know the connection resets it; an
 //! instance that ends TCP and is not the connection's own does so, too.
 //!
+//! A connection ends at the first proxy. What lies behind that is walked by each request: [`super::chain`].
+//!
 //! A run with one tier of one kind has none of this, and pays a look at an empty box for each connection.
 
 use std::net::IpAddr;
 
+use super::chain::Chain;
 use super::connection::{Call, NoAnswer, no_server};
 use super::pair::Pair;
 use super::route::NO_FLOW;
@@ -39,8 +42,12 @@ pub(super) struct Paths<'a> {
     rows: Vec<Path>,
     /// By slot of a session: which way led to its home.
     pub homes: Vec<Home>,
-    /// Connections at each tier in front.
+    /// Connections at each tier in front, or requests where they walk.
     pub stations: Vec<Station>,
+    /// The place of the tier at which clients' connections end: the first proxy, or the last tier.
+    pub entry: usize,
+    /// Requests behind that, if it is not the last tier.
+    pub chain: Option<Chain<'a>>,
 }
 
 /// What is alive of an instance.
@@ -75,7 +82,7 @@ impl Reach {
 
     /// As [`Reach::at`], for a packet that the instance gets now: a pair's sync daemons first do what is due.
     #[inline]
-    fn of(&mut self, tier: &mut Tier<'_>, now: SimTime, target: u16) -> Option<u16> {
+    pub fn of(&mut self, tier: &mut Tier<'_>, now: SimTime, target: u16) -> Option<u16> {
         if let Some(pair) = &mut self.pair {
             pair.sync(now, &mut tier.instances);
         }
@@ -129,9 +136,13 @@ pub(super) struct Front<'a> {
     pub checkers: Vec<Checker>,
     /// Whom these took out and who came back, in order.
     pub verdicts: Vec<Verdict>,
-    /// The address that each instance shows in place of its clients'; empty if it shows theirs.
-    hides: Vec<IpAddr>,
-    /// Connections that it gave a port of its own.
+    /// Whether it shows addresses of its own in place of its clients'.
+    pub hides: bool,
+    /// The addresses that its instances connect from, so many for each, side by side; none if it has no instances.
+    own: Vec<IpAddr>,
+    /// How many each has.
+    each: usize,
+    /// Connections that it gave an address and a port of its own.
     ports: u32,
 }
 
@@ -152,12 +163,12 @@ pub(super) struct Hop {
     /// The address of the next tier to which it sends the connection.
     pub target: u16,
     /// The flow in the instance.
-    flow: FlowId,
+    pub flow: FlowId,
     /// Why it goes there.
     pub reason: Reason,
 }
 
-const NO_HOP: Hop = Hop { instance: 0, target: 0, flow: NO_FLOW, reason: Reason::NoneUsable };
+pub(super) const NO_HOP: Hop = Hop { instance: 0, target: 0, flow: NO_FLOW, reason: Reason::NoneUsable };
 
 /// The way of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -166,10 +177,10 @@ pub(super) struct Path {
     /// The address that the first tier sees, and the port.
     pub peer: IpAddr,
     port: u16,
-    /// The address and port that the last tier sees.
+    /// The address and port that the tier sees at which it ends.
     pub last: (IpAddr, u16),
     /// The port that the client called.
-    called: u16,
+    pub called: u16,
     pub opened: SimTime,
 }
 
@@ -207,13 +218,23 @@ impl<'a> Paths<'a> {
                 .and_then(|plan| plan.director.as_ref())
                 .map(|plan| Pair::new(plan, place as u64, streams.clock)),
         });
+        let plans = strategy.fronts.iter().map(FrontPlan::plan);
+        let ends = |plan: Option<&TierPlan>| plan.is_some_and(|plan| plan.program.layer() == Layer::Request);
+        let entry = plans.map(ends).position(|ends| ends).unwrap_or(fronts.len());
         Some(Box::new(Self {
             reach: reach.collect(),
             stations: vec![Station::default(); fronts.len()],
+            chain: (entry < fronts.len()).then(|| Chain::new(strategy, entry)),
+            entry,
             fronts,
             rows: Vec::new(),
             homes: Vec::new(),
         }))
+    }
+
+    /// The stations that connections pass.
+    fn passed(&mut self) -> &mut [Station] {
+        &mut self.stations[..self.entry]
     }
 
     /// The place of the last tier.
@@ -234,18 +255,19 @@ impl<'a> Paths<'a> {
         }
         self.rows[connection.index()] = path;
         let opened = path.opened;
-        self.stations.iter_mut().for_each(|station| station.enters(opened));
+        self.passed().iter_mut().for_each(|station| station.enters(opened));
     }
 
     /// A connection is no more.
     pub fn forget(&mut self, now: SimTime, connection: ConnectionId) {
         let opened = self.path(connection).opened;
-        self.stations.iter_mut().for_each(|station| station.leaves(now, opened));
+        self.passed().iter_mut().for_each(|station| station.leaves(now, opened));
     }
 
     /// Bytes of what is kept of connections and sessions.
     pub fn bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<Path>() + self.homes.capacity() * size_of::<Home>()
+        let chain = self.chain.as_ref().map_or(0, Chain::bytes);
+        self.rows.capacity() * size_of::<Path>() + self.homes.capacity() * size_of::<Home>() + chain
     }
 
     /// What the tiers in front keep in memory.
@@ -257,9 +279,9 @@ impl<'a> Paths<'a> {
         instances.map(Instance::table_sizes).fold(TableSizes::default(), TableSizes::plus)
     }
 
-    /// Whether the last tier sees addresses of a tier in front of it.
+    /// Whether the tier at which connections end sees addresses of a tier in front of it.
     pub fn hides_clients(&self) -> bool {
-        self.fronts.iter().any(|front| !front.hides.is_empty())
+        self.fronts[..self.entry].iter().any(|front| front.hides)
     }
 }
 
@@ -269,23 +291,36 @@ impl<'a> Front<'a> {
         let check = plan
             .tcp_check()
             .map_or_else(Vec::new, |check| vec![Checker::new(check, true, SimTime::ZERO); targets]);
-        let (kind, checkers, hides) = match plan {
-            FrontPlan::Dns { config, .. } => (
-                FrontKind::Dns(Dns::new(config.clone(), targets, streams.resolver, number)),
-                check,
-                Vec::new(),
-            ),
+        let (kind, checkers) = match plan {
+            FrontPlan::Dns { config, .. } => {
+                (FrontKind::Dns(Dns::new(config.clone(), targets, streams.resolver, number)), check)
+            }
             FrontPlan::Ecmp { config, .. } => {
                 let seed = streams.ecmp.bits(number, 0);
-                (FrontKind::Ecmp(Ecmp::new(*config, targets, seed)), check, Vec::new())
+                (FrontKind::Ecmp(Ecmp::new(*config, targets, seed)), check)
             }
             FrontPlan::Tier { plan, .. } => {
-                let own = plan.instances.iter().map(|instance| instance.address);
-                let hides = if plan.passes_address { Vec::new() } else { own.collect() };
-                (FrontKind::Tier(Tier::new(plan, number, scenario, streams)), Vec::new(), hides)
+                (FrontKind::Tier(Tier::new(plan, number, scenario, streams)), Vec::new())
             }
         };
-        Self { kind, checkers, verdicts: Vec::new(), hides, ports: 0 }
+        let plan = plan.plan();
+        Self {
+            kind,
+            checkers,
+            verdicts: Vec::new(),
+            hides: plan.is_some_and(|plan| !plan.passes_address),
+            own: plan.map_or_else(Vec::new, TierPlan::own_addresses),
+            each: plan.map_or(1, |plan| usize::from(plan.addresses)),
+            ports: 0,
+        }
+    }
+
+    /// Its tier, if it has instances.
+    pub fn tier(&mut self) -> Option<&mut Tier<'a>> {
+        match &mut self.kind {
+            FrontKind::Tier(tier) => Some(tier),
+            FrontKind::Dns(_) | FrontKind::Ecmp(_) => None,
+        }
     }
 
     /// How many check each of the next tier's instances by themselves.
@@ -297,16 +332,26 @@ impl<'a> Front<'a> {
     }
 
     /// The address and port under which a connection through one of its instances goes on.
-    fn shown(&mut self, instance: u16, seen: (IpAddr, u16)) -> (IpAddr, u16) {
+    pub fn shown(&mut self, instance: u16, seen: (IpAddr, u16)) -> (IpAddr, u16) {
+        if self.hides { self.next_own(instance) } else { seen }
+    }
+
+    /// The address and port from which one of its instances opens its next connection: its addresses take turns.
+    pub fn next_own(&mut self, instance: u16) -> (IpAddr, u16) {
         const PORTS: u32 = 64_512;
-        let Some(&own) = self.hides.get(usize::from(instance)) else { return seen };
         self.ports = (self.ports + 1) % PORTS;
-        (own, (1_024 + self.ports) as u16)
+        let place = usize::from(instance) * self.each + self.ports as usize % self.each;
+        (self.own[place], (1_024 + self.ports) as u16)
     }
 }
 
 /// A SYN, or what is asked for later by its addresses.
-fn open_at<'o>(tier: &Tier<'_>, seen: (IpAddr, u16), called: u16, key: &'o mut [u8; 2]) -> Open<'o> {
+pub(super) fn open_at<'o>(
+    tier: &Tier<'_>,
+    seen: (IpAddr, u16),
+    called: u16,
+    key: &'o mut [u8; 2],
+) -> Open<'o> {
     let (service, port) = tier.service_of(called);
     *key = port.unwrap_or_default();
     let key = if port.is_some() { &key[..] } else { &[] };
@@ -320,7 +365,7 @@ impl Cluster<'_> {
         self.watched
     }
 
-    /// Brings a new connection through the tiers in front. Returns the instance of the last tier that it reaches, and its way.
+    /// Brings a new connection through the tiers in front. Returns the instance that it ends at, and its way.
     /// Which instance it is where nothing else says so is drawn by the call's name.
     ///
     /// # Errors
@@ -329,7 +374,7 @@ impl Cluster<'_> {
         let draws = self.streams.instance;
         let Call { source, name, port: called, .. } = *call;
         let Some(paths) = self.paths.as_deref_mut() else { unreachable!("there are several tiers") };
-        let last = paths.last();
+        let entry = paths.entry;
         let mut path = Path {
             hops: [NO_HOP; FRONTS_MAX],
             peer: source.peer,
@@ -343,7 +388,7 @@ impl Cluster<'_> {
             instances @ 2.. if reach[0].pair.is_none() => draws.below(instances, name.0, name.1) as u16,
             _ => 0,
         };
-        for (place, front) in fronts.iter_mut().enumerate() {
+        for (place, front) in fronts[..entry].iter_mut().enumerate() {
             let seen = path.last;
             let (instance, next, reason, flow) = match &mut front.kind {
                 FrontKind::Dns(dns) => {
@@ -375,8 +420,9 @@ impl Cluster<'_> {
             path.last = front.shown(instance, seen);
             target = next;
         }
-        let instance = reach[last].of(&mut self.tier, now, target);
-        let instance = instance.ok_or_else(|| reach[last].no_answer(now, target))?;
+        let tier = tier_at(fronts, &mut self.tier, entry);
+        let instance = reach[entry].of(tier, now, target);
+        let instance = instance.ok_or_else(|| reach[entry].no_answer(now, target))?;
         Ok((instance, path))
     }
 
@@ -384,12 +430,21 @@ impl Cluster<'_> {
     pub(super) fn keep_path(&mut self, now: SimTime, connection: ConnectionId, path: Path) {
         let Some(paths) = self.paths.as_deref_mut() else { return };
         paths.keep(connection, path);
-        for (front, hop) in paths.fronts.iter_mut().zip(path.hops) {
-            if let FrontKind::Tier(tier) = &mut front.kind {
+        let entry = paths.entry;
+        for (front, hop) in paths.fronts[..entry].iter_mut().zip(path.hops) {
+            if let Some(tier) = front.tier() {
                 tier.instances[usize::from(hop.instance)].segment(now, hop.flow, Segment::Established);
             }
         }
         self.count_path(now, connection);
+    }
+
+    /// Worker processes of each instance at which clients' connections end.
+    pub(super) fn workers_of_entry(&mut self) -> u16 {
+        match self.paths.as_deref_mut() {
+            Some(paths) => tier_at(&mut paths.fronts, &mut self.tier, paths.entry).workers,
+            None => self.tier.workers,
+        }
     }
 
     /// A segment of a connection passes the tiers that see it.
@@ -410,47 +465,38 @@ impl Cluster<'_> {
         let Some(paths) = self.paths.as_deref_mut() else { unreachable!("there are several tiers") };
         let from_server = matches!(segment, Segment::FromServer | Segment::ServerFin | Segment::ServerReset);
         let path = paths.rows[id.index()];
-        let last = paths.last();
+        let last = paths.entry;
         // Where nothing else says which instance is reached, it is the one of the beginning.
         let mut target = if last == 0 { row.instance } else { path.hops[0].instance };
         let mut seen = (path.peer, path.port);
         for place in 0..last {
             let hop = path.hops[place];
-            let reached = match &mut paths.fronts[place].kind {
+            target = match &mut paths.fronts[place].kind {
                 // In direct routing the servers' packets pass by.
-                FrontKind::Tier(tier) if !(from_server && tier.one_way) => {
-                    Some(paths.reach[place].of(tier, now, target))
-                }
-                FrontKind::Dns(_) | FrontKind::Ecmp(_) | FrontKind::Tier(_) => None,
-            };
-            target = match (&mut paths.fronts[place].kind, reached) {
-                (FrontKind::Tier(_), Some(None)) => return paths.reach[place].no_way(now, target),
-                (FrontKind::Tier(tier), Some(Some(instance))) => {
-                    let forwarded = if instance == hop.instance {
-                        tier.instances[usize::from(instance)].segment(now, hop.flow, segment)
-                    } else {
-                        let mut key = [0; 2];
-                        let open = open_at(tier, seen, path.called, &mut key);
-                        rejoin(tier, instance, now, &open, segment, &mut paths.rows[id.index()].hops[place])
-                    };
+                FrontKind::Tier(tier) if from_server && tier.one_way => hop.target,
+                FrontKind::Tier(tier) => {
+                    let hop = &mut paths.rows[id.index()].hops[place];
+                    let (reach, way) = (&mut paths.reach[place], (target, seen, path.called));
+                    let forwarded = meet(tier, reach, now, way, segment, hop);
                     let Forwarded::To(ServerId(next)) = forwarded else { return forwarded };
                     next
                 }
-                (FrontKind::Ecmp(router), _) => match router.pick(seen.0, seen.1) {
+                FrontKind::Ecmp(router) => match router.pick(seen.0, seen.1) {
                     Some((next, _)) => next,
                     None => return Forwarded::Dropped,
                 },
-                (FrontKind::Dns(_) | FrontKind::Tier(_), _) => hop.target,
+                FrontKind::Dns(_) => hop.target,
             };
             paths.rows[id.index()].hops[place].target = target;
-            if !paths.fronts[place].hides.is_empty() {
+            if paths.fronts[place].hides {
                 seen = path.last;
             }
         }
-        if from_server && self.tier.one_way {
+        if from_server && self.tier.one_way && layer == Layer::Connection {
             return Forwarded::To(row.server);
         }
-        let Some(instance) = paths.reach[last].of(&mut self.tier, now, target) else {
+        let tier = tier_at(&mut paths.fronts, &mut self.tier, last);
+        let Some(instance) = paths.reach[last].of(tier, now, target) else {
             return paths.reach[last].no_way(now, target);
         };
         match (layer, instance == row.instance && !row.is_orphan) {
@@ -474,6 +520,41 @@ impl Cluster<'_> {
             }
         }
     }
+}
+
+/// The tier with instances that stands at a place.
+///
+/// # Panics
+/// Panics for a name or a router: they come before all others.
+pub(super) fn tier_at<'t, 'a>(
+    fronts: &'t mut [Front<'a>],
+    last: &'t mut Tier<'a>,
+    place: usize,
+) -> &'t mut Tier<'a> {
+    match fronts.get_mut(place) {
+        None => last,
+        Some(front) => front.tier().expect("a tier with instances"),
+    }
+}
+
+/// A segment reaches a tier of directors. `way` says to which of its addresses it comes, from where, and the port that the client
+/// called; `hop` what the connection has there.
+pub(super) fn meet(
+    tier: &mut Tier<'_>,
+    reach: &mut Reach,
+    now: SimTime,
+    way: (u16, (IpAddr, u16), u16),
+    segment: Segment,
+    hop: &mut Hop,
+) -> Forwarded {
+    let (target, seen, called) = way;
+    let Some(instance) = reach.of(tier, now, target) else { return reach.no_way(now, target) };
+    if instance == hop.instance {
+        return tier.instances[usize::from(instance)].segment(now, hop.flow, segment);
+    }
+    let mut key = [0; 2];
+    let open = open_at(tier, seen, called, &mut key);
+    rejoin(tier, instance, now, &open, segment, hop)
 }
 
 /// A segment reaches another director than before: it may know the connection, or take it for its own.

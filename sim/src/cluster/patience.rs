@@ -56,7 +56,7 @@ impl Cluster<'_> {
         // Other streams of the connection go on.
         let closes = connection.open && connection.in_flight == 1;
         if self.layer() == Layer::Request && request.waits != Waits::Site {
-            self.instance(request.instance).abort(now, request.flow);
+            self.abort(now, request.instance, request.flow);
         }
         if closes {
             if self.is_watched() && connection.stands() {

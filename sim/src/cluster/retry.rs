@@ -1,4 +1,5 @@
-//! Retries for which an instance takes its time: HAProxy waits before it tries a server again that has refused.
+//! What instances do when a try has ended, and retries for which they take their time: HAProxy waits before it tries a server again
+//! that has refused.
 
 use super::Cluster;
 use super::event::Event;
@@ -7,9 +8,32 @@ use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::ids::RequestId;
 use crate::metrics::recorder::Failure;
-use crate::tier::{Instance, Then};
+use crate::tier::{FlowId, Outcome, Then};
 
 impl Cluster<'_> {
+    /// A try of a request at a server ended, as the instances see it that the request went through.
+    #[inline(always)]
+    pub(super) fn attempt_ended(
+        &mut self,
+        now: SimTime,
+        instance: u16,
+        flow: FlowId,
+        outcome: Outcome,
+    ) -> Then {
+        match self.chained {
+            true => self.attempt_ended_in_chain(now, flow, outcome),
+            false => self.instance(instance).attempt_ended(now, flow, outcome),
+        }
+    }
+
+    /// The client of a request under way has left.
+    pub(super) fn abort(&mut self, now: SimTime, instance: u16, flow: FlowId) {
+        match self.chained {
+            true => self.abort_in_chain(now, flow),
+            false => self.instance(instance).abort(now, flow),
+        }
+    }
+
     /// The instance lets some time pass before it tries again.
     pub(super) fn wait_before_retry<Q: PendingEvents>(
         &mut self,
@@ -42,13 +66,13 @@ impl Cluster<'_> {
             Waits::Site => return self.sends_again(now, id, pending),
             Waits::Client => return self.answers_again(now, id, pending),
         }
-        let instance = self.instance(request.instance);
-        let queued = match instance {
-            Instance::HaProxy(haproxy) => haproxy.is_queued(request.flow),
-            Instance::Nginx(_) | Instance::Lvs(_) | Instance::Proxy(_) => false,
-        };
+        let queued = self.queue_timeout(&request).is_some();
         let failure = if queued { Failure::QueueTimeout } else { Failure::NoServer };
-        match instance.resume(now, request.flow) {
+        let then = match self.chained {
+            true => self.resume_in_chain(now, request.flow),
+            false => self.instance(request.instance).resume(now, request.flow),
+        };
+        match then {
             Then::Retry(decision) => self.attempt(now, id, decision, pending),
             Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, failure, pending),

@@ -104,6 +104,14 @@ impl Cluster<'_> {
         if self.connections.get(request.connection.0).unanswered != Unanswered::Nothing {
             return self.send_into_silence(now, request, cookie, pending);
         }
+        if self.chained {
+            let id = RequestId(self.requests.insert(request));
+            if now >= self.next_sample {
+                self.sample_connections(now);
+            }
+            self.send_through_proxies(now, id, cookie, pending);
+            return id;
+        }
         let decision = self.decide(now, &mut request, cookie);
         let id = RequestId(self.requests.insert(request));
         if now >= self.next_sample {
@@ -233,7 +241,7 @@ impl Cluster<'_> {
             return None;
         }
         let Request { flow, instance, .. } = *self.requests.get(id.0);
-        match self.instance(instance).attempt_ended(now, flow, outcome) {
+        match self.attempt_ended(now, instance, flow, outcome) {
             Then::Retry(next) => return Some(next),
             Then::Wait(delay) => self.wait_before_retry(now, id, delay, pending),
             Then::Done { .. } => self.give_up(now, id, failure, pending),
@@ -243,7 +251,7 @@ impl Cluster<'_> {
 
     /// A request of a session goes to a server: what that makes the cause, should the session turn out to be lost.
     fn take_evidence(&mut self, now: SimTime, id: RequestId, slot: u32) {
-        let Request { from, server, reason, instance, session_generation, connection, .. } =
+        let Request { from, server, reason, instance, session_generation, connection, flow, .. } =
             *self.requests.get(id.0);
         // A session of a log's client may have ended while a retry was under way.
         if self.sessions.get(slot).generation != session_generation {
@@ -257,7 +265,7 @@ impl Cluster<'_> {
             route.cause = LossCause::AddressChanged;
         }
         if self.paths.is_some() {
-            route.cause = self.cause_on_path(now, slot, connection, &route);
+            route.cause = self.cause_on_path(now, slot, (connection, flow), &route);
         }
         self.sessions.routed(slot, &self.servers, route);
         self.requests.get_mut(id.0).cause = route.cause;
@@ -423,6 +431,15 @@ impl Cluster<'_> {
             return self.answered_with_error(now, id, pending);
         }
         match self.layer() {
+            Layer::Request if request.flow_end == FlowEnd::WithAnswer && self.chained => {
+                let then = self.attempt_ended_in_chain(now, request.flow, Outcome::Status(200));
+                // Directors between proxies may have lost the connection, and the answer with it.
+                if then != (Then::Done { status: 200 }) {
+                    let request = self.requests.get_mut(id.0);
+                    (request.in_server, request.due) = (false, SimTime::NEVER);
+                    return self.go_on(now, id, then, Failure::Reset, pending);
+                }
+            }
             Layer::Request if request.flow_end == FlowEnd::WithAnswer => {
                 self.take_cookie(now, &request);
                 self.show_answer(now, &request);
@@ -477,7 +494,7 @@ impl Cluster<'_> {
         if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, Failure::Reset, pending);
         }
-        let then = self.instance(instance).attempt_ended(now, flow, Outcome::Reset);
+        let then = self.attempt_ended(now, instance, flow, Outcome::Reset);
         self.go_on(now, id, then, Failure::Reset, pending);
     }
 

@@ -16,7 +16,7 @@ use super::event::{Event, MAX_SLOTS};
 use super::faults::{FaultCounts, Outage, Spell};
 use super::log_source::LogReplay;
 use super::open_loop::{ArrivalSource, Crowd, Source};
-use super::paths::{FrontKind, Paths};
+use super::paths::{Front, FrontKind, Paths};
 use super::scaling::Scaling;
 use super::script::{Script, TraceLine};
 use super::stored::Stored;
@@ -30,7 +30,7 @@ use crate::metrics::recorder::{Calendar, Counts, Recorder};
 use crate::population::clients::{Clients, Step};
 use crate::population::replay::PreparedLog;
 use crate::population::{AddressSpace, AddressesExhausted};
-use crate::scenario::{FaultKind, Population, Scenario, Traffic, UserFile, Vary, VisitPlan};
+use crate::scenario::{FaultKind, Population, Scenario, TierPlan, Traffic, UserFile, Vary, VisitPlan};
 use crate::session::SessionPlan;
 use crate::session::sessions::Sessions;
 use crate::slots::Slots;
@@ -259,14 +259,25 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
     );
 
     let mut tier = Tier::new(&strategy.tier, 0, scenario, &streams);
-    if let Some(life) = strategy.tier.cookies() {
-        let of_log = |source: &Source<'_>| match source {
-            Source::Log(replay) => replay.users.len(),
-            Source::Arrivals(_) => 0,
-        };
-        tier.cookies = Some(CookieJars::new(life, clients.len(), sources.iter().map(of_log)));
+    let mut paths = Paths::new(scenario, strategy, &streams);
+    let of_log = |source: &Source<'_>| match source {
+        Source::Log(replay) => replay.users.len(),
+        Source::Arrivals(_) => 0,
+    };
+    let jars = |plan: &TierPlan| {
+        plan.cookies().map(|life| CookieJars::new(life, clients.len(), sources.iter().map(of_log)))
+    };
+    tier.cookies = jars(&strategy.tier);
+    for (front, plan) in paths.iter_mut().flat_map(|paths| &mut paths.fronts).zip(&strategy.fronts) {
+        if let (Some(tier), Some(plan)) = (front.tier(), plan.plan()) {
+            tier.cookies = jars(plan);
+        }
     }
-    let paths = Paths::new(scenario, strategy, &streams);
+    let of_fronts = paths.iter_mut().flat_map(|paths| &mut paths.fronts).filter_map(Front::tier);
+    let has_queues =
+        of_fronts.fold(tier.waiting.is_possible(), |any, tier| any || tier.waiting.is_possible());
+    let is_request = |(_, plan): (usize, &TierPlan)| plan.program.layer() == Layer::Request;
+    let layer = if strategy.programs().any(is_request) { Layer::Request } else { Layer::Connection };
     let keeps_budget =
         |population: &Population| population.traffic.visit().is_some_and(VisitPlan::has_budget);
     let budgets = ClientBudgets::new(clients.len(), scenario.populations.iter().any(keeps_budget));
@@ -275,10 +286,11 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         strategy,
         streams,
         samplers,
-        layer: strategy.tier.program.layer(),
-        has_queues: tier.waiting.is_possible(),
+        layer,
+        chained: paths.as_ref().is_some_and(|paths| paths.chain.is_some()),
+        has_queues,
         tier,
-        watched: paths.is_some() || strategy.tier.program.layer() == Layer::Connection,
+        watched: paths.is_some() || layer == Layer::Connection,
         paths,
         servers: Servers::new(scenario.servers.iter().map(|server| &server.capacity)),
         clients,
@@ -414,18 +426,37 @@ fn schedule_beginnings(simulation: &mut RunSimulation<'_>, firsts: &[ClientId], 
 fn schedule_haproxy_checks(simulation: &mut RunSimulation<'_>) {
     let Simulation { model, pending, .. } = simulation;
     let clock = model.streams.clock;
-    let servers = model.scenario.servers.len();
-    for number in 0..model.tier.instances.len() {
-        for server in (0..servers).map(ServerId::from_index) {
-            let Instance::HaProxy(haproxy) = &model.tier.instances[number] else { continue };
-            let inter = haproxy.config().servers[server.index()].check.map(|check| check.inter);
-            if let (Some(first), Some(inter)) = (haproxy.first_check(server), inter) {
-                let started = SimDuration(clock.below(inter.0, 1 << 32, number as u64));
-                let (due, instance) = (first + started, number as u16);
-                model.plan_check(server, instance, due);
-                pending.at(due, Event::Check { server, instance }.word());
+    let mut own = Vec::new();
+    let mut begin = |tier: &Tier<'_>, rank: u64, check: &dyn Fn(ServerId, u16) -> Event| {
+        for (number, instance) in tier.instances.iter().enumerate() {
+            let Instance::HaProxy(haproxy) = instance else { continue };
+            for (server, line) in haproxy.config().servers.iter().enumerate() {
+                let server = ServerId::from_index(server);
+                if let (Some(first), Some(rule)) = (haproxy.first_check(server), line.check) {
+                    let started = SimDuration(clock.below(rule.inter.0, (1 + rank) << 32, number as u64));
+                    let (due, instance) = (first + started, number as u16);
+                    if rank == 0 {
+                        own.push((server, instance, due));
+                    }
+                    pending.at(due, check(server, instance).word());
+                }
             }
         }
+    };
+    begin(&model.tier, 0, &|server, instance| Event::Check { server, instance });
+    let fronts = model.paths.iter().flat_map(|paths| &paths.fronts).enumerate();
+    for (place, front) in fronts {
+        if let FrontKind::Tier(tier) = &front.kind {
+            // Ranks 1 to 4 are those of other draws of this clock.
+            begin(tier, 5 + place as u64, &|ServerId(target), instance| Event::CheckInstance {
+                place: place as u8,
+                target,
+                instance,
+            });
+        }
+    }
+    for (server, instance, due) in own {
+        model.plan_check(server, instance, due);
     }
 }
 

@@ -6,11 +6,12 @@ use super::Cluster;
 use super::log_source::LogReplay;
 use super::open_loop::Source;
 use super::request::{Draw, Origin, Request};
+use super::tier::Tier;
 use crate::engine::SimTime;
 use crate::ids::ClientId;
 use crate::population::clients::Step;
 use crate::population::replay::LoggedPath;
-use crate::tier::{Instance, Page, Persistence, Shown, push_client_number};
+use crate::tier::{FlowId, Instance, Page, Persistence, Shown, push_client_number};
 
 /// The text of a tier's keys for the request that arrives now.
 #[derive(Debug, Default)]
@@ -25,23 +26,53 @@ pub(super) struct KeyText {
     pub persistence: Persistence,
 }
 
+impl Tier<'_> {
+    /// Whether it looks at more of a request than its address.
+    #[inline(always)]
+    pub fn has_keys(&self) -> bool {
+        self.keys.hash.is_some() || self.keys.stick.is_some() || !self.keys.persistence.is_empty()
+    }
+
+    /// Makes the text of its keys for a request.
+    pub fn evaluate_keys(&mut self, shown: &Shown<'_>) {
+        for (key, text) in
+            [(&self.keys.hash, &mut self.key_text.hash), (&self.keys.stick, &mut self.key_text.stick)]
+        {
+            text.clear();
+            if let Some(key) = key {
+                key.evaluate(shown, text);
+            }
+        }
+        if !self.keys.persistence.is_empty() {
+            self.key_text.path.clear();
+            shown.push_path(&mut self.key_text.path);
+            self.key_text.persistence = self.keys.persistence.of(&self.key_text.path);
+        }
+    }
+
+    /// Shows an instance that an answer to `origin` sets the site's cookie.
+    pub fn show_answer(&mut self, now: SimTime, instance: u16, flow: FlowId, origin: Origin) {
+        if let Instance::HaProxy(haproxy) = &mut self.instances[usize::from(instance)] {
+            self.key_text.stick.clear();
+            push_client_number(visitor(origin, None), &mut self.key_text.stick);
+            haproxy.answer_sample(now, flow, &self.key_text.stick);
+        }
+    }
+}
+
 impl<'a> Cluster<'a> {
     /// Evaluates the tier's keys for a request, if it has any. `cookie` is the visitor's number if the request brings the
     /// site's cookie.
     #[inline(always)]
     pub(super) fn write_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
-        let keys = self.tier.keys;
-        if keys.hash.is_some() || keys.stick.is_some() || !keys.persistence.is_empty() {
+        if self.tier.has_keys() {
             self.write_present_keys(origin, draw, address, cookie);
         }
     }
 
     #[inline(never)]
     fn write_present_keys(&mut self, origin: Origin, draw: Draw, address: IpAddr, cookie: Option<u64>) {
-        let (page, agent) = match origin {
-            Origin::Log { source, .. } => self.logged_page(source),
-            _ => (self.page(origin, draw, cookie), None),
-        };
+        let (page, agent) = self.asked(origin, draw, cookie);
         let shown = Shown {
             address,
             client: visitor(origin, cookie),
@@ -50,19 +81,19 @@ impl<'a> Cluster<'a> {
             agent,
             draws: &self.streams.request_values,
         };
-        let tier = &mut self.tier;
-        for (key, text) in
-            [(&tier.keys.hash, &mut tier.key_text.hash), (&tier.keys.stick, &mut tier.key_text.stick)]
-        {
-            text.clear();
-            if let Some(key) = key {
-                key.evaluate(&shown, text);
-            }
-        }
-        if !tier.keys.persistence.is_empty() {
-            tier.key_text.path.clear();
-            shown.push_path(&mut tier.key_text.path);
-            tier.key_text.persistence = tier.keys.persistence.of(&tier.key_text.path);
+        self.tier.evaluate_keys(&shown);
+    }
+
+    /// What a request that is sent now asks for, and its sender's agent where that is known.
+    pub(super) fn asked(
+        &self,
+        origin: Origin,
+        draw: Draw,
+        cookie: Option<u64>,
+    ) -> (Page<'a>, Option<&'a [u8]>) {
+        match origin {
+            Origin::Log { source, .. } => self.logged_page(source),
+            _ => (self.page(origin, draw, cookie), None),
         }
     }
 
@@ -76,12 +107,7 @@ impl<'a> Cluster<'a> {
 
     #[inline(never)]
     fn show_answer_to_stick_rules(&mut self, now: SimTime, request: &Request) {
-        let tier = &mut self.tier;
-        if let Instance::HaProxy(haproxy) = &mut tier.instances[usize::from(request.instance)] {
-            tier.key_text.stick.clear();
-            push_client_number(visitor(request.origin, None), &mut tier.key_text.stick);
-            haproxy.answer_sample(now, request.flow, &tier.key_text.stick);
-        }
+        self.tier.show_answer(now, request.instance, request.flow, request.origin);
     }
 
     /// The target and the agent of the request of a log that is sent now.
@@ -119,7 +145,7 @@ impl<'a> Cluster<'a> {
 }
 
 /// A number of its own for every visitor.
-fn visitor(origin: Origin, cookie: Option<u64>) -> u64 {
+pub(super) fn visitor(origin: Origin, cookie: Option<u64>) -> u64 {
     match origin {
         Origin::Client(client) | Origin::Object(client) | Origin::Message(client) => client.0.into(),
         Origin::Arrival | Origin::Gone | Origin::Check => cookie.unwrap_or_default(),

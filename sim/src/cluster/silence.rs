@@ -200,6 +200,10 @@ impl Cluster<'_> {
             return self.message_is_heard(now, id, pending);
         }
         let visitor = visitor.filter(|_| request.has_cookie);
+        if self.chained {
+            *self.requests.get_mut(id.0) = request;
+            return self.send_through_proxies(now, id, visitor, pending);
+        }
         let decision = self.decide(now, &mut request, visitor);
         *self.requests.get_mut(id.0) = request;
         self.attempt(now, id, decision, pending);

@@ -370,7 +370,7 @@ impl Cluster<'_> {
         if detached || self.layer() == Layer::Connection {
             return self.give_up(now, id, failure, pending);
         }
-        let then = self.instance(instance).attempt_ended(now, flow, Outcome::Status(status));
+        let then = self.attempt_ended(now, instance, flow, Outcome::Status(status));
         self.go_on(now, id, then, failure, pending);
     }
 

@@ -102,8 +102,8 @@ impl<'a> Tier<'a> {
         tier
     }
 
-    /// An instance comes back and knows nothing.
-    pub fn restart(&mut self, now: SimTime, plan: &TierPlan, instance: u16, streams: &Streams) {
+    /// An instance comes back and knows nothing. `number` counts tiers from the back.
+    pub fn restart(&mut self, now: SimTime, plan: &TierPlan, number: u64, instance: u16, streams: &Streams) {
         let place = usize::from(instance);
         for verdict in self.instances[place].take_verdicts() {
             self.past.push((instance, verdict));
@@ -111,7 +111,7 @@ impl<'a> Tier<'a> {
                 self.past.push((instance, Verdict { at: now, standing: Standing::In, ..verdict }));
             }
         }
-        self.instances[place] = build_instance(plan, 0, instance, self.ports.len(), streams);
+        self.instances[place] = build_instance(plan, number, instance, self.ports.len(), streams);
         // The prober of several proxies lives on, and tells it what it knows.
         for server in (0..self.weights.len()).map(ServerId::from_index) {
             if !self.lists(place, server) {

@@ -32,7 +32,7 @@ use crate::metrics::quantiles::Source;
 use crate::metrics::recorder::Calendar;
 use crate::metrics::{MetricId, Phase};
 use crate::population::replay::{LogError, LogOptions, PreparedLog, Pseudonyms, show_second};
-use crate::scenario::{Loaded, LogSource, Scenario, WINDOWS_MAX};
+use crate::scenario::{Loaded, LogSource, Scenario, Strategy, WINDOWS_MAX};
 
 pub use column::Column;
 pub use intervals::holm;
@@ -94,8 +94,8 @@ pub fn prepare_logs(
     progress: &dyn Fn(f64),
 ) -> Result<Vec<PreparedLog>, LogError> {
     let logs = scenario.logs.len() as f64;
-    let mut tiers = scenario.strategies.iter().map(|strategy| &strategy.tier);
-    let paths = tiers.any(|tier| tier.keys.show_path());
+    let mut tiers = scenario.strategies.iter().flat_map(Strategy::programs);
+    let paths = tiers.any(|(_, tier)| tier.keys.show_path());
     scenario
         .logs
         .iter()

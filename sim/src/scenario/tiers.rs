@@ -42,6 +42,12 @@ pub const TIER_PARTS: &[TierPart] = &[
         source: "RFC 2991, RFC 2992",
     },
     TierPart {
+        name: "waf",
+        summary: "in place of a balancer: a firewall in proxy mode, which sends each request on to any of the next tier's instances, once",
+        options: "{}",
+        source: "",
+    },
+    TierPart {
         name: "instances",
         summary: "how many stand side by side, or their names",
         options: "1",
@@ -62,8 +68,15 @@ pub const TIER_PARTS: &[TierPart] = &[
     },
     TierPart {
         name: "client_address",
-        summary: "whether the next tier sees the client's address (`passed`) or the instance's own (`hidden`, FULLNAT)",
-        options: "\"passed\"",
+        summary: "whether the next tier sees the client's address (`passed`: directors leave it, proxies write X-Forwarded-For and are believed) or \
+                  the instance's own (`hidden`: FULLNAT, or nothing is passed on)",
+        options: "\"passed\" of directors, \"hidden\" of proxies",
+        source: "",
+    },
+    TierPart {
+        name: "addresses",
+        summary: "how many addresses each instance connects from, in turn: its own and those that follow it",
+        options: "1",
         source: "",
     },
     TierPart {
@@ -134,12 +147,33 @@ pub struct TierPlan {
     pub peers: bool,
     /// Whether the next tier learns the client's address, not an instance's own.
     pub passes_address: bool,
+    /// Addresses from which each of its instances connects to the next tier, at least 1.
+    pub addresses: u8,
 }
 
 impl TierPlan {
     /// The addresses by which a tier in front knows its instances: one for a pair, which shares its virtual address.
     pub fn targets(&self) -> usize {
         if self.director.is_some() { 1 } else { self.instances.len() }
+    }
+
+    /// The name of the cookie that names a server, where the configuration gives it one. An HAProxy's is its own.
+    pub(super) fn cookie_name(&self) -> Option<&str> {
+        match &self.program {
+            Program::Nginx(config) => config.sticky.as_ref().map(|sticky| &*sticky.name),
+            Program::Lvs(_) | Program::HaProxy(_) | Program::Proxy(_) => None,
+        }
+    }
+
+    /// The addresses from which its instances connect to the next tier, those of one behind those of another: each has its own, and
+    /// those that follow it.
+    pub fn own_addresses(&self) -> Vec<IpAddr> {
+        let following = |address: IpAddr, place: u8| match address {
+            IpAddr::V4(own) => IpAddr::V4(u32::from(own).wrapping_add(place.into()).into()),
+            IpAddr::V6(own) => IpAddr::V6(u128::from(own).wrapping_add(place.into()).into()),
+        };
+        let own = self.instances.iter().map(|instance| instance.address);
+        own.flat_map(|own| (0..self.addresses).map(move |place| following(own, place))).collect()
     }
 }
 
@@ -163,13 +197,16 @@ pub struct InstancePlan {
 
 impl InstancePlan {
     /// So many instances without names and addresses of their own: they are called after the balancer's program, numbered from 1,
-    /// and stand in a network of their tier's. `rank` counts tiers from the back.
-    pub(super) fn unnamed(balancer: &str, rank: usize, number: usize) -> Vec<Self> {
+    /// and stand in a network of their tier's, so many addresses `apart`. `rank` counts tiers from the back.
+    pub(super) fn unnamed(balancer: &str, rank: usize, number: usize, apart: usize) -> Vec<Self> {
         const PER_24: usize = 254;
         let program = balancer.split_once('.').map_or(balancer, |(program, _)| program);
         let instance = |place: usize| {
-            let (third, fourth) = (8 * rank + place / PER_24, 1 + place % PER_24);
-            let address = IpAddr::V4(Ipv4Addr::new(10, 254, third as u8, fourth as u8));
+            // A /17 has room for the most instances with the most addresses.
+            let (second, address) = if apart == 1 { (254, place) } else { (252 + rank / 2, place * apart) };
+            let networks = if apart == 1 { 8 * rank } else { 128 * (rank % 2) };
+            let (third, fourth) = (networks + address / PER_24, 1 + address % PER_24);
+            let address = IpAddr::V4(Ipv4Addr::new(10, second as u8, third as u8, fourth as u8));
             Self { name: format!("{program}{}", place + 1), address }
         };
         (0..number).map(instance).collect()

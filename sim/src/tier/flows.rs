@@ -1,4 +1,4 @@
-//! The pool of requests in flight of a layer 7 instance.
+//! The pool of requests in flight of a layer 7 instance, or of a chain of them.
 
 use super::FlowId;
 use crate::slots::Slots;
@@ -13,7 +13,7 @@ struct Place<F> {
 
 /// Requests in flight, by [`FlowId`]. It allocates only when more are in flight than ever before.
 #[derive(Debug)]
-pub(super) struct Flows<F> {
+pub(crate) struct Flows<F> {
     places: Slots<Place<F>>,
 }
 
@@ -30,7 +30,7 @@ impl FlowId {
 
 impl<F> Flows<F> {
     #[inline]
-    pub(super) fn insert(&mut self, flow: F) -> FlowId {
+    pub(crate) fn insert(&mut self, flow: F) -> FlowId {
         let mut generation = 0;
         let place = Place { generation, in_use: true, flow };
         let slot = self.places.insert_after(place, |place, before| {
@@ -42,40 +42,46 @@ impl<F> Flows<F> {
 
     /// The flow, or `None` if it has ended.
     #[inline]
-    pub(super) fn get(&self, id: FlowId) -> Option<&F> {
+    pub(crate) fn get(&self, id: FlowId) -> Option<&F> {
         let place = self.places.rows().get(id.slot as usize)?;
         (place.in_use && place.generation == id.generation).then_some(&place.flow)
     }
 
     /// The flow, or `None` if it has ended.
     #[inline]
-    pub(super) fn get_mut(&mut self, id: FlowId) -> Option<&mut F> {
+    pub(crate) fn get_mut(&mut self, id: FlowId) -> Option<&mut F> {
         let place = self.places.rows_mut().get_mut(id.slot as usize)?;
         (place.in_use && place.generation == id.generation).then_some(&mut place.flow)
     }
 
     /// A flow that is known to be in flight.
     #[inline]
-    pub(super) fn live(&mut self, id: FlowId) -> &mut F {
+    pub(crate) fn live(&mut self, id: FlowId) -> &mut F {
         &mut self.places.get_mut(id.slot).flow
     }
 
     /// Ends a flow that is in flight.
     #[inline]
-    pub(super) fn remove(&mut self, id: FlowId) {
+    pub(crate) fn remove(&mut self, id: FlowId) {
         let place = self.places.get_mut(id.slot);
         place.in_use = false;
         place.generation = place.generation.wrapping_add(1);
         self.places.remove(id.slot);
     }
 
+    /// All flows in flight, by slot.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (FlowId, &F)> {
+        let places = (0..).zip(self.places.rows()).filter(|(_, place)| place.in_use);
+        places.map(|(slot, place)| (FlowId { slot, generation: place.generation }, &place.flow))
+    }
+
     /// Flows in flight.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
 
     /// Bytes that the pool occupies.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.places.bytes()
     }
 }
@@ -93,5 +99,6 @@ mod tests {
         let second = flows.insert('b');
         assert_eq!((second.slot, flows.get(first), flows.get(second)), (first.slot, None, Some(&'b')));
         assert_eq!((flows.len(), flows.get(FlowId::NONE)), (1, None));
+        assert!(flows.iter().eq([(second, &'b')]));
     }
 }

@@ -6,7 +6,7 @@
 
 pub mod dns;
 pub mod ecmp;
-mod flows;
+pub(crate) mod flows;
 pub mod haproxy;
 mod key;
 pub mod lvs;

@@ -19,7 +19,7 @@ const LASTS_MS: u64 = 6_000;
 const FAULTS_MAX: usize = 8;
 
 /// What a strategy may be beside a bare balancer: checks, retries, time-outs, queues, pairs, tiers and stores.
-const ELABORATE: [&str; 18] = [
+const ELABORATE: [&str; 22] = [
     "balancer = { nginx.round_robin = { proxy_connect_timeout = \"1s\", proxy_read_timeout = \"1s\", proxy_next_upstream = \"error timeout http_500 http_503 non_idempotent\", fail_timeout = \"2s\" } }\nsession = { local = {} }",
     "balancer = { nginx.least_conn = { max_fails = 0, proxy_next_upstream = \"off\" } }\nsession = { redis = {} }",
     "balancer = { haproxy.roundrobin = { cookie = \"insert\", redispatch = 1, timeout_server = \"1s\", timeout_connect = \"1s\", retry-on = \"all-retryable-errors\" } }\nsession = { local = {} }",
@@ -38,15 +38,25 @@ const ELABORATE: [&str; 18] = [
     "balancer = { lvs.lc = {} }\nhealth = { http_get = { delay_loop = \"500ms\", connect_timeout = \"500ms\", retry = 0 }, inhibit_on_failure = true, quorum = 3, hysteresis = 1, sorry_server = \"a\", sorry_status = \"none\" }\ninstances = [\"d1\"]\nsession = { redis = {} }",
     "balancer = { haproxy.roundrobin = { maxconn = 3, slowstart = \"4s\", check = { inter = \"500ms\" } } }\ndirector = { vrrp = { track_script = [{ weight = -60 }, { fall = 2 }] } }\ninstances = [\"d1\", \"d2\"]\nsession = { local = {} }",
     "tiers = [{ balancer = { lvs.rr = {} }, instances = [\"d1\", \"d2\"], director = { vrrp = {} }, health = { tcp_check = { delay_loop = \"1s\", connect_timeout = \"500ms\", retry = 0 } } }, { balancer = { nginx.ip_hash = {} }, instances = [\"n1\", \"n2\"] }]\nsession = { local = {} }",
+    "tiers = [{ balancer = { haproxy.roundrobin = { redispatch = true, maxconn = 2, timeout_queue = \"500ms\", timeout_connect = \"500ms\", timeout_server = \"1s\", retry-on = \"all-retryable-errors\", check = { inter = \"500ms\", rise = 1, fall = 1 } } }, instances = [\"l1\"] }, { balancer = { nginx.least_conn = { worker_processes = 2, proxy_connect_timeout = \"500ms\", proxy_read_timeout = \"1s\", proxy_next_upstream = \"error timeout http_503 non_idempotent\" } }, instances = [\"n1\", \"n2\"] }]\nsession = { local = {} }",
+    "tiers = [{ balancer = { nginx.round_robin = { proxy_connect_timeout = \"500ms\", proxy_read_timeout = \"800ms\", proxy_next_upstream = \"error timeout http_502 http_503 http_504\" } }, instances = [\"l1\"], client_address = \"passed\" }, { balancer = { lvs.wlc = { persistence_timeout = \"2s\", forwarding = \"nat\" } }, instances = [\"d1\", \"d2\"], director = { vrrp = { sync = true } }, health = { tcp_check = { delay_loop = \"1s\", connect_timeout = \"500ms\", retry = 0 } } }, { balancer = { haproxy.source = { cookie = \"insert\", timeout_server = \"1s\", maxconn = 2, timeout_queue = \"300ms\" } }, instances = [\"n1\", \"n2\"] }]\nsession = { local = {} }",
+    "tiers = [{ balancer = { haproxy.source = { cookie = \"insert\", timeout_server = \"700ms\", timeout_connect = \"300ms\" } }, instances = [\"n1\", \"n2\"] }, { balancer = { lvs.sh = { forwarding = \"nat\" } }, instances = [\"d1\", \"d2\"], director = { vrrp = {} }, health = { tcp_check = { delay_loop = \"1s\", connect_timeout = \"500ms\", retry = 0 } } }]\nsession = { redis = {} }",
+    "tiers = [{ dns = { ttl = \"1s\" } }, { balancer = { envoy.least_request = {} }, instances = [\"l1\", \"n1\"] }, { balancer = { nginx.ip_hash = { proxy_connect_timeout = \"500ms\" } }, instances = [\"n2\"], client_address = \"passed\" }, { balancer = { haproxy.leastconn = { stick-table = { type = \"ip\", size = 100, expire = \"5s\" }, stick = [\"on src\"] } }, instances = [\"d1\", \"d2\"], peers = true }]\nsession = { local = {} }",
 ];
 
-/// The site of a strategy, if that needs nothing that is not said here; `scales` says whether servers come and go.
-fn site(strategy: &str, open: bool, scales: bool) -> Option<Scenario> {
-    let arrivals = if open {
-        "arrivals = { poisson = { rate = 8.0 } }"
-    } else {
-        "visit = { login = true, form_token = true, clicks = 4, think = { exponential = { mean = \"300ms\" } }, away = { exponential = { mean = \"300ms\" } }, leave_on_loss = 0.2, session_idle_timeout = \"1h\" }"
-    };
+/// What clients do: visits with a login, visits with patience whose exchanges are held, single requests.
+const TRAFFIC: [&str; 3] = [
+    "visit = { login = true, form_token = true, clicks = 4, think = { exponential = { mean = \"300ms\" } }, away = { exponential = { mean = \"300ms\" } }, leave_on_loss = 0.2, session_idle_timeout = \"1h\" }",
+    "visit = { login = true, clicks = 4, think = { exponential = { mean = \"300ms\" } }, away = { exponential = { mean = \"300ms\" } }, hold = { time = { exponential = { mean = \"2s\" } }, messages = { exponential = { mean = \"300ms\" } }, reconnect = { first = \"100ms\" } }, patience = { timeout = \"900ms\", reloads = 2 } }",
+    "arrivals = { poisson = { rate = 8.0 } }",
+];
+
+/// The site of a strategy with a kind of traffic, if that needs nothing that is not said here; `scales` says whether servers come
+/// and go.
+fn site(strategy: &str, traffic: usize, scales: bool) -> Option<Scenario> {
+    let (arrivals, open) = (TRAFFIC[traffic], traffic == 2);
+    let discipline =
+        if open { "discipline = \"ps\", cores = 1, limit = 3" } else { "workers = 2, queue_limit = 4" };
     let autoscaling = match (scales, open) {
         (false, _) => "",
         (true, false) => {
@@ -56,8 +66,6 @@ fn site(strategy: &str, open: bool, scales: bool) -> Option<Scenario> {
             "autoscaling = { servers = [\"d\", \"b\", \"c\"], initial = 2, target = { in_flight = 0.5 }, period = \"500ms\", tolerance = 0, scale_out_cooldown = \"1s\", scale_in_stabilisation = \"0s\", boot = \"500ms\", drain = \"0s\" }"
         }
     };
-    let discipline =
-        if open { "discipline = \"ps\", cores = 1, limit = 3" } else { "workers = 2, queue_limit = 4" };
     let text = format!(
         r#"title = "disasters"
 duration = "{RUN_MS}ms"
@@ -88,7 +96,7 @@ name = "s"
     parse("disasters.toml", &text, &Overrides::NONE).ok().map(|loaded| loaded.scenario)
 }
 
-/// A site for every balancer of the catalogue, and every elaborate one.
+/// A site for every balancer of the catalogue, and three for every elaborate one.
 pub fn sites() -> &'static [Scenario] {
     static SITES: OnceLock<Vec<Scenario>> = OnceLock::new();
     SITES.get_or_init(|| {
@@ -98,12 +106,13 @@ pub fn sites() -> &'static [Scenario] {
                 format!("balancer = {{ {name} = {{ {options} }} }}\nsession = {{ local = {{}} }}")
             })
         });
-        let elaborate = ELABORATE.map(str::to_owned).into_iter();
+        let elaborate =
+            ELABORATE.iter().flat_map(|strategy| [strategy; 3].map(|strategy| (*strategy).to_owned()));
         let all: Vec<String> = elaborate.chain(plain).collect();
-        let sites = all.iter().enumerate().flat_map(|(number, strategy)| {
-            let open = number % 3 == 2;
-            [false, true].map(|scales| site(strategy, open, scales))
-        });
+        let sites = all
+            .iter()
+            .enumerate()
+            .flat_map(|(number, strategy)| [false, true].map(|scales| site(strategy, number % 3, scales)));
         sites.flatten().collect()
     })
 }

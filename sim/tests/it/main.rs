@@ -4,6 +4,7 @@ mod accounting;
 mod addresses;
 mod advise;
 mod catalogue;
+mod chains;
 mod common_random_numbers;
 mod conformance;
 mod detection;

@@ -31,6 +31,7 @@ pub(super) fn show_tiers(d: &mut Document, strategy: &Strategy, servers: &[&str]
                 let names = next.iter().flat_map(|next| &next.instances[..seen]);
                 let names: Vec<&str> = names.map(|instance| instance.name.as_str()).collect();
                 d.line("client_address", text(if plan.passes_address { "passed" } else { "hidden" }));
+                d.line("addresses", plan.addresses);
                 show_tier(d, PATH, strategy.fronts.len() - place, (balancer, plan), &names, comments);
             }
         }
@@ -49,7 +50,7 @@ pub(super) fn show_tier(
     comments: bool,
 ) {
     let (balancer, plan) = tier;
-    show_instances(d, balancer, rank, &plan.instances);
+    show_instances(d, balancer, rank, plan);
     if let Some(plan) = &plan.director {
         d.line("director", director(plan));
     }
@@ -78,8 +79,9 @@ pub(super) fn show_tier(
     }
 }
 
-fn show_instances(d: &mut Document, balancer: &str, rank: usize, instances: &[InstancePlan]) {
-    if *instances == InstancePlan::unnamed(balancer, rank, instances.len()) {
+fn show_instances(d: &mut Document, balancer: &str, rank: usize, plan: &TierPlan) {
+    let instances = &plan.instances;
+    if *instances == InstancePlan::unnamed(balancer, rank, instances.len(), plan.addresses.into()) {
         return d.line("instances", instances.len());
     }
     let instances = instances.iter().map(|InstancePlan { name, address }| {

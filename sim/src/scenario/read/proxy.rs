@@ -4,12 +4,15 @@ use super::Site;
 use super::balancer::per_server;
 use super::cluster::{ReadServer, WEIGHT_MAX};
 use super::options::{limit, read_options};
-use crate::balancer::CookieLife;
+use crate::balancer::{CookieLife, entry};
 use crate::engine::SimDuration;
 use crate::health::{OutlierDetection, SuccessRate};
 use crate::scenario::section::{Item, Section};
+use crate::scenario::{Keys, Program};
 use crate::tier::proxy::{Ejection, ProxyConfig, ProxyMethod, ProxyServer, RetryBudget, Subset, TRIES_MAX};
 
+/// How a firewall chooses among several instances behind it.
+const WAF_METHOD: &str = "modern.random";
 /// Envoy's own `healthy_panic_threshold` \[percent\].
 const ENVOY_PANIC: f64 = 50.0;
 
@@ -54,6 +57,29 @@ pub(super) fn proxy(s: &mut Section<'_>, mut method: ProxyMethod, site: &Site<'_
         subset,
         cookie,
     })
+}
+
+/// `waf`: a firewall that ends connections, looks at requests, and sends each on: to any of the next tier's instances, once.
+pub(super) fn waf_in_proxy_mode(item: &Item<'_>, site: &Site<'_>) -> Option<(String, Program, Keys)> {
+    let section = item.section("an empty table: write `waf = {}`")?;
+    section.finish();
+    let method = entry(WAF_METHOD)?;
+    let servers =
+        site.servers?.iter().map(|server| proxy_server(None, server)).collect::<Option<Vec<_>>>()?;
+    let config = ProxyConfig {
+        method: ProxyMethod::by_name(method.program, method.name)?,
+        servers,
+        max_tries: 1,
+        ejection: Ejection { failures: 0, ..ProxyConfig::EJECTION },
+        outlier_detection: None,
+        clock_phase: SimDuration::ZERO,
+        panic_threshold: 0.0,
+        subset: Subset::All,
+        cookie: None,
+        per_try_timeout: SimDuration::ZERO,
+        retry_budget: RetryBudget::Unlimited,
+    };
+    Some((WAF_METHOD.to_owned(), Program::Proxy(config), Keys::default()))
 }
 
 /// `max_retries`, or `retry_budget` as Envoy or Linkerd spells it.

@@ -1,9 +1,11 @@
 //! Strategies: a balancer with its options, the checks that watch its servers, and where sessions live.
 
-use super::tiers::{client_address, director, instances, tiers};
+use super::proxy::waf_in_proxy_mode;
+use super::tiers::{addresses, client_address, director, instances, tiers};
 use super::{Names, Site, balancer, health, session};
 use crate::scenario::section::{Item, Section};
 use crate::scenario::{InstancePlan, PoolPlan, Program, Strategy, TierPlan};
+use crate::tier::Layer;
 
 /// One `[[strategy]]`.
 pub(super) fn strategy(item: &Item<'_>, names: &mut Names, site: &Site<'_>) -> Option<Strategy> {
@@ -49,16 +51,26 @@ pub(super) fn tier(
     rank: usize,
     is_behind: bool,
 ) -> Option<(String, TierPlan)> {
-    let balancer = section.required("balancer", |item| balancer::balancer(&item, site));
+    let waf = if rank == 0 { None } else { section.take("waf") };
+    let balancer = match &waf {
+        None => section.required("balancer", |item| balancer::balancer(&item, site)),
+        Some(item) => waf_in_proxy_mode(item, site),
+    };
     let program = balancer.as_ref().map(|(_, program, _)| program);
     let name = balancer.as_ref().map_or("", |(name, _, _)| name);
+    let name = waf.as_ref().map_or(name, |item| item.key);
+    let layer = program.map(Program::layer);
+    let passes_address = if rank == 0 { Some(true) } else { client_address(section, layer) };
+    let shows_own = layer == Some(Layer::Request) || passes_address == Some(false);
+    let addresses = if rank == 0 { Some(1) } else { addresses(section, shows_own) };
+    let apart = usize::from(addresses.unwrap_or(1));
     let health = section.take("health");
     let director = section.optional("director", None, |item| director(&item, program).map(Some));
     let is_pair = matches!(director, Some(Some(_)));
     let instances = match section.take("instances") {
-        None => Some(InstancePlan::unnamed(name, rank, if is_pair { 2 } else { 1 })),
+        None => Some(InstancePlan::unnamed(name, rank, if is_pair { 2 } else { 1 }, apart)),
         Some(item) => {
-            let read = instances(&item, name, rank);
+            let read = instances(&item, name, rank, apart);
             if is_pair && read.as_ref().is_some_and(|instances| instances.len() != 2) {
                 let help = "leave out `instances`, or write two names";
                 item.error_with_help("`director` makes a pair of two instances".into(), help);
@@ -86,8 +98,6 @@ pub(super) fn tier(
         }
         Some(peers)
     });
-    let layer = program.map(Program::layer);
-    let passes_address = if rank == 0 { Some(true) } else { client_address(section, layer) };
     let of_its_own = match &balancer {
         Some((_, Program::Nginx(_), _)) => Some((
             "nginx open source has passive checks only, got `health`",
@@ -121,6 +131,7 @@ pub(super) fn tier(
         director: director?,
         peers: peers?,
         passes_address: passes_address?,
+        addresses: addresses?,
     };
     Some((name, plan))
 }

@@ -14,6 +14,8 @@ use crate::tier::{DnsConfig, DnsOrder, EcmpConfig, EcmpHash, Layer};
 
 /// Instances of a tier at most.
 const INSTANCES_MAX: u64 = 1_024;
+/// Addresses of an instance at most.
+const ADDRESSES_MAX: u64 = 16;
 /// Resolvers at most.
 const RESOLVERS_MAX: u64 = 1_000_000;
 /// Longest `interval` and `timeout` of a script: a day \[s\].
@@ -36,8 +38,9 @@ pub(super) fn tiers(item: &Item<'_>, site: &Site<'_>) -> Option<ReadTiers> {
     let mut names = Names::new("instance");
     let read_last = || {
         let mut section = last.section("a table with `balancer`")?;
-        if let Some(item) = section.take("dns").or_else(|| section.take("ecmp")) {
-            let message = format!("`{}` chooses among balancers, and there is none behind it", item.key);
+        let in_front = section.take("dns").or_else(|| section.take("ecmp")).or_else(|| section.take("waf"));
+        if let Some(item) = in_front {
+            let message = format!("`{}` stands in front of balancers, and there is none behind it", item.key);
             section.report().error_with_help(
                 item.key_span,
                 message,
@@ -61,7 +64,6 @@ pub(super) fn tiers(item: &Item<'_>, site: &Site<'_>) -> Option<ReadTiers> {
         match &read {
             Some(FrontPlan::Tier { plan, .. }) => {
                 add_names(&mut names, front, Some(plan));
-                check_front(front, plan, next.as_ref());
                 next = Some(plan.clone());
             }
             Some(FrontPlan::Dns { .. } | FrontPlan::Ecmp { .. }) | None => next = None,
@@ -69,6 +71,14 @@ pub(super) fn tiers(item: &Item<'_>, site: &Site<'_>) -> Option<ReadTiers> {
         plans.push(read);
     }
     let (balancer, last) = last?;
+    let read = plans.iter().flatten().filter_map(FrontPlan::plan);
+    let mut cookies: Vec<_> = read.chain([&last]).filter_map(TierPlan::cookie_name).collect();
+    cookies.sort_unstable();
+    if let Some(name) = cookies.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(pair[0])) {
+        let help = "each would read the other's: give one of them another name";
+        item.error_with_help(format!("two tiers set a cookie called `{name}`"), help);
+        return None;
+    }
     let fronts = plans.into_iter().rev().collect::<Option<Vec<_>>>()?;
     Some((balancer, fronts, last))
 }
@@ -115,7 +125,7 @@ impl Targets {
 }
 
 fn read_front(item: &Item<'_>, site: &Site<'_>, rank: usize, is_first: bool) -> Option<FrontPlan> {
-    let mut section = item.section("a table with `balancer`, `dns` or `ecmp`")?;
+    let mut section = item.section("a table with `balancer`, `waf`, `dns` or `ecmp`")?;
     let s = &mut section;
     let options = (s.take("dns"), s.take("ecmp"));
     if options.0.is_none() && options.1.is_none() {
@@ -124,7 +134,7 @@ fn read_front(item: &Item<'_>, site: &Site<'_>, rank: usize, is_first: bool) -> 
         return tier.map(|(balancer, plan)| FrontPlan::Tier { balancer, plan });
     }
     s.refuse(
-        &["balancer", "instances", "director", "peers", "client_address"],
+        &["balancer", "waf", "instances", "director", "peers", "client_address", "addresses"],
         |key| format!("`{key}` has no meaning for `dns` and `ecmp`"),
         "it belongs to a tier of its own",
     );
@@ -152,21 +162,6 @@ fn read_front(item: &Item<'_>, site: &Site<'_>, rank: usize, is_first: bool) -> 
     };
     section.finish();
     front
-}
-
-/// Reports what cannot stand in front of another tier.
-fn check_front(item: &Item<'_>, plan: &TierPlan, next: Option<&TierPlan>) {
-    if plan.program.layer() == Layer::Connection {
-        return;
-    }
-    let Some(next) = next else { return };
-    if next.program.layer() == Layer::Connection {
-        let help = "put the director in front of the proxy";
-        item.error_with_help("a proxy cannot stand in front of a director".into(), help);
-    } else {
-        let help = "let `dns`, `ecmp` or a director choose among the proxies";
-        item.error_with_help("a proxy in front of another is not modelled".into(), help);
-    }
 }
 
 /// `dns`.
@@ -209,17 +204,23 @@ fn ecmp(item: &Item<'_>) -> Option<EcmpConfig> {
 }
 
 /// `instances`: a number, or an array of names or of tables with `name` and `address`. `rank` counts tiers from the back.
-pub(super) fn instances(item: &Item<'_>, balancer: &str, rank: usize) -> Option<Vec<InstancePlan>> {
+/// Each has `apart` addresses unless they are given.
+pub(super) fn instances(
+    item: &Item<'_>,
+    balancer: &str,
+    rank: usize,
+    apart: usize,
+) -> Option<Vec<InstancePlan>> {
     if item.is_integer() {
         let number = item.integer(1, INSTANCES_MAX)? as usize;
-        return Some(InstancePlan::unnamed(balancer, rank, number));
+        return Some(InstancePlan::unnamed(balancer, rank, number, apart));
     }
     let elements = item.elements("a number, or an array of names")?;
     if elements.is_empty() || elements.len() as u64 > INSTANCES_MAX {
         item.error(format!("a tier has 1 to {INSTANCES_MAX} instances, got {}", elements.len()));
         return None;
     }
-    let defaults = InstancePlan::unnamed(balancer, rank, elements.len());
+    let defaults = InstancePlan::unnamed(balancer, rank, elements.len(), apart);
     let read = elements.iter().zip(defaults).map(|(item, default)| {
         if item.text().is_some() {
             return Some(InstancePlan { name: item.name()?.to_owned(), ..default });
@@ -320,4 +321,20 @@ fn track_script(item: &Item<'_>, program: Option<&Program>) -> Option<Vec<VrrpSc
 pub(super) fn client_address(s: &mut Section<'_>, layer: Option<Layer>) -> Option<bool> {
     let passes = layer != Some(Layer::Request);
     s.optional("client_address", passes, |item| item.one_of(&[("passed", true), ("hidden", false)]))
+}
+
+/// `addresses`: how many each instance connects from; `shows_own` says whether any of them is seen.
+pub(super) fn addresses(s: &mut Section<'_>, shows_own: bool) -> Option<u8> {
+    s.optional("addresses", 1, |item| {
+        let number = item.integer(1, ADDRESSES_MAX)? as u8;
+        if number > 1 && !shows_own {
+            let help = "add `client_address = \"hidden\"`, or leave it out";
+            item.error_with_help(
+                "a director that passes its clients' addresses shows none of its own".into(),
+                help,
+            );
+            return None;
+        }
+        Some(number)
+    })
 }
