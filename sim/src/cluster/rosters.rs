@@ -78,12 +78,12 @@ mod tests {
         let mut at = vec![1_u16; 1_000];
         for round in 0..100_u32 {
             for slot in 0..1_000 {
-                let server = u16::from((slot + round) % 7 == 0);
+                let server = u16::from((slot + round).is_multiple_of(7));
                 at[slot as usize] = server;
                 rosters.requests.note(ServerId(server), slot, |slot| at[slot as usize] == server);
             }
         }
-        let at_end = |slot: u32| u16::from((slot + 99) % 7 == 0);
+        let at_end = |slot: u32| u16::from((slot + 99).is_multiple_of(7));
         for server in [0, 1] {
             let wanted: Vec<u32> = (0..1_000).filter(|&slot| at_end(slot) == server).collect();
             let list = &rosters.requests.lists[ServerId(server)];
