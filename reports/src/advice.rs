@@ -18,7 +18,7 @@ pub fn table(advice: &Advice) -> TableModel {
         name.match_indices('.')
             .map(|(at, _)| &name[at + 1..])
             .filter(|word| !word.starts_with(|c: char| c.is_ascii_digit()))
-            .last()
+            .next_back()
             .unwrap_or(&name)
             .to_owned()
     };

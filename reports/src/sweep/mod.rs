@@ -118,7 +118,7 @@ fn part_path(sweep: &Sweep, folder: &Path, shard: Shard) -> PathBuf {
 
 /// Carries out a shard on the current rayon pool and writes its part into `folder`, unless it is there. With `resume`, runs that an
 /// earlier attempt has noted are not repeated. `progress` is called with the share that is done, before, during and after
-/// each piece, from any thread.
+/// each piece, from any thread; it may end the work by unwinding.
 ///
 /// # Errors
 /// [`SweepFileError`]; what has been noted stays.
@@ -149,9 +149,7 @@ pub fn run_shard(
         .par_iter()
         .with_max_len(1)
         .map(|&piece| {
-            // Who is called may end the work by unwinding, which then ends each of the pieces that are left before it begins.
             let report = shares.piece();
-            report(0.0);
             journal.note(&sweep.carry_out(piece, &report)?)?;
             report(1.0);
             Ok(())

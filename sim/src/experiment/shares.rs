@@ -18,15 +18,20 @@ impl<'a> Shares<'a> {
         Self { done: AtomicU64::new(0), whole: (pieces as u64 * STEPS) as f64, progress }
     }
 
-    /// What one piece calls with the share of its own that is done. A share below one that it has told counts as that.
+    /// Begins a piece: what it calls with the share of its own that is done. A share below one that it has told counts as that.
+    ///
+    /// `progress` is called at once, too: if it ends the work by unwinding, that ends each of the pieces that are left before it does
+    /// anything.
     pub fn piece(&self) -> impl Fn(f64) + Sync {
         let told = AtomicU64::new(0);
-        move |share: f64| {
+        let report = move |share: f64| {
             let now = (share * STEPS as f64) as u64;
             let more = now.saturating_sub(told.fetch_max(now, Ordering::Relaxed));
             let all = self.done.fetch_add(more, Ordering::Relaxed) + more;
             (self.progress)(all as f64 / self.whole);
-        }
+        };
+        report(0.0);
+        report
     }
 }
 
@@ -48,6 +53,6 @@ mod tests {
         second(0.2);
         second(1.0);
         drop((first, second));
-        assert_eq!(*told.lock().expect("one thread"), [0.25, 0.375, 0.625, 0.625, 1.0]);
+        assert_eq!(*told.lock().expect("one thread"), [0.0, 0.0, 0.25, 0.375, 0.625, 0.625, 1.0]);
     }
 }
