@@ -63,7 +63,7 @@ pub use script::TraceLine;
 use crate::backend::servers::Servers;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Distribution, Model, Sampler, Scheduler, SimTime, Stream};
-use crate::ids::{ConnectionId, PopulationId, ServerId, StreamId};
+use crate::ids::{ConnectionId, PopulationId, RequestId, ServerId, StreamId};
 use crate::metrics::recorder::Recorder;
 use crate::population::clients::Clients;
 use crate::population::moved::Moved;
@@ -125,6 +125,8 @@ pub struct Cluster<'a> {
     budgets: ClientBudgets,
     /// Requests in servers whose clients have gone.
     gone: u64,
+    /// Requests that servers had when this was written, and since when, the oldest last; for time-outs of answers.
+    longest_in_servers: Vec<(SimTime, RequestId)>,
     sources: Vec<Source<'a>>,
     script: Script<'a>,
     recorder: Recorder,

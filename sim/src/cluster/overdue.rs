@@ -102,19 +102,38 @@ impl Cluster<'_> {
             return self.overdue_in_chain(now, pending);
         }
         let Some(timeout) = self.read_timeout() else { return };
-        let mut oldest = now;
-        for slot in 0..self.requests.slots() {
-            let request = self.requests.get(slot);
-            if !request.in_server || request.flow_end != FlowEnd::WithAnswer {
-                continue;
+        let mut listed = std::mem::take(&mut self.longest_in_servers);
+        loop {
+            if listed.is_empty() {
+                self.list_waiting(&mut listed);
             }
-            if request.entered + timeout <= now {
-                self.take_back(now, RequestId(slot), pending);
-            } else {
-                oldest = oldest.min(request.entered);
+            let Some(&(entered, id)) = listed.last() else { break };
+            if entered + timeout > now && self.waits_since(id, entered) {
+                break;
+            }
+            listed.pop();
+            if self.waits_since(id, entered) {
+                self.take_back(now, id, pending);
             }
         }
+        // Who comes from now on is due later than those who are listed.
+        let oldest = listed.last().map_or(now, |&(entered, _)| entered);
+        self.longest_in_servers = listed;
         pending.at(oldest + timeout, Event::Overdue.word());
+    }
+
+    /// Whether a server has had a request since then, and its balancer waits for the answer.
+    fn waits_since(&self, id: RequestId, entered: SimTime) -> bool {
+        let request = self.requests.get(id.0);
+        request.in_server && request.entered == entered && request.flow_end == FlowEnd::WithAnswer
+    }
+
+    /// Lists the requests for whose answers balancers wait, the oldest last. That is done anew only when all of a list are gone, so once
+    /// in a time-out at most, however many become overdue.
+    fn list_waiting(&self, listed: &mut Vec<(SimTime, RequestId)>) {
+        let rows = (0..self.requests.slots()).map(|slot| (self.requests.get(slot).entered, RequestId(slot)));
+        listed.extend(rows.filter(|&(entered, id)| self.waits_since(id, entered)));
+        listed.sort_unstable_by(|one, other| other.cmp(one));
     }
 
     /// The balancer gives up on an answer.

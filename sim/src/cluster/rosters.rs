@@ -78,7 +78,7 @@ mod tests {
         let mut at = vec![1_u16; 1_000];
         for round in 0..100_u32 {
             for slot in 0..1_000 {
-                let server = u16::from((slot + round) % 7 == 0);
+                let server = u16::from((slot + round).is_multiple_of(7));
                 at[slot as usize] = server;
                 rosters.requests.note(ServerId(server), slot, |slot| at[slot as usize] == server);
             }

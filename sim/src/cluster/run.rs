@@ -302,6 +302,7 @@ pub(super) fn build<'a>(setup: &RunSetup<'a>) -> Result<(RunSimulation<'a>, Cale
         tabs: Slots::default(),
         budgets,
         gone: 0,
+        longest_in_servers: Vec::new(),
         sources,
         script: Script::new(&scenario.scripted_clients, setup.strategy),
         recorder: Recorder::new(calendar.clone(), scenario.servers.len()),
