@@ -15,10 +15,9 @@ pub fn table(advice: &Advice) -> TableModel {
     // A quantile's name may have a point in its last word.
     let last = |id: &MetricId| {
         let name = id.name();
-        name.match_indices('.')
+        name.rmatch_indices('.')
             .map(|(at, _)| &name[at + 1..])
-            .filter(|word| !word.starts_with(|c: char| c.is_ascii_digit()))
-            .next_back()
+            .find(|word| !word.starts_with(|c: char| c.is_ascii_digit()))
             .unwrap_or(&name)
             .to_owned()
     };
