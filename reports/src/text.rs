@@ -256,6 +256,19 @@ fn acts(impact: &FaultImpact) -> Option<String> {
     (!told.is_empty()).then(|| told.join(", "))
 }
 
+/// The same for a cell: how often each.
+fn acts_counted(impact: &FaultImpact) -> Vec<String> {
+    let kind = |what: &str| what.split(' ').next().unwrap_or_default().to_owned();
+    let mut kinds: Vec<String> = Vec::new();
+    for act in &impact.acts {
+        if !kinds.contains(&kind(&act.what)) {
+            kinds.push(kind(&act.what));
+        }
+    }
+    let times = |name: &String| impact.acts.iter().filter(|act| kind(&act.what) == *name).count();
+    kinds.iter().map(|name| format!("{} {name}", times(name))).collect()
+}
+
 /// Time until even again, and in how many replications it never came.
 fn even_again(impact: &FaultImpact) -> String {
     match (impact.even_again_s, impact.never_even) {
@@ -308,7 +321,7 @@ pub fn fault_table(summary: &Summary) -> Option<TableModel> {
                     Cell::plain(format::estimate(Some(impact.requests_failed), Scale::Count)),
                     Cell::plain(format::estimate(Some(impact.peak_utilisation), Scale::Percent)),
                     Cell {
-                        details: [toppled(impact), acts(impact)].into_iter().flatten().collect(),
+                        details: toppled(impact).into_iter().chain(acts_counted(impact)).collect(),
                         ..Cell::plain(even_again(impact))
                     },
                     Cell {
