@@ -58,11 +58,13 @@ impl Fairness {
 
 /// Samples of what uniform random choice would give, unless servers are many.
 const NOISE_SAMPLES: u64 = 1_000;
-/// Draws for all samples together, above which there are fewer of them: among many servers, samples differ little.
-const NOISE_DRAWS: u64 = 1_000_000;
+/// Pieces thrown for all samples together, above which there are fewer of them: among many servers, samples differ little.
+const NOISE_PIECES: u64 = 1_000_000;
+/// Pieces that could be thrown in the time that a server's normal variate takes.
+const PIECES_PER_NORMAL: u64 = 5;
 
-/// What each server would get if `count` equal pieces of work were thrown at random by `shares`: 1,000 samples, and from a
-/// million draws in all on fewer, but no less than 100.
+/// What each server would get if `count` equal pieces of work were thrown at random by `shares`: 1,000 samples; fewer, but
+/// no less than 100, where those would be more than a million pieces, or servers are more than 200.
 ///
 /// Each sample is multinomial by its normal limit: independent normals with the binomial variances, made to sum to
 /// `count`. With fewer than 30 pieces a server the pieces are thrown one by one. `entity` names the samples in `stream`.
@@ -73,8 +75,8 @@ pub fn random_loads(count: f64, shares: &[f64], stream: &Stream, entity: u64) ->
     }
     let probabilities: Vec<f64> = shares.iter().map(|share| share / total).collect();
     let thrown_singly = count < 30.0 * shares.len() as f64;
-    let draws = if thrown_singly { count as u64 } else { shares.len() as u64 };
-    (0..(NOISE_DRAWS / draws).clamp(NOISE_SAMPLES / 10, NOISE_SAMPLES))
+    let pieces = if thrown_singly { count as u64 } else { PIECES_PER_NORMAL * shares.len() as u64 };
+    (0..(NOISE_PIECES / pieces).clamp(NOISE_SAMPLES / 10, NOISE_SAMPLES))
         .map(|sample| {
             if thrown_singly {
                 throw(count as u64, &probabilities, stream, entity << 20 | sample)
