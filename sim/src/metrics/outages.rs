@@ -23,6 +23,9 @@ impl Outages {
     }
 
     /// When a server was out within `from..until`: the spans that overlap it, not cut at its ends.
+    ///
+    /// # Panics
+    /// Panics if there is no such server.
     pub fn of(&self, server: usize, from: SimTime, until: SimTime) -> &[(SimTime, SimTime)] {
         let first = server.checked_sub(1).map_or(0, |before| self.ends[before]);
         let spans = &self.spans[first..self.ends[server]];
@@ -32,6 +35,9 @@ impl Outages {
     }
 
     /// How long a server was out within `from..until`.
+    ///
+    /// # Panics
+    /// Panics if there is no such server.
     pub fn total(&self, server: usize, from: SimTime, until: SimTime) -> SimDuration {
         let spans = self.of(server, from, until).iter();
         spans

@@ -75,7 +75,7 @@ fn fleet(servers: usize) -> Fleet {
         workers: vec![1.0; servers],
         store_workers: Vec::new(),
         tiers: Vec::new(),
-        outages: Outages::new(1, Vec::new()),
+        outages: Outages::new(servers, Vec::new()),
     }
 }
 
