@@ -7,7 +7,6 @@ use super::Cluster;
 use super::event::Event;
 use super::request::{Draw, FlowEnd, Origin, Purpose, Request};
 use super::route::NO_CONNECTION;
-use crate::backend::servers::Accepted;
 use crate::engine::queue::PendingEvents;
 use crate::engine::{Scheduler, SimDuration, SimTime};
 use crate::health::keepalived::{CheckKind, Sight, next_syn};
@@ -110,21 +109,10 @@ impl Cluster<'_> {
             _ => {}
         }
         let id = RequestId(self.requests.insert(request));
-        let due = match self.servers.accept(now, server, id, work) {
-            Accepted::Full | Accepted::Refused | Accepted::Silent => {
-                self.requests.remove(id.0);
-                return Sight::Bad;
-            }
-            Accepted::Queued => SimTime::NEVER,
-            Accepted::Started { due } => self.begin_service(now, id, due, pending),
-            Accepted::Shared { next_due } => {
-                pending.at(next_due, Event::SharedServiceDone(server).word());
-                SimTime::NEVER
-            }
-        };
-        let request = self.requests.get_mut(id.0);
-        (request.due, request.in_server) = (due, true);
-        self.note_request(server, id);
+        if self.occupy(now, id, server, work, pending).is_some() {
+            self.requests.remove(id.0);
+            return Sight::Bad;
+        }
         self.gone += 1;
         let (present, busy) = self.servers.level(server);
         self.recorder.check_entered(now, server, present, busy);

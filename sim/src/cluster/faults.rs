@@ -307,14 +307,6 @@ impl Cluster<'_> {
         }
     }
 
-    /// A server has a request.
-    #[inline(always)]
-    pub(super) fn note_request(&mut self, server: ServerId, id: RequestId) {
-        if let Some(rosters) = &mut self.faults.rosters {
-            rosters.requests.note(server, id.0, |slot| self.requests.get(slot).is_at(server));
-        }
-    }
-
     /// Requests that a server has, by slot.
     fn requests_at(&mut self, server: ServerId) -> Vec<u32> {
         let Some(rosters) = &mut self.faults.rosters else { return Vec::new() };

@@ -42,6 +42,7 @@ mod route;
 mod run;
 mod scaling;
 mod script;
+mod service;
 mod shows;
 mod silence;
 mod station;
